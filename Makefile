@@ -1,0 +1,59 @@
+# Everything a newcomer needs; `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# What the machine must bring: Python's venv, and the GridFTP programs that tests and demo talk to.
+DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils
+
+.PHONY: help deps setup demo test test-long check format bench clean lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps: ## install the Debian packages (as root)
+	@if ! dpkg -s $(DEBIAN_PACKAGES) >/dev/null 2>&1; then \
+	  [ "$$(id -u)" = 0 ] || { echo "towpath: missing Debian packages; as root: apt-get install $(DEBIAN_PACKAGES)" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \
+	fi
+
+setup: $(READY) ## make .venv with everything in it
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## move a real tree between two GridFTP servers, killing the worker half-way
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory deps; fi
+	$(BIN)/towpath demo
+
+test: setup ## the tests (<= 12 minutes on 2 cores)
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+
+test-long: setup ## campaigns and matrices
+	$(BIN)/pytest -m long -n 0 --timeout 3600
+
+check: setup ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## the benchmarks; AREA=name for one
+	$(BIN)/python -m bench $(AREA)
+
+lock: setup ## resolve the dependencies again into requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \
+	  --python-version 3.11 --group dev pyproject.toml --upgrade -o requirements.lock
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
