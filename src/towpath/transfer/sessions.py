@@ -1,0 +1,240 @@
+"""Opens sessions at endpoints with what belongs to them: the caller's credential, the endpoint's
+trust roots, and the operator's rule of which addresses may be dialled. Used by browse and engine.
+"""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from towpath.gridftp.client.session import Server, Session, Timeouts
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.platform.database import Database
+from towpath.platform.dial import DialPolicy, DialRefused
+from towpath.platform.secrets import Sealer
+from towpath.transfer.store import credentials, endpoints
+
+CACHED_IDENTITIES = 256
+"""Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
+
+IDLE_S = 30.0
+"""How long a parked session waits for its next use; servers drop idle ones after minutes."""
+
+IDLE_PER_KEY = 2
+IDLE_IN_ALL = 64
+"""Parked sessions; each is a process at the server, so they are few."""
+
+
+class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
+    """No session can be tried: something is missing here, not at the server. `advice` helps."""
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+
+class NoEndpoint(SessionUnavailable):
+    """The endpoint is not registered (any more)."""
+
+
+class NoCredential(SessionUnavailable):
+    """The user has given no credential for this endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """All that a session is opened with. Sessions are shared only between equal logins."""
+
+    endpoint_id: UUID
+    owner_id: UUID
+    server: Server
+    data_hosts: frozenset[str]
+    credential: Credential
+    trust: TrustRoots
+    version: tuple[object, ...]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for logins that may share a session: same user, endpoint, credential, trust."""
+        return (self.endpoint_id, self.owner_id, self.server, self.version)
+
+
+@dataclass(slots=True)
+class _Parked:
+    session: Session
+    expiry: asyncio.TimerHandle
+
+
+class EndpointSessions:
+    """Opens, and for short operations shares, sessions with registered endpoints.
+
+    Raises NoEndpoint, NoCredential, or GridFTPError (CREDENTIAL_EXPIRED, ADDRESS_REFUSED,
+    UNTRUSTED_HOST, CONNECT, ...).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        policy: DialPolicy,
+        *,
+        timeouts: Timeouts | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._sealer = sealer
+        self._policy = policy
+        self._timeouts = timeouts or Timeouts()
+        self._now = now
+        self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
+            OrderedDict()
+        )
+        self._parked: dict[tuple[object, ...], list[_Parked]] = {}
+        self._closing: set[asyncio.Task[bool]] = set()
+
+    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Login:
+        """What `owner_id` logs in to this endpoint with, read afresh."""
+        async with self._database.connection() as conn:
+            endpoint = await endpoints.get(conn, endpoint_id)
+            if endpoint is None or endpoint.deleted_at is not None:
+                raise NoEndpoint(
+                    f"endpoint {endpoint_id} is not registered any more",
+                    "register the server again and submit to the new endpoint",
+                )
+            stored = await credentials.get(conn, endpoint_id, owner_id)
+            if stored is None:
+                raise NoCredential(
+                    f"you have given no credential for endpoint {endpoint.display_name!r}",
+                    f"add one: towpath credential add {endpoint_id} --proxy FILE",
+                )
+            trust_files = await endpoints.get_trust_roots(conn, endpoint_id)
+        server = Server(endpoint.host, endpoint.port, endpoint.subject)
+        if not trust_files:
+            raise GridFTPError(
+                Kind.UNTRUSTED_HOST,
+                "the endpoint has no trust roots: no host certificate can be accepted",
+                where=str(server),
+            )
+        version = (stored.updated_at, hash(tuple(sorted(trust_files.items()))))
+        identity = self._identities.get((endpoint_id, owner_id, version))
+        if identity is None:
+            context = credentials.seal_context(endpoint_id, owner_id)
+            # Parsing certificates takes tens of milliseconds for a whole directory of authorities.
+            identity = await asyncio.to_thread(
+                lambda: (
+                    Credential.from_pem(self._sealer.unseal(stored.sealed, context)),
+                    TrustRoots.from_files(trust_files),
+                )
+            )
+            self._identities[(endpoint_id, owner_id, version)] = identity
+            if len(self._identities) > CACHED_IDENTITIES:
+                self._identities.popitem(last=False)
+        credential, trust = identity
+        return Login(
+            endpoint_id,
+            owner_id,
+            server,
+            frozenset(endpoint.data_hosts),
+            credential,
+            trust,
+            version,
+        )
+
+    async def open(self, endpoint_id: UUID, owner_id: UUID) -> Session:
+        """A session of its own; the caller closes it."""
+        return await self.open_login(await self.login(endpoint_id, owner_id))
+
+    async def open_login(self, login: Login) -> Session:
+        """A session with a login read earlier (lanes open several)."""
+        return await Session.open(
+            login.server,
+            credential=login.credential,
+            trust=login.trust,
+            dial=self.dial,
+            timeouts=self._timeouts,
+            clock=self._now,
+        )
+
+    async def dial(self, host: str, port: int) -> socket.socket:
+        """Connect where the operator's policy allows it; the `Dial` that sessions are given."""
+        try:
+            return await self._policy.connect(host, port)
+        except DialRefused as refusal:
+            raise GridFTPError(
+                Kind.ADDRESS_REFUSED, str(refusal), where=f"{host}:{port}"
+            ) from refusal
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
+            raise GridFTPError(
+                Kind.CONNECT, f"cannot connect: {reason}", where=f"{host}:{port}"
+            ) from error
+
+    @asynccontextmanager
+    async def borrow(self, endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Session]:
+        """A session for one short operation; parked afterwards for the next.
+
+        A session whose use was broken off, by cancellation too, may have answers outstanding:
+        it is closed, not parked.
+        """
+        login = await self.login(endpoint_id, owner_id)
+        session = self._take(login.key) or await self.open_login(login)
+        sound = False
+        try:
+            yield session
+            sound = True
+        except GridFTPError as error:
+            sound = error.reply is not None  # the server answered: the session is in step
+            raise
+        finally:
+            if sound and not session.closed:
+                self._park(login.key, session)
+            else:
+                self._close_soon(session)
+
+    def _take(self, key: tuple[object, ...]) -> Session | None:
+        waiting = self._parked.get(key, [])
+        while waiting:
+            parked = waiting.pop()
+            parked.expiry.cancel()
+            if not parked.session.closed:
+                return parked.session
+        self._parked.pop(key, None)
+        return None
+
+    def _park(self, key: tuple[object, ...], session: Session) -> None:
+        waiting = self._parked.setdefault(key, [])
+        in_all = sum(map(len, self._parked.values()))
+        if len(waiting) >= IDLE_PER_KEY or in_all >= IDLE_IN_ALL:
+            self._close_soon(session)
+            return
+        expiry = asyncio.get_running_loop().call_later(IDLE_S, self._expire, key, session)
+        waiting.append(_Parked(session, expiry))
+
+    def _expire(self, key: tuple[object, ...], session: Session) -> None:
+        waiting = [parked for parked in self._parked.get(key, []) if parked.session is not session]
+        if waiting:
+            self._parked[key] = waiting
+        else:
+            self._parked.pop(key, None)
+        self._close_soon(session)
+
+    def _close_soon(self, session: Session) -> None:
+        closing = asyncio.get_running_loop().create_task(session.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close all parked sessions and wait for those that are closing."""
+        for waiting in self._parked.values():
+            for parked in waiting:
+                parked.expiry.cancel()
+                self._close_soon(parked.session)
+        self._parked.clear()
+        await asyncio.gather(*self._closing, return_exceptions=True)

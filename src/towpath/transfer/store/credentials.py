@@ -1,0 +1,71 @@
+"""Sealed endpoint credentials: one per endpoint and user. This module never sees a PEM."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCredential:
+    """What is kept of a credential; `sealed` is opaque here (invariant I6)."""
+
+    endpoint_id: UUID
+    owner_id: UUID
+    sealed: bytes
+    subject: str
+    not_after: datetime
+    updated_at: datetime
+
+    def __repr__(self) -> str:
+        return f"StoredCredential({self.endpoint_id}, {self.owner_id}, {self.subject!r})"
+
+
+def seal_context(endpoint_id: UUID, owner_id: UUID) -> bytes:
+    """What a sealed credential is bound to: moved to another row, it does not open."""
+    return b"transfer.credential:" + endpoint_id.bytes + owner_id.bytes
+
+
+async def put(
+    conn: AsyncConnection[Any],
+    *,
+    endpoint_id: UUID,
+    owner_id: UUID,
+    sealed: bytes,
+    subject: str,
+    not_after: datetime,
+) -> None:
+    """Store, or replace, a user's credential for an endpoint."""
+    await conn.execute(
+        """
+        INSERT INTO credential (endpoint_id, owner_id, sealed, subject, not_after)
+        VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (endpoint_id, owner_id) DO UPDATE
+           SET sealed = excluded.sealed, subject = excluded.subject,
+               not_after = excluded.not_after, updated_at = clock_timestamp()
+        """,
+        (endpoint_id, owner_id, sealed, subject, not_after),
+    )
+
+
+async def get(
+    conn: AsyncConnection[Any], endpoint_id: UUID, owner_id: UUID
+) -> StoredCredential | None:
+    """A user's credential for an endpoint, if there is one; it may have expired."""
+    async with conn.cursor(row_factory=class_row(StoredCredential)) as cursor:
+        await cursor.execute(
+            """
+            SELECT endpoint_id, owner_id, sealed, subject, not_after, updated_at
+              FROM credential WHERE endpoint_id = %s AND owner_id = %s
+            """,
+            (endpoint_id, owner_id),
+        )
+        return await cursor.fetchone()
+
+
+async def delete_all(conn: AsyncConnection[Any], endpoint_id: UUID) -> None:
+    """Forget everybody's credentials for an endpoint that is deleted."""
+    await conn.execute("DELETE FROM credential WHERE endpoint_id = %s", (endpoint_id,))

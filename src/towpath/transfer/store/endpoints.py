@@ -1,0 +1,186 @@
+"""Registered endpoints. Trust roots are read apart: they are large and few callers need them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import dict_row, kwargs_row
+from psycopg.types.json import Jsonb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """A GridFTP server that someone registered."""
+
+    id: UUID
+    owner_id: UUID
+    owner_string: str
+    display_name: str
+    host: str
+    port: int
+    subject: str | None
+    data_hosts: tuple[str, ...]
+    public: bool
+    details: dict[str, Any]
+    deleted_at: datetime | None = None
+
+    def visible_to(self, viewer: UUID) -> bool:
+        """Public endpoints are for all who are logged in, private ones for their owner (I7)."""
+        return self.public or self.owner_id == viewer
+
+
+class Scope(StrEnum):
+    """Which endpoints a search looks at (Transfer API, endpoint_search, filter_scope)."""
+
+    ALL = "all"
+    MINE = "my-endpoints"
+    RECENTLY_USED = "recently-used"
+    IN_USE = "in-use"
+
+
+_COLUMNS = (
+    "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
+    " e.public, e.details, e.deleted_at"
+)
+
+_SCOPES = {
+    Scope.ALL: "true",
+    Scope.MINE: "e.owner_id = %(viewer)s",
+    Scope.RECENTLY_USED: (
+        "EXISTS (SELECT FROM task t WHERE t.owner_id = %(viewer)s"
+        " AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))"
+    ),
+    Scope.IN_USE: (
+        "EXISTS (SELECT FROM task t WHERE t.owner_id = %(viewer)s"
+        " AND t.status IN ('ACTIVE', 'INACTIVE')"
+        " AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))"
+    ),
+}
+
+
+def _endpoint(**row: Any) -> Endpoint:
+    return Endpoint(**{**row, "data_hosts": tuple(row["data_hosts"])})
+
+
+async def insert(
+    conn: AsyncConnection[Any], endpoint: Endpoint, trust_roots: Mapping[str, str]
+) -> None:
+    """Register an endpoint."""
+    await conn.execute(
+        """
+        INSERT INTO endpoint (id, owner_id, owner_string, display_name, host, port, subject,
+                              trust_roots, data_hosts, public, details)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+        """,
+        (
+            endpoint.id,
+            endpoint.owner_id,
+            endpoint.owner_string,
+            endpoint.display_name,
+            endpoint.host,
+            endpoint.port,
+            endpoint.subject,
+            Jsonb(dict(trust_roots)),
+            list(endpoint.data_hosts),
+            endpoint.public,
+            Jsonb(endpoint.details),
+        ),
+    )
+
+
+async def get(
+    conn: AsyncConnection[Any], endpoint_id: UUID, *, lock: bool = False
+) -> Endpoint | None:
+    """An endpoint, deleted or not. With `lock`, its row is held until the transaction ends."""
+    query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = %s {}").format(
+        sql.SQL(_COLUMNS), sql.SQL("FOR NO KEY UPDATE" if lock else "")
+    )
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (endpoint_id,))
+        return await cursor.fetchone()
+
+
+async def get_trust_roots(conn: AsyncConnection[Any], endpoint_id: UUID) -> dict[str, str]:
+    """{file name: text} of the endpoint's trusted-certificates directory."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute("SELECT trust_roots FROM endpoint WHERE id = %s", (endpoint_id,))
+        row = await cursor.fetchone()
+    return row["trust_roots"] if row else {}
+
+
+async def update(
+    conn: AsyncConnection[Any], endpoint: Endpoint, trust_roots: Mapping[str, str] | None
+) -> None:
+    """Write what an owner may change; `trust_roots` None leaves them."""
+    await conn.execute(
+        """
+        UPDATE endpoint
+           SET display_name = %s, host = %s, port = %s, subject = %s, data_hosts = %s,
+               public = %s, details = %s, trust_roots = coalesce(%s, trust_roots)
+         WHERE id = %s
+        """,
+        (
+            endpoint.display_name,
+            endpoint.host,
+            endpoint.port,
+            endpoint.subject,
+            list(endpoint.data_hosts),
+            endpoint.public,
+            Jsonb(endpoint.details),
+            None if trust_roots is None else Jsonb(dict(trust_roots)),
+            endpoint.id,
+        ),
+    )
+
+
+async def mark_deleted(conn: AsyncConnection[Any], endpoint_id: UUID) -> None:
+    """Delete an endpoint for its users; the row stays because tasks name it."""
+    await conn.execute("UPDATE endpoint SET deleted_at = now() WHERE id = %s", (endpoint_id,))
+
+
+async def search(
+    conn: AsyncConnection[Any],
+    viewer: UUID,
+    *,
+    scope: Scope,
+    words: Iterable[str] = (),
+    owner_id: UUID | None = None,
+    limit: int,
+    offset: int,
+) -> list[Endpoint]:
+    """Endpoints that `viewer` may see and whose texts hold all `words`, by name."""
+    values: dict[str, object] = {
+        "viewer": viewer,
+        "owner": owner_id,
+        "limit": limit,
+        "offset": offset,
+    }
+    conditions = ["e.deleted_at IS NULL", "(e.public OR e.owner_id = %(viewer)s)", _SCOPES[scope]]
+    if owner_id is not None:
+        conditions.append("e.owner_id = %(owner)s")
+    for number, word in enumerate(words):
+        values[f"word{number}"] = "%" + escape_like(word) + "%"
+        conditions.append(
+            "concat_ws(' ', e.display_name, e.owner_string, e.host, e.id::text,"
+            " e.details->>'organization', e.details->>'department', e.details->>'description',"
+            f" e.details->>'keywords') ILIKE %(word{number})s"
+        )
+    query = sql.SQL(
+        "SELECT {columns} FROM endpoint e WHERE {where}"
+        " ORDER BY lower(e.display_name), e.id LIMIT %(limit)s OFFSET %(offset)s"
+    ).format(
+        columns=sql.SQL(_COLUMNS),
+        where=sql.SQL(" AND ").join(map(sql.SQL, conditions)),  # type: ignore[arg-type]
+    )
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
+
+
+def escape_like(text: str) -> str:
+    """The text as a LIKE pattern that matches only itself."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

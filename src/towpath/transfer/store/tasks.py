@@ -1,0 +1,347 @@
+"""Tasks as their owners see them: create, show, list, change, cancel; and their events."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+TASK_CHANNEL = "towpath_task"
+"""Workers listen here; the payload is a task_no that has something to do."""
+
+FINAL_STATUSES = ("SUCCEEDED", "FAILED")
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """One thing a user asked for; paths in the API's spelling (`towpath.transfer.names`)."""
+
+    source_path: str
+    destination_path: str | None
+    recursive: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewTask:
+    """A task to store; `options` as accepted, without items."""
+
+    id: UUID
+    owner_id: UUID
+    username: str
+    submission_id: UUID
+    type: str
+    label: str | None
+    options: dict[str, Any]
+    source_endpoint_id: UUID
+    destination_endpoint_id: UUID | None
+    deadline: datetime
+    items: Sequence[NewItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What `create` stored, or found: `duplicate` means that nothing new was stored."""
+
+    id: UUID
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A stored task with its counters and the names of its endpoints."""
+
+    task_no: int
+    id: UUID
+    owner_id: UUID
+    username: str
+    submission_id: UUID
+    type: str
+    status: str
+    label: str | None
+    options: dict[str, Any]
+    source_endpoint_id: UUID
+    destination_endpoint_id: UUID | None
+    request_time: datetime
+    completion_time: datetime | None
+    deadline: datetime
+    cancel_requested: bool
+    fatal_error: dict[str, Any] | None
+    nice_status: str | None
+    nice_status_details: str | None
+    started_at: datetime | None
+    files: int
+    directories: int
+    symlinks: int
+    files_skipped: int
+    files_transferred: int
+    bytes_transferred: int
+    bytes_checksummed: int
+    bytes_resent: int
+    faults: int
+    subtasks_failed: int
+    source_display_name: str
+    source_owner_string: str
+    destination_display_name: str | None
+    destination_owner_string: str | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status in FINAL_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling about a task."""
+
+    at: datetime
+    code: str
+    is_error: bool
+    description: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition of a task list: a column from `FILTER_COLUMNS`, an operator, its value."""
+
+    column: str
+    operator: str
+    value: object
+
+
+FILTER_COLUMNS = frozenset({"id", "type", "status", "label", "request_time", "completion_time"})
+ORDER_COLUMNS = FILTER_COLUMNS | {
+    "deadline",
+    "faults",
+    "files",
+    "directories",
+    "files_transferred",
+    "files_skipped",
+    "bytes_transferred",
+}
+_OPERATORS = frozenset({"= ANY", "<> ALL", "ILIKE", "NOT ILIKE", ">=", "<="})
+
+_TASK = """
+    SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
+           t.options, t.source_endpoint_id, t.destination_endpoint_id, t.request_time,
+           t.completion_time, t.deadline, t.cancel_requested, t.fatal_error, t.nice_status,
+           t.nice_status_details, t.started_at, t.files, t.directories, t.symlinks,
+           t.files_skipped, t.files_transferred, t.bytes_transferred, t.bytes_checksummed,
+           t.bytes_resent, t.faults, t.subtasks_failed,
+           s.display_name AS source_display_name, s.owner_string AS source_owner_string,
+           d.display_name AS destination_display_name, d.owner_string AS destination_owner_string
+      FROM task t
+      JOIN endpoint s ON s.id = t.source_endpoint_id
+      LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
+"""
+
+
+async def find_submission(
+    conn: AsyncConnection[Any], owner_id: UUID, submission_id: UUID
+) -> UUID | None:
+    """The task that an earlier submission under this id made."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "SELECT id FROM task WHERE owner_id = %s AND submission_id = %s",
+            (owner_id, submission_id),
+        )
+        row = await cursor.fetchone()
+    return row["id"] if row else None
+
+
+async def create(conn: AsyncConnection[Any], task: NewTask) -> Created:
+    """Store a task with its items and wake the workers when the caller's transaction commits.
+
+    The unique key (owner, submission id) decides between submissions that arrive together: a
+    later one waits for the first to commit and then finds it (invariant I1).
+    """
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            INSERT INTO task (id, owner_id, username, submission_id, type, label, options,
+                              source_endpoint_id, destination_endpoint_id, deadline)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+            ON CONFLICT (owner_id, submission_id) DO NOTHING
+            RETURNING task_no
+            """,
+            (
+                task.id,
+                task.owner_id,
+                task.username,
+                task.submission_id,
+                task.type,
+                task.label,
+                Jsonb(task.options),
+                task.source_endpoint_id,
+                task.destination_endpoint_id,
+                task.deadline,
+            ),
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            earlier = await find_submission(conn, task.owner_id, task.submission_id)
+            assert earlier is not None, "the conflicting row is committed and tasks stay"
+            return Created(earlier, duplicate=True)
+        task_no: int = row["task_no"]
+        async with cursor.copy(
+            "COPY item (task_no, item_no, source_path, destination_path, recursive) FROM STDIN"
+        ) as copy:
+            for item_no, item in enumerate(task.items):
+                await copy.write_row(
+                    (task_no, item_no, item.source_path, item.destination_path, item.recursive)
+                )
+        await _wake(conn, task_no)
+    return Created(task.id, duplicate=False)
+
+
+async def _wake(conn: AsyncConnection[Any], task_no: int) -> None:
+    await conn.execute("SELECT pg_notify(%s, %s)", (TASK_CHANNEL, str(task_no)))
+
+
+async def show(conn: AsyncConnection[Any], owner_id: UUID, task_id: UUID) -> Task | None:
+    """A task of this owner, or None: others' tasks do not exist for him (I7)."""
+    async with conn.cursor(row_factory=class_row(Task)) as cursor:
+        await cursor.execute(_TASK + "WHERE t.id = %s AND t.owner_id = %s", (task_id, owner_id))
+        return await cursor.fetchone()
+
+
+async def list_page(
+    conn: AsyncConnection[Any],
+    owner_id: UUID,
+    *,
+    clauses: Sequence[Clause],
+    order: Sequence[tuple[str, bool]],
+    limit: int,
+    offset: int,
+) -> tuple[list[Task], int]:
+    """One page of an owner's tasks and the number of all that match.
+
+    `order` is pairs of a column of ORDER_COLUMNS and whether it descends.
+    """
+    conditions: list[sql.Composable] = [sql.SQL("t.owner_id = %s")]
+    values: list[object] = [owner_id]
+    for clause in clauses:
+        assert clause.column in FILTER_COLUMNS
+        assert clause.operator in _OPERATORS
+        value = sql.SQL("(%s)") if clause.operator.endswith(("ANY", "ALL")) else sql.SQL("%s")
+        column = sql.Identifier("t", clause.column)
+        if clause.column == "label" and clause.operator in ("<> ALL", "NOT ILIKE"):
+            # a task without a label is not called what the filter excludes
+            condition = sql.SQL("coalesce({}, '') {} {}")
+        else:
+            condition = sql.SQL("{} {} {}")
+        conditions.append(condition.format(column, sql.SQL(clause.operator), value))
+        values.append(clause.value)
+    where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
+    ordering = []
+    for column_name, descending in order:
+        assert column_name in ORDER_COLUMNS
+        direction = sql.SQL("DESC NULLS LAST" if descending else "ASC NULLS LAST")
+        ordering.append(sql.SQL("{} {}").format(sql.Identifier("t", column_name), direction))
+    ordering.append(sql.SQL("t.task_no DESC"))  # pages never overlap
+    page = sql.SQL(_TASK) + where + sql.SQL(" ORDER BY ") + sql.SQL(", ").join(ordering)
+    async with conn.cursor(row_factory=class_row(Task)) as cursor:
+        await cursor.execute(page + sql.SQL(" LIMIT %s OFFSET %s"), [*values, limit, offset])
+        tasks = await cursor.fetchall()
+    async with conn.cursor(row_factory=dict_row) as counter:
+        await counter.execute(sql.SQL("SELECT count(*) AS total FROM task t") + where, values)
+        row = await counter.fetchone()
+    assert row is not None
+    return tasks, row["total"]
+
+
+async def update(
+    conn: AsyncConnection[Any],
+    owner_id: UUID,
+    task_id: UUID,
+    *,
+    label: str | None,
+    deadline: datetime,
+) -> bool:
+    """Set label and deadline of a task that still runs; False if it does not."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE task SET label = %s, deadline = %s
+             WHERE id = %s AND owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
+            RETURNING task_no
+            """,
+            (label, deadline, task_id, owner_id),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return False
+    await _wake(conn, row["task_no"])
+    return True
+
+
+async def request_cancel(conn: AsyncConnection[Any], owner_id: UUID, task_id: UUID) -> bool:
+    """Ask for a task's end; False if it has ended already.
+
+    The engine ends it, when what is in flight is known to be still. An INACTIVE task is made
+    ACTIVE again, and back-off is cut short, so that a worker takes it up.
+    """
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE task SET cancel_requested = true, status = 'ACTIVE',
+                            not_before = least(not_before, now())
+             WHERE id = %s AND owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
+            RETURNING task_no
+            """,
+            (task_id, owner_id),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return False
+    await _wake(conn, row["task_no"])
+    return True
+
+
+async def resume_inactive(conn: AsyncConnection[Any], owner_id: UUID, endpoint_id: UUID) -> int:
+    """Put the owner's tasks that wait for a credential of this endpoint back to work."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE task SET status = 'ACTIVE', not_before = now(), failures_in_a_row = 0,
+                            nice_status = NULL, nice_status_details = NULL
+             WHERE owner_id = %s AND status = 'INACTIVE'
+               AND %s IN (source_endpoint_id, destination_endpoint_id)
+            RETURNING task_no
+            """,
+            (owner_id, endpoint_id),
+        )
+        rows = await cursor.fetchall()
+    for row in rows:
+        await _wake(conn, row["task_no"])
+    return len(rows)
+
+
+async def list_events(
+    conn: AsyncConnection[Any], task_no: int, *, is_error: bool | None, limit: int, offset: int
+) -> tuple[list[Event], int]:
+    """One page of a task's events, newest first, and the number of all that match."""
+    condition = "WHERE task_no = %s AND (%s::boolean IS NULL OR is_error = %s::boolean)"
+    values = (task_no, is_error, is_error)
+    async with conn.cursor(row_factory=class_row(Event)) as cursor:
+        await cursor.execute(
+            f"""
+            SELECT at, code, is_error, description, details FROM event {condition}
+             ORDER BY seq DESC LIMIT %s OFFSET %s
+            """,  # noqa: S608 - a constant of this function
+            (*values, limit, offset),
+        )
+        events = await cursor.fetchall()
+    async with conn.cursor(row_factory=dict_row) as counter:
+        await counter.execute(
+            f"SELECT count(*) AS total FROM event {condition}",  # noqa: S608 - as above
+            values,
+        )
+        row = await counter.fetchone()
+    assert row is not None
+    return events, row["total"]
