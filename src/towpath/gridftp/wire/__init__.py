@@ -1,0 +1,1 @@
+"""What goes over the wire, without I/O: commands, replies, listings, blocks, markers and ranges."""

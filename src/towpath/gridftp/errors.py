@@ -1,0 +1,332 @@
+"""What can go wrong between us and a GridFTP server, told once, where it is born.
+
+Servers say most of it in free text (the Grid Community Toolkit answers nearly every data error with
+code 500), so `classify` looks at the texts, and nothing else in Towpath does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from towpath.gridftp.wire.replies import Reply
+
+REPLY_TEXT_LIMIT = 1000
+"""Characters of a server's text kept in an error: enough for a GCT error block, little enough to store."""
+
+
+class Scope(StrEnum):
+    """How far an error reaches: what else it spoils."""
+
+    FILE = "file"
+    CHANNEL = "channel"
+    SESSION = "session"
+    ENDPOINT = "endpoint"
+    CREDENTIAL = "credential"
+
+
+class Kind(StrEnum):
+    """What went wrong."""
+
+    NOT_FOUND = "not_found"
+    PERMISSION_DENIED = "permission_denied"
+    IS_A_DIRECTORY = "is_a_directory"
+    NOT_A_DIRECTORY = "not_a_directory"
+    EXISTS = "exists"
+    NOT_EMPTY = "not_empty"
+    NO_SPACE = "no_space"
+    QUOTA = "quota"
+    PATH_NOT_ALLOWED = "path_not_allowed"
+    DATA_REFUSED = "data_refused"
+    DATA_BROKEN = "data_broken"
+    DATA_AUTH = "data_auth"
+    CHANNEL_GONE = "channel_gone"
+    CHECKSUM_MISMATCH = "checksum_mismatch"
+    CHECKSUM_UNSUPPORTED = "checksum_unsupported"
+    AUTHENTICATION = "authentication"
+    CREDENTIAL_EXPIRED = "credential_expired"
+    UNTRUSTED_HOST = "untrusted_host"
+    MAPPING = "mapping"
+    LOGIN = "login"
+    CONNECT = "connect"
+    CONNECTION_LOST = "connection_lost"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    PROTOCOL = "protocol"
+    UNSUPPORTED = "unsupported"
+    INVALID_NAME = "invalid_name"
+    ADDRESS_REFUSED = "address_refused"
+    UNKNOWN = "unknown"
+
+
+class _Facts(NamedTuple):
+    scope: Scope
+    permanent: bool
+    advice: str
+
+
+_FACTS: dict[Kind, _Facts] = {
+    Kind.NOT_FOUND: _Facts(Scope.FILE, True, "Check the path; it does not exist on the server."),
+    Kind.PERMISSION_DENIED: _Facts(
+        Scope.FILE, True, "Ask the owner or the server's administrator for access to this path."
+    ),
+    Kind.IS_A_DIRECTORY: _Facts(Scope.FILE, True, "The path is a directory; name a file."),
+    Kind.NOT_A_DIRECTORY: _Facts(
+        Scope.FILE, True, "A part of the path is a file; name a directory."
+    ),
+    Kind.EXISTS: _Facts(Scope.FILE, True, "Something with this name is there already."),
+    Kind.NOT_EMPTY: _Facts(Scope.FILE, True, "The directory is not empty; delete recursively."),
+    Kind.NO_SPACE: _Facts(Scope.ENDPOINT, False, "Free space on the server's storage."),
+    Kind.QUOTA: _Facts(Scope.ENDPOINT, False, "Free some of your quota on the server."),
+    Kind.PATH_NOT_ALLOWED: _Facts(
+        Scope.FILE, True, "The server's administrator does not allow access to this path."
+    ),
+    Kind.DATA_REFUSED: _Facts(
+        Scope.CHANNEL,
+        False,
+        "The sending server cannot reach the receiving one: check the receiver's data port range"
+        " and the firewalls between them.",
+    ),
+    Kind.DATA_BROKEN: _Facts(Scope.CHANNEL, False, "The data connection broke; it is tried again."),
+    Kind.DATA_AUTH: _Facts(
+        Scope.CHANNEL,
+        True,
+        "The two servers do not accept each other's data channel credential: both must support"
+        " DCSC, and their clocks must be right.",
+    ),
+    Kind.CHANNEL_GONE: _Facts(Scope.CHANNEL, False, "The data channel is set up anew."),
+    Kind.CHECKSUM_MISMATCH: _Facts(
+        Scope.FILE, False, "What arrived differs from the source; the file is sent again."
+    ),
+    Kind.CHECKSUM_UNSUPPORTED: _Facts(
+        Scope.ENDPOINT, True, "Choose a checksum both servers offer, or switch verification off."
+    ),
+    Kind.AUTHENTICATION: _Facts(
+        Scope.CREDENTIAL,
+        True,
+        "The server does not accept the credential: it must trust the authority that issued it.",
+    ),
+    Kind.CREDENTIAL_EXPIRED: _Facts(
+        Scope.CREDENTIAL, True, "Renew the credential for this endpoint."
+    ),
+    Kind.UNTRUSTED_HOST: _Facts(
+        Scope.ENDPOINT,
+        True,
+        "The server's certificate does not prove that it is this host: check host name, expected"
+        " subject and the endpoint's trusted authorities.",
+    ),
+    Kind.MAPPING: _Facts(
+        Scope.CREDENTIAL,
+        True,
+        "The server has no local account for this identity: ask its administrator to add one.",
+    ),
+    Kind.LOGIN: _Facts(Scope.CREDENTIAL, True, "The server refused the login."),
+    Kind.CONNECT: _Facts(
+        Scope.ENDPOINT, False, "Check host name and port, and that the server is running."
+    ),
+    Kind.CONNECTION_LOST: _Facts(
+        Scope.SESSION, False, "The connection to the server was lost; it is tried again."
+    ),
+    Kind.TIMEOUT: _Facts(Scope.SESSION, False, "The server did not answer in time."),
+    Kind.STALLED: _Facts(Scope.CHANNEL, False, "No bytes moved; the transfer is cut and resumed."),
+    Kind.PROTOCOL: _Facts(
+        Scope.SESSION, False, "Check that a GridFTP server listens at this host and port."
+    ),
+    Kind.UNSUPPORTED: _Facts(Scope.ENDPOINT, True, "The server does not offer this operation."),
+    Kind.INVALID_NAME: _Facts(
+        Scope.FILE, True, "Rename it: GridFTP cannot carry this name to this server."
+    ),
+    Kind.ADDRESS_REFUSED: _Facts(
+        Scope.ENDPOINT,
+        True,
+        "The address is not one that may be dialled: declare it as a data host of the endpoint,"
+        " or ask the operator to allow it.",
+    ),
+    Kind.UNKNOWN: _Facts(Scope.FILE, False, "See the server's own words."),
+}
+
+_CONNECTION_KINDS = frozenset(
+    {
+        Kind.DATA_BROKEN,
+        Kind.DATA_REFUSED,
+        Kind.CHANNEL_GONE,
+        Kind.CONNECTION_LOST,
+        Kind.TIMEOUT,
+        Kind.STALLED,
+    }
+)
+"""Kinds that are often only the echo of what went wrong at the other end."""
+
+
+@dataclass(eq=False)
+class GridFTPError(Exception):
+    """One failure, with all that a user or a retry policy needs to know of it."""
+
+    kind: Kind
+    message: str
+    """What failed, for people."""
+    where: str
+    """`host:port` of the server, or empty when no server was involved."""
+    path: str | None = None
+    reply: str | None = None
+    """The server's own words: printable and bounded."""
+
+    @property
+    def scope(self) -> Scope:
+        """How far the failure reaches."""
+        return _FACTS[self.kind].scope
+
+    @property
+    def permanent(self) -> bool:
+        """Whether doing the same again is known to be of no use."""
+        return _FACTS[self.kind].permanent
+
+    @property
+    def advice(self) -> str:
+        """What the user can do."""
+        return _FACTS[self.kind].advice
+
+    @property
+    def is_echo(self) -> bool:
+        """Whether this is often only what one end sees of the other end's failure."""
+        return self.kind in _CONNECTION_KINDS
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: " if self.where else "", self.message]
+        if self.path is not None:
+            parts.append(f" ({printable(self.path)})")
+        if self.reply:
+            parts.append(f": {self.reply}")
+        return "".join(parts)
+
+
+def printable(text: str, limit: int = REPLY_TEXT_LIMIT) -> str:
+    """`text` on one line, fit for logs and screens: control characters and stray bytes escaped."""
+    cut = text[:limit]
+    shown = "".join(
+        c if c.isprintable() else " / " if c == "\n" else f"\\x{ord(c) & 0xFF:02x}" for c in cut
+    )
+    return shown + ("..." if len(text) > limit else "")
+
+
+# The first rule whose words all occur in the lower-cased reply decides. Order: the specific before
+# the general; causes before echoes. Texts: GCT 13.24 (globus_gridftp_server_control, globus_xio,
+# globus_gssapi), and strerror(3).
+_RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    (("c=incorrect_checksum",), Kind.CHECKSUM_MISMATCH),
+    (("unknown checksum algorithm",), Kind.CHECKSUM_UNSUPPORTED),
+    (("path not allowed",), Kind.PATH_NOT_ALLOWED),
+    (("c=path_not_found",), Kind.NOT_FOUND),
+    (("c=permission_denied",), Kind.PERMISSION_DENIED),
+    (("c=is_a_directory",), Kind.IS_A_DIRECTORY),
+    (("c=not_a_directory",), Kind.NOT_A_DIRECTORY),
+    (("c=path_exists",), Kind.EXISTS),
+    (("c=no_space_left",), Kind.NO_SPACE),
+    (("c=quota_exceeded",), Kind.QUOTA),
+    (("gridftp-errno: 39\n",), Kind.NOT_EMPTY),
+    (("directory not empty",), Kind.NOT_EMPTY),
+    (("has expired",), Kind.CREDENTIAL_EXPIRED),
+    (("certificate has expired",), Kind.CREDENTIAL_EXPIRED),
+    (("gridmap lookup failure",), Kind.MAPPING),
+    (("could not map",), Kind.MAPPING),
+    (("gss_init_sec_context",), Kind.DATA_AUTH),
+    (("gss_accept_sec_context",), Kind.DATA_AUTH),
+    (("gss_acquire_cred",), Kind.DATA_AUTH),
+    (("an authentication operation failed",), Kind.DATA_AUTH),
+    (("untrusted self-signed certificate",), Kind.DATA_AUTH),
+    (("no space left on device",), Kind.NO_SPACE),
+    (("disk quota exceeded",), Kind.QUOTA),
+    (("no such file or directory",), Kind.NOT_FOUND),
+    (("permission denied",), Kind.PERMISSION_DENIED),
+    (("operation not permitted",), Kind.PERMISSION_DENIED),
+    (("read-only file system",), Kind.PERMISSION_DENIED),
+    (("is a directory",), Kind.IS_A_DIRECTORY),
+    (("not a directory",), Kind.NOT_A_DIRECTORY),
+    (("file exists",), Kind.EXISTS),
+    (("file name too long",), Kind.INVALID_NAME),
+    (("c=data_channel_communication_failure",), Kind.DATA_REFUSED),
+    (("unable to connect to",), Kind.DATA_REFUSED),
+    (("connection refused",), Kind.DATA_REFUSED),
+    (("no route to host",), Kind.DATA_REFUSED),
+    (("network is unreachable",), Kind.DATA_REFUSED),
+    (("connection timed out",), Kind.DATA_BROKEN),
+    (("connection reset by peer",), Kind.DATA_BROKEN),
+    (("broken pipe",), Kind.DATA_BROKEN),
+    (("an end-of-file was reached",), Kind.DATA_BROKEN),
+    (("callback failed",), Kind.DATA_BROKEN),
+    (("data_force_close",), Kind.DATA_BROKEN),
+    (("authentication error",), Kind.AUTHENTICATION),
+    (("must perform gssapi authentication",), Kind.LOGIN),
+    (("please login with user",), Kind.LOGIN),
+    (("login incorrect",), Kind.LOGIN),
+    (("invalid command",), Kind.UNSUPPORTED),
+    (("command not supported",), Kind.UNSUPPORTED),
+    (("syntax error",), Kind.UNSUPPORTED),
+    (("unrecognized",), Kind.UNSUPPORTED),
+)
+
+_SENTENCES: dict[Kind, str] = {
+    Kind.NOT_FOUND: "no such file or directory",
+    Kind.PERMISSION_DENIED: "permission denied",
+    Kind.IS_A_DIRECTORY: "is a directory",
+    Kind.NOT_A_DIRECTORY: "not a directory",
+    Kind.EXISTS: "exists already",
+    Kind.NOT_EMPTY: "directory not empty",
+    Kind.NO_SPACE: "no space left",
+    Kind.QUOTA: "quota exceeded",
+    Kind.PATH_NOT_ALLOWED: "the server's rules do not allow this path",
+    Kind.DATA_REFUSED: "the data connection could not be made",
+    Kind.DATA_BROKEN: "the data connection broke",
+    Kind.DATA_AUTH: "the data channel's authentication failed",
+    Kind.CHANNEL_GONE: "the data channel is gone",
+    Kind.CHECKSUM_MISMATCH: "the checksum does not match",
+    Kind.CHECKSUM_UNSUPPORTED: "the checksum algorithm is not supported",
+    Kind.AUTHENTICATION: "the server refused the credential",
+    Kind.CREDENTIAL_EXPIRED: "the credential has expired",
+    Kind.MAPPING: "the server knows no account for this identity",
+    Kind.LOGIN: "the server refused the login",
+    Kind.CONNECTION_LOST: "the server closed the session",
+    Kind.UNSUPPORTED: "the server does not support this command",
+    Kind.INVALID_NAME: "the server cannot take this name",
+    Kind.UNKNOWN: "the server reported an error",
+}
+
+
+def classify(reply: Reply, *, where: str, path: str | None = None) -> GridFTPError:
+    """The error that a reply >= 400 means. Pure; the only place that looks at servers' texts."""
+    text = reply.text
+    kind = _kind_of(reply.code, text.lower() + "\n")
+    return GridFTPError(
+        kind, _SENTENCES[kind], where, path, f"{reply.code} {printable(text.strip())}"
+    )
+
+
+def _kind_of(code: int, lowered: str) -> Kind:
+    if code == 421:
+        return Kind.CONNECTION_LOST
+    for words, kind in _RULES:
+        if all(word in lowered for word in words):
+            return kind
+    # A data command whose data channel is gone gets this and nothing more.
+    if code == 500 and lowered.strip().rstrip(".") == "command failed":
+        return Kind.CHANNEL_GONE
+    if code in (530, 535, 534):
+        return Kind.LOGIN
+    if code == 425:
+        return Kind.DATA_REFUSED
+    if code == 426:
+        return Kind.DATA_BROKEN
+    if code in (502, 504, 536):
+        return Kind.UNSUPPORTED
+    return Kind.UNKNOWN
+
+
+def cause_of(source: GridFTPError | None, destination: GridFTPError | None) -> GridFTPError | None:
+    """Which of the two ends' errors is the cause: the first that is not an echo of the other end."""
+    both = [error for error in (source, destination) if error is not None]
+    for error in both:
+        if not error.is_echo:
+            return error
+    return both[0] if both else None
