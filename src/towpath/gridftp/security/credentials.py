@@ -1,0 +1,156 @@
+"""A credential: a private key with the certificate chain that speaks for it."""
+
+import os
+import re
+import ssl
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from towpath.gridftp.security.errors import SecurityError, SecurityKind
+from towpath.gridftp.security.names import identity, one_line
+from towpath.gridftp.security.trust import TrustRoots
+
+SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+MAX_PEM_BYTES = 256 * 1024
+"""A chain of ten RSA-4096 certificates is 30 KiB; more than this is not a credential."""
+
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
+
+
+@dataclass(frozen=True, repr=False)
+class Credential:
+    """Private key and chain (leaf first), usually an RFC 3820 proxy.
+
+    `subject` is the identity behind it (first certificate that is no proxy), `not_after` the
+    moment (UTC) when the first certificate of the chain expires. Never shows its key.
+    """
+
+    chain_pem: bytes
+    key_pem: bytes
+    subject: str
+    not_after: datetime
+    _contexts: dict[str, ssl.SSLContext] = field(default_factory=dict, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "Credential":
+        """Read certificate, unencrypted key and chain in any order. Raises `ValueError`."""
+        if len(pem) > MAX_PEM_BYTES:
+            raise ValueError("this is too large to be a credential")
+        blocks = [(match[1], match[0] + b"\n") for match in _PEM_BLOCK.finditer(pem)]
+        certificates = [block for label, block in blocks if label == b"CERTIFICATE"]
+        keys = [block for label, block in blocks if label.endswith(b"PRIVATE KEY")]
+        if not certificates:
+            raise ValueError("no certificate in this credential")
+        if len(keys) != 1:
+            raise ValueError(f"a credential holds exactly one private key; this has {len(keys)}")
+        try:
+            chain = [x509.load_pem_x509_certificate(block) for block in certificates]
+        except ValueError:
+            raise ValueError("a certificate of this credential cannot be read") from None
+        if _public_bytes(chain[0]) != _public_bytes(_load_key(keys[0])):
+            raise ValueError("the private key does not belong to the first certificate")
+        return cls(
+            chain_pem=b"".join(certificates),
+            key_pem=keys[0],
+            subject=one_line(identity(chain).subject),
+            not_after=min(certificate.not_valid_after_utc for certificate in chain),
+        )
+
+    @classmethod
+    def from_proxy_file(cls, path: str | os.PathLike[str]) -> "Credential":
+        """Read a proxy file as grid-proxy-init writes it. Raises `OSError`, `ValueError`."""
+        with Path(path).open("rb") as file:
+            return cls.from_pem(file.read(MAX_PEM_BYTES + 1))
+
+    def __repr__(self) -> str:
+        return f"Credential({self.subject!r}, until {self.not_after:%Y-%m-%dT%H:%M:%SZ})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a credential is not pickled: its key would leave this process")
+
+    def expired(self, now: datetime) -> bool:
+        """Whether any certificate of the chain is past its end at `now` (aware)."""
+        return now >= self.not_after
+
+    def require_valid(self, now: datetime) -> None:
+        """Raises `SecurityError(CREDENTIAL_EXPIRED)` when `expired`."""
+        if self.expired(now):
+            raise SecurityError(
+                SecurityKind.CREDENTIAL_EXPIRED,
+                f"the credential of {self.subject} expired at {self.not_after:%Y-%m-%d %H:%M} UTC",
+            )
+
+    def to_pem(self) -> bytes:
+        """The proxy file's bytes: certificate, key, rest of the chain. A secret."""
+        blocks = [match[0] + b"\n" for match in _PEM_BLOCK.finditer(self.chain_pem)]
+        return blocks[0] + self.key_pem + b"".join(blocks[1:])
+
+    @cached_property
+    def certificates(self) -> list[x509.Certificate]:
+        """The chain, leaf first."""
+        return x509.load_pem_x509_certificates(self.chain_pem)
+
+    @cached_property
+    def private_key(self) -> SigningKey:
+        """The key for signing proxies."""
+        return _load_key(self.key_pem)
+
+    def ssl_context(self, trust: TrustRoots) -> ssl.SSLContext:
+        """A TLS client context that shows this credential and verifies peers against `trust`.
+
+        The peer's name is not checked here (see `Initiator`). Made once per set of trust roots
+        (about 3 ms), and shared: contexts are safe to use from several threads.
+        """
+        with self._lock:
+            context = self._contexts.get(trust.fingerprint)
+            if context is None:
+                context = trust.client_context()
+                load_key(context, self.to_pem())
+                self._contexts[trust.fingerprint] = context
+        return context
+
+
+def load_key(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give certificate and key to a context without a file that could outlive this call.
+
+    OpenSSL's binding only reads from a path: an anonymous file in memory has one for as long as
+    its descriptor is open.
+    """
+    descriptor = os.memfd_create("credential", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(pem)
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
+
+
+def _load_key(pem: bytes) -> SigningKey:
+    # Validating an RSA key costs 50 ms and guards against nothing here: the key is checked against
+    # its certificate, and the peer checks what it signs.
+    try:
+        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:
+        raise ValueError("the private key is encrypted: make a proxy of it first") from None
+    except ValueError:
+        raise ValueError("the private key of this credential cannot be read") from None
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise ValueError("only RSA and elliptic-curve keys are supported")  # noqa: TRY004
+    return key
+
+
+def _public_bytes(holder: x509.Certificate | SigningKey) -> bytes:
+    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

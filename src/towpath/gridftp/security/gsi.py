@@ -1,0 +1,210 @@
+"""The client's side of a GSI login: TLS inside ADAT tokens, then wrapped commands (RFC 2228).
+
+A token is whatever bytes the TLS engine wants to send, without framing. After the handshake the
+initiator sends one byte of application data: `D` to delegate a credential, `0` not to.
+"""
+
+import ssl
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any
+
+from cryptography import x509
+
+from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.errors import SecurityError, SecurityKind
+from towpath.gridftp.security.names import identity, is_proxy, one_line, speaks_for
+from towpath.gridftp.security.proxies import sign_proxy_request
+from towpath.gridftp.security.trust import TrustRoots
+
+DELEGATED_LIFETIME = timedelta(hours=12)
+"""What grid-proxy-init and globus-url-copy give; never longer than the credential itself."""
+
+MAX_TOKEN_BYTES = 256 * 1024
+"""A server flight with a long RSA-4096 chain is 20 KiB; more is an attack or a bug."""
+
+_READ_BYTES = 64 * 1024
+
+
+class _State(Enum):
+    HANDSHAKE = auto()
+    REQUEST = auto()  # delegating: the server's certificate request is still to come
+    DONE = auto()
+
+
+class Initiator:
+    """Logs in to one server: a pure state machine, no I/O.
+
+    `step(None)` gives the first token; each token of the server goes into `step`, which gives the
+    tokens to send. With TLS 1.3 the second call already gives the last ones, so that everything
+    after can be sent without waiting: `wrap` works as soon as `handshake_done`.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        trust: TrustRoots,
+        host: str,
+        subject: str | None,
+        *,
+        delegate: bool = False,
+        now: Callable[[], datetime],
+    ) -> None:
+        """`subject`, when given, is the only name accepted (one line), whatever `host` is."""
+        self._credential = credential
+        self._trust = trust
+        self._host = host
+        self._subject = subject
+        self._delegate = delegate
+        self._now = now
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+        self._state = _State.HANDSHAKE
+        self._first_byte_pending = True
+        self._request = b""
+        self.peer_subject = ""
+
+    @property
+    def handshake_done(self) -> bool:
+        """The peer is who it should be: chain, revocation, signing policy and name are checked."""
+        return self._state is not _State.HANDSHAKE
+
+    @property
+    def complete(self) -> bool:
+        """Nothing more to send before commands (the server's 235 may still be on its way)."""
+        return self._state is _State.DONE
+
+    def step(self, token: bytes | None) -> list[bytes]:
+        """Take the server's token (None at first), give the tokens to send, in order.
+
+        Raises `SecurityError`: CREDENTIAL_EXPIRED before anything is sent, UNTRUSTED_HOST,
+        AUTHENTICATION. After an error the login must be given up.
+        """
+        if self._tls is None:
+            self._credential.require_valid(self._now())
+            context = self._credential.ssl_context(self._trust)
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
+        self._feed(token or b"")
+        if self._state is _State.HANDSHAKE:
+            return self._handshake(self._tls)
+        data = self._read()
+        if self._state is _State.REQUEST:
+            return self._answer_request(self._tls, data)
+        if data:
+            raise SecurityError(
+                SecurityKind.AUTHENTICATION, "the server sent data before the login was finished"
+            )
+        return []
+
+    def wrap(self, line: bytes) -> bytes:
+        """Encrypt a command line; the result, in base64, is the argument of `ENC`."""
+        assert self._tls is not None
+        assert self.handshake_done
+        self._tls.write(line)
+        return self._outgoing.read()
+
+    def unwrap(self, token: bytes) -> bytes:
+        """Decrypt the (base64-decoded) argument of a 63x reply line. Raises `SecurityError`."""
+        self._feed(token)
+        return self._read()
+
+    def _handshake(self, tls: ssl.SSLObject) -> list[bytes]:
+        try:
+            tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return [self._outgoing.read()]
+        except ssl.SSLCertVerificationError as error:
+            raise SecurityError(
+                SecurityKind.UNTRUSTED_HOST,
+                f"the certificate of {self._host} is not trusted: {error.verify_message}",
+            ) from None
+        except ssl.SSLError as error:
+            raise SecurityError(
+                SecurityKind.AUTHENTICATION, f"TLS handshake failed: {error.reason or error}"
+            ) from None
+        self._check_peer(tls)
+        finished = self._outgoing.read()  # nothing left to send with TLS 1.2
+        tls.write(b"D" if self._delegate else b"0")
+        self._state = _State.REQUEST if self._delegate else _State.DONE
+        flag = self._outgoing.read()
+        return [finished, flag] if finished else [flag]
+
+    def _check_peer(self, tls: ssl.SSLObject) -> None:
+        chain = [x509.load_der_x509_certificate(der) for der in verified_chain(tls)]
+        self._trust.check_chain(chain, self._now())
+        holder = identity(chain)
+        self.peer_subject = one_line(holder.subject)
+        if self._subject is not None:
+            if self.peer_subject != self._subject:
+                raise SecurityError(
+                    SecurityKind.UNTRUSTED_HOST,
+                    f"{self._host} is {self.peer_subject}, expected {self._subject}",
+                )
+        elif is_proxy(chain[0]) or not speaks_for(holder, self._host):
+            # A proxy of a host's certificate may have been delegated to anyone.
+            raise SecurityError(
+                SecurityKind.UNTRUSTED_HOST,
+                f"{self._host} showed the certificate of {self.peer_subject}, "
+                "which is for another host",
+            )
+
+    def _answer_request(self, tls: ssl.SSLObject, data: bytes) -> list[bytes]:
+        self._request += data
+        if not _is_whole_der(self._request):
+            return []
+        try:
+            certificate = sign_proxy_request(
+                self._credential, self._request, DELEGATED_LIFETIME, self._now()
+            )
+        except ValueError as error:
+            raise SecurityError(SecurityKind.AUTHENTICATION, str(error)) from None
+        tls.write(certificate)
+        self._state = _State.DONE
+        return [self._outgoing.read()]
+
+    def _feed(self, token: bytes) -> None:
+        if len(token) > MAX_TOKEN_BYTES:
+            raise SecurityError(SecurityKind.AUTHENTICATION, "the server's token is too large")
+        self._incoming.write(token)
+
+    def _read(self) -> bytes:
+        assert self._tls is not None
+        parts: list[bytes] = []
+        try:
+            while part := self._tls.read(_READ_BYTES):
+                parts.append(part)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            raise SecurityError(
+                SecurityKind.AUTHENTICATION,
+                f"the secured channel broke: {error.reason or error}",
+            ) from None
+        data = b"".join(parts)
+        if data and self._first_byte_pending:
+            # An acceptor with nothing to say ends its handshake with one NUL, which is no text.
+            self._first_byte_pending = False
+            if data.startswith(b"\0"):
+                return data[1:]
+        return data
+
+
+def verified_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
+    """The peer's chain as OpenSSL verified it, leaf to root, DER. Public only since Python 3.13."""
+    if hasattr(tls, "get_verified_chain"):
+        return list(tls.get_verified_chain())
+    inner: Any = tls._sslobj  # type: ignore[union-attr]  # noqa: SLF001
+    return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in inner.get_verified_chain()]
+
+
+def _is_whole_der(data: bytes) -> bool:
+    """Whether a DER element with its announced length is there."""
+    if len(data) < 2:
+        return False
+    length, head = data[1], 2
+    if length & 0x80:
+        head += length & 0x7F
+        length = int.from_bytes(data[2:head], "big")
+    return len(data) >= head + length

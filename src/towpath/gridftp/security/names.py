@@ -1,0 +1,131 @@
+"""Distinguished names as Globus writes them, and whether a certificate speaks for a host."""
+
+import ipaddress
+
+from cryptography import x509
+
+# Short names as OpenSSL prints them (crypto/objects); anything else is printed as dotted numbers.
+_SHORT_NAMES = {
+    "2.5.4.3": "CN",
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.13": "description",
+    "2.5.4.15": "businessCategory",
+    "2.5.4.17": "postalCode",
+    "2.5.4.41": "name",
+    "2.5.4.42": "GN",
+    "2.5.4.43": "initials",
+    "2.5.4.44": "generationQualifier",
+    "2.5.4.45": "x500UniqueIdentifier",
+    "2.5.4.46": "dnQualifier",
+    "2.5.4.65": "pseudonym",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+    "1.2.840.113549.1.9.2": "unstructuredName",
+}
+
+# Spellings that older tools wrote into gridmap and signing policy files.
+_OLD_SPELLINGS = {"Email": "emailAddress", "E": "emailAddress", "USERID": "UID", "S": "ST"}
+
+PROXY_CERT_INFO = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")  # RFC 3820
+
+
+def one_line(name: x509.Name) -> str:
+    """The name as `X509_NAME_oneline` spells it, e.g. `/O=Lab/CN=Alice`; odd bytes as `\\xNN`."""
+    parts: list[str] = []
+    for attribute in name:
+        oid = attribute.oid.dotted_string
+        value = attribute.value
+        raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+        shown = "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in raw)
+        parts.append(f"/{_SHORT_NAMES.get(oid, oid)}={shown}")
+    return "".join(parts)
+
+
+def canonical(one_line_name: str) -> str:
+    """The same name with today's spelling of attribute types, for comparing with written files."""
+    parts = one_line_name.split("/")
+    for index, part in enumerate(parts):
+        kind, equals, value = part.partition("=")
+        if equals:
+            parts[index] = f"{_OLD_SPELLINGS.get(kind, kind)}={value}"
+    return "/".join(parts)
+
+
+def is_proxy(certificate: x509.Certificate) -> bool:
+    """Whether this is an RFC 3820 proxy certificate."""
+    try:
+        certificate.extensions.get_extension_for_oid(PROXY_CERT_INFO)
+    except x509.ExtensionNotFound:
+        return False
+    return True
+
+
+def identity(chain: list[x509.Certificate]) -> x509.Certificate:
+    """Whose chain this is: its first certificate that is not a proxy. Raises `ValueError`."""
+    for certificate in chain:
+        if not is_proxy(certificate):
+            return certificate
+    raise ValueError("the certificate chain holds only proxy certificates")
+
+
+def speaks_for(certificate: x509.Certificate, host: str) -> bool:
+    """Whether the certificate names this host (RFC 6125; common name only without any SAN).
+
+    Historic grid certificates carry the service in the common name: `CN=host/ftp.example.org`.
+    """
+    wanted = host.rstrip(".").lower()
+    try:
+        address = ipaddress.ip_address(wanted)
+    except ValueError:
+        address = None
+    names, addresses = _alternative_names(certificate)
+    if address is not None and address in addresses:
+        return True
+    if names or addresses:
+        return address is None and any(_matches(name, wanted) for name in names)
+    return any(_matches(name, wanted) for name in _common_names(certificate))
+
+
+def _alternative_names(
+    certificate: x509.Certificate,
+) -> tuple[list[str], list[ipaddress.IPv4Address | ipaddress.IPv6Address]]:
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return [], []
+    addresses = [
+        value
+        for value in extension.value.get_values_for_type(x509.IPAddress)
+        if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address)
+    ]
+    return extension.value.get_values_for_type(x509.DNSName), addresses
+
+
+def _common_names(certificate: x509.Certificate) -> list[str]:
+    found: list[str] = []
+    for attribute in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
+        if isinstance(attribute.value, str):
+            _service, slash, host = attribute.value.partition("/")
+            found.append(host if slash else attribute.value)
+    return found
+
+
+def _matches(pattern: str, host: str) -> bool:
+    """One DNS name of a certificate against a host; `*` stands for exactly the first label."""
+    pattern = pattern.rstrip(".").lower()
+    if pattern == host:
+        return True
+    if not pattern.startswith("*.") or pattern.count(".") < 2:
+        return False
+    first, dot, rest = host.partition(".")
+    return bool(first and dot) and rest == pattern[2:]
