@@ -1,0 +1,1 @@
+"""Nexus' SQL, and nowhere else."""

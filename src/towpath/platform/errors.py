@@ -1,0 +1,132 @@
+"""Errors as the Globus APIs say them: one exception, and the document shapes of the services."""
+
+import contextvars
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+REQUEST_ID_LENGTH = 9
+_ALPHABET = string.ascii_letters + string.digits
+
+current_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+"""The id of the request being served; '' outside one."""
+
+
+def new_request_id() -> str:
+    """Nine letters and digits, as Transfer's."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(REQUEST_ID_LENGTH))
+
+
+class ApiError(Exception):
+    """What an API answers instead of a result.
+
+    ``code`` is the service's own (Transfer: dotted, ``ClientError.NotFound``), ``message`` says
+    what failed and what the caller can do; ``extras`` are further keys of the document, ``headers`` of
+    the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        extras: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
+        self.extras = dict(extras or {})
+        self.headers = dict(headers or {})
+
+    @classmethod
+    def bad_request(cls, message: str, *, reason: str | None = None) -> "ApiError":
+        """400; ``reason`` refines the code: ``ClientError.BadRequest.InvalidPath``."""
+        suffix = f".{reason}" if reason else ""
+        return cls(400, f"ClientError.BadRequest{suffix}", message)
+
+    @classmethod
+    def not_authenticated(cls, message: str = "Token is not active") -> "ApiError":
+        """401 with the one code that the CLI recognises as 'not logged in'."""
+        return cls(
+            401,
+            "ClientError.AuthenticationFailed",
+            message,
+            headers={"WWW-Authenticate": 'Bearer realm="towpath"'},
+        )
+
+    @classmethod
+    def forbidden(cls, message: str) -> "ApiError":
+        """403."""
+        return cls(403, "PermissionDenied", message)
+
+    @classmethod
+    def not_found(cls, message: str, *, code: str = "ClientError.NotFound") -> "ApiError":
+        """404."""
+        return cls(404, code, message)
+
+
+@dataclass(frozen=True)
+class ErrorDocument:
+    """An error ready to be sent."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+ErrorShape = Callable[[ApiError, str, str], ErrorDocument]
+"""``(error, request id, path of the request)`` to the service's own document."""
+
+
+def transfer_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
+    """The SDK's "type zero": Transfer, Groups, Search; with Transfer's header."""
+    body = {
+        "code": error.code,
+        "message": error.message,
+        "request_id": request_id,
+        "resource": resource,
+        **error.extras,
+    }
+    headers = {**error.headers, "X-Transfer-API-Error": error.code}
+    return ErrorDocument(error.status, body, headers)
+
+
+def auth_error_document(
+    error: ApiError,
+    request_id: str,  # noqa: ARG001 - Auth names an error by a UUID
+    resource: str,  # noqa: ARG001
+) -> ErrorDocument:
+    """Auth's: ``errors`` with an id each, beside OAuth2's two keys (RFC 6749, 5.2)."""
+    title = HTTPStatus(error.status).phrase
+    one = {
+        "id": str(uuid4()),
+        "status": str(error.status),
+        "code": error.code,
+        "title": title,
+        "detail": error.message,
+    }
+    body = {
+        "errors": [one],
+        "error": error.code.lower(),
+        "error_description": error.message,
+        **error.extras,
+    }
+    return ErrorDocument(error.status, body, error.headers)
+
+
+def flows_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:  # noqa: ARG001
+    """Flows' and Timers': the CLI needs ``error.detail``, or it ends in a traceback."""
+    inner = {
+        "code": error.code,
+        "detail": error.message,
+        "status": error.status,
+        "request_id": request_id,
+    }
+    return ErrorDocument(error.status, {"error": inner, **error.extras}, error.headers)

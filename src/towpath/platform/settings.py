@@ -1,0 +1,276 @@
+"""The deployment's settings: ``DIR/towpath.toml``, overridden by ``TOWPATH_*`` variables.
+
+A nested value is written ``TOWPATH_HTTP__PORT=8443``. Only the composition (``towpath.cli``) loads
+settings; everything else is handed the section that it needs.
+"""
+
+import ipaddress
+import json
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from towpath.platform.files import private_directory, write_private
+
+MEBIBYTE = 1024 * 1024
+SETTINGS_FILE = "towpath.toml"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message says which one and why."""
+
+
+class Section(BaseModel):
+    """One table of ``towpath.toml``. An unknown key is an error: it would be silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(Section):
+    """Where the state lives."""
+
+    url: str | None = None
+    """A ``postgresql://`` URL; None: an embedded PostgreSQL in the data directory."""
+    pool_size: int = Field(default=10, ge=1, le=200)
+    """Connections each process may hold."""
+
+
+class HttpSettings(Section):
+    """How the API is served."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8443, ge=0, le=65535)
+    """0 picks a free port."""
+    cert: Path | None = None
+    """PEM chain of the operator's own certificate; None: one of the deployment's CA."""
+    key: Path | None = None
+    names: tuple[str, ...] = ()
+    """Further host names and addresses that the deployment's certificate carries."""
+    max_body_bytes: int = Field(default=32 * MEBIBYTE, ge=1024)
+    """A batch of 100,000 items with long paths fits; more is an attack or a mistake."""
+
+
+class DialSettings(Section):
+    """Which addresses the service may connect to."""
+
+    allow_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    """Private networks where the site's endpoints are."""
+    allow_loopback: bool | Literal["auto"] = "auto"
+    """``auto``: only if the API itself is bound to loopback (a laptop, a test)."""
+
+
+class EngineSettings(Section):
+    """How transfers run; defaults are the design's numbers."""
+
+    workers: int = Field(default=1, ge=0, le=64)
+    lease_s: float = Field(default=15.0, gt=0)
+    renew_s: float = Field(default=5.0, gt=0)
+    settle_s: float = Field(default=10.0, ge=0)
+    """How long a contested path must have stood still before it is written again (I3)."""
+    poll_s: float = Field(default=5.0, gt=0)
+    """The slow poll behind NOTIFY."""
+    tasks_per_worker: int = Field(default=8, ge=1, le=1000)
+    in_flight_files: int = Field(default=100, ge=1, le=10_000)
+    in_flight_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
+    lanes: int = Field(default=2, ge=1, le=64)
+    streams: int = Field(default=1, ge=1, le=64)
+    """Data connections of a lane."""
+    range_size: int = Field(default=256 * MEBIBYTE, ge=MEBIBYTE)
+    """Larger files go in ranges of this size; each is a restart point."""
+    plan_window: int = Field(default=1_000_000, ge=1)
+    """Unfinished files at which the walk pauses."""
+    record_every_s: float = Field(default=0.2, gt=0)
+    """An outcome is committed at most this late."""
+    segment_files: int = Field(default=10_000, ge=1)
+    """Finished files of one history segment."""
+
+
+class LimitSettings(Section):
+    """What one owner may ask for."""
+
+    active_tasks_per_owner: int = Field(default=100, ge=1)
+    running_tasks_per_owner: int = Field(default=8, ge=1)
+    running_tasks_per_endpoint: int = Field(default=8, ge=1)
+    items_per_task: int = Field(default=100_000, ge=1)
+    task_deadline_s: int = Field(default=90 * 86_400, ge=60)
+    """Given to a task that names no deadline."""
+
+
+class LogSettings(Section):
+    """Structured logs in ``DIR/log``."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    max_bytes: int = Field(default=10 * MEBIBYTE, ge=64 * 1024)
+    """A log file is rotated at this size ..."""
+    keep: int = Field(default=5, ge=1, le=100)
+    """... and so many old ones are kept."""
+
+
+class Settings(BaseSettings):
+    """All sections. Use :meth:`load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TOWPATH_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
+
+    database: DatabaseSettings = DatabaseSettings()
+    http: HttpSettings = HttpSettings()
+    dial: DialSettings = DialSettings()
+    engine: EngineSettings = EngineSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()
+
+    _toml_file: ClassVar[Path | None] = None
+
+    @field_validator("engine")
+    @classmethod
+    def _lease_outlives_its_renewal(cls, engine: EngineSettings) -> EngineSettings:
+        if engine.renew_s * 2 > engine.lease_s:
+            raise ValueError("renew_s must be at most half of lease_s, or a late renewal loses it")
+        return engine
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, then environment, then the file."""
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if cls._toml_file is not None:
+            sources += (TomlConfigSettingsSource(settings_cls, cls._toml_file),)
+        return sources
+
+    @classmethod
+    def load(cls, data_dir: Path, **overrides: dict[str, Any]) -> "Settings":
+        """Read the settings of the deployment in ``data_dir``.
+
+        ``overrides`` are sections from the command line, e.g. ``http={"port": 8443}``; they win
+        over variables, which win over the file. Raises :class:`SettingsError`.
+        """
+        file = data_dir / SETTINGS_FILE
+
+        class _Loaded(cls):  # type: ignore[valid-type, misc]
+            _toml_file = file if file.exists() else None
+
+        try:
+            loaded = _Loaded(**overrides)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            raise SettingsError(f"setting {name}: {first['msg']}") from error
+        except (OSError, ValueError) as error:  # unreadable file, broken TOML
+            raise SettingsError(f"{file}: {error}") from error
+        return cls.model_construct(
+            **{name: getattr(loaded, name) for name in cls.model_fields},
+        )
+
+    @property
+    def allow_loopback(self) -> bool:
+        """Whether the dial policy lets loopback through (``dial.allow_loopback`` resolved)."""
+        if self.dial.allow_loopback != "auto":
+            return self.dial.allow_loopback
+        if self.http.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.http.host).is_loopback
+        except ValueError:
+            return False
+
+
+class DataDirectory:
+    """The layout of a deployment's directory: 0700, with its secrets in 0600 files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    @property
+    def postgres(self) -> Path:
+        """The embedded PostgreSQL's cluster and socket."""
+        return self.root / "postgres"
+
+    @property
+    def tls(self) -> Path:
+        """The deployment's CA and server certificate."""
+        return self.root / "tls"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate that clients must trust."""
+        return self.tls / "ca.pem"
+
+    @property
+    def secrets(self) -> Path:
+        """Keys and client secrets."""
+        return self.root / "secrets"
+
+    @property
+    def seal_key(self) -> Path:
+        """The key under which stored credentials are encrypted."""
+        return self.secrets / "seal.key"
+
+    @property
+    def operator_file(self) -> Path:
+        """Id and secret of the deployment's operator client."""
+        return self.secrets / "operator.json"
+
+    @property
+    def run(self) -> Path:
+        """What belongs to the running processes."""
+        return self.root / "run"
+
+    @property
+    def state_file(self) -> Path:
+        """What the running ``towpath up`` tells the other commands."""
+        return self.run / "state.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the one ``towpath up`` of this directory."""
+        return self.run / "lock"
+
+    @property
+    def log(self) -> Path:
+        """Structured logs."""
+        return self.root / "log"
+
+    def prepare(self) -> None:
+        """Make the directories. Raises OSError."""
+        for directory in (self.root, self.tls, self.secrets, self.run, self.log):
+            private_directory(directory)
+
+    def write_state(self, state: dict[str, Any]) -> None:
+        """Replace ``run/state.json`` atomically."""
+        write_private(self.state_file, json.dumps(state, indent=2).encode() + b"\n")
+
+    def read_state(self) -> dict[str, Any] | None:
+        """``run/state.json``; None if ``up`` never served here. Raises OSError, ValueError."""
+        try:
+            state = json.loads(self.state_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        if not isinstance(state, dict):
+            raise ValueError(  # noqa: TRY004 - the content is wrong, no argument is
+                f"{self.state_file} is not a JSON object"
+            )
+        return state
+
+
+def default_data_directory() -> Path:
+    """``$TOWPATH_DATA``, or the user's own data directory."""
+    named = os.environ.get("TOWPATH_DATA")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "towpath"

@@ -1,0 +1,144 @@
+"""The embedded PostgreSQL, the pool, and migrations, on a real server."""
+
+import asyncio
+import os
+import signal
+from datetime import UTC
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from towpath.platform.database import Database, EmbeddedPostgres, PostgresError
+from towpath.platform.migrations import MigrationError, migrate, migrations_of
+
+
+async def test_pool_speaks_json_and_utc(database: Database) -> None:
+    async with database.transaction() as connection:
+        cursor = await connection.execute(
+            "SELECT now() AS at, '{\"a\": 1}'::jsonb AS doc, current_schema() AS schema"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    assert row["doc"] == {"a": 1}
+    assert row["schema"] == "transfer"
+    assert row["at"].utcoffset() == UTC.utcoffset(None)
+
+
+async def test_transaction_is_rolled_back_by_an_exception(database: Database) -> None:
+    async def fail_half_way() -> None:
+        async with database.transaction() as connection:
+            await connection.execute("CREATE TABLE half (a int)")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail_half_way()
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT to_regclass('half') AS half")
+        assert (await cursor.fetchone()) == {"half": None}
+
+
+async def test_dedicated_connection_hears_notifications(database: Database) -> None:
+    listener = await database.dedicated()
+    try:
+        await listener.execute("LISTEN towpath_task")
+        async with database.transaction() as connection:
+            await connection.execute("NOTIFY towpath_task, 'x'")
+        heard = [n.payload async for n in listener.notifies(timeout=10, stop_after=1)]
+    finally:
+        await listener.close()
+    assert heard == ["x"]
+
+
+async def test_migrations_are_applied_once_even_by_many_at_once(
+    postgres: EmbeddedPostgres, database_url: str
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await connection.execute("DROP SCHEMA transfer CASCADE")
+    results = await asyncio.gather(
+        *(
+            migrate(database_url, schema="transfer", package="towpath.transfer.store")
+            for _ in range(4)
+        )
+    )
+    wanted = [m.number for m in migrations_of("towpath.transfer.store")]
+    assert sorted(results, key=len) == [[], [], [], wanted]
+
+
+async def test_changed_migration_is_refused(database_url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+        await connection.execute("UPDATE transfer.migration SET digest = 'other' WHERE number = 1")
+    with pytest.raises(MigrationError, match="do not belong together"):
+        await migrate(database_url, schema="transfer", package="towpath.transfer.store")
+
+
+async def _count(server: EmbeddedPostgres) -> int:
+    async with await psycopg.AsyncConnection.connect(server.url) as connection:
+        cursor = await connection.execute("SELECT count(*) FROM kept")
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+async def test_committed_rows_survive_a_killed_server(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """kill -9 leaves postmaster.pid, the socket, and backends that hold shared memory."""
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    backend = await psycopg.AsyncConnection.connect(server.url, autocommit=True)
+    await backend.execute("CREATE TABLE kept (a int)")
+    await backend.execute("INSERT INTO kept VALUES (1)")
+    assert server.pid is not None
+    os.kill(server.pid, number)
+    again = EmbeddedPostgres(tmp_path / "pg")
+    await again.start()
+    try:
+        assert await _count(again) == 1
+    finally:
+        await again.stop()
+        await backend.close()
+        await server.stop()
+
+
+async def test_orphaned_server_is_taken_over(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    orphan = server.pid
+    assert orphan is not None
+    again = EmbeddedPostgres(tmp_path / "pg")
+    await again.start()
+    try:
+        assert again.pid not in (None, orphan)
+        assert server.pid is None, "the orphan was ended"
+    finally:
+        await again.stop()
+        await server.stop()
+
+
+async def test_pid_of_something_else_does_not_stop_us(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    await server.stop()
+    stale = tmp_path / "pg" / "data" / "postmaster.pid"
+    stale.write_text(f"{os.getppid()}\n{tmp_path}\n")
+    await server.start()
+    await server.stop()
+
+
+async def test_deep_directory_gets_a_short_socket(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / ("d" * 60) / ("e" * 60))
+    await server.start()
+    try:
+        async with await psycopg.AsyncConnection.connect(server.url) as connection:
+            await connection.execute("SELECT 1")
+    finally:
+        await server.stop()
+
+
+async def test_cluster_of_an_unknown_version_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "pg" / "data").mkdir(parents=True)
+    (tmp_path / "pg" / "data" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(PostgresError, match="dump and restore"):
+        await EmbeddedPostgres(tmp_path / "pg").start()

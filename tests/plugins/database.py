@@ -1,0 +1,60 @@
+"""Fixtures: one embedded PostgreSQL for the session, one fresh, migrated database for each test."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from importlib.resources import files
+from itertools import count
+
+import psycopg
+import pytest
+
+from towpath.platform.database import Database, EmbeddedPostgres
+from towpath.platform.migrations import migrate
+
+TEMPLATE = "migrated"
+SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running PostgreSQL, with a template database that has every service's schema."""
+    server = EmbeddedPostgres(
+        tmp_path_factory.mktemp("postgres"),
+        options={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
+    )
+    asyncio.run(server.start())
+    try:
+        with psycopg.connect(server.url_of("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        for schema, package in SCHEMAS.items():
+            if files(package).joinpath("migrations").is_dir():
+                asyncio.run(migrate(server.url_of(TEMPLATE), schema=schema, package=package))
+        yield server
+    finally:
+        asyncio.run(server.stop())
+
+
+@pytest.fixture
+def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh, migrated database; dropped after the test, whoever is connected."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres.url_of("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+        yield postgres.url_of(name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """The transfer service's pool on a fresh database."""
+    async with Database(database_url, schema="transfer") as pool:
+        yield pool
+
+
+@pytest.fixture
+async def nexus_database(database_url: str) -> AsyncIterator[Database]:
+    """Nexus' pool on the same fresh database."""
+    async with Database(database_url, schema="nexus") as pool:
+        yield pool
