@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 
 from towpath.demo.authority import Domain, merge_trust
 from towpath.demo.gct import GctServer
+
+# --import-mode=importlib leaves sys.path alone; the plugin modules are named from this folder
+sys.path.insert(0, str(Path(__file__).parent))
+
+pytest_plugins = ["plugins.database"]
 
 
 @pytest.fixture(scope="session")

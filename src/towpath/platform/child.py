@@ -3,8 +3,8 @@ its parent, and, when we are root and PROGRAM may not be, an unprivileged one.
 
 PostgreSQL refuses to run as root. Dropped to ``nobody`` it could not reach a data directory or a
 virtual environment below a directory that only root may enter (``/root``), so one capability is
-kept across the change of user and handed through ``exec`` as an ambient one: CAP_DAC_READ_SEARCH, which
-passes directories and reads files, and writes nothing. See capabilities(7), prctl(2).
+kept across the change of user and handed through ``exec`` as an ambient one: CAP_DAC_READ_SEARCH,
+which passes directories and reads files, and writes nothing. See capabilities(7), prctl(2).
 
 A program of its own, started without site packages: code between fork and exec of a process with
 threads is not safe.

@@ -25,8 +25,8 @@ class ApiError(Exception):
     """What an API answers instead of a result.
 
     ``code`` is the service's own (Transfer: dotted, ``ClientError.NotFound``), ``message`` says
-    what failed and what the caller can do; ``extras`` are further keys of the document, ``headers`` of
-    the answer.
+    what failed and what the caller can do; ``extras`` are further keys of the document,
+    ``headers`` of the answer.
     """
 
     def __init__(

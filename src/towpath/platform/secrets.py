@@ -1,7 +1,7 @@
 """Encryption at rest of what users entrust to us (invariant I6).
 
-AES-256-GCM (NIST SP 800-38D). The context (which row, whose) is authenticated with the text, so that
-a sealed value moved to another row does not open.
+AES-256-GCM (NIST SP 800-38D). The context (which row, whose) is authenticated with the text, so
+that a sealed value moved to another row does not open.
 """
 
 import base64
