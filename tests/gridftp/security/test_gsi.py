@@ -5,6 +5,7 @@ import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from cryptography import x509
@@ -200,7 +201,7 @@ class ControlChannel:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
         self.lines = self.socket.makefile("rb")
 
-    def __enter__(self) -> "ControlChannel":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -81,6 +81,16 @@ def test_every_spelling_is_openssls(tmp_path: Path) -> None:
 
 def test_old_spellings_compare_equal() -> None:
     assert canonical("/C=US/Email=a@b/USERID=x/CN=y") == "/C=US/emailAddress=a@b/UID=x/CN=y"
+    assert canonical("/O=A/CN=host/ftp.org") == r"/O=A/CN=host\/ftp.org"
+    assert canonical("/O=A/CN=host/*.org") == r"/O=A/CN=host\/*.org"
+    assert canonical("/O=A/*") == "/O=A/*"
+    assert canonical("/CN=a+b") == canonical(r"/CN=a\+b") == r"/CN=a\+b"
+
+
+@pytest.mark.parametrize("value", ["host/ftp.example.org", "a/CN=b", "a+b", "a/b=c/d"])
+def test_our_own_spelling_is_canonical(value: str) -> None:
+    spelled = one_line(common_name(value))
+    assert canonical(spelled) == spelled
 
 
 @pytest.mark.parametrize(

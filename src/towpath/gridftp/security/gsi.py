@@ -14,7 +14,7 @@ from cryptography import x509
 
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
-from towpath.gridftp.security.names import identity, is_proxy, one_line, speaks_for
+from towpath.gridftp.security.names import canonical, identity, is_proxy, one_line, speaks_for
 from towpath.gridftp.security.proxies import sign_proxy_request
 from towpath.gridftp.security.trust import TrustRoots
 
@@ -137,7 +137,7 @@ class Initiator:
         holder = identity(chain)
         self.peer_subject = one_line(holder.subject)
         if self._subject is not None:
-            if self.peer_subject != self._subject:
+            if self.peer_subject != canonical(self._subject):
                 raise SecurityError(
                     SecurityKind.UNTRUSTED_HOST,
                     f"{self._host} is {self.peer_subject}, expected {self._subject}",

@@ -1,6 +1,7 @@
 """Distinguished names as Globus writes them, and whether a certificate speaks for a host."""
 
 import ipaddress
+import re
 
 from cryptography import x509
 
@@ -40,25 +41,42 @@ PROXY_CERT_INFO = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")  # RFC 3820
 
 
 def one_line(name: x509.Name) -> str:
-    """The name as `X509_NAME_oneline` spells it, e.g. `/O=Lab/CN=Alice`; odd bytes as `\\xNN`."""
+    """The name as OpenSSL 3 spells it (`X509_NAME_oneline`), e.g. `/O=Lab/CN=Alice`.
+
+    Odd bytes become `\\xNN`, and `/` and `+` inside a value are escaped by a backslash.
+    """
     parts: list[str] = []
     for attribute in name:
         oid = attribute.oid.dotted_string
         value = attribute.value
         raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-        shown = "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}" for byte in raw)
+        shown = "".join(_shown(byte) for byte in raw)
         parts.append(f"/{_SHORT_NAMES.get(oid, oid)}={shown}")
     return "".join(parts)
 
 
+def _shown(byte: int) -> str:
+    if byte in b"/+":
+        return "\\" + chr(byte)
+    return chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02X}"
+
+
 def canonical(one_line_name: str) -> str:
-    """The same name with today's spelling of attribute types, for comparing with written files."""
-    parts = one_line_name.split("/")
-    for index, part in enumerate(parts):
+    """A name or pattern out of a written file, in the spelling of `one_line`.
+
+    Older tools had other names for some types and wrote `/CN=host/ftp.example.org` unescaped. An
+    escaped slash stays escaped, so that no value can pass for two.
+    """
+    parts: list[str] = []
+    for part in re.split(r"(?<!\\)/", one_line_name):
         kind, equals, value = part.partition("=")
         if equals:
-            parts[index] = f"{_OLD_SPELLINGS.get(kind, kind)}={value}"
-    return "/".join(parts)
+            parts.append(f"{_OLD_SPELLINGS.get(kind, kind)}={value}")
+        elif parts and parts[-1].startswith("CN="):
+            parts[-1] += f"\\/{part}"
+        else:
+            parts.append(part)
+    return re.sub(r"(?<!\\)\+", r"\\+", "/".join(parts))
 
 
 def is_proxy(certificate: x509.Certificate) -> bool:
