@@ -1,0 +1,1 @@
+"""Nexus: who is who. Clients, their identities, and the tokens they present."""

@@ -81,10 +81,6 @@ class ErrorDocument:
     headers: dict[str, str]
 
 
-ErrorShape = Callable[[ApiError, str, str], ErrorDocument]
-"""``(error, request id, path of the request)`` to the service's own document."""
-
-
 def transfer_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
     """The SDK's "type zero": Transfer, Groups, Search; with Transfer's header."""
     body = {
@@ -104,12 +100,11 @@ def auth_error_document(
     resource: str,  # noqa: ARG001
 ) -> ErrorDocument:
     """Auth's: ``errors`` with an id each, beside OAuth2's two keys (RFC 6749, 5.2)."""
-    title = HTTPStatus(error.status).phrase
     one = {
         "id": str(uuid4()),
         "status": str(error.status),
         "code": error.code,
-        "title": title,
+        "title": HTTPStatus(error.status).phrase,
         "detail": error.message,
     }
     body = {
@@ -121,7 +116,11 @@ def auth_error_document(
     return ErrorDocument(error.status, body, error.headers)
 
 
-def flows_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:  # noqa: ARG001
+def flows_error_document(
+    error: ApiError,
+    request_id: str,
+    resource: str,  # noqa: ARG001 - not part of the shape
+) -> ErrorDocument:
     """Flows' and Timers': the CLI needs ``error.detail``, or it ends in a traceback."""
     inner = {
         "code": error.code,
@@ -130,3 +129,36 @@ def flows_error_document(error: ApiError, request_id: str, resource: str) -> Err
         "request_id": request_id,
     }
     return ErrorDocument(error.status, {"error": inner, **error.extras}, error.headers)
+
+
+def _dotted_code(status: int) -> str:
+    """Transfer's spelling: ``ClientError.NotFound``, ``ServiceUnavailable``."""
+    known = {400: "BadRequest", 401: "AuthenticationFailed", 404: "NotFound"}
+    name = known.get(status) or HTTPStatus(status).phrase.title().replace(" ", "")
+    return f"ClientError.{name}" if status < HTTPStatus.INTERNAL_SERVER_ERROR else name
+
+
+def _upper_code(status: int) -> str:
+    """Everyone else's: ``NOT_FOUND``."""
+    return HTTPStatus(status).name
+
+
+@dataclass(frozen=True)
+class ErrorShape:
+    """How one service spells the errors that do not come from its own code, and all documents."""
+
+    document: Callable[[ApiError, str, str], ErrorDocument]
+    """``(error, request id, path of the request)``."""
+    code_of: Callable[[int], str]
+
+    def plain(
+        self, status: int, message: str, headers: Mapping[str, str] | None = None
+    ) -> ApiError:
+        """An error that has nothing but its status to say in its code."""
+        return ApiError(status, self.code_of(status), message, headers=headers)
+
+
+TRANSFER_ERRORS = ErrorShape(transfer_error_document, _dotted_code)
+AUTH_ERRORS = ErrorShape(auth_error_document, _upper_code)
+FLOWS_ERRORS = ErrorShape(flows_error_document, _upper_code)
+GROUPS_ERRORS = ErrorShape(transfer_error_document, _upper_code)

@@ -1,0 +1,211 @@
+"""How every service speaks HTTP: request ids, errors in its own shape, limits, one origin.
+
+A client never sees a traceback; the log has it, under the request id that the client was given.
+"""
+
+import contextlib
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+import psycopg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from towpath.platform.errors import (
+    ApiError,
+    ErrorShape,
+    current_request_id,
+    new_request_id,
+)
+
+DEFAULT_BODY_LIMIT = 32 * 1024 * 1024
+DATABASE_RETRY_AFTER_S = 5
+ERRORS_SHOWN = 3
+"""Of a body's mistakes; the first ones say enough."""
+INPUT_SHOWN = 200
+
+_log = structlog.stdlib.get_logger("towpath.http")
+
+
+def new_app(
+    name: str, error_shape: ErrorShape, *, max_body_bytes: int = DEFAULT_BODY_LIMIT
+) -> FastAPI:
+    """A FastAPI app whose every error is a document in ``error_shape`` with a request id.
+
+    Raise :class:`ApiError` in a route. Unknown routes, malformed JSON and validation answer 400 and
+    404 in shape, a lost database 503, anything else that escapes 500. Each answer carries the
+    request id in ``X-Request-Id``. Routes keep their full paths (``/v0.10/task``).
+    """
+    app = FastAPI(
+        title=name, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
+
+    def answer(request: Request, error: ApiError) -> JSONResponse:
+        return _answer(error_shape, error, request.url.path)
+
+    async def on_api_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ApiError)
+        return answer(request, error)
+
+    async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        message = str(error.detail)
+        if error.status_code == 404:
+            message = f"no route {request.method} {request.url.path[:INPUT_SHOWN]}"
+        return answer(request, error_shape.plain(error.status_code, message, error.headers))
+
+    async def on_validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return answer(request, error_shape.plain(400, _validation_message(error)))
+
+    app.add_exception_handler(ApiError, on_api_error)
+    app.add_exception_handler(HTTPException, on_http_exception)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_middleware(_RequestScope, name=name, shape=error_shape, max_body_bytes=max_body_bytes)
+    return app
+
+
+def _answer(shape: ErrorShape, error: ApiError, path: str) -> JSONResponse:
+    document = shape.document(error, current_request_id.get(), path)
+    return JSONResponse(document.body, status_code=document.status, headers=document.headers)
+
+
+def _validation_message(error: RequestValidationError) -> str:
+    """The first mistakes by place; never the input itself, which may hold a secret."""
+    found = error.errors()
+    parts = []
+    for one in found[:ERRORS_SHOWN]:
+        place = ".".join(str(part) for part in one["loc"] if part != "body")
+        parts.append(f"{place[:INPUT_SHOWN]}: {one['msg']}" if place else str(one["msg"]))
+    if len(found) > ERRORS_SHOWN:
+        parts.append(f"and {len(found) - ERRORS_SHOWN} more")
+    return "; ".join(parts)
+
+
+class _RequestScope:
+    """Around each request: its id, its log line, the body limit, and what escapes the routes."""
+
+    def __init__(self, app: ASGIApp, *, name: str, shape: ErrorShape, max_body_bytes: int) -> None:
+        self._app = app
+        self._name = name
+        self._shape = shape
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = new_request_id()
+        token = current_request_id.set(request_id)
+        began = time.monotonic()
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            with structlog.contextvars.bound_contextvars(request=request_id):
+                try:
+                    self._check_declared_size(scope)
+                    await self._app(scope, self._limited(receive), sending)
+                except Exception as error:
+                    if status:  # too late for a document
+                        _log.exception("request.broken", service=self._name)
+                        raise
+                    response = _answer(self._shape, self._escaped(error), scope["path"])
+                    await response(scope, receive, sending)
+                _log.info(
+                    "request",
+                    service=self._name,
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round((time.monotonic() - began) * 1000, 1),
+                )
+        finally:
+            current_request_id.reset(token)
+
+    def _escaped(self, error: Exception) -> ApiError:
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, psycopg.OperationalError):
+            _log.warning("request.no_database", error=str(error))
+            return self._shape.plain(
+                503,
+                "the service's database does not answer; try again",
+                {"Retry-After": str(DATABASE_RETRY_AFTER_S)},
+            )
+        _log.error("request.failed", service=self._name, exc_info=error)
+        return self._shape.plain(
+            500, "internal error; the operator finds it in the log by its request id"
+        )
+
+    def _too_large(self) -> str:
+        return f"the body is larger than {self._max_body_bytes} bytes"
+
+    def _check_declared_size(self, scope: Scope) -> None:
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                with contextlib.suppress(ValueError):
+                    if int(value) > self._max_body_bytes:
+                        raise self._shape.plain(413, self._too_large())
+
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            if message["type"] == "http.request":
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
+                    # FastAPI turns any other exception of a body into a 400
+                    raise HTTPException(413, self._too_large())
+            return message
+
+        return receiving
+
+
+class PathDispatch:
+    """Several apps on one origin: the longest matching path prefix decides.
+
+    The apps see the full path. ``default`` answers what no prefix claims.
+    """
+
+    def __init__(self, apps: Mapping[str, ASGIApp], default: ASGIApp) -> None:
+        self._apps = sorted(
+            ((prefix.rstrip("/"), app) for prefix, app in apps.items()),
+            key=lambda item: -len(item[0]),
+        )
+        self._default = default
+
+    def _app_for(self, path: str) -> ASGIApp:
+        for prefix, app in self._apps:
+            if path == prefix or path.startswith(prefix + "/"):
+                return app
+        return self._default
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        await self._app_for(scope["path"])(scope, receive, send)
+
+
+def origin_of(host: str, port: int) -> str:
+    """``https://HOST:PORT``, with brackets around an IPv6 address."""
+    shown = f"[{quote(host, safe=':')}]" if ":" in host else host
+    return f"https://{shown}:{port}"
