@@ -107,6 +107,8 @@ CREATE TABLE file (
     PRIMARY KEY (task_no, file_no)
 );
 CREATE INDEX file_open ON file (task_no, state, file_no);
+-- Large files are looked for among many small ones; the bound is LARGE_FILE_BYTES of store/plan.py.
+CREATE INDEX file_large ON file (task_no, file_no) WHERE state = 1 AND size >= 67108864;
 
 -- Restart points of large files: ranges that both servers confirmed.
 CREATE TABLE file_range (

@@ -1,0 +1,185 @@
+"""What the parts of a running task share: the task, its lease, its counters, its signals."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.platform.database import Database
+from towpath.platform.settings import EngineSettings
+from towpath.transfer.engine.data_credentials import DataCredentials
+from towpath.transfer.engine.faults import Consequence, Verdict, judge
+from towpath.transfer.sessions import EndpointSessions, NoCredential, SessionUnavailable
+from towpath.transfer.store import leases
+from towpath.transfer.store.events import Event
+from towpath.transfer.store.plan import Item
+
+# A worker sends nothing after two thirds of its lease: the rest is for what is already on its way.
+USABLE_PART_OF_LEASE = 2 / 3
+
+
+class TaskFaultError(Exception):
+    """A fault that stops the task for now or for good; `verdict` says which."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.event.description)
+        self.verdict = verdict
+
+
+class NothingDueError(Exception):
+    """All that is left waits for `delay_s`: the task frees its place until then."""
+
+    def __init__(self, delay_s: float) -> None:
+        super().__init__(delay_s)
+        self.delay_s = delay_s
+
+
+class LeaseClock:
+    """Until when this worker may act, on its own monotonic clock."""
+
+    def __init__(self, asked_at: float, lease_s: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.renewed(asked_at, lease_s)
+
+    def renewed(self, asked_at: float, lease_s: float) -> None:
+        """Count from before the question: the database's lease can only last longer."""
+        self._until = asked_at + lease_s * USABLE_PART_OF_LEASE
+
+    @property
+    def usable(self) -> bool:
+        """Whether commands may still be sent."""
+        return self._clock() < self._until
+
+    def check(self) -> None:
+        """Call with no `await` between it and the send. Raises LeaseLostError."""
+        if not self.usable:
+            raise leases.LeaseLostError("the lease was not renewed in time")
+
+
+class Signal:
+    """Wakes everyone who waits; a waiter re-reads the state itself."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def wake(self) -> None:
+        """Wake all present waiters."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when woken, or after `timeout_s` at the latest."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            pass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A transfer's options as the engine reads them (Transfer API, `transfer` document)."""
+
+    verify_checksum: bool
+    preserve_timestamp: bool
+    encrypt_data: bool
+    fail_on_quota_errors: bool
+    algorithm: str | None
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> "Options":
+        """From the task's `options`."""
+        return cls(
+            verify_checksum=bool(document.get("verify_checksum")),
+            preserve_timestamp=bool(document.get("preserve_timestamp")),
+            encrypt_data=bool(document.get("encrypt_data")),
+            fail_on_quota_errors=bool(document.get("fail_on_quota_errors")),
+            algorithm=document.get("checksum_algorithm"),
+        )
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """One task under one lease."""
+
+    db: Database
+    grant: leases.Grant
+    lease: LeaseClock
+    sessions: EndpointSessions
+    data_credentials: DataCredentials
+    settings: EngineSettings
+    random: Random
+    clock: Callable[[], float]
+    options: Options
+    items: dict[int, Item] = field(default_factory=dict)
+    changed: Signal = field(default_factory=Signal)
+    open_files: int = 0
+    walk_done: bool = False
+    lanes_open: int = 0
+    generations: int = 0
+
+    @property
+    def task_no(self) -> int:
+        """Key of the task's rows."""
+        return self.grant.task_no
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is left to find or to do."""
+        return self.walk_done and self.open_files == 0
+
+    def fenced(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """A transaction that commits only while the lease is ours."""
+        return leases.fenced(self.db, self.task_no, self.grant.lease_epoch)
+
+    def next_generation(self) -> int:
+        """A number for a pair of sessions, unique in the task: restart points remember it.
+
+        4096 pairs a lease leave room for half a million leases in an `integer`.
+        """
+        self.generations += 1
+        return self.grant.lease_epoch * 4096 + self.generations % 4096
+
+    def judge(self, error: GridFTPError, *, at_source: bool) -> Verdict:
+        """What the error means under this task's options."""
+        return judge(error, at_source=at_source, fail_on_quota=self.options.fail_on_quota_errors)
+
+    def source_path(self, item_no: int, path: str) -> str:
+        """Where a file of the plan is at the source."""
+        return join(self.items[item_no].source_path, path)
+
+    def destination_path(self, item_no: int, path: str) -> str:
+        """Where it goes."""
+        base = self.items[item_no].destination_path
+        assert base is not None, "a transfer's items have destinations"
+        return join(base, path)
+
+
+def join(base: str, path: str) -> str:
+    """`path` below `base`; '' is the base itself."""
+    return f"{base.rstrip('/')}/{path}" if path else base
+
+
+def unavailable(error: SessionUnavailable, *, at_source: bool) -> TaskFaultError:
+    """No session can even be tried: the owner must act, or the endpoint is gone."""
+    waits = isinstance(error, NoCredential)
+    return TaskFaultError(
+        Verdict(
+            Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK,
+            Event(
+                "NO_CREDENTIALS" if waits else "ENDPOINT_ERROR",
+                "no credential" if waits else "endpoint not found",
+                {
+                    "error": error.message,
+                    "role": "source" if at_source else "destination",
+                    "advice": error.advice,
+                },
+                is_error=True,
+            ),
+        )
+    )

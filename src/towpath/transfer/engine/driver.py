@@ -1,0 +1,305 @@
+"""Drives one task under one lease, from wherever it stands to its end or to the next pause."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.transfer import names
+from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
+from towpath.transfer.engine.delete import DeleteRun
+from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
+from towpath.transfer.engine.lanes import LaneRunner
+from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.settle import Settlement, contested_event
+from towpath.transfer.engine.walk import Walk
+from towpath.transfer.store import events, leases, plan, segments
+from towpath.transfer.store.events import Event
+from towpath.transfer.store.plan import Item
+
+log = structlog.get_logger()
+
+# The number of the lane for large files; the others count from 1.
+LARGE_LANE = 0
+# A task that has to wait longer than this gives its place to another.
+WAIT_IN_PLACE_S = 15.0
+WATCH_EVERY_S = 1.0
+
+
+class StopRequestedError(Exception):
+    """The worker is shutting down: leave the task to whoever comes next."""
+
+
+@dataclass(slots=True)
+class Driver:
+    """One task, one lease. `stop`, `cancel` and `expire` may be set from outside at any time."""
+
+    context: TaskContext
+    stop: bool = False
+    cancel: bool = False
+    expire: bool = False
+
+    def interrupt(self, *, cancel: bool = False, expire: bool = False, stop: bool = False) -> None:
+        """Take note of what the user, the deadline or the operator wants."""
+        self.cancel |= cancel
+        self.expire |= expire
+        self.stop |= stop
+        self.context.changed.wake()
+
+    async def run(self) -> None:
+        """Drive until the task ends, pauses, or the lease is lost. Raises LeaseLostError."""
+        context = self.context
+        recorder = Recorder(context)
+        try:
+            await self._begin(recorder)
+            if context.grant.type == "DELETE":
+                await self._together(recorder, DeleteRun(context, recorder).run())
+            else:
+                await self._transfer(recorder)
+            await self._finish(recorder, "SUCCEEDED", None, _succeeded())
+        except NothingDueError as waits:
+            await self._pause(recorder, waits.delay_s)
+        except StopRequestedError:
+            await self._pause(recorder, 0)
+        except _Interrupted as interrupted:
+            await self._finish(recorder, "FAILED", *interrupted.ending)
+        except TaskFaultError as fault:
+            await self._fault(recorder, fault.verdict)
+
+    async def _begin(self, recorder: Recorder) -> None:
+        self._check_interrupts()
+        context = self.context
+        async with context.fenced() as conn:
+            if context.grant.first_start:
+                await leases.start(conn, context.task_no)
+                await events.append(conn, context.task_no, [_started(context)])
+            items = await plan.items(conn, context.task_no)
+        homes = await self._homes(items)
+        context.items = {item.item_no: _on_server(item, homes) for item in items}
+        async with context.fenced() as conn:
+            progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
+        context.open_files = progress.open_files
+        if progress.contested_files:
+            recorder.event(contested_event(progress.contested_files))
+        self._progress = progress
+
+    _progress: plan.Progress | None = None
+
+    async def _homes(self, items: list[Item]) -> tuple[str, str]:
+        """The home directories that paths like `/~/x` mean, at source and destination."""
+        grant = self.context.grant
+        homes = []
+        ends = ((grant.source_endpoint_id, True), (grant.destination_endpoint_id, False))
+        for endpoint_id, at_source in ends:
+            paths = [i.source_path if at_source else i.destination_path for i in items]
+            home = ""
+            if endpoint_id and any(p is not None and names.needs_home(p) for p in paths):
+                session, _ = await open_session(self.context, endpoint_id, at_source=at_source)
+                try:
+                    home = session.home or "/"
+                except GridFTPError as error:
+                    raise TaskFaultError(self.context.judge(error, at_source=at_source)) from error
+                finally:
+                    await session.close()
+            homes.append(home)
+        return homes[0], homes[1]
+
+    async def _transfer(self, recorder: Recorder) -> None:
+        assert self._progress is not None, "begun"
+        context = self.context
+        walk = Walk(
+            context,
+            recorder,
+            last_file_no=self._progress.last_file_no,
+            last_dir_no=self._progress.last_dir_no,
+        )
+        lanes = [
+            LaneRunner(context, recorder, number=number, large=number == LARGE_LANE)
+            for number in range(context.settings.lanes + 1)
+        ]
+        await self._together(
+            recorder, walk.run(), Settlement(context, recorder).run(), *(x.run() for x in lanes)
+        )
+
+    async def _together(self, recorder: Recorder, *parts: Coroutine[Any, Any, None]) -> None:
+        """Run the parts, the recorder and the watch until the parts are done; then flush."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                recording = group.create_task(recorder.run())
+                watching = group.create_task(self._watch())
+                work = [group.create_task(part) for part in parts]
+                await asyncio.gather(*work)
+                recording.cancel()
+                watching.cancel()
+        except* (
+            TaskFaultError,
+            NothingDueError,
+            StopRequestedError,
+            _Interrupted,
+            leases.LeaseLostError,
+        ) as several:
+            raise _most_important(several) from None
+
+    async def _watch(self) -> None:
+        """See interrupts at once, and a task that only waits."""
+        context = self.context
+        while True:
+            await context.changed.wait(WATCH_EVERY_S)
+            self._check_interrupts()
+            context.lease.check()
+            if context.walk_done and context.open_files and not context.lanes_open:
+                async with context.db.connection() as conn:
+                    waiting = await plan.waiting(conn, context.task_no)
+                due = waiting.next_due_s
+                if waiting.pending == context.open_files and due and due > WAIT_IN_PLACE_S:
+                    raise NothingDueError(due)
+
+    def _check_interrupts(self) -> None:
+        if self.cancel:
+            raise _Interrupted(
+                {"code": "CANCELED", "description": "canceled by the owner"},
+                Event("CANCELED", "canceled", "The task was canceled by its owner."),
+            )
+        if self.expire:
+            raise _Interrupted(
+                {"code": "EXPIRED", "description": "the deadline has passed"},
+                Event(
+                    "EXPIRED",
+                    "expired",
+                    {
+                        "error": "The deadline passed before everything was done.",
+                        "advice": "See the last errors above; submit again: with sync what is"
+                        " there already is not sent again.",
+                    },
+                    is_error=True,
+                ),
+            )
+        if self.stop:
+            raise StopRequestedError
+
+    async def _fault(self, recorder: Recorder, verdict: Verdict) -> None:
+        context = self.context
+        recorder.event(verdict.event)
+        if verdict.consequence is Consequence.FAIL_TASK:
+            fatal = {"code": verdict.event.code, "description": verdict.event.description}
+            await self._finish(recorder, "FAILED", fatal, None)
+            return
+        await recorder.flush()
+        async with context.fenced() as conn:
+            if verdict.consequence is Consequence.SUSPEND_TASK:
+                await leases.suspend(
+                    conn,
+                    context.task_no,
+                    code=verdict.event.code,
+                    details=str(verdict.event.details),
+                )
+            else:
+                failures = await leases.failures_in_a_row(conn, context.task_no) + 1
+                delay_s = task_backoff_s(failures, context.random)
+                await leases.back_off(
+                    conn, context.task_no, delay_s=delay_s, failures_in_a_row=failures
+                )
+            await leases.release(conn, context.task_no)
+        log.info("task pauses", code=verdict.event.code)
+
+    async def internal_error(self) -> None:
+        """After a mistake of ours, which the log has in full: tell the owner, try again later."""
+        event = Event(
+            "INTERNAL_ERROR",
+            "internal error",
+            {
+                "error": "The service made a mistake; its operator finds it in the log.",
+                "next": "It is tried again until the deadline.",
+            },
+            is_error=True,
+        )
+        await self._fault(Recorder(self.context), Verdict(Consequence.RETRY_TASK, event))
+
+    async def _pause(self, recorder: Recorder, delay_s: float) -> None:
+        await recorder.flush()
+        async with self.context.fenced() as conn:
+            failures = await leases.failures_in_a_row(conn, self.context.task_no)
+            await leases.back_off(
+                conn, self.context.task_no, delay_s=delay_s, failures_in_a_row=failures
+            )
+            await leases.release(conn, self.context.task_no)
+
+    async def _finish(
+        self,
+        recorder: Recorder,
+        status: str,
+        fatal_error: dict[str, str] | None,
+        event: Event | None,
+    ) -> None:
+        if event is not None:
+            recorder.event(event)
+        await recorder.flush()
+        async with self.context.fenced() as conn:
+            await segments.merge(conn, self.context.task_no)
+            await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
+            await leases.release(conn, self.context.task_no)
+        log.info("task ended", status=status)
+
+
+class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it
+    def __init__(self, fatal_error: dict[str, str], event: Event) -> None:
+        super().__init__(event.code)
+        self.ending = (fatal_error, event)
+
+
+def _most_important(group: ExceptionGroup[Exception]) -> Exception:
+    """Of what several parts raised at once, the one that decides."""
+    flat: list[Exception] = []
+    pending: list[Exception] = [group]
+    while pending:
+        one = pending.pop()
+        if isinstance(one, ExceptionGroup):
+            pending.extend(one.exceptions)
+        else:
+            flat.append(one)
+
+    def rank(error: Exception) -> int:
+        if isinstance(error, leases.LeaseLostError):
+            return 0
+        if isinstance(error, _Interrupted):
+            return 1
+        if isinstance(error, TaskFaultError):
+            order = (Consequence.FAIL_TASK, Consequence.SUSPEND_TASK)
+            consequence = error.verdict.consequence
+            return 2 + order.index(consequence) if consequence in order else 4
+        return 5
+
+    return min(flat, key=rank)
+
+
+def _on_server(item: Item, homes: tuple[str, str]) -> Item:
+    """The item with absolute paths as its servers spell them."""
+    destination = item.destination_path
+    return Item(
+        item.item_no,
+        names.absolute(names.to_wire(item.source_path), homes[0]),
+        None if destination is None else names.absolute(names.to_wire(destination), homes[1]),
+        item.recursive,
+    )
+
+
+def _started(context: TaskContext) -> Event:
+    settings = context.settings
+    return Event(
+        "STARTED",
+        "started",
+        {
+            "type": context.grant.type.lower(),
+            "concurrency": settings.lanes + 1,
+            "parallelism": settings.streams,
+            "pipelining": settings.in_flight_files,
+        },
+    )
+
+
+def _succeeded() -> Event:
+    return Event("SUCCEEDED", "succeeded", "Everything is done.")

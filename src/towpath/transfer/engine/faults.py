@@ -1,0 +1,140 @@
+"""What a failure means for the task: one table, one pure decision.
+
+A GridFTP error is typed where it is born (`gridftp.errors`); here it gets the event code of the
+Transfer API and its consequence. Source: Transfer API documentation, "Task errors"; what is fatal
+at once follows the Globus service, everything else is retried until the deadline.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.store.events import Event
+
+
+class Consequence(Enum):
+    """What follows from a fault."""
+
+    FAIL_TASK = auto()  # trying again cannot help
+    SUSPEND_TASK = auto()  # waits for its owner (INACTIVE)
+    RETRY_FILE = auto()  # this file again, later; the others go on
+    RETRY_TASK = auto()  # nothing can go on: the task backs off and frees its place
+
+
+# Event code of the API and words for each kind of failure.
+_CODES: dict[Kind, tuple[str, str]] = {
+    Kind.NOT_FOUND: ("FILE_NOT_FOUND", "no such file or directory"),
+    Kind.PERMISSION_DENIED: ("PERMISSION_DENIED", "permission denied"),
+    Kind.PATH_NOT_ALLOWED: ("PERMISSION_DENIED", "path not allowed"),
+    Kind.IS_A_DIRECTORY: ("IS_A_DIRECTORY", "is a directory"),
+    Kind.NOT_A_DIRECTORY: ("NOT_A_DIRECTORY", "not a directory"),
+    Kind.EXISTS: ("ENDPOINT_ERROR", "exists already"),
+    Kind.NOT_EMPTY: ("ENDPOINT_ERROR", "directory not empty"),
+    Kind.NO_SPACE: ("NO_SPACE_LEFT", "no space left"),
+    Kind.QUOTA: ("QUOTA_EXCEEDED", "quota exceeded"),
+    Kind.DATA_REFUSED: ("CONNECTION_BROKEN", "data connection refused"),
+    Kind.DATA_BROKEN: ("CONNECTION_RESET", "data connection broken"),
+    Kind.DATA_AUTH: ("AUTH", "data channel authentication failed"),
+    Kind.CHANNEL_GONE: ("CONNECTION_BROKEN", "data channel lost"),
+    Kind.CHECKSUM_MISMATCH: ("VERIFY_CHECKSUM", "checksums differ"),
+    Kind.CHECKSUM_UNSUPPORTED: ("ENDPOINT_ERROR", "checksum not supported"),
+    Kind.AUTHENTICATION: ("AUTH", "authentication failed"),
+    Kind.CREDENTIAL_EXPIRED: ("NO_CREDENTIALS", "credential expired"),
+    Kind.UNTRUSTED_HOST: ("GSI_DN_MISMATCH", "host not trusted"),
+    Kind.MAPPING: ("AUTH", "no local account"),
+    Kind.LOGIN: ("AUTH", "login refused"),
+    Kind.CONNECT: ("CONNECT_FAILED", "connect failed"),
+    Kind.CONNECTION_LOST: ("CONNECTION_RESET", "connection lost"),
+    Kind.TIMEOUT: ("TIMEOUT", "timed out"),
+    Kind.STALLED: ("TIMEOUT", "stalled"),
+    Kind.PROTOCOL: ("ENDPOINT_ERROR", "unintelligible answer"),
+    Kind.UNSUPPORTED: ("ENDPOINT_ERROR", "not supported by the server"),
+    Kind.INVALID_NAME: ("INVALID_PATH_NAME", "invalid path name"),
+    Kind.ADDRESS_REFUSED: ("ENDPOINT_ERROR", "address not allowed"),
+    Kind.UNKNOWN: ("UNKNOWN", "unclassified error"),
+}
+
+_WAITS_FOR_OWNER = frozenset({Kind.CREDENTIAL_EXPIRED})
+# At the source the request itself is wrong; at the destination somebody may still mend it.
+_FATAL_AT_SOURCE = frozenset({Kind.NOT_FOUND, Kind.IS_A_DIRECTORY, Kind.NOT_A_DIRECTORY})
+_FATAL = frozenset({Kind.INVALID_NAME})
+_OF_ONE_FILE = frozenset(
+    {
+        Kind.NOT_FOUND,
+        Kind.PERMISSION_DENIED,
+        Kind.PATH_NOT_ALLOWED,
+        Kind.IS_A_DIRECTORY,
+        Kind.NOT_A_DIRECTORY,
+        Kind.EXISTS,
+        Kind.NOT_EMPTY,
+        Kind.NO_SPACE,
+        Kind.QUOTA,
+        Kind.CHECKSUM_MISMATCH,
+        Kind.INVALID_NAME,
+    }
+)
+_WHAT_FOLLOWS = {
+    Consequence.FAIL_TASK: "The task has failed.",
+    Consequence.SUSPEND_TASK: "The task waits and goes on when the credential is renewed.",
+    Consequence.RETRY_FILE: "This file is tried again; the others go on.",
+    Consequence.RETRY_TASK: "It is tried again until the deadline.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A fault, judged: what follows and the event that tells of it."""
+
+    consequence: Consequence
+    event: Event
+
+
+def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) -> Verdict:
+    """What `error` means. `at_source`: it came from the source (or a delete's endpoint)."""
+    code, description = _CODES[error.kind]
+    if error.kind in _WAITS_FOR_OWNER:
+        consequence = Consequence.SUSPEND_TASK
+    elif (
+        error.kind in _FATAL
+        or (error.kind in _FATAL_AT_SOURCE and at_source)
+        or (error.kind is Kind.QUOTA and fail_on_quota)
+    ):
+        consequence = Consequence.FAIL_TASK
+    elif error.kind in _OF_ONE_FILE:
+        consequence = Consequence.RETRY_FILE
+    else:
+        consequence = Consequence.RETRY_TASK
+    details = {
+        "error": str(error.message),
+        "endpoint": error.where,
+        "role": "source" if at_source else "destination",
+        **({"path": error.path} if error.path else {}),
+        **({"server_said": error.reply} if error.reply else {}),
+        "advice": error.advice,
+        "next": _WHAT_FOLLOWS[consequence],
+    }
+    return Verdict(consequence, Event(code, description, details, is_error=True))
+
+
+# A file's first retry is soon (a server's hiccup), later ones leave a broken place in peace.
+FILE_BACKOFF_FIRST_S = 2.0
+FILE_BACKOFF_MAX_S = 300.0
+TASK_BACKOFF_FIRST_S = 2.0
+TASK_BACKOFF_MAX_S = 300.0
+
+
+def file_backoff_s(attempt: int, random: Random) -> float:
+    """Seconds until a file that failed `attempt` times (>= 1) is tried again; jittered by half."""
+    return _backoff(attempt, FILE_BACKOFF_FIRST_S, FILE_BACKOFF_MAX_S, random)
+
+
+def task_backoff_s(failures_in_a_row: int, random: Random) -> float:
+    """Seconds a task waits after it failed `failures_in_a_row` times (>= 1) without progress."""
+    return _backoff(failures_in_a_row, TASK_BACKOFF_FIRST_S, TASK_BACKOFF_MAX_S, random)
+
+
+def _backoff(failures: int, first_s: float, max_s: float, random: Random) -> float:
+    # The exponent is bounded before 2.0 ** n could overflow.
+    ceiling = min(max_s, first_s * 2.0 ** min(max(failures, 1) - 1, 16))
+    return ceiling * (0.5 + random.random() / 2)

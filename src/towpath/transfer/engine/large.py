@@ -1,0 +1,242 @@
+"""One large file, by ranges: each confirmed range is a restart point (I4).
+
+ESTO writes a range and truncates nothing, so the destination is removed before the first range.
+Ranges of an earlier pair of sessions are compared again before the file counts: what a lost
+session reported as written was received, not necessarily kept.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.wire.listings import Entry
+from towpath.gridftp.wire.ranges import ByteRange, RangeSet
+from towpath.transfer.engine.context import TaskContext
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.store import plan
+from towpath.transfer.store.plan import File, Range
+from towpath.transfer.store.segments import Finished
+
+MEBIBYTE = 1024 * 1024
+# What a lost session costs at most is what is in flight; smaller ranges cost the servers more
+# commands than they save. Measured by the protocol notes: 64 MiB or a 128th of the file.
+RANGE_MIN_BYTES = 16 * MEBIBYTE
+RANGE_MAX_BYTES = 64 * MEBIBYTE
+RANGES_PER_FILE = 128
+# A slow disk reads this fast; a server says nothing while it computes a checksum.
+CHECKSUM_MIN_RATE = 20 * MEBIBYTE
+CHECKSUM_GRACE_S = 60.0
+
+
+def range_size(size: int) -> int:
+    """Bytes of a range for a file of `size` bytes."""
+    return max(RANGE_MIN_BYTES, min(RANGE_MAX_BYTES, size // RANGES_PER_FILE))
+
+
+def cut(size: int, present: RangeSet) -> list[ByteRange]:
+    """The ranges still to send of a file of `size` bytes, in order."""
+    step = range_size(size)
+    return [
+        ByteRange(first, min(first + step, gap.after))
+        for gap in present.complement(size)
+        for first in range(gap.first, gap.after, step)
+    ]
+
+
+def checksum_timeout_s(size: int) -> float:
+    """How long a server may be silent over a checksum of `size` bytes."""
+    return CHECKSUM_GRACE_S + size / CHECKSUM_MIN_RATE
+
+
+class LargeFile:
+    """The transfer of one large file over one pair of sessions."""
+
+    def __init__(self, context: TaskContext, recorder: Recorder, pair: Pair, file: File) -> None:
+        self._context = context
+        self._recorder = recorder
+        self._pair = pair
+        self._file = file
+        self._source_path = context.source_path(file.item_no, file.path)
+        self._destination_path = context.destination_path(file.item_no, file.path)
+
+    async def transfer(self) -> Outcome | None:
+        """Send what is missing and finish the file; an outcome only if that failed.
+
+        The lane is broken afterwards if the failure was of a data command.
+        """
+        try:
+            ranges = await self.prepare()
+            failed = await self.send_missing(ranges)
+            if failed is not None:
+                return failed
+            await self._finish()
+        except GridFTPError as error:
+            return self.failure(error)
+        return None
+
+    def failure(self, error: GridFTPError) -> Outcome:
+        """An outcome for the whole file."""
+        at_source = error.where == str(self._pair.source.server)
+        piece = Piece(self._source_path, self._destination_path, 0, tag=self._file)
+        return Outcome(piece, "failed", error, "source" if at_source else "destination", None)
+
+    async def prepare(self) -> list[Range]:
+        """The restart points that hold: none if the source is not what it was."""
+        await self._recorder.flush()
+        async with self._context.db.connection() as conn:
+            ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
+        entry = await self._pair.source.stat(self._source_path)
+        if entry.size != self._file.size or entry.modified != self._file.modified:
+            await self._source_changed(entry)
+            ranges = []
+        if not ranges:
+            try:
+                await self._pair.destination.delete_file(self._destination_path)
+            except GridFTPError as error:
+                if error.kind is not Kind.NOT_FOUND:
+                    raise
+        return ranges
+
+    async def send_missing(self, ranges: Sequence[Range]) -> Outcome | None:
+        """Send all ranges but the given ones; an outcome if one failed."""
+        lane, size = self._pair.lane, self._file.size
+        missing = cut(size, RangeSet(ByteRange(r.first, r.after) for r in ranges))
+        window = max(1, self._context.settings.in_flight_bytes // range_size(size))
+        algorithm = None
+        if self._context.options.verify_checksum:
+            algorithm = checksum_algorithm(self._context, self._pair)
+        missing.reverse()
+        failed: Outcome | None = None
+        while missing or lane.in_flight:
+            if missing and lane.in_flight < window:
+                some = [missing.pop() for _ in range(min(window - lane.in_flight, len(missing)))]
+                self._context.lease.check()
+                lane.send([self._piece(one, algorithm) for one in some])
+            for outcome in await lane.outcomes():
+                done = outcome.piece.byte_range
+                assert done is not None, "only ranges were sent"
+                if outcome.status == "done":
+                    self._record(done, verified=algorithm is not None)
+                    continue
+                self._recorder.resent(outcome.piece.size)
+                failed = failed or outcome
+            if failed is not None:
+                if not lane.broken:  # a checksum differs: later ranges are good, let them land
+                    missing.clear()
+                    continue
+                break
+        if failed is not None:
+            assert failed.error is not None, "a failed outcome says why"
+            failed = Outcome(
+                Piece(self._source_path, self._destination_path, 0, tag=self._file),
+                "failed",
+                failed.error,
+                failed.failed_side,
+            )
+        await self._recorder.flush()
+        return failed
+
+    def _piece(self, part: ByteRange, algorithm: str | None) -> Piece:
+        return Piece(
+            self._source_path,
+            self._destination_path,
+            part.length,
+            byte_range=part,
+            checksum=algorithm,
+            tag=self._file,
+        )
+
+    def _record(self, done: ByteRange, *, verified: bool) -> None:
+        self._recorder.range_done(
+            self._file.file_no,
+            Range(done.first, done.after, verified, self._pair.generation),
+            checksummed=done.length if verified else 0,
+        )
+
+    async def _source_changed(self, entry: Entry) -> None:
+        async with self._context.fenced() as conn:
+            await plan.changed_at_source(
+                conn,
+                self._context.task_no,
+                self._file.file_no,
+                size=entry.size,
+                modified=entry.modified,
+            )
+        self._file = File(
+            self._file.file_no,
+            self._file.item_no,
+            self._file.path,
+            entry.size,
+            entry.modified,
+            self._file.attempt,
+        )
+
+    async def _finish(self) -> None:
+        """Compare what must be compared; then the file counts. Raises GridFTPError."""
+        async with self._context.db.connection() as conn:
+            ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
+        earlier = [r for r in ranges if r.session_generation != self._pair.generation]
+        if earlier:
+            await self.compare_ranges(earlier)
+        entry = await self._pair.source.stat(self._source_path)
+        if entry.size != self._file.size or entry.modified != self._file.modified:
+            await self._source_changed(entry)
+            raise GridFTPError(
+                Kind.CHECKSUM_MISMATCH,
+                "the source changed while it was copied; it is sent again",
+                where=str(self._pair.source.server),
+                path=self._source_path,
+            )
+        stored = await self._pair.destination.size(self._destination_path)
+        if stored != self._file.size:
+            await self._drop([r.first for r in ranges])
+            raise GridFTPError(
+                Kind.CHECKSUM_MISMATCH,
+                f"{stored} bytes arrived, {self._file.size} were sent",
+                where=str(self._pair.destination.server),
+                path=self._destination_path,
+            )
+        await self.restore_time()
+        self.record_finished(None, None)
+
+    async def restore_time(self) -> None:
+        """Give the destination the source's time, if the task asks for it."""
+        if self._context.options.preserve_timestamp and self._file.modified is not None:
+            await self._pair.destination.set_modified(self._destination_path, self._file.modified)
+
+    def record_finished(self, algorithm: str | None, digest: str | None) -> None:
+        """The file counts; its bytes were counted range by range."""
+        self._recorder.finished(
+            self._file.file_no,
+            Finished(self._file.item_no, self._file.path, self._file.size, algorithm, digest),
+            transferred=0,
+            checksummed=0,
+        )
+
+    async def compare_ranges(self, ranges: Sequence[Range]) -> None:
+        """Digests of both ends over these ranges; drops those that differ and raises."""
+        algorithm = checksum_algorithm(self._context, self._pair)
+        wrong: list[int] = []
+        for one in ranges:
+            part = ByteRange(one.first, one.after)
+            timeout_s = checksum_timeout_s(part.length)
+            here, there = await asyncio.gather(
+                self._pair.source.checksum(self._source_path, algorithm, part, timeout_s),
+                self._pair.destination.checksum(self._destination_path, algorithm, part, timeout_s),
+            )
+            if here.lower() != there.lower():
+                wrong.append(one.first)
+        if wrong:
+            await self._drop(wrong)
+            raise GridFTPError(
+                Kind.CHECKSUM_MISMATCH,
+                f"{len(wrong)} ranges of an interrupted transfer differ; they are sent again",
+                where=str(self._pair.destination.server),
+                path=self._destination_path,
+            )
+
+    async def _drop(self, firsts: Sequence[int]) -> None:
+        async with self._context.fenced() as conn:
+            await plan.drop_ranges(conn, self._context.task_no, self._file.file_no, firsts)

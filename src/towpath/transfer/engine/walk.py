@@ -1,0 +1,196 @@
+"""The walk: streams the source trees into the plan, a directory a commit (I4).
+
+Transfers start at once. The walk makes the destination's directories before it makes their files
+known, so a lane never needs to; it pauses while the plan's window is full.
+"""
+
+import asyncio
+import posixpath
+
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
+from towpath.transfer.engine.faults import Consequence, file_backoff_s
+from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.store import plan
+from towpath.transfer.store.plan import Directory, File, State
+
+# A directory with more files than this goes into the database in parts: bounded memory.
+FILES_PER_COMMIT = 2_000
+# MKDs sent ahead; a server takes about 1,000 queued commands.
+DIRECTORIES_AT_ONCE = 200
+WINDOW_FULL_WAIT_S = 0.5
+
+
+class Walk:
+    """Lists what is on the frontier until it is empty."""
+
+    def __init__(
+        self, context: TaskContext, recorder: Recorder, *, last_file_no: int, last_dir_no: int
+    ) -> None:
+        self._context = context
+        self._recorder = recorder
+        self._file_no = last_file_no
+        self._dir_no = last_dir_no
+        self._failures = 0
+        self._partly_listed = False
+
+    async def run(self) -> None:
+        """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
+        directory = await self._next()
+        if directory is not None:
+            (source, _), (destination, _) = await open_both(self._context)
+            try:
+                while directory is not None:
+                    while self._context.open_files >= self._context.settings.plan_window:
+                        await self._context.changed.wait(WINDOW_FULL_WAIT_S)
+                    await self._visit(source, destination, directory)
+                    directory = await self._next()
+            finally:
+                await asyncio.gather(source.close(), destination.close())
+        self._context.walk_done = True
+        self._context.changed.wake()
+
+    async def _next(self) -> Directory | None:
+        async with self._context.db.connection() as conn:
+            return await plan.next_directory(conn, self._context.task_no)
+
+    async def _visit(self, source: Session, destination: Session, directory: Directory) -> None:
+        """One step, repeated while a fault of this directory alone lasts."""
+        while True:
+            try:
+                if directory.path == "" and not await self._item_is_directory(
+                    source, destination, directory
+                ):
+                    return
+                await self._list(source, destination, directory)
+                self._failures = 0
+                return
+            except (GridFTPError, _DestinationError) as error:
+                if isinstance(error, _DestinationError):
+                    verdict = self._context.judge(error.error, at_source=False)
+                else:
+                    verdict = self._context.judge(error, at_source=True)
+                if verdict.consequence is not Consequence.RETRY_FILE:
+                    raise TaskFaultError(verdict) from error
+                self._recorder.event(verdict.event)
+                self._failures += 1
+                await asyncio.sleep(file_backoff_s(self._failures, self._context.random))
+
+    async def _item_is_directory(
+        self, source: Session, destination: Session, directory: Directory
+    ) -> bool:
+        """Look what the item is; a file goes into the plan here."""
+        item = self._context.items[directory.item_no]
+        entry = await source.stat(item.source_path)
+        is_directory = entry.is_directory
+        if item.recursive is not None and item.recursive != is_directory:
+            raise GridFTPError(
+                Kind.IS_A_DIRECTORY if is_directory else Kind.NOT_A_DIRECTORY,
+                "the source is a directory, but the item is not recursive"
+                if is_directory
+                else "the source is a file, but the item is recursive",
+                where=str(source.server),
+                path=item.source_path,
+            )
+        assert item.destination_path is not None, "a transfer's items have destinations"
+        if is_directory:
+            await _make(destination, item.destination_path, ancestors=True)
+            return True
+        await _make(destination, posixpath.dirname(item.destination_path), ancestors=True)
+        self._file_no += 1
+        file = File(self._file_no, item.item_no, "", entry.size, entry.modified)
+        await self._commit(directory, [file], [], files_found=1, is_directory=False)
+        return False
+
+    async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
+        path = self._context.source_path(directory.item_no, directory.path)
+        if self._partly_listed:  # by a try that failed
+            async with self._context.fenced() as conn:
+                await plan.forget_unlisted(conn, self._context.task_no)
+            self._partly_listed = False
+        files: list[File] = []
+        directories: list[Directory] = []
+        found = links = 0
+        async for batch in source.list(path):
+            for entry in batch:
+                if entry.link_target is not None:
+                    links += 1
+                elif entry.type is EntryType.FILE:
+                    files.append(self._file(directory, entry))
+                    found += 1
+                elif entry.type is EntryType.DIRECTORY:
+                    self._dir_no += 1
+                    below = join(directory.path, entry.name) if directory.path else entry.name
+                    directories.append(Directory(self._dir_no, directory.item_no, below))
+            if len(files) >= FILES_PER_COMMIT:
+                async with self._context.fenced() as conn:
+                    await plan.add_files(conn, self._context.task_no, files, State.LISTING)
+                self._partly_listed = True
+                files = []
+        for first in range(0, len(directories), DIRECTORIES_AT_ONCE):
+            made = await asyncio.gather(
+                *(
+                    _make(destination, self._context.destination_path(d.item_no, d.path))
+                    for d in directories[first : first + DIRECTORIES_AT_ONCE]
+                ),
+                return_exceptions=True,
+            )
+            for failure in made:
+                if failure is not None:
+                    raise failure
+        await self._commit(
+            directory, files, directories, files_found=found, is_directory=True, links=links
+        )
+
+    def _file(self, directory: Directory, entry: Entry) -> File:
+        self._file_no += 1
+        path = join(directory.path, entry.name) if directory.path else entry.name
+        return File(self._file_no, directory.item_no, path, entry.size, entry.modified)
+
+    async def _commit(
+        self,
+        directory: Directory,
+        files: list[File],
+        directories: list[Directory],
+        *,
+        files_found: int,
+        is_directory: bool,
+        links: int = 0,
+    ) -> None:
+        async with self._context.fenced() as conn:
+            await plan.directory_listed(
+                conn,
+                self._context.task_no,
+                directory,
+                files=files,
+                directories=directories,
+                files_found=files_found,
+                links_ignored=links,
+                is_directory=is_directory,
+            )
+        self._partly_listed = False
+        self._context.open_files += files_found
+        self._context.changed.wake()
+
+
+class _DestinationError(Exception):
+    """A failure that is not the source's, even where both ends are one server."""
+
+    def __init__(self, error: GridFTPError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+async def _make(destination: Session, path: str, *, ancestors: bool = False) -> None:
+    """Make a destination directory; one that exists is fine. Raises _DestinationError."""
+    try:
+        if ancestors:
+            await destination.make_directories(path)
+        else:
+            await destination.mkdir(path)
+    except GridFTPError as error:
+        if error.kind is not Kind.EXISTS:
+            raise _DestinationError(error) from error

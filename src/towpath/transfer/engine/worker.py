@@ -1,0 +1,210 @@
+"""The worker process: asks for leases, drives their tasks, renews them, stops cleanly."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable
+from random import Random, SystemRandom
+
+import psycopg
+import structlog
+
+from towpath.platform.database import Database
+from towpath.platform.settings import Settings
+from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
+from towpath.transfer.engine.data_credentials import DataCredentials
+from towpath.transfer.engine.driver import Driver
+from towpath.transfer.sessions import EndpointSessions
+from towpath.transfer.store import leases
+from towpath.transfer.store.leases import Grant, LeaseLostError
+
+log = structlog.get_logger()
+
+CHANNEL = "towpath_task"
+# After a database error: long enough not to spin, short enough to be back at once.
+DATABASE_RETRY_S = 1.0
+# A clean stop hands tasks back; sessions that do not confirm their end are not waited for longer.
+STOP_GRACE_S = 10.0
+
+
+def worker_name() -> str:
+    """Unique among all workers, dead ones too: a pid alone comes again."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Worker:
+    """Runs up to `tasks_per_worker` tasks at once."""
+
+    def __init__(
+        self,
+        db: Database,
+        sessions: EndpointSessions,
+        settings: Settings,
+        *,
+        name: str,
+        clock: Callable[[], float] = time.monotonic,
+        random: Random | None = None,
+    ) -> None:
+        self._db = db
+        self._sessions = sessions
+        self._settings = settings.engine
+        self._per_owner = settings.limits.running_tasks_per_owner
+        self._name = name
+        self._clock = clock
+        self._random = random or SystemRandom()
+        self._data_credentials = DataCredentials()
+        self._running: dict[int, tuple[Driver, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Begin a clean stop: tasks are handed back."""
+        self._stopping = True
+        self._wake.set()
+        for driver, _ in self._running.values():
+            driver.interrupt(stop=True)
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        helpers = [
+            asyncio.create_task(self._listen()),
+            asyncio.create_task(self._renew()),
+        ]
+        log.info("worker runs", worker=self._name)
+        try:
+            while not self._stopping:
+                await self._admit()
+                await self._sleep(self._settings.poll_s)
+            running = [task for _, task in self._running.values()]
+            if running:
+                await asyncio.wait(running, timeout=STOP_GRACE_S)
+        finally:
+            for task in (*helpers, *(task for _, task in self._running.values())):
+                task.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            log.info("worker stopped", worker=self._name)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _admit(self) -> None:
+        room = self._settings.tasks_per_worker - len(self._running)
+        if room <= 0:
+            return
+        asked_at = self._clock()
+        try:
+            grants = await leases.admit(
+                self._db,
+                worker=self._name,
+                limit=room,
+                lease_s=self._settings.lease_s,
+                per_owner=self._per_owner,
+            )
+        except psycopg.OperationalError as error:
+            log.warning("database away", error=str(error))
+            await asyncio.sleep(DATABASE_RETRY_S)
+            return
+        for grant in grants:
+            self._start(grant, asked_at)
+
+    def _start(self, grant: Grant, asked_at: float) -> None:
+        context = TaskContext(
+            db=self._db,
+            grant=grant,
+            lease=LeaseClock(asked_at, self._settings.lease_s, self._clock),
+            sessions=self._sessions,
+            data_credentials=self._data_credentials,
+            settings=self._settings,
+            random=self._random,
+            clock=self._clock,
+            options=Options.from_document(grant.options),
+        )
+        driver = Driver(context, cancel=grant.cancel_requested, expire=grant.expired)
+        task = asyncio.create_task(self._drive(driver), name=f"task {grant.id}")
+        self._running[grant.task_no] = (driver, task)
+
+    async def _drive(self, driver: Driver) -> None:
+        grant = driver.context.grant
+        structlog.contextvars.bind_contextvars(task=str(grant.id), epoch=grant.lease_epoch)
+        try:
+            await driver.run()
+        except LeaseLostError as lost:
+            log.warning("lease lost", reason=str(lost))
+        except psycopg.OperationalError as error:
+            # Whoever gets the lease next goes on from what was committed.
+            log.warning("database away", error=str(error))
+        except Exception:
+            log.exception("task driver failed")
+            await self._internal_error(driver)
+        finally:
+            del self._running[grant.task_no]
+            self._wake.set()
+
+    async def _internal_error(self, driver: Driver) -> None:
+        """Our own mistake: told as such, and tried again later like any other fault."""
+        try:
+            await driver.internal_error()
+        except (LeaseLostError, psycopg.OperationalError) as error:
+            log.warning("could not record an internal error", error=str(error))
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.renew_s)
+            await self._renew_once()
+
+    async def _renew_once(self) -> None:
+        held = {no: driver for no, (driver, _) in self._running.items()}
+        if not held:
+            return
+        asked_at = self._clock()
+        try:
+            renewals = await leases.renew(
+                self._db,
+                worker=self._name,
+                held=[(no, d.context.grant.lease_epoch) for no, d in held.items()],
+                lease_s=self._settings.lease_s,
+            )
+        except psycopg.OperationalError as error:
+            log.warning("leases not renewed", error=str(error))
+            return
+        for renewal in renewals:
+            driver = held.pop(renewal.task_no)
+            driver.context.lease.renewed(asked_at, self._settings.lease_s)
+            if renewal.cancel_requested or renewal.expired:
+                driver.interrupt(cancel=renewal.cancel_requested, expire=renewal.expired)
+        for task_no, driver in held.items():
+            running = self._running.get(task_no)
+            if running is not None and running[0] is driver:
+                running[1].cancel()  # another worker's now, or ended meanwhile
+
+    async def _listen(self) -> None:
+        """Wake on NOTIFY; the slow poll covers what is missed."""
+        while True:
+            try:
+                conn = await self._db.dedicated()
+                try:
+                    await conn.execute(f"LISTEN {CHANNEL}")
+                    async for _ in conn.notifies():
+                        self._wake.set()
+                        await self._renew_once()  # a cancel is seen at once
+                finally:
+                    await conn.close()
+            except psycopg.OperationalError as error:
+                log.warning("not listening", error=str(error))
+            await asyncio.sleep(DATABASE_RETRY_S)
+
+
+async def run_until_signal(worker: Worker) -> None:
+    """Run the worker; SIGTERM and SIGINT stop it cleanly."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()

@@ -1,0 +1,219 @@
+"""Leases: the right of one worker to act for a task, for a while (invariant I3).
+
+All times are the database's. A worker counts its own lease from before it asked, on its own
+monotonic clock, so that the two clocks never need to agree.
+"""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from towpath.platform.database import Database
+from towpath.transfer.store.rows import fetch_one
+
+
+class LeaseLostError(Exception):
+    """Another worker may act for this task now: stop, send nothing more, write nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A task as its new leaseholder gets it."""
+
+    task_no: int
+    id: UUID
+    owner_id: UUID
+    type: str
+    options: dict[str, Any]
+    source_endpoint_id: UUID
+    destination_endpoint_id: UUID | None
+    lease_epoch: int
+    cancel_requested: bool
+    expired: bool
+    first_start: bool
+    failures_in_a_row: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a renewal tells of a task that is still ours."""
+
+    task_no: int
+    lease_epoch: int
+    cancel_requested: bool
+    expired: bool
+
+
+# Fair over owners: a task's turn is its place in its owner's queue behind what that owner already
+# has running, so that the owner with least running goes first (max-min). One statement, so two
+# workers that ask at once never get the same task: the row lock makes the second see the first.
+_ADMIT = """
+WITH running AS (
+    SELECT owner_id, type, count(*) AS n FROM task
+    WHERE status = 'ACTIVE' AND lease_until > now() GROUP BY owner_id, type
+), queue AS (
+    SELECT t.task_no,
+           row_number() OVER (PARTITION BY t.owner_id, t.type ORDER BY t.request_time, t.task_no)
+               + coalesce(r.n, 0) AS turn,
+           t.cancel_requested OR t.deadline <= now() AS ending
+    FROM task t LEFT JOIN running r USING (owner_id, type)
+    WHERE (t.lease_until IS NULL OR t.lease_until <= now())
+      AND ((t.status = 'ACTIVE' AND t.not_before <= now())
+           OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
+), chosen AS (
+    SELECT t.task_no FROM task t JOIN queue q USING (task_no)
+    WHERE (q.turn <= %(per_owner)s OR q.ending)
+      AND (t.lease_until IS NULL OR t.lease_until <= now())
+      AND t.status IN ('ACTIVE', 'INACTIVE')
+    ORDER BY q.ending DESC, q.turn, t.request_time
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+UPDATE task t
+SET lease_worker = %(worker)s, lease_epoch = t.lease_epoch + 1,
+    lease_until = now() + make_interval(secs => %(lease_s)s)
+FROM chosen c WHERE t.task_no = c.task_no
+RETURNING t.task_no, t.id, t.owner_id, t.type, t.options, t.source_endpoint_id,
+          t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
+          t.deadline <= now() AS expired, t.started_at IS NULL AS first_start, t.failures_in_a_row
+"""
+
+
+async def admit(
+    db: Database, *, worker: str, limit: int, lease_s: float, per_owner: int
+) -> list[Grant]:
+    """Grant `worker` the leases of up to `limit` tasks that may run now."""
+    async with db.transaction() as conn, conn.cursor(row_factory=class_row(Grant)) as cur:
+        await cur.execute(
+            _ADMIT,
+            {"worker": worker, "limit": limit, "lease_s": lease_s, "per_owner": per_owner},
+        )
+        return await cur.fetchall()
+
+
+async def renew(
+    db: Database, *, worker: str, held: Sequence[tuple[int, int]], lease_s: float
+) -> list[Renewal]:
+    """Prolong the leases (task_no, epoch) still `worker`'s; the others are not returned."""
+    async with db.transaction() as conn, conn.cursor(row_factory=class_row(Renewal)) as cur:
+        await cur.execute(
+            """
+            UPDATE task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
+            FROM unnest(%(tasks)s::bigint[], %(epochs)s::bigint[]) AS held (task_no, epoch)
+            WHERE t.task_no = held.task_no AND t.lease_epoch = held.epoch
+              AND t.lease_worker = %(worker)s AND t.lease_until > now()
+            RETURNING t.task_no, t.lease_epoch, t.cancel_requested, t.deadline <= now() AS expired
+            """,
+            {
+                "lease_s": lease_s,
+                "tasks": [task_no for task_no, _ in held],
+                "epochs": [epoch for _, epoch in held],
+                "worker": worker,
+            },
+        )
+        return await cur.fetchall()
+
+
+@asynccontextmanager
+async def fenced(db: Database, task_no: int, epoch: int) -> AsyncIterator[AsyncConnection[Any]]:
+    """A transaction that only the holder of lease `epoch` can commit.
+
+    It locks the task row, so a takeover waits for it and every later write of the loser fails.
+    The lock is exclusive among the holder's own writers because most of them move the counters
+    in the same row: with shared locks two of them would wait for each other.
+
+    Raises:
+        LeaseLostError: the lease is another's, or has run out.
+    """
+    async with db.transaction() as conn:
+        ours = await fetch_one(
+            conn,
+            "SELECT 1 FROM task WHERE task_no = %s AND lease_epoch = %s AND lease_until > now()"
+            " FOR NO KEY UPDATE",
+            (task_no, epoch),
+        )
+        if ours is None:
+            raise LeaseLostError(f"task {task_no}, epoch {epoch}")
+        yield conn
+
+
+async def release(conn: AsyncConnection[Any], task_no: int) -> None:
+    """Give the place back; inside `fenced`. The epoch stays, so late writes still fail."""
+    await conn.execute(
+        "UPDATE task SET lease_worker = NULL, lease_until = NULL WHERE task_no = %s", (task_no,)
+    )
+
+
+async def expire_worker(db: Database, worker: str) -> int:
+    """End the leases of a worker process known to be dead; returns how many there were.
+
+    Only for who saw the process end (its parent): a live worker would go on sending.
+    """
+    async with db.transaction() as conn:
+        cursor = await conn.execute(
+            "UPDATE task SET lease_until = now() WHERE lease_worker = %s AND lease_until > now()",
+            (worker,),
+        )
+        if cursor.rowcount:
+            await conn.execute("NOTIFY towpath_task")
+        return cursor.rowcount
+
+
+async def back_off(
+    conn: AsyncConnection[Any], task_no: int, *, delay_s: float, failures_in_a_row: int
+) -> None:
+    """Not admitted again before `delay_s` from now; inside `fenced`."""
+    await conn.execute(
+        "UPDATE task SET not_before = now() + make_interval(secs => %s), failures_in_a_row = %s"
+        " WHERE task_no = %s",
+        (delay_s, failures_in_a_row, task_no),
+    )
+
+
+async def finish(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    *,
+    status: str,
+    fatal_error: dict[str, str] | None,
+) -> None:
+    """The task's last word; inside `fenced`. Its plan is dropped, its history stays."""
+    for table in ("file", "file_range", "frontier"):
+        await conn.execute(f"DELETE FROM {table} WHERE task_no = %s", (task_no,))  # noqa: S608
+    await conn.execute(
+        "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
+        " nice_status = NULL, nice_status_details = NULL WHERE task_no = %s",
+        (status, None if fatal_error is None else json.dumps(fatal_error), task_no),
+    )
+
+
+async def suspend(conn: AsyncConnection[Any], task_no: int, *, code: str, details: str) -> None:
+    """INACTIVE: waits until its owner renews a credential; inside `fenced`."""
+    await conn.execute(
+        "UPDATE task SET status = 'INACTIVE', nice_status = %s, nice_status_details = %s"
+        " WHERE task_no = %s",
+        (code, details, task_no),
+    )
+
+
+async def start(conn: AsyncConnection[Any], task_no: int) -> None:
+    """First start: the items become the frontier; inside `fenced`."""
+    await conn.execute("UPDATE task SET started_at = now() WHERE task_no = %s", (task_no,))
+    await conn.execute(
+        "INSERT INTO frontier (task_no, dir_no, item_no, path)"
+        " SELECT task_no, item_no, item_no, '' FROM item WHERE task_no = %s",
+        (task_no,),
+    )
+
+
+async def failures_in_a_row(conn: AsyncConnection[Any], task_no: int) -> int:
+    """How often the task has failed since its last progress; inside `fenced`."""
+    row = await fetch_one(conn, "SELECT failures_in_a_row FROM task WHERE task_no = %s", (task_no,))
+    assert row is not None, "the row is locked by us"
+    return int(row[0])

@@ -1,0 +1,421 @@
+"""The plan: what a task still has to do. Items, the frontier of the walk, files, restart points.
+
+Every function that writes takes the connection of a `fenced` transaction. Paths are bytes in the
+database and `str` with surrogate escapes outside, so that names in any encoding survive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row
+
+from towpath.transfer.store.rows import fetch, fetch_one
+
+# From here on a file goes in ranges, each a restart point; also the bound of the partial index.
+LARGE_FILE_BYTES = 64 * 1024 * 1024
+
+
+class State(IntEnum):
+    """Of a file in the plan. Each comment says who moves it on."""
+
+    LISTING = 0  # the walk, when its directory has been listed to the end
+    PENDING = 1  # a lane takes it
+    IN_FLIGHT = 2  # the recorder, with the outcome; or a takeover
+    CONTESTED = 3  # settlement: a lost lease's or session's command may still write it (I3)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What the user asked for. `recursive` None: find out at the source."""
+
+    item_no: int
+    source_path: str
+    destination_path: str | None
+    recursive: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory (or an item not looked at yet) on the frontier; `path` '' is the item itself."""
+
+    dir_no: int
+    item_no: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file in the plan. `size` in bytes and `modified` (UTC seconds) are as listed."""
+
+    file_no: int
+    item_no: int
+    path: str
+    size: int
+    modified: int | None
+    attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A restart point: bytes [first, after) that both servers confirmed."""
+
+    first: int
+    after: int
+    verified: bool
+    session_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a task stands when its lease begins."""
+
+    open_files: int
+    contested_files: int
+    last_file_no: int
+    last_dir_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A file that goes back into the plan, `delay_s` from now; `failed`: it was itself at fault."""
+
+    file_no: int
+    state: State
+    failed: bool = False
+    delay_s: float | None = None
+
+
+def encode(path: str) -> bytes:
+    """Path as the server sent it."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def decode(path: bytes) -> str:
+    """Path as the rest of the program handles it."""
+    return bytes(path).decode("utf-8", "surrogateescape")
+
+
+async def items(conn: AsyncConnection[Any], task_no: int) -> list[Item]:
+    """All items of a task, by number."""
+    async with conn.cursor(row_factory=class_row(Item)) as cur:
+        await cur.execute(
+            "SELECT item_no, source_path, destination_path, recursive FROM item"
+            " WHERE task_no = %s ORDER BY item_no",
+            (task_no,),
+        )
+        return await cur.fetchall()
+
+
+async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progress:
+    """Take the plan over: in-flight files of earlier epochs become contested (I3).
+
+    Rows of a directory that was not listed to its end go; it is listed again.
+    """
+    await forget_unlisted(conn, task_no)
+    await conn.execute(
+        "UPDATE file SET state = %s WHERE task_no = %s AND state = %s AND epoch <> %s",
+        (State.CONTESTED, task_no, State.IN_FLIGHT, epoch),
+    )
+    row = await fetch_one(
+        conn,
+        """
+            SELECT (SELECT count(*) FROM file WHERE task_no = %(t)s),
+                   (SELECT count(*) FROM file WHERE task_no = %(t)s AND state = %(contested)s),
+                   (SELECT coalesce(max(file_no), 0) FROM file WHERE task_no = %(t)s),
+                   (SELECT coalesce(max(dir_no), 0) FROM frontier WHERE task_no = %(t)s)
+            """,
+        {"t": task_no, "contested": State.CONTESTED},
+    )
+    assert row is not None
+    return Progress(*row)
+
+
+async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:
+    """Drop the files of a directory that was not listed to its end."""
+    await conn.execute(
+        "DELETE FROM file WHERE task_no = %s AND state = %s", (task_no, State.LISTING)
+    )
+
+
+async def next_directory(conn: AsyncConnection[Any], task_no: int) -> Directory | None:
+    """The directory to list now: depth first, so the frontier stays short."""
+    row = await fetch_one(
+        conn,
+        "SELECT dir_no, item_no, path FROM frontier WHERE task_no = %s"
+        " ORDER BY dir_no DESC LIMIT 1",
+        (task_no,),
+    )
+    return None if row is None else Directory(row[0], row[1], decode(row[2]))
+
+
+async def add_files(
+    conn: AsyncConnection[Any], task_no: int, files: Sequence[File], state: State
+) -> None:
+    """Bulk insert."""
+    async with (
+        conn.cursor() as cur,
+        cur.copy(
+            "COPY file (task_no, file_no, item_no, state, size, modified, path) FROM STDIN"
+        ) as copy,
+    ):
+        for f in files:
+            await copy.write_row(
+                (task_no, f.file_no, f.item_no, int(state), f.size, f.modified, encode(f.path))
+            )
+
+
+async def directory_listed(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    directory: Directory,
+    *,
+    files: Sequence[File],
+    directories: Sequence[Directory],
+    files_found: int,
+    links_ignored: int,
+    is_directory: bool,
+) -> None:
+    """One directory done: its last files, its subdirectories and its removal in one commit (I4).
+
+    Its earlier files, if any, stand as LISTING and become visible now.
+    """
+    await conn.execute(
+        "DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, directory.dir_no)
+    )
+    async with (
+        conn.cursor() as cur,
+        cur.copy("COPY frontier (task_no, dir_no, item_no, path) FROM STDIN") as copy,
+    ):
+        for d in directories:
+            await copy.write_row((task_no, d.dir_no, d.item_no, encode(d.path)))
+    await add_files(conn, task_no, files, State.PENDING)
+    if files_found > len(files):
+        await conn.execute(
+            "UPDATE file SET state = %s WHERE task_no = %s AND state = %s",
+            (State.PENDING, task_no, State.LISTING),
+        )
+    await conn.execute(
+        "UPDATE task SET files = files + %s, directories = directories + %s,"
+        " symlinks = symlinks + %s WHERE task_no = %s",
+        (files_found, int(is_directory), links_ignored, task_no),
+    )
+
+
+_TAKE = """
+UPDATE file f SET state = %(in_flight)s, epoch = %(epoch)s, lane = %(lane)s
+FROM (
+    SELECT file_no, sum(size) OVER (ORDER BY file_no) - size AS before
+    FROM (SELECT file_no, size FROM file
+          WHERE task_no = %(task_no)s AND state = %(pending)s AND {which} AND {due}
+          ORDER BY file_no LIMIT %(files)s) AS head
+) AS chosen
+WHERE f.task_no = %(task_no)s AND f.file_no = chosen.file_no AND chosen.before < %(bytes)s
+RETURNING f.file_no, f.item_no, f.path, f.size, f.modified, f.attempt
+"""
+_SMALL = f"size < {LARGE_FILE_BYTES}"
+_LARGE = f"size >= {LARGE_FILE_BYTES}"
+_FRESH = "not_before IS NULL"
+_DUE = "not_before <= now()"
+
+
+async def take(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    *,
+    epoch: int,
+    lane: int,
+    large: bool,
+    files: int,
+    size_bytes: int,
+) -> list[File]:
+    """Mark the next pending files in flight and return them; [] if none may go now.
+
+    A file that failed before comes alone, so that its failure voids no other file's pipeline.
+    """
+    which = _LARGE if large else _SMALL
+    for due, most in ((_FRESH, files), (_DUE, 1)):
+        rows = await fetch(
+            conn,
+            _TAKE.format(which=which, due=due),  # the two are constants above
+            {
+                "task_no": task_no,
+                "epoch": epoch,
+                "lane": lane,
+                "files": most,
+                "bytes": size_bytes,
+                "in_flight": State.IN_FLIGHT,
+                "pending": State.PENDING,
+            },
+        )
+        if rows:
+            return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in sorted(rows)]
+    return []
+
+
+async def contested(conn: AsyncConnection[Any], task_no: int, limit: int) -> list[File]:
+    """The first contested files, by number."""
+    rows = await fetch(
+        conn,
+        "SELECT file_no, item_no, path, size, modified, attempt FROM file"
+        " WHERE task_no = %s AND state = %s ORDER BY file_no LIMIT %s",
+        (task_no, State.CONTESTED, limit),
+    )
+    return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
+
+
+async def remove(
+    conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int]
+) -> frozenset[int]:
+    """Finished files leave the plan, with their restart points; returns those that were there."""
+    if not file_nos:
+        return frozenset()
+    numbers = list(file_nos)
+    removed = await fetch(
+        conn,
+        "DELETE FROM file WHERE task_no = %s AND file_no = ANY(%s) RETURNING file_no",
+        (task_no, numbers),
+    )
+    gone = frozenset(row[0] for row in removed)
+    await conn.execute(
+        "DELETE FROM file_range WHERE task_no = %s AND file_no = ANY(%s)", (task_no, numbers)
+    )
+    return gone
+
+
+async def put_back(conn: AsyncConnection[Any], task_no: int, files: Sequence[Returned]) -> None:
+    """Files go back into the plan."""
+    if not files:
+        return
+    async with conn.cursor() as cur:
+        await cur.executemany(
+            "UPDATE file SET state = %s, attempt = attempt + %s,"
+            " not_before = coalesce(now() + make_interval(secs => %s), not_before)"
+            " WHERE task_no = %s AND file_no = %s",
+            [(f.state, int(f.failed), f.delay_s, task_no, f.file_no) for f in files],
+        )
+
+
+async def changed_at_source(
+    conn: AsyncConnection[Any], task_no: int, file_no: int, *, size: int, modified: int | None
+) -> None:
+    """The source is not what was listed: note what it is now and drop the restart points."""
+    await conn.execute(
+        "UPDATE file SET size = %s, modified = %s WHERE task_no = %s AND file_no = %s",
+        (size, modified, task_no, file_no),
+    )
+    await drop_ranges(conn, task_no, file_no)
+
+
+async def ranges(conn: AsyncConnection[Any], task_no: int, file_no: int) -> list[Range]:
+    """Restart points of a large file, by offset."""
+    async with conn.cursor(row_factory=class_row(Range)) as cur:
+        await cur.execute(
+            "SELECT first, after, verified, session_generation FROM file_range"
+            " WHERE task_no = %s AND file_no = %s ORDER BY first",
+            (task_no, file_no),
+        )
+        return await cur.fetchall()
+
+
+async def add_ranges(
+    conn: AsyncConnection[Any], task_no: int, ranges_: Sequence[tuple[int, Range]]
+) -> int:
+    """Commit restart points (file_no, range); returns the bytes of those that are new."""
+    if not ranges_:
+        return 0
+    written = await fetch(
+        conn,
+        "INSERT INTO file_range (task_no, file_no, first, after, verified, session_generation)"
+        " SELECT %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[],"
+        " %s::integer[])"
+        " ON CONFLICT (task_no, file_no, first) DO UPDATE SET after = excluded.after,"
+        " verified = excluded.verified, session_generation = excluded.session_generation"
+        " RETURNING after - first, xmax = 0",  # xmax 0: inserted, not updated
+        (
+            task_no,
+            [no for no, _ in ranges_],
+            [r.first for _, r in ranges_],
+            [r.after for _, r in ranges_],
+            [r.verified for _, r in ranges_],
+            [r.session_generation for _, r in ranges_],
+        ),
+    )
+    return sum(row[0] for row in written if row[1])
+
+
+async def drop_ranges(
+    conn: AsyncConnection[Any], task_no: int, file_no: int, firsts: Sequence[int] | None = None
+) -> None:
+    """Void restart points: all of a file's, or those that begin at `firsts`."""
+    if firsts is None:
+        await conn.execute(
+            "DELETE FROM file_range WHERE task_no = %s AND file_no = %s", (task_no, file_no)
+        )
+    else:
+        await conn.execute(
+            "DELETE FROM file_range WHERE task_no = %s AND file_no = %s AND first = ANY(%s)",
+            (task_no, file_no, list(firsts)),
+        )
+
+
+async def count_transferred(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    *,
+    files: int,
+    transferred_bytes: int,
+    checksummed_bytes: int,
+    resent_bytes: int,
+) -> None:
+    """Move the counters. Finished files are progress: what went wrong before is over."""
+    await conn.execute(
+        "UPDATE task SET files_transferred = files_transferred + %(files)s,"
+        " bytes_transferred = bytes_transferred + %(transferred)s,"
+        " bytes_checksummed = bytes_checksummed + %(checksummed)s,"
+        " bytes_resent = bytes_resent + %(resent)s,"
+        " failures_in_a_row = CASE WHEN %(progress)s THEN 0 ELSE failures_in_a_row END,"
+        " nice_status = CASE WHEN %(progress)s THEN NULL ELSE nice_status END,"
+        " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END"
+        " WHERE task_no = %(task_no)s",
+        {
+            "files": files,
+            "transferred": transferred_bytes,
+            "checksummed": checksummed_bytes,
+            "resent": resent_bytes,
+            "progress": files > 0 or transferred_bytes > 0,
+            "task_no": task_no,
+        },
+    )
+
+
+async def count_deleted(
+    conn: AsyncConnection[Any], task_no: int, *, files: int, directories: int
+) -> None:
+    """Counters of a delete task."""
+    await conn.execute(
+        "UPDATE task SET files = files + %s, directories = directories + %s WHERE task_no = %s",
+        (files, directories, task_no),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is left when no lane finds work: `next_due_s` until the first file may go again."""
+
+    pending: int
+    next_due_s: float | None
+
+
+async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
+    """How long the rest of the plan has to wait."""
+    row = await fetch_one(
+        conn,
+        "SELECT count(*), extract(epoch FROM min(coalesce(not_before, now())) - now())::float8"
+        " FROM file WHERE task_no = %s AND state = %s",
+        (task_no, State.PENDING),
+    )
+    assert row is not None
+    return Waiting(*row)
