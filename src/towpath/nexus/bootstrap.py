@@ -1,6 +1,5 @@
 """The clients that a deployment needs before anyone can log in."""
 
-import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ async def _ensure(
         if not exists:
             await clients.add_client(
                 connection,
-                id=kept.client_id,
+                client_id=kept.client_id,
                 name=name,
                 secret=kept.client_secret,
                 administrator=administrator,
@@ -99,12 +98,15 @@ async def _ensure(
     return kept
 
 
-async def signing_key(file: Path) -> rsa.RSAPrivateKey:
-    """The key for id tokens, made on first use. Raises :class:`BootstrapError`."""
+def signing_key(file: Path) -> rsa.RSAPrivateKey:
+    """The key for id tokens, made on first use, which takes a moment: call it in a thread.
+
+    Raises :class:`BootstrapError`.
+    """
     try:
         text = file.read_bytes()
     except FileNotFoundError:
-        key = await asyncio.to_thread(rsa.generate_private_key, 65537, SIGNING_KEY_BITS)
+        key = rsa.generate_private_key(65537, SIGNING_KEY_BITS)
         write_private(
             file,
             key.private_bytes(

@@ -39,37 +39,42 @@ class Identity:
     created_at: datetime
 
 
-_IDENTITY = (
-    "SELECT id, username, name, email, organization, identity_provider, created_at FROM identity"
-)
+_BY_ID = """
+SELECT id, username, name, email, organization, identity_provider, created_at FROM identity
+WHERE id = ANY(%s)
+"""
+_BY_USERNAME = """
+SELECT id, username, name, email, organization, identity_provider, created_at FROM identity
+WHERE lower(username) IN (SELECT lower(wanted) FROM unnest(%s::text[]) AS wanted)
+"""
 
 
 async def add_client(
-    connection: Connection, *, id: UUID, name: str, secret: str, administrator: bool
+    connection: Connection, *, client_id: UUID, name: str, secret: str, administrator: bool
 ) -> None:
     """Make a client and the identity that it has itself (same id)."""
     await connection.execute(
         "INSERT INTO client (id, name, secret_hash, administrator) VALUES (%s, %s, %s, %s)",
-        (id, name, digest(secret), administrator),
+        (client_id, name, digest(secret), administrator),
     )
     await connection.execute(
         "INSERT INTO identity (id, username, name, identity_provider) VALUES (%s, %s, %s, %s)",
-        (id, f"{id}@{USERNAME_DOMAIN}", name, CLIENTS_PROVIDER),
+        (client_id, f"{client_id}@{USERNAME_DOMAIN}", name, CLIENTS_PROVIDER),
     )
 
 
-async def set_secret(connection: Connection, id: UUID, secret: str) -> None:
+async def set_secret(connection: Connection, client_id: UUID, secret: str) -> None:
     """Replace a client's secret; its tokens go with the old one."""
     await connection.execute(
-        "UPDATE client SET secret_hash = %s WHERE id = %s", (digest(secret), id)
+        "UPDATE client SET secret_hash = %s WHERE id = %s", (digest(secret), client_id)
     )
-    await connection.execute("DELETE FROM token WHERE client_id = %s", (id,))
+    await connection.execute("DELETE FROM token WHERE client_id = %s", (client_id,))
 
 
-async def authenticate(connection: Connection, id: UUID, secret: str) -> Client | None:
+async def authenticate(connection: Connection, client_id: UUID, secret: str) -> Client | None:
     """The client, if ``secret`` is its secret."""
     cursor = await connection.execute(
-        "SELECT id, name, administrator, secret_hash FROM client WHERE id = %s", (id,)
+        "SELECT id, name, administrator, secret_hash FROM client WHERE id = %s", (client_id,)
     )
     row = await cursor.fetchone()
     if row is None or not hmac.compare_digest(row["secret_hash"], digest(secret)):
@@ -95,16 +100,16 @@ async def set_role(connection: Connection, role: str, client_id: UUID) -> None:
     )
 
 
-async def client_exists(connection: Connection, id: UUID) -> bool:
+async def client_exists(connection: Connection, client_id: UUID) -> bool:
     """Whether there is such a client."""
-    cursor = await connection.execute("SELECT 1 FROM client WHERE id = %s", (id,))
+    cursor = await connection.execute("SELECT 1 FROM client WHERE id = %s", (client_id,))
     return await cursor.fetchone() is not None
 
 
 async def identities_by_id(connection: Connection, ids: Sequence[UUID]) -> list[Identity]:
     """Those of ``ids`` that exist, in no order."""
     async with connection.cursor(row_factory=class_row(Identity)) as cursor:
-        await cursor.execute(_IDENTITY + " WHERE id = ANY(%s)", (list(ids),))
+        await cursor.execute(_BY_ID, (list(ids),))
         return await cursor.fetchall()
 
 
@@ -113,8 +118,5 @@ async def identities_by_username(
 ) -> list[Identity]:
     """Those of ``usernames`` that exist, whatever their case."""
     async with connection.cursor(row_factory=class_row(Identity)) as cursor:
-        await cursor.execute(
-            _IDENTITY + " WHERE lower(username) IN (SELECT lower(u) FROM unnest(%s::text[]) u)",
-            (list(usernames),),
-        )
+        await cursor.execute(_BY_USERNAME, (list(usernames),))
         return await cursor.fetchall()
