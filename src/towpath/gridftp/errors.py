@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from towpath.gridftp.wire.replies import Reply
 
 REPLY_TEXT_LIMIT = 1000
-"""Characters of a server's text kept in an error: enough for a GCT error block, little enough to store."""
+"""Characters of a server's text kept in an error: enough for a GCT error block, and storable."""
 
 
 class Scope(StrEnum):
@@ -204,11 +204,19 @@ class GridFTPError(Exception):
 
 def printable(text: str, limit: int = REPLY_TEXT_LIMIT) -> str:
     """`text` on one line, fit for logs and screens: control characters and stray bytes escaped."""
-    cut = text[:limit]
-    shown = "".join(
-        c if c.isprintable() else " / " if c == "\n" else f"\\x{ord(c) & 0xFF:02x}" for c in cut
-    )
+    shown = "".join(map(_shown, text[:limit]))
     return shown + ("..." if len(text) > limit else "")
+
+
+def _shown(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character == "\n":
+        return " / "
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}"
 
 
 # The first rule whose words all occur in the lower-cased reply decides. Order: the specific before
@@ -297,10 +305,12 @@ _SENTENCES: dict[Kind, str] = {
 def classify(reply: Reply, *, where: str, path: str | None = None) -> GridFTPError:
     """The error that a reply >= 400 means. Pure; the only place that looks at servers' texts."""
     text = reply.text
-    kind = _kind_of(reply.code, text.lower() + "\n")
-    return GridFTPError(
-        kind, _SENTENCES[kind], where, path, f"{reply.code} {printable(text.strip())}"
-    )
+    lowered = text.lower() + "\n"
+    if path is not None and len(path) > 1:
+        lowered = lowered.replace(path.lower(), "")  # a file may be called "Permission denied"
+    kind = _kind_of(reply.code, lowered)
+    said = f"{reply.code} {printable(text.strip())}"
+    return GridFTPError(kind, _SENTENCES[kind], where, path, said)
 
 
 def _kind_of(code: int, lowered: str) -> Kind:
@@ -324,7 +334,7 @@ def _kind_of(code: int, lowered: str) -> Kind:
 
 
 def cause_of(source: GridFTPError | None, destination: GridFTPError | None) -> GridFTPError | None:
-    """Which of the two ends' errors is the cause: the first that is not an echo of the other end."""
+    """Which of two ends' errors is the cause: the first that is not an echo of the other end's."""
     both = [error for error in (source, destination) if error is not None]
     for error in both:
         if not error.is_echo:

@@ -1,4 +1,4 @@
-"""Machine listings (RFC 3659 section 7, with the Grid Community Toolkit's facts): one line, one entry."""
+"""Machine listings: one line, one entry (RFC 3659 section 7, with the facts of GCT)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     """
 
     name: str
-    """Base name, relative path (MLSR) or absolute path (MLST); other bytes than UTF-8 as surrogates."""
+    """Base name, relative path (MLSR) or path (MLST); bytes that are not UTF-8 as surrogates."""
     type: EntryType
     size: int = 0
     """Bytes."""

@@ -34,7 +34,7 @@ class RangeSet:
             self.add(item)
 
     def add(self, item: ByteRange) -> None:
-        """Add a range. Raises ValueError for a negative or backward one; an empty one adds nothing."""
+        """Add a range; an empty one adds nothing. Raises ValueError for one that is none."""
         first, after = item
         if first < 0 or after < first:
             raise ValueError(f"not a byte range: {first}-{after}")

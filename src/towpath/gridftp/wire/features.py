@@ -1,0 +1,71 @@
+"""What a server says it can do (FEAT, RFC 2389)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from towpath.gridftp.wire.replies import Reply
+
+
+@dataclass(frozen=True)
+class Features:
+    """A parsed FEAT reply."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    """Upper-case feature to its parameters as told."""
+    checksums: tuple[str, ...] = ()
+    """Algorithms CKSM takes, upper case, the server's most preferred first."""
+
+    def __contains__(self, name: str) -> bool:
+        return name.upper() in self.values
+
+    @property
+    def dcsc(self) -> bool:
+        """Whether DCSC P (a credential of our choice for data channels) is taken."""
+        return "P" in self.values.get("DCSC", "").upper().replace(" ", "").split(",")
+
+    @property
+    def mlsc(self) -> bool:
+        """Whether directories can be listed on the control channel."""
+        return "MLSC" in self.values
+
+    @property
+    def mlsr(self) -> bool:
+        """Whether whole trees can be listed by one command."""
+        return "MLSR" in self.values
+
+    @property
+    def storattr(self) -> bool:
+        """Whether SITE STORATTR sets the time of the next STOR."""
+        return "STORATTR" in self.values
+
+    @property
+    def mfmt(self) -> bool:
+        """Whether MFMT sets times."""
+        return "MFMT" in self.values
+
+    @property
+    def parallel(self) -> bool:
+        """Whether OPTS RETR Parallelism is taken."""
+        return "PARALLEL" in self.values
+
+
+def parse_features(reply: Reply) -> Features:
+    """From the 211 reply to FEAT."""
+    values: dict[str, str] = {}
+    for line in reply.lines[1:-1]:
+        name, _, parameters = line.strip().partition(" ")
+        if name:
+            values[name.upper()] = parameters.strip()
+    return Features(values, _checksums(values.get("CKSM", "")))
+
+
+def _checksums(text: str) -> tuple[str, ...]:
+    preferences: list[tuple[int, int, str]] = []
+    for position, item in enumerate(text.split(";")):
+        name, _, preference = item.strip().partition(":")
+        if name:
+            rank = int(preference) if preference.isascii() and preference.isdigit() else 1000
+            preferences.append((rank, position, name.upper()))
+    return tuple(name for _, _, name in sorted(preferences))

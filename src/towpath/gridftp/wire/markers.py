@@ -1,0 +1,65 @@
+"""Markers that a receiving server sends while it works: 112 performance, 111 restart (GFD.20)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from towpath.gridftp.wire.ranges import ByteRange, RangeSet
+from towpath.gridftp.wire.replies import Reply
+
+
+class PerformanceMarker(NamedTuple):
+    """Bytes one stripe received since its command began."""
+
+    timestamp_s: float
+    stripe: int
+    stripe_bytes: int
+    stripes: int
+
+
+def parse_performance(reply: Reply) -> PerformanceMarker | None:
+    """From a 112 reply; None when it is none, or garbled (a marker is never worth a session)."""
+    if reply.code != 112:
+        return None
+    values: dict[str, str] = {}
+    for line in reply.lines:
+        key, _, value = line.partition(":")
+        values[key.strip().lower()] = value.strip()
+    try:
+        return PerformanceMarker(
+            float(values.get("timestamp", "0")),
+            int(values.get("stripe index", "0")),
+            int(values["stripe bytes transferred"]),
+            int(values.get("total stripe count", "1")),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def parse_restart(reply: Reply) -> RangeSet | None:
+    """From a 111 reply: the ranges received since the last one; None when it is none, or garbled.
+
+    After ESTO they count from the start of the data, not of the file.
+    """
+    if reply.code != 111:
+        return None
+    words = reply.text.split()
+    if len(words) < 3 or words[:2] != ["Range", "Marker"]:
+        return None
+    try:
+        return parse_ranges(words[2])
+    except ValueError:
+        return None
+
+
+def parse_ranges(text: str) -> RangeSet:
+    """`0-100,200-300`. Raises ValueError."""
+    ranges = RangeSet()
+    for part in text.split(","):
+        first, dash, after = part.partition("-")
+        if not (dash and first.isascii() and after.isascii()):
+            raise ValueError(f"not a range: {part!r}")
+        if not (first.isdigit() and after.isdigit()):
+            raise ValueError(f"not a range: {part!r}")
+        ranges.add(ByteRange(int(first), int(after)))
+    return ranges
