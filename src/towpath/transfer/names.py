@@ -46,16 +46,17 @@ def _component_to_wire(part: str) -> str:
     if not part.startswith(_ESCAPE):
         return part
     try:
-        raw = part[1:].encode("latin-1")
+        wire = part[1:].encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return part  # a real name that happens to begin with the replacement character
-    return raw.decode("utf-8", "surrogateescape")
+    # Only what `to_text` writes is an escape: an escaped ".." or "abc" is taken literally.
+    return wire if _component_to_text(wire) == part else part
 
 
 def check_path(text: str) -> str:
     """The wire form of a path that came from outside.
 
-    Raises InvalidPathError for an empty path, `..` components (also escaped ones), NUL, CR, LF,
+    Raises InvalidPathError for an empty path, `..` components, NUL, CR, LF,
     lone surrogates, and what is too long for any server.
     """
     if not text:

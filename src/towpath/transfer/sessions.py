@@ -3,12 +3,12 @@ trust roots, and the operator's rule of which addresses may be dialled. Used by 
 """
 
 import asyncio
+import re
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID
 
 from towpath.gridftp.client.session import Server, Session, Timeouts
@@ -66,10 +66,38 @@ class Login:
         return (self.endpoint_id, self.owner_id, self.server, self.version)
 
 
+@dataclass(frozen=True, slots=True)
+class Borrowed:
+    """A session for one operation; one that is not `fresh` may have died unseen."""
+
+    session: Session
+    fresh: bool
+
+
 @dataclass(slots=True)
 class _Parked:
     session: Session
     expiry: asyncio.TimerHandle
+
+
+_DIRECTORY = re.compile(r'257 "((?:[^"]|"")*)"')
+
+
+async def home_directory(session: Session) -> str:
+    """Where a session begins: the home of the account that the server maps the user to.
+
+    Asked with PWD (RFC 959: quotes in the name are doubled); sessions of ours never change it.
+    """
+    reply = await session.command("PWD")
+    match = _DIRECTORY.match(f"{reply.code} {reply.text.removeprefix(f'{reply.code}').strip()}")
+    if match is None or not match[1].startswith("/"):
+        raise GridFTPError(
+            Kind.PROTOCOL,
+            "the server does not tell its home directory",
+            where=str(session.server),
+            reply=reply.text[:200],
+        )
+    return match[1].replace('""', '"')
 
 
 class EndpointSessions:
@@ -86,13 +114,11 @@ class EndpointSessions:
         policy: DialPolicy,
         *,
         timeouts: Timeouts | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._database = database
         self._sealer = sealer
         self._policy = policy
         self._timeouts = timeouts or Timeouts()
-        self._now = now
         self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
             OrderedDict()
         )
@@ -159,7 +185,6 @@ class EndpointSessions:
             trust=login.trust,
             dial=self.dial,
             timeouts=self._timeouts,
-            clock=self._now,
         )
 
     async def dial(self, host: str, port: int) -> socket.socket:
@@ -177,17 +202,18 @@ class EndpointSessions:
             ) from error
 
     @asynccontextmanager
-    async def borrow(self, endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Session]:
+    async def borrow(self, endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Borrowed]:
         """A session for one short operation; parked afterwards for the next.
 
         A session whose use was broken off, by cancellation too, may have answers outstanding:
         it is closed, not parked.
         """
         login = await self.login(endpoint_id, owner_id)
-        session = self._take(login.key) or await self.open_login(login)
+        parked = self._take(login.key)
+        session = parked or await self.open_login(login)
         sound = False
         try:
-            yield session
+            yield Borrowed(session, fresh=parked is None)
             sound = True
         except GridFTPError as error:
             sound = error.reply is not None  # the server answered: the session is in step

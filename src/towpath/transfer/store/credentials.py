@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection
 from psycopg.rows import class_row
+
+from towpath.platform.database import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def seal_context(endpoint_id: UUID, owner_id: UUID) -> bytes:
 
 
 async def put(
-    conn: AsyncConnection[Any],
+    conn: Connection,
     *,
     endpoint_id: UUID,
     owner_id: UUID,
@@ -51,9 +51,7 @@ async def put(
     )
 
 
-async def get(
-    conn: AsyncConnection[Any], endpoint_id: UUID, owner_id: UUID
-) -> StoredCredential | None:
+async def get(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> StoredCredential | None:
     """A user's credential for an endpoint, if there is one; it may have expired."""
     async with conn.cursor(row_factory=class_row(StoredCredential)) as cursor:
         await cursor.execute(
@@ -66,6 +64,6 @@ async def get(
         return await cursor.fetchone()
 
 
-async def delete_all(conn: AsyncConnection[Any], endpoint_id: UUID) -> None:
+async def delete_all(conn: Connection, endpoint_id: UUID) -> None:
     """Forget everybody's credentials for an endpoint that is deleted."""
     await conn.execute("DELETE FROM credential WHERE endpoint_id = %s", (endpoint_id,))

@@ -7,9 +7,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.rows import dict_row, kwargs_row
 from psycopg.types.json import Jsonb
+
+from towpath.platform.database import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,9 +68,7 @@ def _endpoint(**row: Any) -> Endpoint:
     return Endpoint(**{**row, "data_hosts": tuple(row["data_hosts"])})
 
 
-async def insert(
-    conn: AsyncConnection[Any], endpoint: Endpoint, trust_roots: Mapping[str, str]
-) -> None:
+async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str]) -> None:
     """Register an endpoint."""
     await conn.execute(
         """
@@ -92,9 +92,7 @@ async def insert(
     )
 
 
-async def get(
-    conn: AsyncConnection[Any], endpoint_id: UUID, *, lock: bool = False
-) -> Endpoint | None:
+async def get(conn: Connection, endpoint_id: UUID, *, lock: bool = False) -> Endpoint | None:
     """An endpoint, deleted or not. With `lock`, its row is held until the transaction ends."""
     query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = %s {}").format(
         sql.SQL(_COLUMNS), sql.SQL("FOR NO KEY UPDATE" if lock else "")
@@ -104,7 +102,7 @@ async def get(
         return await cursor.fetchone()
 
 
-async def get_trust_roots(conn: AsyncConnection[Any], endpoint_id: UUID) -> dict[str, str]:
+async def get_trust_roots(conn: Connection, endpoint_id: UUID) -> dict[str, str]:
     """{file name: text} of the endpoint's trusted-certificates directory."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute("SELECT trust_roots FROM endpoint WHERE id = %s", (endpoint_id,))
@@ -113,7 +111,7 @@ async def get_trust_roots(conn: AsyncConnection[Any], endpoint_id: UUID) -> dict
 
 
 async def update(
-    conn: AsyncConnection[Any], endpoint: Endpoint, trust_roots: Mapping[str, str] | None
+    conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str] | None
 ) -> None:
     """Write what an owner may change; `trust_roots` None leaves them."""
     await conn.execute(
@@ -137,13 +135,13 @@ async def update(
     )
 
 
-async def mark_deleted(conn: AsyncConnection[Any], endpoint_id: UUID) -> None:
+async def mark_deleted(conn: Connection, endpoint_id: UUID) -> None:
     """Delete an endpoint for its users; the row stays because tasks name it."""
     await conn.execute("UPDATE endpoint SET deleted_at = now() WHERE id = %s", (endpoint_id,))
 
 
 async def search(
-    conn: AsyncConnection[Any],
+    conn: Connection,
     viewer: UUID,
     *,
     scope: Scope,
@@ -174,7 +172,7 @@ async def search(
         " ORDER BY lower(e.display_name), e.id LIMIT %(limit)s OFFSET %(offset)s"
     ).format(
         columns=sql.SQL(_COLUMNS),
-        where=sql.SQL(" AND ").join(map(sql.SQL, conditions)),  # type: ignore[arg-type]
+        where=sql.SQL(" AND ").join(map(sql.SQL, conditions)),
     )
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, values)

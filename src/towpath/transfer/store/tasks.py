@@ -1,14 +1,16 @@
 """Tasks as their owners see them: create, show, list, change, cancel; and their events."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
+
+from towpath.platform.database import Connection
 
 TASK_CHANNEL = "towpath_task"
 """Workers listen here; the payload is a task_no that has something to do."""
@@ -124,7 +126,7 @@ ORDER_COLUMNS = FILTER_COLUMNS | {
     "files_skipped",
     "bytes_transferred",
 }
-_OPERATORS = frozenset({"= ANY", "<> ALL", "ILIKE", "NOT ILIKE", ">=", "<="})
+_OPERATORS = frozenset({"= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=", "<="})
 
 _TASK = """
     SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
@@ -141,9 +143,7 @@ _TASK = """
 """
 
 
-async def find_submission(
-    conn: AsyncConnection[Any], owner_id: UUID, submission_id: UUID
-) -> UUID | None:
+async def find_submission(conn: Connection, owner_id: UUID, submission_id: UUID) -> UUID | None:
     """The task that an earlier submission under this id made."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
@@ -154,7 +154,7 @@ async def find_submission(
     return row["id"] if row else None
 
 
-async def create(conn: AsyncConnection[Any], task: NewTask) -> Created:
+async def create(conn: Connection, task: NewTask) -> Created:
     """Store a task with its items and wake the workers when the caller's transaction commits.
 
     The unique key (owner, submission id) decides between submissions that arrive together: a
@@ -199,11 +199,11 @@ async def create(conn: AsyncConnection[Any], task: NewTask) -> Created:
     return Created(task.id, duplicate=False)
 
 
-async def _wake(conn: AsyncConnection[Any], task_no: int) -> None:
+async def _wake(conn: Connection, task_no: int) -> None:
     await conn.execute("SELECT pg_notify(%s, %s)", (TASK_CHANNEL, str(task_no)))
 
 
-async def show(conn: AsyncConnection[Any], owner_id: UUID, task_id: UUID) -> Task | None:
+async def show(conn: Connection, owner_id: UUID, task_id: UUID) -> Task | None:
     """A task of this owner, or None: others' tasks do not exist for him (I7)."""
     async with conn.cursor(row_factory=class_row(Task)) as cursor:
         await cursor.execute(_TASK + "WHERE t.id = %s AND t.owner_id = %s", (task_id, owner_id))
@@ -211,7 +211,7 @@ async def show(conn: AsyncConnection[Any], owner_id: UUID, task_id: UUID) -> Tas
 
 
 async def list_page(
-    conn: AsyncConnection[Any],
+    conn: Connection,
     owner_id: UUID,
     *,
     clauses: Sequence[Clause],
@@ -238,7 +238,7 @@ async def list_page(
         conditions.append(condition.format(column, sql.SQL(clause.operator), value))
         values.append(clause.value)
     where = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(conditions)
-    ordering = []
+    ordering: list[sql.Composable] = []
     for column_name, descending in order:
         assert column_name in ORDER_COLUMNS
         direction = sql.SQL("DESC NULLS LAST" if descending else "ASC NULLS LAST")
@@ -256,22 +256,28 @@ async def list_page(
 
 
 async def update(
-    conn: AsyncConnection[Any],
+    conn: Connection,
     owner_id: UUID,
     task_id: UUID,
     *,
     label: str | None,
     deadline: datetime,
+    deadline_given: bool,
 ) -> bool:
-    """Set label and deadline of a task that still runs; False if it does not."""
+    """Set label and deadline of a task that still runs; False if it does not.
+
+    A deadline that was given stays; others the engine moves on (`deadline_given` in the options).
+    """
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             """
-            UPDATE task SET label = %s, deadline = %s
+            UPDATE task SET label = %s, deadline = %s,
+                            options = CASE WHEN %s THEN options || '{"deadline_given": true}'
+                                           ELSE options END
              WHERE id = %s AND owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
             RETURNING task_no
             """,
-            (label, deadline, task_id, owner_id),
+            (label, deadline, deadline_given, task_id, owner_id),
         )
         row = await cursor.fetchone()
     if row is None:
@@ -280,7 +286,7 @@ async def update(
     return True
 
 
-async def request_cancel(conn: AsyncConnection[Any], owner_id: UUID, task_id: UUID) -> bool:
+async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> bool:
     """Ask for a task's end; False if it has ended already.
 
     The engine ends it, when what is in flight is known to be still. An INACTIVE task is made
@@ -303,7 +309,7 @@ async def request_cancel(conn: AsyncConnection[Any], owner_id: UUID, task_id: UU
     return True
 
 
-async def resume_inactive(conn: AsyncConnection[Any], owner_id: UUID, endpoint_id: UUID) -> int:
+async def resume_inactive(conn: Connection, owner_id: UUID, endpoint_id: UUID) -> int:
     """Put the owner's tasks that wait for a credential of this endpoint back to work."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
@@ -323,7 +329,7 @@ async def resume_inactive(conn: AsyncConnection[Any], owner_id: UUID, endpoint_i
 
 
 async def list_events(
-    conn: AsyncConnection[Any], task_no: int, *, is_error: bool | None, limit: int, offset: int
+    conn: Connection, task_no: int, *, is_error: bool | None, limit: int, offset: int
 ) -> tuple[list[Event], int]:
     """One page of a task's events, newest first, and the number of all that match."""
     condition = "WHERE task_no = %s AND (%s::boolean IS NULL OR is_error = %s::boolean)"
@@ -345,3 +351,31 @@ async def list_events(
         row = await counter.fetchone()
     assert row is not None
     return events, row["total"]
+
+
+async def item_paths(
+    conn: Connection, task_no: int, item_nos: Collection[int]
+) -> dict[int, tuple[str, str | None]]:
+    """Source and destination path of some items, in the API's spelling."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "SELECT item_no, source_path, destination_path FROM item"
+            " WHERE task_no = %s AND item_no = ANY(%s)",
+            (task_no, list(item_nos)),
+        )
+        rows = await cursor.fetchall()
+    return {row["item_no"]: (row["source_path"], row["destination_path"]) for row in rows}
+
+
+async def count_active(conn: Connection, owner_id: UUID) -> int:
+    """How many of an owner's tasks are not finished."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "SELECT count(*) AS active FROM task"
+            " WHERE owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')",
+            (owner_id,),
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    active: int = row["active"]
+    return active

@@ -1,0 +1,22 @@
+"""Puts the routes together: the Transfer API under /v0.10."""
+
+from fastapi import FastAPI
+
+from towpath.platform.errors import TRANSFER_ERRORS
+from towpath.platform.http import new_app
+from towpath.transfer.api import endpoints, operations, submissions, tasks
+from towpath.transfer.api.service import TransferService
+
+PREFIX = "/v0.10"
+
+
+def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) -> FastAPI:
+    """The API of `transfer`; its routes have their full paths (`/v0.10/task_list`)."""
+    if max_body_bytes is None:
+        app = new_app("transfer", TRANSFER_ERRORS)
+    else:
+        app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
+    app.state.transfer = transfer
+    for routes in (endpoints, operations, submissions, tasks):
+        app.include_router(routes.router, prefix=PREFIX)
+    return app

@@ -1,0 +1,300 @@
+"""The documents of answers: every key of the Transfer API, null where we have nothing."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from towpath.gridftp.wire.listings import Entry
+from towpath.platform.errors import current_request_id
+from towpath.transfer import names, times
+from towpath.transfer.browse.filters import permissions, type_name
+from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.tasks import Event, Task
+
+JsonObject = dict[str, Any]
+
+# Free texts and preferences that an owner may set and that we only keep and show.
+DETAIL_TEXTS = (
+    "description",
+    "organization",
+    "department",
+    "keywords",
+    "contact_email",
+    "contact_info",
+    "info_link",
+    "user_message",
+    "user_message_link",
+    "default_directory",
+    "location",
+)
+
+_NULL_ENDPOINT_FIELDS = (
+    "acl_max_expiration_period_mins",
+    "authentication_assurance_timeout",
+    "authentication_policy_id",
+    "authentication_timeout_mins",
+    "expire_time",
+    "gcp_connected",
+    "gcp_paused",
+    "gcs_manager_url",
+    "gcs_version",
+    "globus_connect_setup_key",
+    "host_endpoint",
+    "host_endpoint_display_name",
+    "host_endpoint_id",
+    "host_path",
+    "https_server",
+    "last_accessed_time",
+    "local_user_info_available",
+    "mapped_collection_display_name",
+    "mapped_collection_id",
+    "max_concurrency",
+    "max_parallelism",
+    "myproxy_dn",
+    "myproxy_server",
+    "non_functional_endpoint_display_name",
+    "non_functional_endpoint_id",
+    "oauth_server",
+    "preferred_concurrency",
+    "preferred_parallelism",
+    "s3_url",
+    "sharing_target_endpoint",
+    "sharing_target_root_path",
+    "storage_type",
+    "subscription_admin_verified",
+    "subscription_id",
+    "tlsftp_server",
+)
+
+_FALSE_ENDPOINT_FIELDS = (
+    "acl_available",
+    "acl_editable",
+    "activated",
+    "disable_anonymous_writes",
+    "disable_verify",
+    "force_encryption",
+    "force_verify",
+    "french_english_bilingual",
+    "high_assurance",
+    "in_use",
+    "is_globus_connect",
+    "mfa_required",
+    "non_functional",
+    "requester_pays",
+    "s3_owner_activated",
+    "shareable",
+)
+
+
+def result(data_type: str, code: str, message: str, resource: str, **more: Any) -> JsonObject:
+    """A result document."""
+    return {
+        "DATA_TYPE": data_type,
+        "code": code,
+        "message": message,
+        "request_id": current_request_id.get(),
+        "resource": resource,
+        **more,
+    }
+
+
+def only(document: JsonObject, fields: str | None) -> JsonObject:
+    """The document limited to what `fields=a,b` asks for."""
+    if not fields:
+        return document
+    wanted = {name.strip() for name in fields.split(",")}
+    return {key: value for key, value in document.items() if key in wanted or key == "DATA_TYPE"}
+
+
+def endpoint_document(endpoint: Endpoint, viewer: UUID) -> JsonObject:
+    """An endpoint, with its one server, as `viewer` sees it."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    name = canonical_name(endpoint.owner_string, endpoint.id)
+    return {
+        "DATA_TYPE": "endpoint",
+        "id": str(endpoint.id),
+        "entity_type": "GCSv4_host",
+        "display_name": endpoint.display_name,
+        "canonical_name": name,
+        "name": str(endpoint.id),
+        "username": endpoint.owner_string,
+        "owner_id": str(endpoint.owner_id),
+        "owner_string": endpoint.owner_string,
+        "public": endpoint.public,
+        **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
+        **dict.fromkeys(_FALSE_ENDPOINT_FIELDS, False),
+        **dict.fromkeys(_NULL_ENDPOINT_FIELDS),
+        "network_use": endpoint.details.get("network_use") or "normal",
+        "expires_in": -1,
+        "my_effective_roles": ["administrator"] if endpoint.owner_id == viewer else [],
+        "DATA": [
+            {
+                "DATA_TYPE": "server",
+                "id": 0,
+                "hostname": endpoint.host,
+                "port": endpoint.port,
+                "scheme": "gsiftp",
+                "uri": f"gsiftp://{host}:{endpoint.port}",
+                "subject": endpoint.subject,
+                "is_connected": None,
+                "is_paused": None,
+                "incoming_data_port_start": None,
+                "incoming_data_port_end": None,
+                "outgoing_data_port_start": None,
+                "outgoing_data_port_end": None,
+            }
+        ],
+        "data_hosts": list(endpoint.data_hosts),
+    }
+
+
+def canonical_name(owner_string: str, endpoint_id: UUID) -> str:
+    """`owner#id`."""
+    return f"{owner_string}#{endpoint_id}"
+
+
+def file_document(entry: Entry, name: str) -> JsonObject:
+    """A file or directory; `name` is a wire name."""
+    link = None if entry.link_target is None else names.to_text(entry.link_target)
+    return {
+        "DATA_TYPE": "file",
+        "name": names.to_text(name),
+        "type": type_name(entry),
+        "size": entry.size,
+        "permissions": permissions(entry),
+        "user": None if entry.owner is None else names.to_text(entry.owner),
+        "group": None if entry.group is None else names.to_text(entry.group),
+        "last_modified": times.show_file_time(entry.modified),
+        "link_target": link,
+        "link_size": None,
+        "link_user": None,
+        "link_group": None,
+        "link_last_modified": None,
+    }
+
+
+def event_document(event: Event) -> JsonObject:
+    """An event."""
+    return {
+        "DATA_TYPE": "event",
+        "code": event.code,
+        "description": event.description,
+        "details": event.details,
+        "is_error": event.is_error,
+        "time": times.show(event.at),
+    }
+
+
+def task_document(task: Task, now: datetime) -> JsonObject:
+    """A task with all its counters; `now` is for the rate of one that still runs."""
+    options = task.options
+    transfer = task.type == "TRANSFER"
+    began = task.started_at or task.request_time
+    duration_s = ((task.completion_time or now) - began).total_seconds()
+    return {
+        "DATA_TYPE": "task",
+        "task_id": str(task.id),
+        "type": task.type,
+        "status": task.status,
+        "label": task.label,
+        "owner_id": str(task.owner_id),
+        "owner_string": task.username,
+        "username": task.username,
+        "command": "API 0.10",
+        "request_time": times.show(task.request_time),
+        "completion_time": times.show(task.completion_time),
+        "deadline": times.show(task.deadline),
+        "fatal_error": task.fatal_error,
+        **_nice_status(task),
+        "is_paused": False,
+        "canceled_by_admin": None,
+        "canceled_by_admin_message": None,
+        "history_deleted": False,
+        "faults": task.faults,
+        "files": task.files,
+        "directories": task.directories,
+        "symlinks": task.symlinks,
+        "files_skipped": task.files_skipped,
+        "files_transferred": task.files_transferred if transfer else None,
+        "bytes_transferred": task.bytes_transferred,
+        "bytes_checksummed": task.bytes_checksummed,
+        "bytes_resent": task.bytes_resent,
+        "effective_bytes_per_second": int(task.bytes_transferred / max(duration_s, 1.0)),
+        **_subtasks(task),
+        "sync_level": options.get("sync_level"),
+        "verify_checksum": options.get("verify_checksum", False),
+        "encrypt_data": options.get("encrypt_data", False),
+        "preserve_timestamp": options.get("preserve_timestamp", False),
+        "skip_source_errors": options.get("skip_source_errors", False),
+        "fail_on_quota_errors": options.get("fail_on_quota_errors", False),
+        "delete_destination_extra": options.get("delete_destination_extra", False),
+        "recursive_symlinks": options.get("recursive_symlinks", "ignore"),
+        "filter_rules": options.get("filter_rules"),
+        **_side(
+            "source", task.source_endpoint_id, task.source_display_name, task.source_owner_string
+        ),
+        **_side(
+            "destination",
+            task.destination_endpoint_id,
+            task.destination_display_name,
+            task.destination_owner_string,
+        ),
+    }
+
+
+def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | None) -> JsonObject:
+    known = endpoint_id is not None and owner is not None
+    return {
+        f"{side}_endpoint": canonical_name(owner, endpoint_id) if known else None,
+        f"{side}_endpoint_id": str(endpoint_id) if known else None,
+        f"{side}_endpoint_display_name": name,
+        f"{side}_base_path": None,
+        f"{side}_host_endpoint": None,
+        f"{side}_host_endpoint_display_name": None,
+        f"{side}_host_endpoint_id": None,
+        f"{side}_host_path": None,
+        f"{side}_local_user": None,
+        f"{side}_local_user_status": "NO_PERMISSION" if known else None,
+        f"{side}_mapped_collection_display_name": None,
+        f"{side}_mapped_collection_id": None,
+    }
+
+
+def _nice_status(task: Task) -> JsonObject:
+    if task.finished:
+        status = short = details = expires_in = is_ok = None
+    else:
+        status = task.nice_status or ("OK" if task.started_at else "Queued")
+        short = status.replace("_", " ").lower() if task.nice_status else status
+        details, expires_in = task.nice_status_details, -1
+        is_ok = task.nice_status is None and task.status == "ACTIVE"
+    return {
+        "is_ok": is_ok,
+        "nice_status": status,
+        "nice_status_short_description": short,
+        "nice_status_details": details,
+        "nice_status_expires_in": expires_in,
+    }
+
+
+def _subtasks(task: Task) -> JsonObject:
+    """Files and directories found, and one for the task itself."""
+    total = task.files + task.directories + 1
+    if task.status == "SUCCEEDED":
+        succeeded = total - task.subtasks_failed
+    else:
+        succeeded = min(task.files_transferred + task.files_skipped, total - task.subtasks_failed)
+    rest = total - succeeded - task.subtasks_failed
+    fatal = (task.fatal_error or {}).get("code")
+    ended = task.status == "FAILED"
+    return {
+        "subtasks_total": total,
+        "subtasks_succeeded": succeeded,
+        "subtasks_failed": task.subtasks_failed
+        + (rest if ended and fatal not in ("CANCELED", "EXPIRED") else 0),
+        "subtasks_canceled": rest if ended and fatal == "CANCELED" else 0,
+        "subtasks_expired": rest if ended and fatal == "EXPIRED" else 0,
+        "subtasks_pending": 0 if ended else rest,
+        "subtasks_retrying": 0,
+        "subtasks_skipped_errors": 0,
+    }

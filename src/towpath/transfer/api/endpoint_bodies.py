@@ -1,0 +1,167 @@
+"""Request documents about endpoints and credentials."""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
+from towpath.transfer.api.documents import DETAIL_TEXTS
+
+DEFAULT_PORT = 2811
+"""GridFTP's registered port."""
+
+MAX_NAME_CHARACTERS = 128
+MAX_TEXT_CHARACTERS = 4096
+MAX_SUBJECT_CHARACTERS = 1024
+MAX_DATA_HOSTS = 256
+MAX_TRUST_FILES = 2000
+"""The largest grid distributions have some 300 files."""
+MAX_TRUST_FILE_CHARACTERS = 1024 * 1024
+_HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\.?")
+_TRUST_FILE = re.compile(r"[0-9a-fA-F]{8}\.(signing_policy|r?[0-9]{1,3})")
+
+
+def _host(text: str) -> str:
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if _HOST.fullmatch(text) is None:
+            raise refuse("invalid_host", "this is neither a host name nor an address") from None
+        return text.lower()
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise refuse("invalid_address", "data_hosts holds IP addresses") from None
+
+
+def _trust_roots(files: dict[str, str]) -> dict[str, str]:
+    if len(files) > MAX_TRUST_FILES:
+        raise refuse("too_many", f"at most {MAX_TRUST_FILES} files")
+    for name, text in files.items():
+        if _TRUST_FILE.fullmatch(name) is None:
+            raise refuse(
+                "invalid_trust",
+                f"{name[:80]!r} is not a file of a trusted-certificates directory:"
+                " <hash>.0, <hash>.signing_policy, <hash>.r0",
+            )
+        if len(text) > MAX_TRUST_FILE_CHARACTERS:
+            raise refuse("too_long", f"{name} is too large")
+    try:
+        TrustRoots.from_files(files)
+    except ValueError as error:
+        raise refuse("invalid_trust", str(error)) from None
+    return files
+
+
+def _details(text: str) -> str:
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise refuse("too_long", f"at most {MAX_TEXT_CHARACTERS} characters")
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.strip() or len(text) > MAX_NAME_CHARACTERS or not text.isprintable():
+        raise refuse(
+            "invalid_name", f"a name is 1 to {MAX_NAME_CHARACTERS} printable characters on one line"
+        )
+    return text.strip()
+
+
+def _subject(text: str) -> str:
+    if not text.startswith("/") or len(text) > MAX_SUBJECT_CHARACTERS or not text.isprintable():
+        raise refuse("invalid_subject", "a subject looks like /O=Grid/CN=host.example.org")
+    return text
+
+
+DetailText = Annotated[Text, AfterValidator(_details)]
+
+
+class ServerDocument(Document):
+    """The GridFTP server of an endpoint: `uri`, or hostname with port and scheme."""
+
+    uri: Text | None = None
+    hostname: Text | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    scheme: Text | None = None
+    subject: Annotated[Text, AfterValidator(_subject)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        self.address()
+        return self
+
+    def address(self) -> tuple[str, int]:
+        """Host and port. Raises a validation error."""
+        if self.uri is None:
+            if self.hostname is None:
+                raise refuse("missing", "a server has a 'uri' or a 'hostname'")
+            if self.scheme not in (None, "gsiftp"):
+                raise not_supported(f"scheme {self.scheme[:20]!r}")
+            return _host(self.hostname), self.port or DEFAULT_PORT
+        try:
+            parts = urlsplit(self.uri)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise refuse("invalid_uri", "this is not a URI") from None
+        if parts.scheme != "gsiftp":
+            raise refuse("invalid_uri", "the URI of a server looks like gsiftp://host:2811")
+        if not host or parts.username is not None or parts.path not in ("", "/") or parts.query:
+            raise refuse("invalid_uri", "the URI of a server has a host and a port, nothing else")
+        return _host(host), port or DEFAULT_PORT
+
+
+class EndpointDocument(Document):
+    """What an owner may set. Absent fields keep their value, null clears."""
+
+    display_name: Annotated[Text, AfterValidator(_name)] | None = None
+    public: bool | None = None
+    DATA: list[ServerDocument] | None = None
+    trust_roots: Annotated[dict[Text, Text], AfterValidator(_trust_roots)] | None = None
+    data_hosts: (
+        Annotated[list[Annotated[str, AfterValidator(_address)]], Field(max_length=MAX_DATA_HOSTS)]
+        | None
+    ) = None
+    is_globus_connect: bool = False
+    description: DetailText | None = None
+    organization: DetailText | None = None
+    department: DetailText | None = None
+    keywords: DetailText | None = None
+    contact_email: DetailText | None = None
+    contact_info: DetailText | None = None
+    info_link: DetailText | None = None
+    user_message: DetailText | None = None
+    user_message_link: DetailText | None = None
+    default_directory: ApiPath | None = None
+    location: DetailText | None = None
+    network_use: DetailText | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if self.is_globus_connect:
+            raise not_supported("an endpoint of Globus Connect Personal")
+        if self.DATA is not None and len(self.DATA) != 1:
+            raise not_supported("an endpoint with other than exactly one server")
+        return self
+
+    def details(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """The free texts, changed."""
+        changed = dict(before)
+        for name in (*DETAIL_TEXTS, "network_use"):
+            if name in self.model_fields_set:
+                changed[name] = getattr(self, name)
+        return {name: value for name, value in changed.items() if value is not None}
+
+
+class CredentialDocument(Document):
+    """A proxy, in PEM: certificate, key, chain."""
+
+    proxy: Text

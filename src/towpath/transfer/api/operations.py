@@ -1,0 +1,200 @@
+"""Routes under /operation/endpoint/<id>: ls, stat, mkdir, rename."""
+
+import asyncio
+import json
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
+from towpath.transfer import names
+from towpath.transfer.api.bodies import ApiPath, Document, not_supported, read_document
+from towpath.transfer.api.documents import JsonObject, file_document, result
+from towpath.transfer.api.service import (
+    Caller,
+    Service,
+    TransferService,
+    parse_id,
+    visible_endpoint,
+)
+from towpath.transfer.browse.browser import MAX_LIMIT, MAX_REACH, Directory, Page
+from towpath.transfer.browse.errors import Operation, TooBusy, api_error
+from towpath.transfer.browse.filters import parse_filters, parse_order
+from towpath.transfer.sessions import SessionUnavailable
+from towpath.transfer.store.endpoints import Endpoint
+
+router = APIRouter(prefix="/operation/endpoint/{endpoint_id}")
+
+_FAILURES = (GridFTPError, SessionUnavailable, TooBusy)
+
+
+class MkdirDocument(Document):
+    """Body of mkdir."""
+
+    path: ApiPath
+    local_user: str | None = None
+
+
+class RenameDocument(Document):
+    """Body of rename."""
+
+    old_path: ApiPath
+    new_path: ApiPath
+    local_user: str | None = None
+
+
+async def _endpoint(service: TransferService, endpoint_id: str, caller: Principal) -> Endpoint:
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        return await visible_endpoint(conn, wanted, caller.sub)
+
+
+def _refuse_local_user(local_user: str | None) -> None:
+    if local_user:
+        raise ApiError.bad_request(not_supported("local_user").message(), reason="NotSupported")
+
+
+def _query_path(request: Request, default: str | None) -> str:
+    """The `path` parameter as a wire path. Checked on the bytes that were sent: the framework
+
+    replaces what is no UTF-8, and would so make it another name.
+    """
+    raw = request.scope["query_string"].decode("ascii", "replace")
+    try:
+        sent = dict(parse_qsl(raw, keep_blank_values=True, errors="strict"))
+    except (UnicodeDecodeError, ValueError):
+        raise ApiError.bad_request(
+            "The query is not UTF-8; spell other bytes as U+FFFD and their latin-1 characters",
+            reason="InvalidPath",
+        ) from None
+    text = sent.get("path") or default
+    if text is None:
+        raise ApiError.bad_request("The parameter 'path' is missing")
+    return _checked(text)
+
+
+def _checked(text: str) -> str:
+    try:
+        return names.check_path(text)
+    except names.InvalidPathError as error:
+        raise ApiError.bad_request(f"path: {error}", reason="InvalidPath") from None
+
+
+@router.get("/ls")
+async def ls(
+    endpoint_id: str,
+    request: Request,
+    caller: Caller,
+    service: Service,
+    show_hidden: Annotated[Literal["0", "1", "true", "false"], Query()] = "1",
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = MAX_LIMIT,
+    offset: Annotated[int, Query(ge=0)] = 0,
+    orderby: str | None = None,
+    filter: Annotated[list[str] | None, Query()] = None,  # noqa: A002 - the parameter's name
+    local_user: str | None = None,
+) -> Response:
+    """List a directory."""
+    endpoint = await _endpoint(service, endpoint_id, caller)
+    _refuse_local_user(local_user)
+    path = _query_path(request, endpoint.details.get("default_directory") or "/~/")
+    if limit + offset > MAX_REACH and offset > 0:
+        raise ApiError.bad_request(f"offset and limit together reach at most {MAX_REACH} entries")
+    try:
+        matches, order = parse_filters(filter or ()), parse_order(orderby)
+    except ValueError as error:
+        raise ApiError.bad_request(str(error)) from None
+    page = Page(order, matches, show_hidden in ("1", "true"), limit, offset)
+    try:
+        listed = await service.browser.list(endpoint.id, caller.sub, path, page)
+    except _FAILURES as error:
+        raise api_error(error, Operation.LIST) from error
+    # Up to 100,000 documents: seconds of work, which belong in a thread.
+    body = await asyncio.to_thread(_file_list, endpoint, listed, limit, offset)
+    return Response(body, media_type="application/json")
+
+
+def _file_list(endpoint: Endpoint, listed: Directory, limit: int, offset: int) -> bytes:
+    document: JsonObject = {
+        "DATA_TYPE": "file_list",
+        "endpoint": str(endpoint.id),
+        "path": names.to_text(listed.path),
+        "absolute_path": names.to_text(listed.absolute_path),
+        "rename_supported": True,
+        "symlink_supported": False,
+        "length": len(listed.entries),
+        "total": listed.total,
+        "limit": limit,
+        "offset": offset,
+        "DATA": [file_document(entry, entry.name) for entry in listed.entries],
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@router.get("/stat")
+async def stat(
+    endpoint_id: str,
+    request: Request,
+    caller: Caller,
+    service: Service,
+    local_user: str | None = None,
+) -> JSONResponse:
+    """Look at one path."""
+    endpoint = await _endpoint(service, endpoint_id, caller)
+    _refuse_local_user(local_user)
+    path = _query_path(request, None)
+    try:
+        target, entry = await service.browser.stat(endpoint.id, caller.sub, path)
+    except _FAILURES as error:
+        raise api_error(error, Operation.STAT) from error
+    name = target.rpartition("/")[2] or "/"
+    return JSONResponse(file_document(entry, name))
+
+
+@router.post("/mkdir")
+async def mkdir(
+    endpoint_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Create a directory."""
+    endpoint = await _endpoint(service, endpoint_id, caller)
+    document = await read_document(request, MkdirDocument)
+    _refuse_local_user(document.local_user)
+    try:
+        await service.browser.mkdir(endpoint.id, caller.sub, names.to_wire(document.path))
+    except _FAILURES as error:
+        raise api_error(error, Operation.MKDIR) from error
+    return JSONResponse(
+        result(
+            "mkdir_result",
+            "DirectoryCreated",
+            "The directory was created successfully",
+            request.url.path,
+        ),
+        status_code=202,
+    )
+
+
+@router.post("/rename")
+async def rename(
+    endpoint_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Rename a file or directory."""
+    endpoint = await _endpoint(service, endpoint_id, caller)
+    document = await read_document(request, RenameDocument)
+    _refuse_local_user(document.local_user)
+    old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)
+    try:
+        await service.browser.rename(endpoint.id, caller.sub, old, new)
+    except _FAILURES as error:
+        raise api_error(error, Operation.RENAME) from error
+    return JSONResponse(
+        result(
+            "result",
+            "FileRenamed",
+            "File or directory renamed successfully",
+            request.url.path,
+        )
+    )

@@ -1,0 +1,93 @@
+"""What the routes share: the service's parts, the caller, and who may see which endpoint."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Request
+
+from towpath.platform.database import Connection, Database
+from towpath.platform.dial import DialPolicy
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Guard, Principal
+from towpath.platform.secrets import Sealer
+from towpath.platform.settings import LimitSettings
+from towpath.transfer.browse.browser import Browser
+from towpath.transfer.sessions import EndpointSessions
+from towpath.transfer.store import endpoints
+from towpath.transfer.store.endpoints import Endpoint
+
+SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
+"""A fixed literal inside the clients, on any deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransferService:
+    """The API's parts. `close` what was opened here."""
+
+    database: Database
+    guard: Guard
+    sealer: Sealer
+    dial: DialPolicy
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sessions: EndpointSessions = field(init=False)
+    browser: Browser = field(init=False)
+
+    def __post_init__(self) -> None:
+        sessions = EndpointSessions(self.database, self.sealer, self.dial)
+        object.__setattr__(self, "sessions", sessions)
+        object.__setattr__(self, "browser", Browser(sessions))
+
+    async def close(self) -> None:
+        """Close the sessions that browsing parked."""
+        await self.sessions.close()
+
+
+def _service(request: Request) -> TransferService:
+    service = request.app.state.transfer
+    assert isinstance(service, TransferService)
+    return service
+
+
+Service = Annotated[TransferService, Depends(_service)]
+
+
+async def _caller(request: Request, service: Service) -> Principal:
+    return await service.guard.require(SCOPE)(request)
+
+
+Caller = Annotated[Principal, Depends(_caller)]
+"""Who asks; 401 or 403 before anything else is looked at."""
+
+
+def parse_id(text: str, what: str, code: str) -> UUID:
+    """An id of the path: what is no UUID cannot exist (404 with `code`)."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise ApiError.not_found(f"No such {what} '{text[:80]}'", code=code) from None
+
+
+async def visible_endpoint(conn: Connection, endpoint_id: UUID, viewer: UUID) -> Endpoint:
+    """An endpoint that the viewer may see. 404 for others: they do not exist for him (I7)."""
+    endpoint = await endpoints.get(conn, endpoint_id)
+    if endpoint is None or not endpoint.visible_to(viewer):
+        raise ApiError.not_found(f"No such endpoint '{endpoint_id}'", code="EndpointNotFound")
+    if endpoint.deleted_at is not None:
+        raise ApiError.not_found(
+            f"Endpoint '{endpoint_id}' has been deleted", code="EndpointDeleted"
+        )
+    return endpoint
+
+
+async def owned_endpoint(conn: Connection, endpoint_id: UUID, caller: UUID) -> Endpoint:
+    """An endpoint that the caller may change, its row held until the transaction ends."""
+    endpoint = await visible_endpoint(conn, endpoint_id, caller)
+    if endpoint.owner_id != caller:
+        raise ApiError.forbidden("Only the owner of an endpoint may change or delete it")
+    held = await endpoints.get(conn, endpoint_id, lock=True)
+    assert held is not None, "endpoints are never removed from the table"
+    return held

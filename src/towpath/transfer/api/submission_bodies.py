@@ -1,0 +1,208 @@
+"""Request documents that make tasks: `transfer` and `delete` (Transfer API, "task submission")."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, model_validator
+
+from towpath.transfer import names, times
+from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
+
+MAX_LABEL_CHARACTERS = 128
+
+CHECKSUM_ALGORITHMS = ("MD5", "SHA1", "SHA256", "SHA512", "ADLER32")
+"""What GridFTP servers offer (CKSM)."""
+
+
+def _label(text: str) -> str:
+    if len(text) > MAX_LABEL_CHARACTERS or text != text.strip() or not text.isprintable():
+        raise refuse(
+            "invalid_label",
+            f"a label has at most {MAX_LABEL_CHARACTERS} printable characters on one line,"
+            " without blanks around it",
+        )
+    return text
+
+
+def _deadline(text: str) -> str:
+    try:
+        times.parse(text)
+    except ValueError as error:
+        raise refuse("invalid_time", str(error)) from None
+    return text
+
+
+def _algorithm(text: str) -> str:
+    name = text.upper().replace("-", "")
+    if name not in CHECKSUM_ALGORITHMS:
+        raise refuse("not_supported", f"the algorithms are {', '.join(CHECKSUM_ALGORITHMS)}")
+    return name
+
+
+Label = Annotated[Text, AfterValidator(_label)]
+Deadline = Annotated[Text, AfterValidator(_deadline)]
+
+
+class TransferItem(Document):
+    """One file or tree. `recursive` None: find out."""
+
+    DATA_TYPE: Literal["transfer_item"] = "transfer_item"
+    source_path: ApiPath
+    destination_path: ApiPath
+    recursive: bool | None = None
+    external_checksum: Text | None = None
+    checksum_algorithm: Annotated[Text, AfterValidator(_algorithm)] | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if self.external_checksum is not None:
+            raise not_supported("external_checksum")
+        return self
+
+
+class DeleteItem(Document):
+    """One path to delete."""
+
+    DATA_TYPE: Literal["delete_item"] = "delete_item"
+    path: ApiPath
+
+    @model_validator(mode="after")
+    def _not_everything(self) -> Self:
+        if names.absolute(names.to_wire(self.path), "/~") == "/":
+            raise refuse("invalid_path", "the root directory cannot be deleted")
+        return self
+
+
+class _Submission(Document):
+    submission_id: UUID
+    label: Label | None = None
+    deadline: Deadline | None = None
+    notify_on_succeeded: bool = True
+    notify_on_failed: bool = True
+    notify_on_inactive: bool = True
+    store_base_path_info: bool = False
+
+    def parsed_deadline(self) -> datetime | None:
+        """The deadline asked for."""
+        return None if self.deadline is None else times.parse(self.deadline)
+
+    def _notifications(self) -> dict[str, Any]:
+        return {
+            "notify_on_succeeded": self.notify_on_succeeded,
+            "notify_on_failed": self.notify_on_failed,
+            "notify_on_inactive": self.notify_on_inactive,
+            "deadline_given": self.deadline is not None,
+        }
+
+
+Tuning = Annotated[int, Field(ge=1, le=1000)]
+
+
+class TransferDocument(_Submission):
+    """Body of POST /transfer."""
+
+    DATA_TYPE: Literal["transfer"] = "transfer"
+    source_endpoint: UUID
+    destination_endpoint: UUID
+    DATA: list[TransferItem] = Field(default_factory=list)
+    sync_level: int | None = None
+    verify_checksum: bool = False
+    preserve_timestamp: bool = False
+    encrypt_data: bool = False
+    skip_source_errors: bool = False
+    fail_on_quota_errors: bool = False
+    delete_destination_extra: bool = False
+    recursive_symlinks: Literal["ignore", "keep", "copy"] = "ignore"
+    filter_rules: list[Any] | None = None
+    source_local_user: Text | None = None
+    destination_local_user: Text | None = None
+    perf_cc: Tuning | None = None
+    perf_p: Tuning | None = None
+    perf_pp: Tuning | None = None
+    perf_udt: bool | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if not self.DATA:
+            raise refuse("no_transfer_items", "A transfer requires at least one item")
+        refused = {
+            "sync_level": self.sync_level is not None,
+            "skip_source_errors": self.skip_source_errors,
+            "delete_destination_extra": self.delete_destination_extra,
+            "filter_rules": bool(self.filter_rules),
+            f"recursive_symlinks '{self.recursive_symlinks}'": self.recursive_symlinks != "ignore",
+            "source_local_user": bool(self.source_local_user),
+            "destination_local_user": bool(self.destination_local_user),
+        }
+        for name, asked in refused.items():
+            if asked:
+                raise not_supported(name)
+        if len({item.checksum_algorithm for item in self.DATA}) > 1:
+            raise not_supported("items with different values of checksum_algorithm")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What the engine and the task document read."""
+        return {
+            **self._notifications(),
+            "sync_level": None,
+            "verify_checksum": self.verify_checksum,
+            "preserve_timestamp": self.preserve_timestamp,
+            "encrypt_data": self.encrypt_data,
+            "skip_source_errors": False,
+            "fail_on_quota_errors": self.fail_on_quota_errors,
+            "delete_destination_extra": False,
+            "recursive_symlinks": "ignore",
+            "filter_rules": None,
+            "checksum_algorithm": self.DATA[0].checksum_algorithm,
+            "perf_cc": self.perf_cc,
+            "perf_p": self.perf_p,
+            "perf_pp": self.perf_pp,
+        }
+
+    def check_apart(self) -> None:
+        """For a transfer within one server: no item may be copied onto, or into, itself.
+
+        A file would be truncated before it is read; a tree would grow without end. ValueError.
+        """
+        for number, item in enumerate(self.DATA):
+            source = names.absolute(names.to_wire(item.source_path), "/~")
+            destination = names.absolute(names.to_wire(item.destination_path), "/~")
+            below = source.rstrip("/") + "/"
+            if destination == source or (
+                item.recursive is not False and destination.startswith(below)
+            ):
+                raise ValueError(
+                    f"DATA.{number}: source and destination overlap: {item.source_path!r} cannot"
+                    f" be copied to {item.destination_path!r} on the same server"
+                )
+
+
+class DeleteDocument(_Submission):
+    """Body of POST /delete."""
+
+    DATA_TYPE: Literal["delete"] = "delete"
+    endpoint: UUID
+    DATA: list[DeleteItem] = Field(default_factory=list)
+    recursive: bool = False
+    ignore_missing: bool = False
+    interpret_globs: bool = False
+    local_user: Text | None = None
+
+    @model_validator(mode="after")
+    def _supported(self) -> Self:
+        if not self.DATA:
+            raise refuse("no_transfer_items", "A delete requires at least one item")
+        if self.local_user:
+            raise not_supported("local_user")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """What the engine and the task document read."""
+        return {
+            **self._notifications(),
+            "recursive": self.recursive,
+            "ignore_missing": self.ignore_missing,
+            "interpret_globs": self.interpret_globs,
+        }

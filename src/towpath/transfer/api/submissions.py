@@ -1,0 +1,177 @@
+"""Routes that make tasks: submission_id, transfer, delete."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from towpath.platform.database import Connection
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
+from towpath.transfer.api.bodies import read_document
+from towpath.transfer.api.documents import result
+from towpath.transfer.api.service import Caller, Service, TransferService, visible_endpoint
+from towpath.transfer.api.submission_bodies import DeleteDocument, TransferDocument
+from towpath.transfer.store import credentials, tasks
+from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.tasks import Created, NewItem, NewTask
+
+router = APIRouter()
+
+DEFAULT_DEADLINE = timedelta(hours=24)
+"""From submission, if none is given; the engine moves it on while a transfer makes progress."""
+
+_ACCEPTED = {
+    "TRANSFER": (
+        "transfer_result",
+        "The transfer has been accepted and a task has been created and queued for execution",
+    ),
+    "DELETE": (
+        "delete_result",
+        "The delete has been accepted and a task has been created and queued for execution",
+    ),
+}
+
+
+@router.get("/submission_id")
+async def submission_id(_caller: Caller) -> JSONResponse:
+    """A fresh id. Nothing is kept: any UUID is accepted later."""
+    return JSONResponse({"DATA_TYPE": "submission_id", "value": str(uuid4())})
+
+
+@router.post("/transfer")
+async def submit_transfer(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Accept a transfer."""
+    document = await read_document(request, TransferDocument)
+    _check_number_of_items(len(document.DATA), service)
+
+    def check(source: Endpoint, destination: Endpoint) -> None:
+        if (source.host, source.port) == (destination.host, destination.port):
+            try:
+                document.check_apart()
+            except ValueError as error:
+                raise ApiError.bad_request(str(error), reason="InvalidPath") from None
+
+    task = NewTask(
+        id=uuid4(),
+        owner_id=caller.sub,
+        username=caller.username,
+        submission_id=document.submission_id,
+        type="TRANSFER",
+        label=document.label,
+        options=document.options(),
+        source_endpoint_id=document.source_endpoint,
+        destination_endpoint_id=document.destination_endpoint,
+        deadline=_deadline(document.parsed_deadline(), service),
+        items=[
+            NewItem(item.source_path, item.destination_path, item.recursive)
+            for item in document.DATA
+        ],
+    )
+    return await _submit(request, service, caller, task, check)
+
+
+@router.post("/delete")
+async def submit_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Accept a delete."""
+    document = await read_document(request, DeleteDocument)
+    _check_number_of_items(len(document.DATA), service)
+    task = NewTask(
+        id=uuid4(),
+        owner_id=caller.sub,
+        username=caller.username,
+        submission_id=document.submission_id,
+        type="DELETE",
+        label=document.label,
+        options=document.options(),
+        source_endpoint_id=document.endpoint,
+        destination_endpoint_id=None,
+        deadline=_deadline(document.parsed_deadline(), service),
+        items=[NewItem(item.path, None, document.recursive) for item in document.DATA],
+    )
+    return await _submit(request, service, caller, task, lambda _source, _destination: None)
+
+
+def _check_number_of_items(items: int, service: TransferService) -> None:
+    if items > service.limits.items_per_task:
+        raise ApiError.bad_request(
+            f"DATA: {items} items are more than the {service.limits.items_per_task} that a task"
+            " may have: name directories instead of files, or submit several tasks",
+            reason="TooManyItems",
+        )
+
+
+def _deadline(asked: datetime | None, service: TransferService) -> datetime:
+    return service.now() + DEFAULT_DEADLINE if asked is None else asked
+
+
+async def _submit(
+    request: Request,
+    service: TransferService,
+    caller: Principal,
+    task: NewTask,
+    check: Callable[[Endpoint, Endpoint], None],
+) -> JSONResponse:
+    async with service.database.transaction() as conn:
+        # First of all: a repetition gets its task, also if what it names is gone meanwhile.
+        earlier = await tasks.find_submission(conn, caller.sub, task.submission_id)
+        if earlier is not None:
+            created = Created(earlier, duplicate=True)
+        else:
+            if task.deadline <= service.now():
+                raise ApiError.bad_request("deadline: this time has passed")
+            source = await _usable(conn, task.source_endpoint_id, caller)
+            if task.destination_endpoint_id is not None:
+                check(source, await _usable(conn, task.destination_endpoint_id, caller))
+            await _check_room(conn, service, caller.sub)
+            created = await tasks.create(conn, task)
+    data_type, message = _ACCEPTED[task.type]
+    if created.duplicate:
+        message = "The task with this submission_id exists already; nothing new was started"
+    return JSONResponse(
+        result(
+            data_type,
+            "Duplicate" if created.duplicate else "Accepted",
+            message,
+            request.url.path,
+            submission_id=str(task.submission_id),
+            task_id=str(created.id),
+            task_link={
+                "DATA_TYPE": "link",
+                "href": f"task/{created.id}?format=json",
+                "rel": "related",
+                "resource": "task",
+                "title": "related task",
+            },
+        ),
+        status_code=200 if created.duplicate else 202,
+    )
+
+
+async def _usable(conn: Connection, endpoint_id: UUID, caller: Principal) -> Endpoint:
+    """An endpoint that the caller sees and has a credential for. An expired one will do: the
+
+    task then waits until it is renewed.
+    """
+    endpoint = await visible_endpoint(conn, endpoint_id, caller.sub)
+    if await credentials.get(conn, endpoint_id, caller.sub) is None:
+        raise ApiError(
+            400,
+            "ClientError.ActivationRequired",
+            f"You have given no credential for endpoint '{endpoint.display_name}'."
+            f" Add one: towpath credential add {endpoint_id} --proxy FILE",
+        )
+    return endpoint
+
+
+async def _check_room(conn: Connection, service: TransferService, owner_id: UUID) -> None:
+    limit = service.limits.active_tasks_per_owner
+    if await tasks.count_active(conn, owner_id) >= limit:
+        # 409: the official clients repeat a 429 for a minute, and that would not help
+        raise ApiError(
+            409,
+            "ClientError.Conflict.TooManyTasks",
+            f"You have {limit} tasks that are not finished; wait for one or cancel one",
+        )

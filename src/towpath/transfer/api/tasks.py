@@ -1,0 +1,270 @@
+"""Routes of tasks: show, list, change, cancel, events, and what was transferred."""
+
+import asyncio
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from towpath.platform.database import Connection
+from towpath.platform.errors import ApiError
+from towpath.transfer import names, times
+from towpath.transfer.api.bodies import Document, read_document
+from towpath.transfer.api.documents import event_document, only, result, task_document
+from towpath.transfer.api.service import Caller, Service, TransferService, parse_id
+from towpath.transfer.api.submission_bodies import Deadline, Label
+from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
+from towpath.transfer.store import segments, tasks
+from towpath.transfer.store.tasks import Task
+
+router = APIRouter()
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 10
+"""As the Transfer API."""
+
+MAX_OFFSET = 1_000_000_000
+
+CANCEL_WAIT_S = 5.0
+"""How long the answer to a cancel waits for the engine; then it is `CancelAccepted`."""
+
+CANCEL_POLL_S = 0.25
+
+
+class TaskDocument(Document):
+    """Body of PUT /task/<id>."""
+
+    label: Label | None = None
+    deadline: Deadline | None = None
+
+
+async def _own_task(conn: Connection, task_id: str, owner_id: UUID) -> Task:
+    wanted = parse_id(task_id, "task", "TaskNotFound")
+    task = await tasks.show(conn, owner_id, wanted)
+    if task is None:
+        raise ApiError.not_found(f"No such task '{wanted}'", code="TaskNotFound")
+    return task
+
+
+@router.get("/task_list")
+async def list_tasks(
+    caller: Caller,
+    service: Service,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
+    filter: str = "",  # noqa: A002 - the parameter's name
+    orderby: str | None = None,
+    fields: str | None = None,
+) -> JSONResponse:
+    """The caller's tasks."""
+    try:
+        clauses, order = parse_filter(filter), parse_order(orderby)
+    except ValueError as error:
+        raise ApiError.bad_request(str(error)) from None
+    async with service.database.connection() as conn:
+        page, total = await tasks.list_page(
+            conn, caller.sub, clauses=clauses, order=order, limit=limit, offset=offset
+        )
+    now = service.now()
+    return JSONResponse(
+        {
+            "DATA_TYPE": "task_list",
+            "length": len(page),
+            "limit": limit,
+            "offset": offset,
+            "total": total,
+            "DATA": [only(task_document(task, now), fields) for task in page],
+        }
+    )
+
+
+@router.get("/task/{task_id}")
+async def show_task(
+    task_id: str, caller: Caller, service: Service, fields: str | None = None
+) -> JSONResponse:
+    """One task."""
+    async with service.database.connection() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+    return JSONResponse(only(task_document(task, service.now()), fields))
+
+
+@router.put("/task/{task_id}")
+async def update_task(
+    task_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Change label or deadline of a task that runs."""
+    document = await read_document(request, TaskDocument)
+    async with service.database.transaction() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        label = document.label if "label" in document.model_fields_set else task.label
+        deadline = task.deadline
+        if document.deadline is not None:
+            deadline = times.parse(document.deadline)
+            if deadline <= service.now():
+                raise ApiError.bad_request("deadline: this time has passed; cancel instead")
+        changed = await tasks.update(
+            conn,
+            caller.sub,
+            task.id,
+            label=label,
+            deadline=deadline,
+            deadline_given=document.deadline is not None,
+        )
+    if not changed:
+        raise ApiError(
+            409, "ClientError.Conflict.TaskComplete", "The task is complete; it cannot change"
+        )
+    return JSONResponse(
+        result("result", "Updated", "The task has been updated successfully.", request.url.path)
+    )
+
+
+@router.post("/task/{task_id}/cancel")
+async def cancel_task(
+    task_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """End a task. Repeating it is harmless."""
+    async with service.database.transaction() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        asked = await tasks.request_cancel(conn, caller.sub, task.id)
+    if not asked:
+        return JSONResponse(
+            result("result", "TaskComplete", "The task completed already.", request.url.path)
+        )
+    if await _ends_soon(service, caller.sub, task.id):
+        return JSONResponse(
+            result(
+                "result",
+                "Canceled",
+                "The task has been cancelled successfully.",
+                request.url.path,
+            )
+        )
+    return JSONResponse(
+        result(
+            "result",
+            "CancelAccepted",
+            "The task is being cancelled: it ends when what is under way is known to be still.",
+            request.url.path,
+        ),
+        status_code=202,
+    )
+
+
+async def _ends_soon(service: TransferService, owner_id: UUID, task_id: UUID) -> bool:
+    for _ in range(round(CANCEL_WAIT_S / CANCEL_POLL_S)):
+        await asyncio.sleep(CANCEL_POLL_S)
+        async with service.database.connection() as conn:
+            task = await tasks.show(conn, owner_id, task_id)
+        if task is not None and task.finished:
+            return True
+    return False
+
+
+@router.get("/task/{task_id}/event_list")
+async def list_events(
+    task_id: str,
+    caller: Caller,
+    service: Service,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_PAGE,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
+    filter: str = "",  # noqa: A002 - the parameter's name
+) -> JSONResponse:
+    """A task's events, newest first."""
+    try:
+        is_error = parse_event_filter(filter)
+    except ValueError as error:
+        raise ApiError.bad_request(str(error)) from None
+    async with service.database.connection() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        page, total = await tasks.list_events(
+            conn, task.task_no, is_error=is_error, limit=limit, offset=offset
+        )
+    return JSONResponse(
+        {
+            "DATA_TYPE": "event_list",
+            "length": len(page),
+            "limit": limit,
+            "offset": offset,
+            "total": total,
+            "DATA": [event_document(event) for event in page],
+        }
+    )
+
+
+@router.get("/task/{task_id}/successful_transfers")
+async def successful_transfers(
+    task_id: str,
+    caller: Caller,
+    service: Service,
+    marker: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> JSONResponse:
+    """What was copied, a history segment at a time; `marker` is the last segment's number."""
+    async with service.database.connection() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        found = await segments.read_segment(conn, task.task_no, marker)
+        roots = (
+            {}
+            if found is None
+            else await tasks.item_paths(conn, task.task_no, {file.item_no for file in found[1]})
+        )
+    data: list[dict[str, Any]] = []
+    if found is not None:
+        data = await asyncio.to_thread(_successes, found[1], roots)
+    return JSONResponse(
+        {
+            "DATA_TYPE": "successful_transfers",
+            "marker": marker,
+            "next_marker": None if found is None else found[0],
+            "DATA": data,
+        }
+    )
+
+
+def _successes(
+    files: list[segments.Finished], roots: dict[int, tuple[str, str | None]]
+) -> list[dict[str, Any]]:
+    def below(root: str | None, path: str) -> str | None:
+        if root is None or not path:
+            return root
+        return f"{root.rstrip('/')}/{names.to_text(path)}"
+
+    return [
+        {
+            "DATA_TYPE": "successful_transfer",
+            "source_path": below(roots[file.item_no][0], file.path),
+            "destination_path": below(roots[file.item_no][1], file.path),
+            "size": file.size,
+            "checksum": file.digest,
+            "checksum_algorithm": file.algorithm,
+        }
+        for file in files
+    ]
+
+
+@router.get("/task/{task_id}/skipped_errors")
+async def skipped_errors(task_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """What was skipped: nothing, since skipping is refused."""
+    async with service.database.connection() as conn:
+        await _own_task(conn, task_id, caller.sub)
+    return JSONResponse(
+        {"DATA_TYPE": "skipped_errors", "marker": 0, "next_marker": None, "DATA": []}
+    )
+
+
+@router.get("/task/{task_id}/pause_info")
+async def pause_info(task_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """Why a task is paused: it is not, there are no pause rules."""
+    async with service.database.connection() as conn:
+        await _own_task(conn, task_id, caller.sub)
+    return JSONResponse(
+        {
+            "DATA_TYPE": "pause_info_limited",
+            "source_pause_message": None,
+            "source_pause_message_share": None,
+            "destination_pause_message": None,
+            "destination_pause_message_share": None,
+            "pause_rules": [],
+        }
+    )

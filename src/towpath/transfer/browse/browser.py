@@ -1,0 +1,190 @@
+"""Looks into endpoints and makes small changes there, each operation bounded in time and number."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+from uuid import UUID
+
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.wire.listings import Entry
+from towpath.transfer import names
+from towpath.transfer.browse.errors import TooBusy
+from towpath.transfer.browse.filters import OrderKey, Predicate
+from towpath.transfer.sessions import EndpointSessions, home_directory
+
+OPERATION_S = 45.0
+"""For one whole operation, waiting included: below the 60 s after which clients ask again."""
+
+PER_ENDPOINT = 8
+"""Sessions that browsing holds at one endpoint; servers commonly allow some 50 to 100 in all."""
+
+WAIT_S = 10.0
+"""How long an operation waits for one of these before it says so."""
+
+MAX_LIMIT = 100_000
+"""Entries in one answer (Transfer API)."""
+
+MAX_REACH = 200_000
+"""offset + limit: what must be held in memory to sort a page."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Page:
+    """Collects the page of a sorted listing without holding all of it."""
+
+    order: tuple[OrderKey, ...]
+    matches: Predicate
+    show_hidden: bool
+    limit: int
+    offset: int
+    total: int = 0
+    _kept: list[Entry] = field(default_factory=list)
+
+    def add(self, batch: list[Entry]) -> None:
+        """Take in what the server listed next."""
+        for entry in batch:
+            if entry.name in (".", ".."):
+                continue
+            if (self.show_hidden or not entry.name.startswith(".")) and self.matches(entry):
+                self.total += 1
+                self._kept.append(entry)
+        reach = self.offset + self.limit
+        if len(self._kept) > 2 * reach + 1000:
+            self._sort()
+            del self._kept[reach:]
+
+    def _sort(self) -> None:
+        for key in reversed(self.order):  # stable: the first key decides last
+            self._kept.sort(key=key.value, reverse=key.descending)
+
+    def entries(self) -> list[Entry]:
+        """The page."""
+        self._sort()
+        return self._kept[self.offset : self.offset + self.limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory's listing: one page, and how many entries match in all. Paths are wire paths."""
+
+    path: str
+    absolute_path: str
+    entries: list[Entry]
+    total: int
+
+
+@dataclass(slots=True)
+class _Gate:
+    """The slots of one endpoint; forgotten when nobody uses it."""
+
+    slots: asyncio.Semaphore
+    users: int = 0
+
+
+class Browser:
+    """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work."""
+
+    def __init__(self, sessions: EndpointSessions, *, operation_s: float = OPERATION_S) -> None:
+        self._sessions = sessions
+        self._operation_s = operation_s
+        self._gates: dict[UUID, _Gate] = {}
+
+    async def list(self, endpoint_id: UUID, owner_id: UUID, path: str, page: Page) -> Directory:
+        """List a directory into `page`. NOT_A_DIRECTORY if it is something else."""
+
+        async def action(session: Session) -> Directory:
+            target = await self._absolute(session, path)
+            entry = await session.stat(target)
+            if not entry.is_directory:
+                raise GridFTPError(
+                    Kind.NOT_A_DIRECTORY, "not a directory", where=str(session.server), path=target
+                )
+            async for batch in session.list(target):
+                await asyncio.to_thread(page.add, batch)
+            entries = await asyncio.to_thread(page.entries)
+            return Directory(names.tidy(path), names.tidy(target), entries, page.total)
+
+        return await self._run(endpoint_id, owner_id, action, repeatable=True)
+
+    async def stat(self, endpoint_id: UUID, owner_id: UUID, path: str) -> tuple[str, Entry]:
+        """The absolute path and what is there."""
+
+        async def action(session: Session) -> tuple[str, Entry]:
+            target = await self._absolute(session, path)
+            return target, await session.stat(target)
+
+        return await self._run(endpoint_id, owner_id, action, repeatable=True)
+
+    async def mkdir(self, endpoint_id: UUID, owner_id: UUID, path: str) -> None:
+        """Create one directory; EXISTS if something is there."""
+
+        async def action(session: Session) -> None:
+            await session.mkdir(await self._absolute(session, path))
+
+        await self._run(endpoint_id, owner_id, action, repeatable=False)
+
+    async def rename(self, endpoint_id: UUID, owner_id: UUID, old: str, new: str) -> None:
+        """Rename a file or directory."""
+
+        async def action(session: Session) -> None:
+            source = await self._absolute(session, old)
+            await session.rename(source, await self._absolute(session, new))
+
+        await self._run(endpoint_id, owner_id, action, repeatable=False)
+
+    @staticmethod
+    async def _absolute(session: Session, path: str) -> str:
+        home = await home_directory(session) if names.needs_home(path) else ""
+        return names.absolute(path, home)
+
+    async def _run(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        action: Callable[[Session], Awaitable[_T]],
+        *,
+        repeatable: bool,
+    ) -> _T:
+        try:
+            async with asyncio.timeout(self._operation_s), self._slot(endpoint_id):
+                while True:
+                    async with self._sessions.borrow(endpoint_id, owner_id) as borrowed:
+                        try:
+                            return await action(borrowed.session)
+                        except GridFTPError as error:
+                            # A parked session may have been dropped by its server meanwhile.
+                            stale = error.kind is Kind.CONNECTION_LOST and not borrowed.fresh
+                            if not (stale and repeatable):
+                                raise
+        except TimeoutError:
+            raise GridFTPError(
+                Kind.TIMEOUT,
+                f"no result within {self._operation_s:.0f} s",
+                where=f"endpoint {endpoint_id}",
+            ) from None
+
+    @asynccontextmanager
+    async def _slot(self, endpoint_id: UUID) -> AsyncIterator[None]:
+        gate = self._gates.setdefault(endpoint_id, _Gate(asyncio.Semaphore(PER_ENDPOINT)))
+        gate.users += 1
+        try:
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    await gate.slots.acquire()
+            except TimeoutError:
+                raise TooBusy(
+                    f"{PER_ENDPOINT} operations are already under way at this endpoint"
+                ) from None
+            try:
+                yield
+            finally:
+                gate.slots.release()
+        finally:
+            gate.users -= 1
+            if gate.users == 0:
+                self._gates.pop(endpoint_id, None)
