@@ -243,9 +243,10 @@ def task_document(task: Task, now: datetime) -> JsonObject:
 
 
 def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | None) -> JsonObject:
-    known = endpoint_id is not None and owner is not None
+    known = endpoint_id is not None
+    name_of = canonical_name(owner, endpoint_id) if endpoint_id and owner else None
     return {
-        f"{side}_endpoint": canonical_name(owner, endpoint_id) if known else None,
+        f"{side}_endpoint": name_of,
         f"{side}_endpoint_id": str(endpoint_id) if known else None,
         f"{side}_endpoint_display_name": name,
         f"{side}_base_path": None,
