@@ -1,0 +1,63 @@
+"""Faults: every kind of failure has a code, a consequence and words for the user."""
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine.faults import (
+    FILE_BACKOFF_MAX_S,
+    Consequence,
+    file_backoff_s,
+    judge,
+    task_backoff_s,
+)
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("at_source", [True, False])
+def test_every_kind_is_told_with_where_what_next_and_advice(kind: Kind, at_source: bool) -> None:
+    error = GridFTPError(kind, "it broke", "host:2811", "/a/b", "500 said the server")
+    event = judge(error, at_source=at_source).event
+    assert event.is_error
+    assert event.code.isupper()
+    assert isinstance(event.details, dict)
+    assert event.details["endpoint"] == "host:2811"
+    assert event.details["path"] == "/a/b"
+    assert event.details["advice"]
+    assert event.details["next"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_source", "consequence"),
+    [
+        (Kind.NOT_FOUND, True, Consequence.FAIL_TASK),
+        (Kind.NOT_FOUND, False, Consequence.RETRY_FILE),
+        (Kind.IS_A_DIRECTORY, True, Consequence.FAIL_TASK),
+        (Kind.PERMISSION_DENIED, True, Consequence.RETRY_FILE),
+        (Kind.INVALID_NAME, False, Consequence.FAIL_TASK),
+        (Kind.CREDENTIAL_EXPIRED, True, Consequence.SUSPEND_TASK),
+        (Kind.CONNECT, True, Consequence.RETRY_TASK),
+        (Kind.CHECKSUM_MISMATCH, False, Consequence.RETRY_FILE),
+        (Kind.QUOTA, False, Consequence.RETRY_FILE),
+    ],
+)
+def test_consequences(kind: Kind, at_source: bool, consequence: Consequence) -> None:
+    error = GridFTPError(kind, "", "h:1")
+    assert judge(error, at_source=at_source).consequence is consequence
+
+
+def test_quota_is_fatal_when_asked_for() -> None:
+    error = GridFTPError(Kind.QUOTA, "", "h:1")
+    verdict = judge(error, at_source=False, fail_on_quota=True)
+    assert verdict.consequence is Consequence.FAIL_TASK
+
+
+@given(st.integers(min_value=1, max_value=10**9), st.integers())
+def test_backoff_grows_to_its_bound_and_never_to_nothing(attempt: int, seed: int) -> None:
+    for backoff in (file_backoff_s, task_backoff_s):
+        delay = backoff(attempt, Random(seed))
+        assert 1.0 <= delay <= FILE_BACKOFF_MAX_S
+    assert file_backoff_s(20, Random(seed)) >= FILE_BACKOFF_MAX_S / 2

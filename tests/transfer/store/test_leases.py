@@ -1,0 +1,113 @@
+"""I3: at most one worker acts for a task."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+
+from plugins.tasks import MakeTask
+from towpath.platform.database import Database
+from towpath.transfer.store import leases
+from towpath.transfer.store.leases import Grant, LeaseLostError
+
+
+async def admit(database: Database, worker: str, limit: int = 10, **options: float) -> list[Grant]:
+    lease_s = options.get("lease_s", 15)
+    per_owner = int(options.get("per_owner", 3))
+    return await leases.admit(
+        database, worker=worker, limit=limit, lease_s=lease_s, per_owner=per_owner
+    )
+
+
+async def test_a_task_is_granted_once(database: Database, make_task: MakeTask) -> None:
+    tasks = {await make_task() for _ in range(20)}
+    granted = await asyncio.gather(*(admit(database, f"w{i}", limit=7) for i in range(6)))
+    numbers = [grant.task_no for grants in granted for grant in grants]
+    numbers += [grant.task_no for grant in await admit(database, "last", limit=20)]
+    assert sorted(numbers) == sorted(tasks)
+
+
+async def test_an_owner_with_many_tasks_does_not_hold_up_another(
+    database: Database, make_task: MakeTask
+) -> None:
+    many, one = uuid4(), uuid4()
+    for _ in range(10):
+        await make_task(many, age_s=60)
+    late = await make_task(one)
+    granted = await admit(database, "w", limit=2)
+    assert late in {grant.task_no for grant in granted}
+    assert len(granted) == 2
+    more = await admit(database, "w", limit=10)
+    assert len(more) == 2, "three of one owner at once"
+
+
+async def test_a_lease_that_ran_out_is_granted_again_with_a_higher_epoch(
+    database: Database, make_task: MakeTask
+) -> None:
+    await make_task()
+    (first,) = await admit(database, "a", lease_s=0.05)
+    await asyncio.sleep(0.1)
+    (second,) = await admit(database, "b")
+    assert second.lease_epoch == first.lease_epoch + 1
+    renewed = await leases.renew(
+        database, worker="a", held=[(first.task_no, first.lease_epoch)], lease_s=15
+    )
+    assert renewed == []
+
+
+async def test_the_loser_of_a_lease_cannot_write(database: Database, make_task: MakeTask) -> None:
+    task_no = await make_task()
+    (first,) = await admit(database, "a", lease_s=0.05)
+    await asyncio.sleep(0.1)
+    await admit(database, "b")
+    with pytest.raises(LeaseLostError):
+        async with leases.fenced(database, task_no, first.lease_epoch):
+            pytest.fail("the transaction was opened")
+
+
+async def test_a_takeover_waits_for_a_write_under_way(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await make_task()
+    (first,) = await admit(database, "a", lease_s=0.3)
+    async with leases.fenced(database, task_no, first.lease_epoch) as conn:
+        await asyncio.sleep(0.4)
+        assert await admit(database, "b") == [], "the row is locked: not granted yet"
+        await conn.execute("UPDATE task SET files = 7 WHERE task_no = %s", (task_no,))
+    (second,) = await admit(database, "b")
+    assert second.task_no == task_no
+
+
+async def test_renewal_tells_of_a_cancel(database: Database, make_task: MakeTask) -> None:
+    task_no = await make_task()
+    (grant,) = await admit(database, "a")
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET cancel_requested = true WHERE task_no = %s", (task_no,))
+    (renewal,) = await leases.renew(
+        database, worker="a", held=[(task_no, grant.lease_epoch)], lease_s=15
+    )
+    assert renewal.cancel_requested
+    assert not renewal.expired
+
+
+async def test_a_suspended_task_is_granted_only_to_be_ended(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await make_task()
+    (grant,) = await admit(database, "a")
+    async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+        await leases.suspend(conn, task_no, code="NO_CREDENTIALS", details="")
+        await leases.release(conn, task_no)
+    assert await admit(database, "a") == []
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET deadline = now() WHERE task_no = %s", (task_no,))
+    (again,) = await admit(database, "a")
+    assert again.expired
+
+
+async def test_a_dead_workers_leases_end_at_once(database: Database, make_task: MakeTask) -> None:
+    await make_task()
+    await admit(database, "dead")
+    assert await leases.expire_worker(database, "another") == 0
+    assert await leases.expire_worker(database, "dead") == 1
+    assert len(await admit(database, "b")) == 1

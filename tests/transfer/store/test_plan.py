@@ -1,0 +1,175 @@
+"""The plan: nothing is listed twice, sent twice or forgotten, whatever is committed last (I4)."""
+
+from plugins.tasks import MakeTask
+from towpath.platform.database import Database
+from towpath.transfer.store import leases, plan
+from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Range, Returned, State
+from towpath.transfer.store.rows import fetch, fetch_one
+
+
+async def begin(database: Database, make_task: MakeTask) -> int:
+    task_no = await make_task()
+    async with database.transaction() as conn:
+        await leases.start(conn, task_no)
+    return task_no
+
+
+async def listed(database: Database, task_no: int, files: list[File]) -> None:
+    async with database.transaction() as conn:
+        root = await plan.next_directory(conn, task_no)
+        assert root is not None
+        await plan.directory_listed(
+            conn,
+            task_no,
+            root,
+            files=files,
+            directories=[],
+            files_found=len(files),
+            links_ignored=0,
+            is_directory=True,
+        )
+
+
+async def take(database: Database, task_no: int, **options: int) -> list[File]:
+    async with database.transaction() as conn:
+        return await plan.take(
+            conn,
+            task_no,
+            epoch=options.get("epoch", 1),
+            lane=1,
+            large=bool(options.get("large", 0)),
+            files=options.get("files", 100),
+            size_bytes=options.get("size_bytes", 1 << 40),
+        )
+
+
+async def test_a_directory_leaves_the_frontier_with_what_it_held(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    odd = b"d\xe9\xff".decode("utf-8", "surrogateescape")
+    async with database.transaction() as conn:
+        root = await plan.next_directory(conn, task_no)
+        assert root == Directory(0, 0, "")
+        await plan.directory_listed(
+            conn,
+            task_no,
+            root,
+            files=[File(1, 0, odd, 5, None)],
+            directories=[Directory(1, 0, "sub")],
+            files_found=1,
+            links_ignored=2,
+            is_directory=True,
+        )
+        assert await plan.next_directory(conn, task_no) == Directory(1, 0, "sub")
+        counters = await fetch_one(
+            conn, "SELECT files, directories, symlinks FROM task WHERE task_no = %s", (task_no,)
+        )
+        assert counters == (1, 1, 2)
+    (file,) = await take(database, task_no)
+    assert file.path == odd
+
+
+async def test_files_of_a_half_listed_directory_are_not_seen(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    async with database.transaction() as conn:
+        await plan.add_files(conn, task_no, [File(1, 0, "a", 1, None)], State.LISTING)
+    assert await take(database, task_no) == []
+    async with database.transaction() as conn:
+        progress = await plan.resume(conn, task_no, epoch=2)
+    assert progress.open_files == 0
+
+
+async def test_take_stops_at_files_and_at_bytes_but_takes_at_least_one(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(i, 0, f"f{i}", 1000, None) for i in range(1, 11)])
+    assert [f.file_no for f in await take(database, task_no, files=3)] == [1, 2, 3]
+    assert [f.file_no for f in await take(database, task_no, size_bytes=1500)] == [4, 5]
+    assert [f.file_no for f in await take(database, task_no, size_bytes=1)] == [6]
+    assert len(await take(database, task_no)) == 4
+    assert await take(database, task_no) == []
+
+
+async def test_large_files_are_taken_by_the_large_lane_only(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(
+        database,
+        task_no,
+        [
+            File(1, 0, "large", LARGE_FILE_BYTES, None),
+            File(2, 0, "small", LARGE_FILE_BYTES - 1, None),
+        ],
+    )
+    assert [f.path for f in await take(database, task_no, large=0)] == ["small"]
+    assert [f.path for f in await take(database, task_no, large=1)] == ["large"]
+
+
+async def test_a_takeover_contests_only_what_an_earlier_epoch_sent(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(i, 0, f"f{i}", 1, None) for i in range(1, 4)])
+    await take(database, task_no, files=1, epoch=1)
+    await take(database, task_no, files=1, epoch=2)
+    async with database.transaction() as conn:
+        progress = await plan.resume(conn, task_no, epoch=2)
+        assert (progress.open_files, progress.contested_files) == (3, 1)
+        assert [f.file_no for f in await plan.contested(conn, task_no, 10)] == [1]
+    assert [f.file_no for f in await take(database, task_no, epoch=2)] == [3]
+
+
+async def test_a_failed_file_comes_back_later_and_alone(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(i, 0, f"f{i}", 1, None) for i in range(1, 4)])
+    await take(database, task_no)
+    async with database.transaction() as conn:
+        await plan.put_back(
+            conn,
+            task_no,
+            [
+                Returned(1, State.PENDING, failed=True, delay_s=-1),
+                Returned(2, State.PENDING, failed=True, delay_s=-1),
+                Returned(3, State.PENDING, failed=True, delay_s=3600),
+            ],
+        )
+    first = await take(database, task_no)
+    assert [(f.file_no, f.attempt) for f in first] == [(1, 1)]
+    assert [f.file_no for f in await take(database, task_no)] == [2]
+    assert await take(database, task_no) == []
+    async with database.transaction() as conn:
+        waiting = await plan.waiting(conn, task_no)
+    assert waiting.pending == 1
+    assert waiting.next_due_s is not None
+    assert 3500 < waiting.next_due_s <= 3600
+
+
+async def test_ranges_written_twice_count_once(database: Database, make_task: MakeTask) -> None:
+    task_no = await begin(database, make_task)
+    ranges = [(1, Range(0, 100, True, 1)), (1, Range(100, 150, False, 1))]
+    async with database.transaction() as conn:
+        assert await plan.add_ranges(conn, task_no, ranges) == 150
+        assert await plan.add_ranges(conn, task_no, ranges) == 0
+        await plan.drop_ranges(conn, task_no, 1, [0])
+        assert await plan.ranges(conn, task_no, 1) == [Range(100, 150, False, 1)]
+        assert await plan.remove(conn, task_no, [1]) == frozenset()
+        assert await plan.ranges(conn, task_no, 1) == []
+
+
+async def test_a_live_file_costs_at_most_250_bytes(database: Database, make_task: MakeTask) -> None:
+    """I5, with its indexes and a path of 40 characters."""
+    task_no = await begin(database, make_task)
+    files = [
+        File(i, 0, f"run-{i // 100:06d}/detector-image-{i:010d}.h5", 4096, 1) for i in range(20_000)
+    ]
+    await listed(database, task_no, files)
+    async with database.connection() as conn:
+        rows = await fetch(conn, "SELECT pg_total_relation_size('file')")
+    assert rows[0][0] / len(files) <= 250
