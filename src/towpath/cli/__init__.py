@@ -1,0 +1,42 @@
+"""The command ``towpath``. A subcommand is ``towpath.cli.<name>.command``, imported when used."""
+
+from importlib import import_module
+
+import click
+
+from towpath import __version__
+
+_COMMANDS = {
+    "up": "Run the whole service on this machine.",
+    "env": "Print the variables that point the globus command at the service.",
+    "endpoint": "Register and show endpoints.",
+    "credential": "Give the service your credential for an endpoint.",
+    "gridftp": "List, copy and sum files on GridFTP servers, without the service.",
+    "worker": "Run one more transfer worker.",
+    "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",
+    "doctor": "Say what is missing on this machine, and how to get it.",
+}
+
+
+class _Lazy(click.Group):
+    """``towpath gridftp ls`` need not import a web framework."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"towpath.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="towpath")
+def main() -> None:
+    """Managed file transfer: say what should be where; it arrives, whole and verified."""

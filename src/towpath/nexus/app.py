@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 from uuid import UUID
@@ -32,10 +32,8 @@ _ROLE_OF_RESOURCE_SERVER = {scopes.TRANSFER: TRANSFER}
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749, 5.1
 
 
-def create_app(
-    database: Database, *, issuer: Callable[[], str], signing_key: rsa.RSAPublicKey
-) -> FastAPI:
-    """The app. ``issuer()`` is the deployment's origin, known once it serves."""
+def create_app(database: Database, *, issuer: str, signing_key: rsa.RSAPublicKey) -> FastAPI:
+    """The app. ``issuer`` is the deployment's origin."""
     app = new_app("nexus", AUTH_ERRORS, max_body_bytes=BODY_LIMIT)
     keys = documents.key_document(signing_key)
 
@@ -83,7 +81,7 @@ def create_app(
         if not known:
             return inactive
         return JSONResponse(
-            documents.introspection_document(found, known[0], issuer(), include),
+            documents.introspection_document(found, known[0], issuer, include),
             headers=_NO_STORE,
         )
 
@@ -142,7 +140,7 @@ def create_app(
 
     @app.get("/.well-known/openid-configuration")
     async def configuration() -> dict[str, Any]:
-        return documents.openid_configuration(issuer())
+        return documents.openid_configuration(issuer)
 
     @app.get("/jwk.json")
     async def jwks() -> dict[str, Any]:

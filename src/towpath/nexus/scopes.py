@@ -1,8 +1,8 @@
 """Scope strings: their grammar, and which resource server each belongs to.
 
 The strings are fixed inside the Globus clients, with ``globus.org`` in them on any deployment:
-opaque identifiers, never rewritten. Grammar: scopes separated by spaces, each perhaps with ``*`` before it
-(optional) and ``[dependent scopes]`` after it, nested.
+opaque identifiers, never rewritten. Grammar: scopes separated by spaces, each perhaps with ``*``
+before it (optional) and ``[dependent scopes]`` after it, nested.
 """
 
 import re

@@ -9,6 +9,8 @@ import ipaddress
 import socket
 from collections.abc import Collection, Iterable
 
+from towpath.platform.settings import Settings
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -122,3 +124,17 @@ def _plain(address: Address) -> Address:
         if address in _NAT64:
             return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address
+
+
+def dial_policy(settings: Settings) -> DialPolicy:
+    """The deployment's policy; its own API is never dialled."""
+    try:
+        own = [(str(ipaddress.ip_address(settings.http.host)), settings.http.port)]
+    except ValueError:  # a name: whatever it means here
+        found = socket.getaddrinfo(settings.http.host, None, type=socket.SOCK_STREAM)
+        own = [(str(target[0]).partition("%")[0], settings.http.port) for *_, target in found]
+    return DialPolicy(
+        allow_loopback=settings.allow_loopback,
+        allow_networks=settings.dial.allow_networks,
+        own_listeners=own,
+    )

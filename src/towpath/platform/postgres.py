@@ -33,6 +33,7 @@ STALE_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 ORPHAN_TIMEOUT_S = 10.0
 POLL_S = 0.05
+WATCH_S = 0.5
 SOCKET_PATH_LIMIT = 107
 """``sun_path`` less its NUL, see unix(7)."""
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -135,6 +136,11 @@ class EmbeddedPostgres:
         except BaseException:
             await self.stop()
             raise
+
+    async def wait(self) -> None:
+        """Until the server has ended, by itself or stopped."""
+        while self.pid is not None:
+            await asyncio.sleep(WATCH_S)  # noqa: ASYNC110 - a process is not an event
 
     async def stop(self) -> None:
         """Stop: a fast shutdown, which rolls open transactions back; by force if it takes long."""

@@ -1,0 +1,304 @@
+"""``towpath up``: everything on one machine. Composition only; each part is somewhere else."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import httpx
+import psycopg
+import structlog
+import uvloop
+from starlette.types import ASGIApp
+
+from towpath import __version__
+from towpath.cli.deployment import data_option, load_settings
+from towpath.nexus import app as nexus
+from towpath.nexus.bootstrap import (
+    TRANSFER,
+    BootstrapError,
+    ClientSecret,
+    bootstrap,
+    signing_key,
+)
+from towpath.platform import logs
+from towpath.platform.certificates import CertificateError, server_certificate
+from towpath.platform.database import Database, EmbeddedPostgres, PostgresError
+from towpath.platform.dial import dial_policy
+from towpath.platform.errors import FLOWS_ERRORS, GROUPS_ERRORS, TRANSFER_ERRORS
+from towpath.platform.guard import Guard
+from towpath.platform.http import PathDispatch, new_app, origin_of
+from towpath.platform.migrations import MigrationError, migrate
+from towpath.platform.secrets import Sealer, SealError
+from towpath.platform.serving import HttpsServer, bind
+from towpath.platform.settings import DataDirectory, Settings
+from towpath.platform.supervisor import Supervisor
+from towpath.transfer.api.app import create_app as create_transfer
+from towpath.transfer.api.service import TransferService
+
+SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
+CERTIFICATE_CHECK_S = 86_400
+_TRANSFER_PATHS = ("/v0.10", "/v2/tunnels", "/v2/stream_access_points", "/v2/bookmarks")
+_GROUPS_PATHS = ("/v2/groups", "/v2/preferences", "/v2/subscription_info")
+_FLOWS_PATHS = ("/flows", "/runs", "/registered_apis", "/web_inputs", "/jobs", "/v2/timer")
+_WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+# What can go wrong that a user can put right: one line, no traceback.
+_EXPLAINED = (
+    BootstrapError,
+    CertificateError,
+    MigrationError,
+    PostgresError,
+    SealError,
+    psycopg.OperationalError,
+    OSError,
+)
+
+_log = structlog.stdlib.get_logger("towpath.up")
+
+
+@click.command(name="up")
+@data_option
+@click.option("--host", help="Address to serve on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="0: any free one.  [default: 8443]")
+@click.option("--workers", type=click.IntRange(0, 64), help="Worker processes.  [default: 1]")
+def command(data: Path, host: str | None, port: int | None, workers: int | None) -> None:
+    """Run the whole service on this machine until SIGTERM.
+
+    Prints "ready https://HOST:PORT" when it serves. All its state is in the --data directory.
+    """
+    directory = DataDirectory(data)
+    http = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    engine = {} if workers is None else {"workers": workers}
+    settings = load_settings(directory, http=http, engine=engine)
+    if (settings.http.cert is None) != (settings.http.key is None):
+        raise click.ClickException("http.cert and http.key belong together: set both or neither")
+    try:
+        directory.prepare()
+        with _sole_use(directory):
+            logs.configure("up", settings.log, directory.log, console=True)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_until_signal(settings, directory))
+    except _EXPLAINED as error:
+        _log.info("up.failed", error=str(error), kind=type(error).__name__)
+        raise click.ClickException(str(logs.scrub(str(error)))) from error
+
+
+@contextlib.contextmanager
+def _sole_use(directory: DataDirectory) -> Any:
+    """One ``up`` for a directory. The lock ends with the process, however it ends."""
+    descriptor = os.open(directory.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid = os.read(descriptor, 32).decode(errors="replace").strip()
+            raise click.ClickException(
+                f"towpath up (process {pid}) runs in {directory.root} already: stop it first"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def _until_signal(settings: Settings, directory: DataDirectory) -> None:
+    """Serve. A signal cancels it wherever it is, and what was started is stopped in reverse."""
+    serving = asyncio.create_task(_serve(settings, directory))
+    signalled = False
+
+    def stop() -> None:
+        nonlocal signalled
+        if not signalled:
+            signalled = True
+            serving.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not signalled:
+            raise
+    _log.info("up.stopped")
+
+
+async def _serve(settings: Settings, directory: DataDirectory) -> None:
+    async with AsyncExitStack() as stack:
+        failed = _Failures()
+        database_url = settings.database.url
+        postgres: EmbeddedPostgres | None = None
+        if database_url is None:
+            postgres = EmbeddedPostgres(directory.postgres)
+            stack.push_async_callback(postgres.stop)
+            await postgres.start()
+            database_url = postgres.url
+        for schema, package in SCHEMAS.items():
+            await migrate(database_url, schema=schema, package=package)
+        size = settings.database.pool_size
+        databases = {
+            schema: await stack.enter_async_context(
+                Database(database_url, schema=schema, max_size=size)
+            )
+            for schema in SCHEMAS
+        }
+        clients = await bootstrap(databases["nexus"], directory.secrets)
+
+        bound = bind(settings.http.host, settings.http.port)
+        stack.callback(bound.close)
+        place = _Place.of(settings, bound)
+        apps = await stack.enter_async_context(
+            _apps(place.settings, directory, databases, clients[TRANSFER], place.url)
+        )
+        server = await _https_server(apps, bound, place, directory, failed)
+        stack.push_async_callback(server.stop)
+        await server.start()
+        failed.watch(server.wait(), "the API server ended")
+
+        workers = Supervisor(
+            [sys.executable, "-m", "towpath.cli", "worker", "--data", str(directory.root)],
+            count=settings.engine.workers,
+        )
+        directory.write_state(
+            {
+                "version": __version__,
+                "pid": os.getpid(),
+                "url": place.url,
+                "host": place.host,
+                "bound_host": settings.http.host,
+                "port": place.port,
+                "authority": None if settings.http.cert else str(directory.ca_file),
+                # a server named in the settings may have its password in the URL: not repeated here
+                "database_url": None if postgres is None else postgres.url,
+                "postgres_pid": None if postgres is None else postgres.pid,
+            }
+        )
+        stack.push_async_callback(workers.stop)
+        await workers.start()
+        if postgres is not None:
+            failed.watch(postgres.wait(), "the embedded PostgreSQL ended")
+        stack.push_async_callback(failed.close)
+        _log.info("up.ready", url=place.url, workers=settings.engine.workers)
+        print(f"ready {place.url}", flush=True)
+        await failed.wait()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the API really is: port 0 is replaced, a wildcard has a name."""
+
+    host: str
+    port: int
+    settings: Settings
+
+    @classmethod
+    def of(cls, settings: Settings, bound: socket.socket) -> "_Place":
+        port = int(bound.getsockname()[1])
+        host = settings.http.host
+        if host in _WILDCARDS:
+            host = settings.http.names[0] if settings.http.names else socket.gethostname()
+        http = settings.http.model_copy(update={"port": port})
+        return cls(host, port, settings.model_copy(update={"http": http}))
+
+    @property
+    def url(self) -> str:
+        return origin_of(self.host, self.port)
+
+
+async def _https_server(
+    apps: ASGIApp,
+    bound: socket.socket,
+    place: _Place,
+    directory: DataDirectory,
+    failed: "_Failures",
+) -> HttpsServer:
+    http = place.settings.http
+    if http.cert is not None and http.key is not None:
+        return HttpsServer(apps, bound, cert=http.cert, key=http.key)
+    names = [place.host, http.host, *http.names]
+    files = await asyncio.to_thread(server_certificate, directory.tls, names)
+    server = HttpsServer(apps, bound, cert=files.cert, key=files.key)
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(CERTIFICATE_CHECK_S)
+            await asyncio.to_thread(server_certificate, directory.tls, names)
+            server.reload_certificate()
+
+    failed.watch(renew(), "the certificate could not be renewed")
+    return server
+
+
+@asynccontextmanager
+async def _apps(
+    settings: Settings,
+    directory: DataDirectory,
+    databases: dict[str, Database],
+    transfer_client: ClientSecret,
+    url: str,
+) -> AsyncIterator[ASGIApp]:
+    """Every service on one origin; Transfer reaches nexus as over the network, without one."""
+    key = await asyncio.to_thread(signing_key, directory.secrets / "id_token.pem")
+    auth = nexus.create_app(databases["nexus"], issuer=url, signing_key=key.public_key())
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
+    ) as client:
+        service = TransferService(
+            database=databases["transfer"],
+            guard=Guard(client, transfer_client.client_id, transfer_client.client_secret),
+            sealer=Sealer(directory.seal_key),
+            dial=dial_policy(settings),
+            limits=settings.limits,
+        )
+        transfer = create_transfer(service)
+        absent: dict[str, ASGIApp] = {
+            **dict.fromkeys(_GROUPS_PATHS, new_app("groups", GROUPS_ERRORS)),
+            **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),
+            "/v1": new_app("search", GROUPS_ERRORS),
+        }
+        try:
+            yield PathDispatch(
+                {
+                    **absent,
+                    **dict.fromkeys(_TRANSFER_PATHS, transfer),
+                    **dict.fromkeys(nexus.PREFIXES, auth),
+                },
+                default=new_app("origin", TRANSFER_ERRORS),
+            )
+        finally:
+            await service.close()
+
+
+class _Failures:
+    """Background work whose end is the end of it all."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+
+    def watch(self, work: Any, what: str) -> None:
+        """Run a coroutine; ``what`` is said if it ends."""
+        self._tasks[asyncio.ensure_future(work)] = what
+
+    async def wait(self) -> None:
+        """Until one ends. Raises OSError that says which, and why."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        first = done.pop()
+        error = first.exception()
+        raise OSError(self._tasks[first] + (f": {error}" if error else "")) from error
+
+    async def close(self) -> None:
+        """Stop them all."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

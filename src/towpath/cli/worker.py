@@ -1,0 +1,44 @@
+"""``towpath worker``: one worker process for the deployment in ``--data``."""
+
+import asyncio
+import fcntl
+import os
+from pathlib import Path
+
+import click
+import uvloop
+
+from towpath.cli.deployment import Deployment, data_option
+from towpath.platform import logs
+from towpath.platform.settings import DataDirectory
+from towpath.transfer.engine import worker
+
+WORKERS_LIMIT = 1024
+
+
+def claim_number(directory: DataDirectory) -> int:
+    """The first worker number that no process holds; ours until this process ends.
+
+    It names the log file, of which two processes must not have the same.
+    """
+    for number in range(1, WORKERS_LIMIT + 1):
+        descriptor = os.open(directory.run / f"worker-{number}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            continue
+        return number
+    raise click.ClickException(f"{WORKERS_LIMIT} workers run in {directory.root} already")
+
+
+@click.command(name="worker")
+@data_option
+def command(data: Path) -> None:
+    """Run one more transfer worker, until SIGTERM."""
+    deployment = Deployment.find(data)
+    settings = deployment.settings()
+    number = claim_number(deployment.directory)
+    logs.configure(f"worker-{number}", settings.log, deployment.directory.log)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(worker.main(settings, deployment.directory.root))
