@@ -1,22 +1,37 @@
-"""A control session with one GridFTP server."""
+"""A control session with one GridFTP server: login, commands, listings, file operations."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import Final
 
-from towpath.gridftp.wire.listings import Entry
+from towpath.gridftp.client.channel import ControlChannel, Receiver
+from towpath.gridftp.client.listing import Listing
+from towpath.gridftp.client.login import Banner, GsiLogin
+from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.gsi import Initiator
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.features import Features, parse_features
+from towpath.gridftp.wire.listings import Entry, parse_status_line
 from towpath.gridftp.wire.ranges import ByteRange
-
-if TYPE_CHECKING:
-    from towpath.gridftp.security.credentials import Credential
-    from towpath.gridftp.security.trust import TrustRoots
-    from towpath.gridftp.wire.replies import Reply
+from towpath.gridftp.wire.replies import Reply
 
 Dial = Callable[[str, int], Awaitable[socket.socket]]
+"""Gives a connected, non-blocking TCP socket; raises GridFTPError(CONNECT or ADDRESS_REFUSED)."""
+
+KEEPALIVE_IDLE_S: Final = 30
+KEEPALIVE_INTERVAL_S: Final = 10
+KEEPALIVE_PROBES: Final = 3
+"""A host that vanished is noticed within a minute even while a long command runs in silence."""
+
+_LOGIN_COMMANDS: Final = ("TYPE I", "MODE E", "FEAT", "PWD")
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,7 @@ class Server:
     host: str
     port: int = 2811
     subject: str | None = None
+    """One-line name of the certificate to accept; None: one for `host`."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -33,27 +49,101 @@ class Server:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds."""
+    """How long to wait, in seconds."""
 
     connect_s: float = 20
     login_s: float = 60
     reply_s: float = 60
+    """For a command that does not move or read a file's data."""
+    checksum_s: float = 4 * 3600
+    """A server says nothing while it reads a file; dead hosts are found by TCP keepalive."""
     stall_s: float = 60
+    """Without any sign of progress on either end of a lane."""
     close_s: float = 5
+    """For the peer to confirm its end."""
+
+
+def utc_now() -> datetime:
+    """The time of day, aware."""
+    return datetime.now(UTC)
 
 
 async def default_dial(host: str, port: int) -> socket.socket:
-    """Resolve and connect, whatever the address."""
-    raise NotImplementedError
+    """Resolve, and connect to the first address that answers, whatever it is.
+
+    IPv4 first: the addresses of data channels (PASV, PORT) are IPv4.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise GridFTPError(
+            Kind.CONNECT, f"the host name cannot be resolved ({error.strerror})", f"{host}:{port}"
+        ) from None
+    last: OSError | None = None
+    for family, kind, protocol, _, address in sorted(found, key=lambda item: item[0]):
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            await loop.sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            last = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    reason = last.strerror if last is not None else "no address"
+    raise GridFTPError(Kind.CONNECT, f"cannot connect ({reason})", f"{host}:{port}")
+
+
+class _Pending(Receiver):
+    """One command whose final reply someone awaits."""
+
+    __slots__ = ("_on_intermediate", "future")
+
+    def __init__(self, on_intermediate: Callable[[Reply], None] | None) -> None:
+        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._on_intermediate = on_intermediate
+
+    def reply(self, reply: Reply) -> None:
+        if not self.future.done():  # whoever asked may have stopped waiting
+            self.future.set_result(reply)
+
+    def lost(self, error: GridFTPError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # one of many commands: nobody has to fetch each
+
+    def intermediate(self, reply: Reply) -> None:
+        if self._on_intermediate is not None:
+            self._on_intermediate(reply)
 
 
 class Session:
-    """A logged-in control channel."""
+    """A control channel with one server. `open` logs in; `start` returns while that goes on.
 
-    server: Server
-    peer_ip: str
-    home: str | None
-    closed: bool
+    Commands of several callers may be mixed; the server runs them one at a time, in order. All
+    methods raise GridFTPError. After TIMEOUT, CONNECTION_LOST or PROTOCOL the session is over.
+    """
+
+    def __init__(self, server: Server, channel: ControlChannel, timeouts: Timeouts) -> None:
+        """Use `open` or `start`."""
+        self.server = server
+        self.channel = channel
+        self.timeouts = timeouts
+        self.features = Features()
+        self.home: str | None = None
+        """The directory the server starts in."""
+        self.peer_ip = ""
+        """The address the control channel is connected to."""
+        self.peer_subject: str | None = None
+        """Who the server has proven to be; None on clear-text sessions."""
+        self._login: asyncio.Task[None] | None = None
+        self._listing = asyncio.Lock()
+
+    # -- login
 
     @classmethod
     async def open(
@@ -65,44 +155,308 @@ class Session:
         delegate: bool = False,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> Session:
-        """Connect and log in."""
-        raise NotImplementedError
+        """Connect and log in: by GSI, or, without a credential, anonymously in clear text.
 
-    async def command(
-        self, line: str, *, path: str | None = None, timeout_s: float | None = None
-    ) -> Reply:
-        """Send one command and return its final reply."""
-        raise NotImplementedError
+        An expired credential raises CREDENTIAL_EXPIRED before anything is dialled.
+        """
+        session = await cls.start(
+            server,
+            credential=credential,
+            trust=trust,
+            delegate=delegate,
+            dial=dial,
+            timeouts=timeouts,
+            clock=clock,
+        )
+        await session.ready()
+        return session
+
+    @classmethod
+    async def start(
+        cls,
+        server: Server,
+        *,
+        credential: Credential | None,
+        trust: TrustRoots | None,
+        delegate: bool = False,
+        dial: Dial = default_dial,
+        timeouts: Timeouts | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> Session:
+        """The same, but return as soon as the server is verified and commands may follow.
+
+        What is sent before `ready` travels in the login's last flight and saves a round trip.
+        """
+        times = timeouts or Timeouts()
+        initiator: Initiator | None = None
+        if credential is not None:
+            if trust is None:
+                raise ValueError("a GSI login needs trust roots")
+            if credential.expired(clock()):
+                raise GridFTPError(
+                    Kind.CREDENTIAL_EXPIRED,
+                    f"the credential of {credential.subject} expired at"
+                    f" {credential.not_after:%Y-%m-%d %H:%M} UTC",
+                    str(server),
+                )
+            # The first context of a credential parses its key and every authority.
+            await asyncio.to_thread(credential.ssl_context, trust)
+            initiator = Initiator(
+                credential, trust, server.host, server.subject, delegate=delegate, now=clock
+            )
+        channel = await cls._connect(server, dial, times, clear_text=credential is None)
+        session = cls(server, channel, times)
+        session.peer_ip = channel.peer_ip()
+        try:
+            await session._begin_login(initiator)
+        except BaseException:
+            channel.fail(GridFTPError(Kind.CONNECTION_LOST, "the login was given up", str(server)))
+            await asyncio.shield(channel.lost)
+            raise
+        return session
+
+    async def ready(self) -> None:
+        """Wait until the server has accepted the login. Raises what it said if it has not."""
+        assert self._login is not None
+        await asyncio.shield(self._login)
+
+    @staticmethod
+    async def _connect(
+        server: Server, dial: Dial, times: Timeouts, *, clear_text: bool
+    ) -> ControlChannel:
+        where = str(server)
+        try:
+            async with asyncio.timeout(times.connect_s):
+                connection = await dial(server.host, server.port)
+        except TimeoutError:
+            raise GridFTPError(
+                Kind.CONNECT, f"no connection within {times.connect_s:g} s", where
+            ) from None
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in (
+                (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+                (socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S),
+                (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+            ):
+                connection.setsockopt(socket.IPPROTO_TCP, option, value)
+            _, channel = await asyncio.get_running_loop().create_connection(
+                lambda: ControlChannel(where, clear_text=clear_text), sock=connection
+            )
+        except OSError as error:
+            connection.close()
+            raise GridFTPError(
+                Kind.CONNECTION_LOST, f"the connection broke ({error.strerror})", where
+            ) from None
+        except BaseException:
+            connection.close()
+            raise
+        return channel
+
+    async def _begin_login(self, initiator: Initiator | None) -> None:
+        deadline = asyncio.get_running_loop().time() + self.timeouts.login_s
+        Banner(self.channel)
+        sent: list[str] = []
+        replies: list[asyncio.Future[Reply]] = []
+
+        def send_commands(user: str) -> None:
+            sent.extend((f"USER {user}", "PASS towpath@localhost", *_LOGIN_COMMANDS))
+            replies.extend(self.submit(sent))
+
+        login: GsiLogin | None = None
+        if initiator is None:
+            send_commands("anonymous")
+        else:
+            login = GsiLogin(self.channel, initiator, lambda: send_commands(commands.MAPPED_USER))
+            login.start()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await login.verified
+            except TimeoutError:
+                raise self._login_timeout() from None
+            self.peer_subject = initiator.peer_subject
+        self._login = asyncio.create_task(self._finish_login(login, sent, replies, deadline))
+        self._login.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _finish_login(
+        self,
+        login: GsiLogin | None,
+        sent: list[str],
+        futures: list[asyncio.Future[Reply]],
+        deadline: float,
+    ) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                if login is not None:
+                    await login.done
+                replies = [await future for future in futures]
+        except TimeoutError:
+            error = self._login_timeout()
+            self.channel.fail(error)
+            raise error from None
+        except GridFTPError:
+            # The server may say why, and only then hang up.
+            answered = [f.result() for f in futures if f.done() and f.exception() is None]
+            self._check_login(sent, answered)
+            raise
+        self._check_login(sent, replies)
+
+    def _check_login(self, sent: Sequence[str], replies: Sequence[Reply]) -> None:
+        for line, reply in zip(sent, replies, strict=False):
+            verb = line.split(" ")[0]
+            if verb == "FEAT":
+                if reply.ok:
+                    self.features = parse_features(reply)
+            elif verb == "PWD":
+                self.home = _quoted(reply.text) if reply.code == 257 else None
+            elif verb == "PASS" and reply.code == 503:
+                pass  # USER alone was enough
+            elif not reply.ok:
+                error = classify(reply, where=str(self.server))
+                if error.kind is Kind.UNKNOWN:
+                    error.kind = Kind.LOGIN
+                self.channel.fail(error)
+                raise error
+
+    def _login_timeout(self) -> GridFTPError:
+        return GridFTPError(
+            Kind.TIMEOUT,
+            f"the server did not finish the login within {self.timeouts.login_s:g} s",
+            str(self.server),
+        )
+
+    # -- commands
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is of no use any more."""
+        return self.channel.error is not None
+
+    def encode(self, line: str) -> bytes:
+        """A command line's bytes. Raises GridFTPError(INVALID_NAME)."""
+        try:
+            return commands.encode_line(line, ascii_only=self.channel.clear_text)
+        except GridFTPError as error:
+            error.where = str(self.server)
+            raise
 
     def submit(
         self, lines: Sequence[str], on_intermediate: Callable[[Reply], None] | None = None
     ) -> list[asyncio.Future[Reply]]:
-        """Send commands in one write."""
-        raise NotImplementedError
+        """Send commands without waiting, in one write; their final replies, whatever the codes.
+
+        A future raises only when the session ends first. Raises GridFTPError(INVALID_NAME) before
+        anything is sent. More commands than the server queues wait here.
+        """
+        encoded = [self.encode(line) for line in lines]
+        futures: list[asyncio.Future[Reply]] = []
+        for line in encoded:
+            pending = _Pending(on_intermediate)
+            futures.append(pending.future)
+            self.channel.queue(line, pending)
+        self.channel.flush()
+        return futures
+
+    async def answers(
+        self,
+        futures: Sequence[asyncio.Future[Reply]],
+        timeout_s: float | None = None,
+    ) -> list[Reply]:
+        """The replies of submitted commands. When they do not come in time, the session is over."""
+        limit = self.timeouts.reply_s if timeout_s is None else timeout_s
+        try:
+            async with asyncio.timeout(limit):
+                return [await future for future in futures]
+        except TimeoutError:
+            error = GridFTPError(Kind.TIMEOUT, f"no answer within {limit:g} s", str(self.server))
+            self.channel.fail(error)
+            raise error from None
+
+    async def command(
+        self, line: str, *, path: str | None = None, timeout_s: float | None = None
+    ) -> Reply:
+        """Send one command and return its final reply; one >= 400 raises what it means."""
+        (reply,) = await self.answers(self.submit([line]), timeout_s)
+        return self.require(reply, path)
+
+    def require(self, reply: Reply, path: str | None = None) -> Reply:
+        """The reply, if it is a good one. Raises what it means otherwise."""
+        if not reply.ok:
+            raise classify(reply, where=str(self.server), path=path)
+        return reply
+
+    # -- file operations
 
     async def stat(self, path: str) -> Entry:
-        """MLST."""
-        raise NotImplementedError
+        """One entry's facts (MLST); its name is the path as the server writes it."""
+        reply = await self.command(commands.mlst(path), path=path)
+        if len(reply.raw) < 3:
+            raise GridFTPError(
+                Kind.PROTOCOL, "the server told no facts", str(self.server), path, repr(reply)
+            )
+        return parse_status_line(reply.raw[1], where=str(self.server))
 
-    def list(self, path: str) -> AsyncIterator[list[Entry]]:
-        """MLSC in batches."""
-        raise NotImplementedError
+    async def list(self, path: str) -> AsyncIterator[list[Entry]]:
+        """A directory's entries (MLSC), at most 1000 at a time, as they arrive.
+
+        Without the directory itself and its parent. While nobody asks for the next batch nothing
+        is read from the server. One listing at a time; leaving one early ends the session. A name
+        that this form cannot carry raises INVALID_NAME and ends the session, because such a name
+        can be made to look like the server's own replies.
+        """
+        where = str(self.server)
+        line = self.encode(commands.mlsc(path))
+        async with self._listing:
+            listing = Listing(self.channel, where, path)
+            self.channel.send([line], listing)
+            try:
+                while (batch := await listing.next_batch(self.timeouts.reply_s)) is not None:
+                    if batch:
+                        yield batch
+            finally:
+                listing.leave()
 
     async def mkdir(self, path: str) -> None:
-        """MKD."""
+        """Make one directory (MKD)."""
+        await self.command(commands.mkd(path), path=path)
 
     async def make_directories(self, path: str) -> None:
-        """MKD of a path and its ancestors."""
+        """Make a directory and all above it; those that are there already are fine."""
+        ancestors = [path.rstrip("/")]
+        while (parent := ancestors[-1].rpartition("/")[0]) and len(ancestors) < 2048:
+            ancestors.append(parent)
+        lines = [commands.mkd(ancestor) for ancestor in reversed(ancestors) if ancestor]
+        replies = await self.answers(self.submit([*lines, commands.mlst(path)]))
+        status = replies.pop()
+        if status.ok and len(status.raw) >= 3:
+            if parse_status_line(status.raw[1], where=str(self.server)).is_directory:
+                return
+            raise GridFTPError(
+                Kind.NOT_A_DIRECTORY, "a file is there already", str(self.server), path
+            )
+        for reply in replies:
+            error = None if reply.ok else classify(reply, where=str(self.server), path=path)
+            if error is not None and error.kind is not Kind.EXISTS:
+                raise error
+        self.require(status, path)
 
     async def rename(self, old: str, new: str) -> None:
-        """RNFR, RNTO."""
+        """Rename, replacing a file that is at `new` (RNFR, RNTO)."""
+        lines = [commands.rnfr(old), commands.rnto(new)]
+        first, second = await self.answers(self.submit(lines))
+        self.require(first, old)
+        self.require(second, new)
 
     async def delete_file(self, path: str) -> None:
-        """DELE."""
+        """Delete a file (DELE)."""
+        await self.command(commands.dele(path), path=path)
 
     async def delete_directory(self, path: str) -> None:
-        """RMD."""
+        """Delete an empty directory (RMD)."""
+        await self.command(commands.rmd(path), path=path)
 
     async def checksum(
         self,
@@ -111,20 +465,46 @@ class Session:
         byte_range: ByteRange | None = None,
         timeout_s: float | None = None,
     ) -> str:
-        """CKSM."""
-        raise NotImplementedError
+        """The digest of a file or of a range of it, in lower-case hex (CKSM)."""
+        line = commands.cksm(path, algorithm, byte_range)
+        limit = self.timeouts.checksum_s if timeout_s is None else timeout_s
+        reply = await self.command(line, path=path, timeout_s=limit)
+        return reply.text.strip().lower()
 
     async def size(self, path: str) -> int:
-        """SIZE."""
-        raise NotImplementedError
+        """A file's bytes (SIZE)."""
+        reply = await self.command(commands.size(path), path=path)
+        text = reply.text.strip()
+        if not (text.isascii() and text.isdigit()):
+            raise GridFTPError(
+                Kind.PROTOCOL, "the server told no size", str(self.server), path, repr(reply)
+            )
+        return int(text)
 
     async def set_modified(self, path: str, unix_s: int) -> None:
-        """MFMT."""
+        """Set a file's time, in Unix seconds (MFMT, or SITE UTIME on servers without)."""
+        builder = commands.mfmt if self.features.mfmt else commands.utime
+        await self.command(builder(path, unix_s), path=path)
 
     async def whoami(self) -> str:
-        """SITE WHOAMI."""
-        raise NotImplementedError
+        """The account the server runs this session as (SITE WHOAMI)."""
+        return (await self.command("SITE WHOAMI")).text.strip()
+
+    # -- end
 
     async def close(self) -> bool:
-        """Half-close and wait for the peer's end."""
-        raise NotImplementedError
+        """End the session; whether the server has confirmed its own end.
+
+        True: the server's process has closed the connection, so it runs no more of our commands.
+        False: not known, a command may still be running there.
+        """
+        if self._login is not None and not self._login.done():
+            self._login.cancel()
+            with contextlib.suppress(asyncio.CancelledError, GridFTPError):
+                await asyncio.wait([self._login])
+        return await self.channel.end(self.timeouts.close_s)
+
+
+def _quoted(text: str) -> str | None:
+    first, last = text.find('"'), text.rfind('"')
+    return text[first + 1 : last] if last > first else None

@@ -1,0 +1,310 @@
+"""The control channel: lines out, replies in, in order, wrapped once the login is done.
+
+One `asyncio.Protocol` with its own parsing. Whoever sends a command says who receives its replies;
+the channel keeps the receivers in the order of the commands, which is the order of the replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from binascii import Error as Base64Error
+from binascii import a2b_base64, b2a_base64
+from collections import deque
+from collections.abc import Sequence
+
+from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.security.errors import SecurityError
+from towpath.gridftp.security.gsi import Initiator
+from towpath.gridftp.wire.replies import LineSplitter, Reply, ReplyReader
+
+MAX_QUEUED_COMMANDS = 900
+"""Commands sent and not yet answered. GCT drops the session above 1000."""
+
+_TOKENS_BYTES = 128 * 1024
+"""Wrapped bytes decrypted at one go; the security layer refuses tokens above 256 KiB."""
+
+
+class Receiver:
+    """Takes the replies of the commands it was sent with."""
+
+    takes_lines = False
+    """Whether inner lines of a reply go to `inner_line` as they come."""
+
+    def reply(self, reply: Reply) -> None:
+        """The final reply (>= 200) of the next of its commands."""
+        raise NotImplementedError
+
+    def lost(self, error: GridFTPError) -> None:
+        """The channel ended before the final reply of one of its commands; called for each."""
+        raise NotImplementedError
+
+    def intermediate(self, reply: Reply) -> None:
+        """A 1xx reply of the command that runs now."""
+
+    def inner_line(self, code: int, line: bytes) -> bool:
+        """An inner line of a reply; returns whether it is taken (else the reply keeps it)."""
+        raise NotImplementedError
+
+
+class ControlChannel(asyncio.Protocol):
+    """One TCP connection to a server. Made by `loop.create_connection`."""
+
+    def __init__(self, where: str, *, clear_text: bool) -> None:
+        self.where = where
+        self.clear_text = clear_text
+        self.error: GridFTPError | None = None
+        """Why the channel is of no use any more."""
+        self.peer_ended = False
+        """Whether the peer's end of the connection is known to be closed."""
+        self.lost = asyncio.get_running_loop().create_future()
+        """Done when the socket is closed at our end."""
+        self._transport: asyncio.Transport | None = None
+        self._security: Initiator | None = None
+        self._protected_replies = False
+        self._queue: deque[Receiver] = deque()
+        self._backlog: deque[tuple[bytes, Receiver]] = deque()
+        self._splitter = LineSplitter()
+        self._plain_splitter = LineSplitter()
+        self._reader = ReplyReader(self._take_inner_line)
+        self._heard_reply = False
+        self._ending = False
+
+    # -- sending
+
+    def send(self, lines: Sequence[bytes], receiver: Receiver) -> None:
+        """Queue encoded command lines (without line ends) and write as many as the queue takes.
+
+        After the channel was lost `receiver.lost` is called at once, for each line.
+        """
+        for line in lines:
+            self.queue(line, receiver)
+        self.flush()
+
+    def queue(self, line: bytes, receiver: Receiver) -> None:
+        """Queue one line; `flush` writes it."""
+        if self.error is not None:
+            receiver.lost(self.error)
+        else:
+            self._backlog.append((line, receiver))
+
+    def flush(self) -> None:
+        """Write what the queue takes, in one go."""
+        if self._backlog and self.error is None:
+            self._pump()
+
+    def send_in_clear(self, lines: Sequence[bytes], receiver: Receiver) -> None:
+        """Send lines of the login itself, ahead of everything queued."""
+        if self.error is not None:
+            receiver.lost(self.error)
+            return
+        self._queue.extend([receiver] * len(lines))
+        self._write(b"".join([line + b"\r\n" for line in lines]))
+
+    def expect(self, receiver: Receiver) -> None:
+        """Someone waits for a reply to nothing: the banner."""
+        self._queue.append(receiver)
+
+    def protect_commands(self, security: Initiator) -> None:
+        """From now on commands are wrapped."""
+        self._security = security
+
+    def protect_replies(self) -> None:
+        """From the next line on replies are wrapped, and anything else is refused."""
+        self._protected_replies = True
+        self._reader = ReplyReader(self._take_inner_line)
+
+    def _pump(self) -> None:
+        backlog, queue = self._backlog, self._queue
+        out: list[bytes] = []
+        security = self._security
+        while backlog and len(queue) < MAX_QUEUED_COMMANDS:
+            line, receiver = backlog.popleft()
+            queue.append(receiver)
+            if security is None:
+                out.append(line + b"\r\n")
+            else:
+                token = b2a_base64(security.wrap(line + b"\r\n"), newline=False)
+                out.append(b"ENC " + token + b"\r\n")
+        if out:
+            self._write(b"".join(out))
+
+    def _write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+    # -- receiving
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the loop."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the loop."""
+        if self.error is not None:
+            return  # we only wait for the peer's end
+        try:
+            lines = self._splitter.feed(data)
+            if not self._protected_replies:
+                lines = self._take_clear(lines)
+            if lines:
+                self._take_wrapped(lines)
+        except GridFTPError as error:
+            error.where = error.where or self.where
+            self.fail(error)
+        except SecurityError as error:
+            self.fail(GridFTPError(Kind[error.kind.value], error.message, self.where))
+        except Base64Error:
+            self.fail(GridFTPError(Kind.PROTOCOL, "a wrapped reply is garbled", self.where))
+        if self._backlog and self.error is None:
+            self._pump()
+
+    def eof_received(self) -> None:
+        """Called by the loop."""
+        self.peer_ended = True
+        if self._reader.skipped and not self._heard_reply:
+            error = GridFTPError(Kind.PROTOCOL, "the server does not speak FTP", self.where)
+        else:
+            error = GridFTPError(
+                Kind.CONNECTION_LOST, "the server closed the connection", self.where
+            )
+        self.fail(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the loop."""
+        if isinstance(exc, ConnectionResetError | BrokenPipeError):
+            self.peer_ended = True
+        if not self.lost.done():
+            self.lost.set_result(None)
+        reason = f"the connection broke ({exc})" if exc else "the connection is closed"
+        self._drop(GridFTPError(Kind.CONNECTION_LOST, reason, self.where))
+
+    def _take_clear(self, lines: list[bytes]) -> list[bytes]:
+        for number, line in enumerate(lines, 1):
+            reply = self._reader.push_line(line)
+            if reply is not None:
+                self._dispatch(reply)
+                if self.error is not None:
+                    return []
+                if self._protected_replies:
+                    return lines[number:]
+            elif self._reader.skipped and not self._heard_reply:
+                raise GridFTPError(Kind.PROTOCOL, "the server does not speak FTP", self.where)
+        return []
+
+    def _take_wrapped(self, lines: list[bytes]) -> None:
+        tokens: list[bytes] = []
+        size = 0
+        for line in lines:
+            if line[:2] != b"63" or line[3:4] not in (b" ", b"-"):
+                self._take_plain(tokens)
+                self._refuse_unprotected(line)
+                return
+            token = a2b_base64(line[4:])
+            if size + len(token) > _TOKENS_BYTES and tokens:
+                self._take_plain(tokens)
+                if self.error is not None:
+                    return
+                tokens, size = [], 0
+            tokens.append(token)
+            size += len(token)
+        self._take_plain(tokens)
+
+    def _take_plain(self, tokens: list[bytes]) -> None:
+        if not tokens:
+            return
+        assert self._security is not None
+        push = self._reader.push_line
+        for line in self._plain_splitter.feed(self._security.unwrap(b"".join(tokens))):
+            reply = push(line)
+            if reply is not None:
+                self._dispatch(reply)
+                if self.error is not None:
+                    return
+
+    def _refuse_unprotected(self, line: bytes) -> None:
+        # Anyone on the path can write clear text: at most it may end the session, as a reset could.
+        if line.startswith(b"421"):
+            error = classify(Reply(421, (line[4:],)), where=self.where)
+        else:
+            error = GridFTPError(Kind.PROTOCOL, "the server sent an unprotected reply", self.where)
+        self.fail(error)
+
+    def _dispatch(self, reply: Reply) -> None:
+        self._heard_reply = True
+        queue = self._queue
+        if reply.code == 421:
+            self.fail(classify(reply, where=self.where))
+        elif not queue:
+            self.fail(
+                GridFTPError(
+                    Kind.PROTOCOL,
+                    "the server answered without being asked",
+                    self.where,
+                    reply=repr(reply),
+                )
+            )
+        elif reply.code < 200:
+            queue[0].intermediate(reply)
+        else:
+            queue.popleft().reply(reply)
+
+    def _take_inner_line(self, code: int, line: bytes) -> bool:
+        queue = self._queue
+        return bool(queue) and queue[0].takes_lines and queue[0].inner_line(code, line)
+
+    # -- flow and end
+
+    def pause(self) -> None:
+        """Take no more bytes from the peer."""
+        if self._transport is not None and self.error is None:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """The opposite of `pause`; harmless when not paused."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def peer_ip(self) -> str:
+        """The address at the other end."""
+        assert self._transport is not None
+        return str(self._transport.get_extra_info("peername")[0])
+
+    def fail(self, error: GridFTPError) -> None:
+        """Give the channel up at once: every receiver is told, the socket is closed."""
+        self._drop(error)
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def end(self, timeout_s: float) -> bool:
+        """Close our direction and wait for the peer to close its own; returns whether it did.
+
+        Commands still unanswered are lost. A server process that has closed its end runs none.
+        """
+        self._drop(GridFTPError(Kind.CONNECTION_LOST, "we closed the session", self.where))
+        transport = self._transport
+        if transport is None:
+            return self.peer_ended
+        try:
+            if not transport.is_closing() and not self._ending:
+                self._ending = True
+                self.resume()
+                transport.write_eof()
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self.lost)
+        except TimeoutError:
+            pass
+        finally:
+            transport.abort()
+        await asyncio.shield(self.lost)
+        return self.peer_ended
+
+    def _drop(self, error: GridFTPError) -> None:
+        if self.error is not None:
+            return
+        self.error = error
+        waiting = [*self._queue, *(receiver for _, receiver in self._backlog)]
+        self._queue.clear()
+        self._backlog.clear()
+        for receiver in waiting:
+            receiver.lost(error)
