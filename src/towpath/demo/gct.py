@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from towpath.demo.authority import Domain, write_secret
+from towpath.demo.processes import descendants
 
 START_TIMEOUT_S = 20.0
 """A server answers within 0.1 s; this is for a machine busy with other work."""
@@ -131,7 +132,7 @@ class GctServer:
 
     def session_pids(self) -> list[int]:
         """The processes of open sessions."""
-        return [pid for pid in _tree(self.pid) if pid != self.pid]
+        return descendants(self.pid)
 
     def kill_sessions(self) -> None:
         """Kill -9 every session, as a crash of the server's host would."""
@@ -142,7 +143,7 @@ class GctServer:
     def bytes_written(self) -> int:
         """Bytes that this server's processes have written so far, ended sessions included."""
         total = 0
-        for pid in _tree(self.pid):
+        for pid in [self.pid, *descendants(self.pid)]:
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{pid}/io").read_text()
                 total += int(text.split("wchar:")[1].split()[0])
@@ -185,20 +186,6 @@ def _listens(port: int) -> bool:
         if fields[1].endswith(wanted) and fields[3] == "0A":
             return True
     return False
-
-
-def _tree(root: int) -> list[int]:
-    """A process and its living descendants."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                stat = (entry / "stat").read_text()
-                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    tree = [root]
-    for pid in tree:
-        tree += [child for child, parent in parents.items() if parent == pid]
-    return tree
 
 
 def _group(account: str) -> int:
