@@ -102,6 +102,11 @@ def absolute(wire: str, home: str) -> str:
 
 def tidy(wire: str) -> str:
     """A directory as answers show it: `/~/` kept, no `.` or doubled slashes, `/` at the end."""
-    below = wire if wire.startswith("/") else "/~/" + wire.removeprefix("~/").removeprefix("~")
+    if wire.startswith("/"):
+        below = wire
+    elif wire == "~" or wire.startswith("~/"):
+        below = "/" + wire
+    else:
+        below = "/~/" + wire
     parts = [part for part in below.split("/") if part not in ("", ".")]
     return "/" + "".join(part + "/" for part in parts)
