@@ -10,8 +10,12 @@ import uvloop
 
 from towpath.cli.deployment import Deployment, data_option
 from towpath.platform import logs
-from towpath.platform.settings import DataDirectory
-from towpath.transfer.engine import worker
+from towpath.platform.database import Database
+from towpath.platform.dial import dial_policy
+from towpath.platform.secrets import Sealer
+from towpath.platform.settings import DataDirectory, Settings
+from towpath.transfer.engine.worker import Worker, run_until_signal, worker_name
+from towpath.transfer.sessions import EndpointSessions
 
 WORKERS_LIMIT = 1024
 
@@ -41,4 +45,15 @@ def command(data: Path) -> None:
     number = claim_number(deployment.directory)
     logs.configure(f"worker-{number}", settings.log, deployment.directory.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(worker.main(settings, deployment.directory.root))
+        runner.run(_run(settings, deployment.directory))
+
+
+async def _run(settings: Settings, directory: DataDirectory) -> None:
+    assert settings.database.url is not None, "the deployment knows its database"
+    size = settings.database.pool_size
+    async with Database(settings.database.url, schema="transfer", max_size=size) as database:
+        sessions = EndpointSessions(database, Sealer(directory.seal_key), dial_policy(settings))
+        try:
+            await run_until_signal(Worker(database, sessions, settings, name=worker_name()))
+        finally:
+            await sessions.close()
