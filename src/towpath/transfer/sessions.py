@@ -3,7 +3,6 @@ trust roots, and the operator's rule of which addresses may be dialled. Used by 
 """
 
 import asyncio
-import re
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -80,24 +79,13 @@ class _Parked:
     expiry: asyncio.TimerHandle
 
 
-_DIRECTORY = re.compile(r'257 "((?:[^"]|"")*)"')
-
-
-async def home_directory(session: Session) -> str:
-    """Where a session begins: the home of the account that the server maps the user to.
-
-    Asked with PWD (RFC 959: quotes in the name are doubled); sessions of ours never change it.
-    """
-    reply = await session.command("PWD")
-    match = _DIRECTORY.match(f"{reply.code} {reply.text.removeprefix(f'{reply.code}').strip()}")
-    if match is None or not match[1].startswith("/"):
+def home_directory(session: Session) -> str:
+    """Where a session begins: the home of the account that the server maps the user to."""
+    if session.home is None or not session.home.startswith("/"):
         raise GridFTPError(
-            Kind.PROTOCOL,
-            "the server does not tell its home directory",
-            where=str(session.server),
-            reply=reply.text[:200],
+            Kind.PROTOCOL, "the server does not tell its home directory", where=str(session.server)
         )
-    return match[1].replace('""', '"')
+    return session.home
 
 
 class EndpointSessions:

@@ -98,7 +98,7 @@ class Browser:
         """List a directory into `page`. NOT_A_DIRECTORY if it is something else."""
 
         async def action(session: Session) -> Directory:
-            target = await self._absolute(session, path)
+            target = self._absolute(session, path)
             entry = await session.stat(target)
             if not entry.is_directory:
                 raise GridFTPError(
@@ -115,7 +115,7 @@ class Browser:
         """The absolute path and what is there."""
 
         async def action(session: Session) -> tuple[str, Entry]:
-            target = await self._absolute(session, path)
+            target = self._absolute(session, path)
             return target, await session.stat(target)
 
         return await self._run(endpoint_id, owner_id, action, repeatable=True)
@@ -124,7 +124,7 @@ class Browser:
         """Create one directory; EXISTS if something is there."""
 
         async def action(session: Session) -> None:
-            await session.mkdir(await self._absolute(session, path))
+            await session.mkdir(self._absolute(session, path))
 
         await self._run(endpoint_id, owner_id, action, repeatable=False)
 
@@ -132,14 +132,14 @@ class Browser:
         """Rename a file or directory."""
 
         async def action(session: Session) -> None:
-            source = await self._absolute(session, old)
-            await session.rename(source, await self._absolute(session, new))
+            source = self._absolute(session, old)
+            await session.rename(source, self._absolute(session, new))
 
         await self._run(endpoint_id, owner_id, action, repeatable=False)
 
     @staticmethod
-    async def _absolute(session: Session, path: str) -> str:
-        home = await home_directory(session) if names.needs_home(path) else ""
+    def _absolute(session: Session, path: str) -> str:
+        home = home_directory(session) if names.needs_home(path) else ""
         return names.absolute(path, home)
 
     async def _run(
