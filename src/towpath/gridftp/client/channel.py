@@ -11,6 +11,7 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from towpath.gridftp.errors import GridFTPError, Kind, classify
 from towpath.gridftp.security.errors import SecurityError
@@ -136,8 +137,7 @@ class ControlChannel(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""

@@ -1,58 +1,111 @@
-"""A lane: one pair of control sessions that moves files from one server to the other."""
+"""A lane: one pair of control sessions, with its data channel, that moves files pipelined.
+
+Bytes go from server to server. The lane only counts replies, and holds the order rule: servers
+answer in order, and after one failure on a cached data channel every later file may have another
+file's bytes, although both servers say 226. So the first failure voids all that was sent after it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Final
 
+from towpath.gridftp.client.channel import Receiver
+from towpath.gridftp.client.handover import introduce
+from towpath.gridftp.client.pieces import (
+    Flight,
+    Operation,
+    Outcome,
+    Piece,
+    Protection,
+    SideName,
+    destination_commands,
+    source_commands,
+)
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError
-from towpath.gridftp.wire.ranges import ByteRange
+from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
+from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.markers import parse_performance
+from towpath.gridftp.wire.replies import Reply
 
-if TYPE_CHECKING:
-    from towpath.gridftp.security.dcsc import DataCredential
+__all__ = ["Lane", "Outcome", "Piece", "Protection"]
 
+ECHO_WAIT_S: Final = 5.0
+"""After one end has failed, how long the other may take to say what it saw: it may know the cause,
+but a destination whose sender never connects waits for ever."""
 
-class Protection(StrEnum):
-    """PROT: what the data channel does to the bytes once its ends know each other."""
+SLOWEST_BYTES_S: Final = 256 * 1024
+"""Without markers, a file may take its size at this rate, on top of the stall time, in silence."""
 
-    CLEAR = "C"
-    PRIVATE = "P"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One file, or one range of a file, to move."""
-
-    source_path: str
-    destination_path: str
-    size: int
-    """Bytes of this piece, as far as known."""
-    byte_range: ByteRange | None = None
-    """None: the whole file, replacing what is there; else only this range, changing nothing else."""
-    modified: int | None = None
-    """Unix seconds to set as the file's time."""
-    checksum: str | None = None
-    """Algorithm by which both ends' digests are compared; None: not compared."""
-    tag: Any = None
-    """The caller's own mark."""
+SLOWEST_CHECKSUM_BYTES_S: Final = 10 * 1024 * 1024
+"""A server says nothing while it reads a file for its digest; slower than this is stalled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a piece."""
+class _Side(Receiver):
+    """One end: the operations whose final replies are to come, in order."""
 
-    piece: Piece
-    status: Literal["done", "failed", "void"]
-    error: GridFTPError | None = None
-    failed_side: Literal["source", "destination"] | None = None
-    digest: str | None = None
+    def __init__(self, lane: Lane, name: SideName, session: Session) -> None:
+        self.lane = lane
+        self.name = name
+        self.session = session
+        self.where = str(session.server)
+        self.operations: deque[tuple[Operation, Flight | None, str]] = deque()
+        self.lost_error: GridFTPError | None = None
+        self.stripes: dict[int, int] = {}
+
+    def reply(self, reply: Reply) -> None:
+        if self.operations:
+            operation, flight, path = self.operations.popleft()
+            self.lane.took(self, operation, flight, path, reply)
+
+    def intermediate(self, reply: Reply) -> None:
+        self.lane.heard(self, reply)
+
+    def lost(self, error: GridFTPError) -> None:
+        if self.lost_error is None:
+            self.lost_error = error
+            self.lane.side_lost(self, error)
 
 
 class Lane:
-    """One pair of sessions with its data channels."""
+    """One pair of sessions that moves pieces, in order; use `open`, from one task at a time."""
+
+    def __init__(
+        self,
+        source: Session,
+        destination: Session,
+        *,
+        markers: bool,
+        on_progress: Callable[[int], None] | None,
+    ) -> None:
+        """Use `open`."""
+        self.broken = False
+        """Takes no more pieces: a piece failed, a session was lost, or the lane was closed."""
+        self.settled: bool | None = None
+        """After the end: whether both servers have confirmed that nothing of ours runs there."""
+        self.directory_errors: dict[str, GridFTPError] = {}
+        """Directories that could not be made. A piece that needs one fails with its error."""
+        self._markers = markers
+        self._on_progress = on_progress
+        self._source = _Side(self, "source", source)
+        self._destination = _Side(self, "destination", destination)
+        self._sides = (self._source, self._destination)
+        self._stall_s = min(source.timeouts.stall_s, destination.timeouts.stall_s)
+        self._flights: deque[Flight] = deque()
+        self._sent = 0
+        self._failed: Flight | None = None
+        self._ready: list[Outcome] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._echo_timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[bool] | None = None
+
+    # -- setting up
 
     @classmethod
     async def open(
@@ -67,20 +120,369 @@ class Lane:
         data_hosts: frozenset[str] = frozenset(),
         on_progress: Callable[[int], None] | None = None,
     ) -> Lane:
-        """Set up the data channel."""
-        raise NotImplementedError
+        """Set both ends up; the sessions may still be logging in (`Session.start`).
 
-    in_flight: int
-    broken: bool
-    settled: bool | None
+        `data_credential` None means data channels without authentication (DCAU N). `markers` asks
+        the destination to report progress every second: for large files. `on_progress` gets the
+        bytes received since its last call. The destination's passive address must be its control
+        peer's or one of `data_hosts` (IP addresses), else ADDRESS_REFUSED is raised and the source
+        learns nothing of it. On any error the sessions remain the caller's to close.
+        """
+        await introduce(
+            source,
+            destination,
+            data_credential=data_credential,
+            protection=protection,
+            streams=streams,
+            markers=markers,
+            data_hosts=data_hosts,
+        )
+        return cls(source, destination, markers=markers, on_progress=on_progress)
+
+    # -- sending
+
+    @property
+    def in_flight(self) -> int:
+        """Pieces sent whose outcome is not known."""
+        return len(self._flights)
 
     def send(self, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
-        """Send directories, then pieces, at once."""
+        """Send commands for directories (parents first), then for pieces, at once.
+
+        A piece that cannot be sent (a bad name) fails alone. On a broken lane every piece is void.
+        """
+        if self.broken:
+            self._ready.extend(Outcome(piece, "void") for piece in pieces)
+            self._wake()
+            return
+        for side in self._sides:
+            side.lost_error = side.lost_error or side.session.channel.error
+        if not self._flights:
+            self._heard_at = self._loop.time()
+        if self._usable():
+            for path in directories:
+                self._make_directory(path)
+        for piece in pieces:
+            self._sent += 1
+            flight = Flight(self._sent, piece)
+            self._flights.append(flight)
+            if self._usable():
+                self._launch(flight)
+            else:
+                self._hold(flight)
+        self._destination.session.channel.flush()
+        self._source.session.channel.flush()
+        if self._timer is None and self._flights and not self.broken:
+            self._check_stall()
+        self._advance()
+        self._resolve()
+
+    def _usable(self) -> bool:
+        return self._failed is None and all(side.lost_error is None for side in self._sides)
+
+    def _hold(self, flight: Flight) -> None:
+        """Not sent: it fails, or is void, when what is before it has been understood."""
+        flight.waiting = 1
+        flight.transferred.update(("source", "destination"))
+        for side in self._sides:
+            if side.lost_error is not None:
+                flight.errors[side.name] = side.lost_error
+        self._failed = self._failed or flight
+
+    def _make_directory(self, path: str) -> None:
+        side = self._destination
+        try:
+            line = side.session.encode(commands.mkd(path))
+        except GridFTPError as error:
+            self.directory_errors[path] = error
+            return
+        side.operations.append((Operation.DIRECTORY, None, path))
+        side.session.channel.queue(line, side)
+
+    def _launch(self, flight: Flight) -> None:
+        piece = flight.piece
+        try:
+            there = [
+                (operation, self._destination.session.encode(line))
+                for operation, line in destination_commands(
+                    piece, self._destination.session.features
+                )
+            ]
+        except GridFTPError as error:
+            flight.soft = ("destination", error)
+            return
+        try:
+            here = [
+                (operation, self._source.session.encode(line))
+                for operation, line in source_commands(piece)
+            ]
+        except GridFTPError as error:
+            flight.soft = ("source", error)
+            return
+        flight.waiting = len(there) + len(here)
+        for side, path, lines in (
+            (self._destination, piece.destination_path, there),
+            (self._source, piece.source_path, here),
+        ):
+            for operation, line in lines:
+                side.operations.append((operation, flight, path))
+                side.session.channel.queue(line, side)
+
+    # -- what the sides report
+
+    def took(
+        self, side: _Side, operation: Operation, flight: Flight | None, path: str, reply: Reply
+    ) -> None:
+        """A side's next final reply."""
+        self._heard_at = self._loop.time()
+        if flight is None:
+            self._took_directory(side, path, reply)
+            return
+        if self.broken:
+            return
+        flight.waiting -= 1
+        if operation is Operation.TRANSFER:
+            flight.transferred.add(side.name)
+            side.stripes.clear()
+            if reply.code != 226:
+                self._fail(side, flight, self._transfer_error(side, path, reply))
+                return
+        elif operation is Operation.CHECKSUM:
+            self._took_checksum(side, flight, path, reply)
+        elif not reply.ok:
+            flight.soft = flight.soft or (side.name, classify(reply, where=side.where, path=path))
+        if not flight.waiting:
+            self._advance()
+        if self._failed is not None:
+            self._resolve()
+
+    def heard(self, side: _Side, reply: Reply) -> None:
+        """A side's 1xx reply."""
+        if reply.code != 112:
+            self._heard_at = self._loop.time()
+            return
+        marker = parse_performance(reply)
+        if marker is None:
+            return
+        more = marker.stripe_bytes - side.stripes.get(marker.stripe, 0)
+        if more > 0:  # a marker that repeats the same bytes is no sign of life
+            side.stripes[marker.stripe] = marker.stripe_bytes
+            self._heard_at = self._loop.time()
+            if self._on_progress is not None:
+                self._on_progress(more)
+
+    def side_lost(self, side: _Side, error: GridFTPError) -> None:
+        """A side's session ended."""
+        if self.broken:
+            return
+        flight = next((flight for _, flight, _ in side.operations if flight is not None), None)
+        side.operations.clear()
+        if flight is not None:
+            self._fail(side, flight, error)
+        elif not self._flights:
+            self._break()
+
+    def _took_directory(self, side: _Side, path: str, reply: Reply) -> None:
+        if not reply.ok:
+            error = classify(reply, where=side.where, path=path)
+            if error.kind is not Kind.EXISTS:
+                self.directory_errors[path] = error
+
+    def _took_checksum(self, side: _Side, flight: Flight, path: str, reply: Reply) -> None:
+        if reply.code == 213:
+            flight.digests[side.name] = reply.text.strip().lower()
+            return
+        error = (
+            GridFTPError(Kind.PROTOCOL, "the server told no checksum", side.where, path)
+            if reply.ok
+            else classify(reply, where=side.where, path=path)
+        )
+        if error.kind is Kind.UNSUPPORTED:
+            error.kind = Kind.CHECKSUM_UNSUPPORTED
+        flight.soft = flight.soft or (side.name, error)
+
+    def _transfer_error(self, side: _Side, path: str, reply: Reply) -> GridFTPError:
+        if reply.ok:
+            return GridFTPError(
+                Kind.PROTOCOL,
+                "the server's reply does not fit a transfer",
+                side.where,
+                path,
+                f"{reply.code}",
+            )
+        error = classify(reply, where=side.where, path=path)
+        if side is self._destination and error.kind in (Kind.NOT_FOUND, Kind.NOT_A_DIRECTORY):
+            parent = path
+            while parent := parent.rpartition("/")[0]:
+                if parent in self.directory_errors:
+                    return self.directory_errors[parent]
+        return error
+
+    # -- outcomes and the order rule
 
     async def outcomes(self) -> list[Outcome]:
-        """Wait for at least one outcome."""
-        raise NotImplementedError
+        """Wait until the outcome of at least one piece is known; all known ones, in send order.
+
+        First any number of `done` (and pieces that failed alone, by their checksum or name), then
+        at most one `failed` that breaks the lane, then `void` for all that was sent after it.
+        Empty when nothing is in flight.
+        """
+        while not self._ready:
+            if not self._flights:
+                return []
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _advance(self) -> None:
+        """Move what is complete from the head of the flights to the outcomes."""
+        flights = self._flights
+        while flights and not flights[0].waiting and not flights[0].errors:
+            self._ready.append(self._judge(flights.popleft()))
+        if not flights and any(side.lost_error is not None for side in self._sides):
+            self._break()
+        if self._ready:
+            self._wake()
+
+    def _judge(self, flight: Flight) -> Outcome:
+        piece = flight.piece
+        if flight.soft is not None:
+            return Outcome(piece, "failed", flight.soft[1], flight.soft[0])
+        if piece.checksum is None:
+            return Outcome(piece, "done")
+        source, destination = flight.digests["source"], flight.digests["destination"]
+        if source != destination:
+            error = GridFTPError(
+                Kind.CHECKSUM_MISMATCH,
+                f"{piece.checksum} is {destination} at the destination, {source} at the source",
+                self._destination.where,
+                piece.destination_path,
+            )
+            return Outcome(piece, "failed", error, "destination")
+        return Outcome(piece, "done", digest=source)
+
+    def _fail(self, side: _Side, flight: Flight, error: GridFTPError) -> None:
+        flight.errors.setdefault(side.name, error)
+        if self._failed is None or flight.number < self._failed.number:
+            self._failed = flight
+        self._resolve()
+
+    def _resolve(self, *, waited: bool = False) -> None:
+        """Break the lane as soon as the failure and everything before it are understood."""
+        failed = self._failed
+        if failed is None or self.broken:
+            return
+        sides = self._sides
+        if self._flights[0] is not failed:
+            # Pieces before it are still good; the stall check bounds how long they may take.
+            if all(side.lost_error is not None for side in sides):
+                self._break()
+            return
+        cause = cause_of(failed.errors.get("source"), failed.errors.get("destination"))
+        assert cause is not None
+        told = all(side.name in failed.transferred or side.lost_error is not None for side in sides)
+        if waited or told or not cause.is_echo:
+            self._break(cause)
+        elif self._echo_timer is None:
+            self._echo_timer = self._loop.call_later(ECHO_WAIT_S, self._echo_waited)
+
+    def _echo_waited(self) -> None:
+        self._resolve(waited=True)
+
+    def _break(self, cause: GridFTPError | None = None) -> None:
+        """The head has failed, everything behind it is void, both sessions are closed."""
+        if self.broken:
+            return
+        self.broken = True
+        self._stop_timers()
+        if self._flights:
+            head = self._flights.popleft()
+            error = cause or cause_of(head.errors.get("source"), head.errors.get("destination"))
+            if error is None:
+                error = self._source.lost_error or self._destination.lost_error
+            failed_side = next((n for n, told in head.errors.items() if told is error), None)
+            self._ready.append(Outcome(head.piece, "failed", error, failed_side))
+        self._void()
+        self._begin_closing()
+
+    def _void(self) -> None:
+        self._ready.extend(Outcome(flight.piece, "void") for flight in self._flights)
+        self._flights.clear()
+        self._wake()
+
+    # -- stalls
+
+    def _check_stall(self) -> None:
+        self._timer = None
+        if not self._flights or self.broken:
+            return
+        silent_s = self._loop.time() - self._heard_at
+        left_s = self._patience_s() - silent_s
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._check_stall)
+            return
+        head = self._flights[0]
+        behind: SideName | None = None
+        if len(head.transferred) == 1:
+            behind = "source" if "destination" in head.transferred else "destination"
+        side = self._source if behind == "source" else self._destination
+        error = GridFTPError(
+            Kind.STALLED,
+            f"no progress for {silent_s:.0f} s",
+            side.where if behind is not None else "",
+            head.piece.source_path if behind == "source" else head.piece.destination_path,
+        )
+        if behind is not None:
+            head.errors[behind] = error
+        self._break(error)
+
+    def _patience_s(self) -> float:
+        """How long silence is fine, by what the two ends are at."""
+        longest_s = 0.0
+        for side in self._sides:
+            if not side.operations:
+                continue
+            operation, flight, _ = side.operations[0]
+            if flight is None:
+                continue
+            if operation is Operation.CHECKSUM:
+                longest_s = max(longest_s, flight.piece.size / SLOWEST_CHECKSUM_BYTES_S)
+            elif operation is Operation.TRANSFER and not self._markers:
+                longest_s = max(longest_s, flight.piece.size / SLOWEST_BYTES_S)
+        return self._stall_s + longest_s
+
+    # -- the end
 
     async def close(self) -> bool:
-        """Close both sessions."""
-        raise NotImplementedError
+        """End both sessions; whether both servers have confirmed it (then `settled`).
+
+        Pieces in flight become void. The sooner the better: what still runs may write wrong bytes.
+        """
+        self.broken = True
+        self._stop_timers()
+        self._void()
+        return await asyncio.shield(self._begin_closing())
+
+    def _begin_closing(self) -> asyncio.Task[bool]:
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close_sessions())
+        return self._closing
+
+    async def _close_sessions(self) -> bool:
+        ends = await asyncio.gather(self._source.session.close(), self._destination.session.close())
+        self.settled = all(ends)
+        return self.settled
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._echo_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._echo_timer = None

@@ -1,0 +1,90 @@
+"""Where a server is, how it is reached, and how long anything may take."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from towpath.gridftp.errors import GridFTPError, Kind
+
+Dial = Callable[[str, int], Awaitable[socket.socket]]
+"""Gives a connected, non-blocking TCP socket; raises GridFTPError(CONNECT or ADDRESS_REFUSED)."""
+
+KEEPALIVE_IDLE_S: Final = 30
+KEEPALIVE_INTERVAL_S: Final = 10
+KEEPALIVE_PROBES: Final = 3
+"""A host that vanished is noticed within a minute even while a long command runs in silence."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a GridFTP server listens, and who it must prove to be."""
+
+    host: str
+    port: int = 2811
+    subject: str | None = None
+    """One-line name of the certificate to accept; None: one for `host`."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait, in seconds."""
+
+    connect_s: float = 20
+    login_s: float = 60
+    reply_s: float = 60
+    """For a command that does not move or read a file's data."""
+    checksum_s: float = 4 * 3600
+    """A server says nothing while it reads a file; dead hosts are found by TCP keepalive."""
+    stall_s: float = 60
+    """Without any sign of progress on either end of a lane."""
+    close_s: float = 5
+    """For the peer to confirm its end."""
+
+
+async def default_dial(host: str, port: int) -> socket.socket:
+    """Resolve, and connect to the first address that answers, whatever it is.
+
+    IPv4 first: the addresses of data channels (PASV, PORT) are IPv4.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise GridFTPError(
+            Kind.CONNECT, f"the host name cannot be resolved ({error.strerror})", f"{host}:{port}"
+        ) from None
+    last: OSError | None = None
+    for family, kind, protocol, _, address in sorted(found, key=lambda item: item[0]):
+        connection = socket.socket(family, kind, protocol)
+        connection.setblocking(False)
+        try:
+            await loop.sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            last = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    reason = last.strerror if last is not None else "no address"
+    raise GridFTPError(Kind.CONNECT, f"cannot connect ({reason})", f"{host}:{port}")
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Notice vanished peers, and send small commands at once."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_NODELAY, 1),
+        (socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S),
+        (socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_S),
+        (socket.TCP_KEEPCNT, KEEPALIVE_PROBES),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -1,0 +1,82 @@
+"""How two servers are brought together: settings at both ends, one's address to the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from towpath.gridftp.client.pieces import Protection
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.addresses import HostPort, parse_passive
+from towpath.gridftp.wire.replies import Reply
+
+MARKER_INTERVAL_S: Final = 1
+
+
+async def introduce(
+    source: Session,
+    destination: Session,
+    *,
+    data_credential: DataCredential | None,
+    protection: Protection,
+    streams: int,
+    markers: bool,
+    data_hosts: frozenset[str],
+) -> None:
+    """Set both ends up and give the source the destination's address. See `Lane.open`."""
+    security = _security_settings(data_credential, protection)
+    interval = MARKER_INTERVAL_S if markers else 0
+    there = [*security, f"TREV PERF {interval}", "TREV RESTART 0", "PASV"]
+    here = [*security, commands.parallelism(streams)]
+    answers_there = destination.submit(there)
+    answers_here = source.submit(here)
+    passive = (await _settled(destination, there, answers_there))[-1]
+    addresses = parse_passive(passive, where=str(destination.server))
+    address = _allowed(addresses[0], destination, data_hosts)
+    await _settled(source, here, answers_here)
+    line = commands.port(address)
+    await _settled(source, [line], source.submit([line]))
+
+
+def _security_settings(data_credential: DataCredential | None, protection: Protection) -> list[str]:
+    if data_credential is None:
+        if protection is not Protection.CLEAR:
+            raise ValueError("private data channels need a data credential")
+        return ["DCAU N"]
+    return [
+        f"DCSC P {data_credential.blob}",
+        "DCAU A",
+        "PBSZ 1048576",
+        f"PROT {protection.value}",
+    ]
+
+
+async def _settled(
+    session: Session, lines: Sequence[str], futures: Sequence[asyncio.Future[Reply]]
+) -> list[Reply]:
+    """The replies of settings. Each one counts: a session whose DCSC was refused would go on with
+    whatever credential it has."""
+    await session.ready()
+    replies = await session.answers(futures)
+    for line, reply in zip(lines, replies, strict=True):
+        if not reply.ok:
+            error = classify(reply, where=str(session.server))
+            # The verb only: the line of DCSC holds a private key.
+            error.message = f"{line.split(' ')[0]} was refused: {error.message}"
+            raise error
+    return replies
+
+
+def _allowed(address: HostPort, destination: Session, data_hosts: frozenset[str]) -> HostPort:
+    if address.host != destination.peer_ip and address.host not in data_hosts:
+        raise GridFTPError(
+            Kind.ADDRESS_REFUSED,
+            f"the server wants its data sent to {address.host}, which is not its own address"
+            " nor one of its data hosts",
+            str(destination.server),
+        )
+    return address
