@@ -6,7 +6,7 @@ import os
 import selectors
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from towpath.gridftp.client.link import BUFFER_BYTES, DataSecurity, Link
@@ -35,14 +35,24 @@ class FileSink:
 
     def __init__(self, descriptor: int, size: int, path: str) -> None:
         self.descriptor = descriptor
+        self.received = 0
         self._size = size
         self._path = path
+        self._lock = threading.Lock()
 
     def write(self, data: memoryview, offset: int) -> None:
-        """At its place. Raises PROTOCOL beyond the expected size: no server may fill our disk."""
+        """At its place. Raises CHECKSUM_MISMATCH beyond the expected size.
+
+        So no server can fill our disk.
+        """
+        with self._lock:
+            self.received += len(data)
         if offset + len(data) > self._size:
             raise GridFTPError(
-                Kind.PROTOCOL, f"more than the expected {self._size} bytes came", "", self._path
+                Kind.CHECKSUM_MISMATCH,
+                f"more than the expected {self._size} bytes came: the file changed meanwhile",
+                "",
+                self._path,
             )
         try:
             while data:
@@ -84,7 +94,7 @@ class Receiver:
         self._active = 0
         self._error: GridFTPError | None = None
 
-    def run(self, sinks: list[Sink], on_complete: Callable[[int], None]) -> None:
+    def run(self, sinks: Sequence[Sink], on_complete: Callable[[int], None]) -> None:
         """Receive into the sinks, in order; call `on_complete(index)` when one has everything.
 
         Blocks: for a thread of its own, once. Raises `GridFTPError`.
@@ -160,7 +170,7 @@ class Receiver:
     def _serve(
         self,
         link: Link,
-        sinks: list[Sink],
+        sinks: Sequence[Sink],
         accounts: list[Accounting],
         on_complete: Callable[[int], None],
     ) -> None:
