@@ -14,7 +14,8 @@ from towpath.platform.database import Database
 from towpath.platform.dial import dial_policy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import DataDirectory, Settings
-from towpath.transfer.engine.worker import Worker, run_until_signal, worker_name
+from towpath.transfer.engine.identity import WorkerName
+from towpath.transfer.engine.worker import Worker, run_until_signal
 from towpath.transfer.sessions import EndpointSessions
 
 WORKERS_LIMIT = 1024
@@ -54,6 +55,6 @@ async def _run(settings: Settings, directory: DataDirectory) -> None:
     async with Database(settings.database.url, schema="transfer", max_size=size) as database:
         sessions = EndpointSessions(database, Sealer(directory.seal_key), dial_policy(settings))
         try:
-            await run_until_signal(Worker(database, sessions, settings, name=worker_name()))
+            await run_until_signal(Worker(database, sessions, settings, name=WorkerName.own()))
         finally:
             await sessions.close()

@@ -10,7 +10,6 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
 from towpath.transfer.sessions import Login, SessionUnavailable
 
-
 # With CPU support SHA-256 is the fastest strong digest the servers have: twice as fast as MD5.
 PREFERRED_CHECKSUMS = ("SHA256", "SHA1", "ADLER32")
 

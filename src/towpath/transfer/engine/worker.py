@@ -1,10 +1,7 @@
 """The worker process: asks for leases, drives their tasks, renews them, stops cleanly."""
 
 import asyncio
-import os
-import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable
 from random import Random, SystemRandom
@@ -17,6 +14,7 @@ from towpath.platform.settings import Settings
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
+from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
@@ -30,11 +28,6 @@ DATABASE_RETRY_S = 1.0
 STOP_GRACE_S = 10.0
 
 
-def worker_name() -> str:
-    """Unique among all workers, dead ones too: a pid alone comes again."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-
-
 class Worker:
     """Runs up to `tasks_per_worker` tasks at once."""
 
@@ -44,7 +37,7 @@ class Worker:
         sessions: EndpointSessions,
         settings: Settings,
         *,
-        name: str,
+        name: WorkerName,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
@@ -52,7 +45,7 @@ class Worker:
         self._sessions = sessions
         self._settings = settings.engine
         self._per_owner = settings.limits.running_tasks_per_owner
-        self._name = name
+        self._name = str(name)
         self._clock = clock
         self._random = random or SystemRandom()
         self._data_credentials = DataCredentials()
@@ -101,6 +94,7 @@ class Worker:
             return
         asked_at = self._clock()
         try:
+            await self._bury()
             grants = await leases.admit(
                 self._db,
                 worker=self._name,
@@ -114,6 +108,14 @@ class Worker:
             return
         for grant in grants:
             self._start(grant, asked_at)
+
+    async def _bury(self) -> None:
+        """End the leases of workers of this host that are seen to be dead."""
+        for held_by in await leases.holders(self._db):
+            name = WorkerName.parse(held_by)
+            if name is not None and name.is_dead():
+                count = await leases.expire_worker(self._db, held_by)
+                log.warning("worker found dead", dead=held_by, leases=count)
 
     def _start(self, grant: Grant, asked_at: float) -> None:
         context = TaskContext(

@@ -15,7 +15,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from towpath.platform.database import Database
-from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.rows import fetch, fetch_one
 
 
 class LeaseLostError(Exception):
@@ -150,10 +150,19 @@ async def release(conn: AsyncConnection[Any], task_no: int) -> None:
     )
 
 
+async def holders(db: Database) -> list[str]:
+    """The workers that hold leases now."""
+    async with db.connection() as conn:
+        found = await fetch(
+            conn, "SELECT DISTINCT lease_worker FROM task WHERE lease_until > now() ORDER BY 1"
+        )
+    return [row[0] for row in found]
+
+
 async def expire_worker(db: Database, worker: str) -> int:
     """End the leases of a worker process known to be dead; returns how many there were.
 
-    Only for who saw the process end (its parent): a live worker would go on sending.
+    Only for who sees that the process has ended: a live worker would go on sending.
     """
     async with db.transaction() as conn:
         cursor = await conn.execute(
