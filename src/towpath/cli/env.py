@@ -1,8 +1,8 @@
 """``towpath env``: point the unmodified ``globus`` command and SDK at the deployment.
 
-The CLI keeps its tokens in ``~/.globus/cli/storage.db``, and nothing but HOME moves that file. In it,
-it separates by environment name and client id: tokens of another deployment, or of a login at Globus
-itself, are not touched.
+The CLI keeps its tokens in ``~/.globus/cli/storage.db``, and nothing but HOME moves that file. In
+it, it separates by environment name and client id: tokens of another deployment, or of a login at
+Globus itself, are not touched.
 """
 
 import os

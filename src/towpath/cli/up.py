@@ -261,7 +261,7 @@ async def _apps(
             dial=dial_policy(settings),
             limits=settings.limits,
         )
-        transfer = create_transfer(service)
+        transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {
             **dict.fromkeys(_GROUPS_PATHS, new_app("groups", GROUPS_ERRORS)),
             **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),

@@ -31,8 +31,9 @@ _SECRET_VALUE = re.compile(
     r"-----BEGIN[A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z ]*PRIVATE KEY-----|\Z)"
     r"|(?<=\bBearer )[\w~+/.=-]+"
     r"|(?<=\bBasic )[\w+/=-]+"
-    r"|(?<=[?&\s\"'](?:token)=)[^&\s\"']+"
-    r"|(?<=client_secret=)[^&\s\"']+"
+    r"|(?<=token=)[^&\s\"']+"
+    r"|(?<=secret=)[^&\s\"']+"
+    r"|(?<=password=)[^&\s\"']+"
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)",
     re.DOTALL,
 )

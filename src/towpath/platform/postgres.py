@@ -139,8 +139,8 @@ class EmbeddedPostgres:
 
     async def wait(self) -> None:
         """Until the server has ended, by itself or stopped."""
-        while self.pid is not None:
-            await asyncio.sleep(WATCH_S)  # noqa: ASYNC110 - a process is not an event
+        while self.pid is not None:  # noqa: ASYNC110 - a process is not an event
+            await asyncio.sleep(WATCH_S)
 
     async def stop(self) -> None:
         """Stop: a fast shutdown, which rolls open transactions back; by force if it takes long."""

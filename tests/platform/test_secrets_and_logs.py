@@ -1,0 +1,100 @@
+"""I6: nothing secret in clear, neither at rest nor in a log."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from towpath.platform import logs
+from towpath.platform.secrets import Sealer, SealError
+from towpath.platform.settings import LogSettings
+
+KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQ_canary_IBADANBg\n-----END PRIVATE KEY-----\n"
+
+
+def test_sealed_opens_only_where_it_belongs(tmp_path: Path) -> None:
+    sealer = Sealer(tmp_path / "k" / "seal.key")
+    sealed = sealer.seal(b"proxy", b"endpoint 1")
+    assert b"proxy" not in sealed
+    assert Sealer(tmp_path / "k" / "seal.key").unseal(sealed, b"endpoint 1") == b"proxy"
+    with pytest.raises(SealError):
+        sealer.unseal(sealed, b"endpoint 2")
+    for at in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[at] ^= 1
+        with pytest.raises(SealError):
+            sealer.unseal(bytes(changed), b"endpoint 1")
+    with pytest.raises(SealError):
+        Sealer(tmp_path / "other.key").unseal(sealed, b"endpoint 1")
+
+
+def test_a_new_key_on_top_still_opens_the_old(tmp_path: Path) -> None:
+    file = tmp_path / "seal.key"
+    sealed = Sealer(file).seal(b"x", b"")
+    Sealer(tmp_path / "new.key")
+    file.write_bytes((tmp_path / "new.key").read_bytes() + file.read_bytes())
+    both = Sealer(file)
+    assert both.unseal(sealed, b"") == b"x"
+    assert both.seal(b"y", b"")[1:9] != sealed[1:9]
+
+
+def test_a_key_file_that_others_read_is_refused(tmp_path: Path) -> None:
+    Sealer(tmp_path / "seal.key")
+    (tmp_path / "seal.key").chmod(0o644)
+    with pytest.raises(SealError, match="chmod 600"):
+        Sealer(tmp_path / "seal.key")
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Iterator[Path]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    logs.configure("test", LogSettings(max_bytes=64 * 1024, keep=2), tmp_path / "log")
+    yield tmp_path / "log" / "test.log"
+    for handler in root.handlers[:]:
+        root.removeHandler(handler)
+        handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_no_secret_reaches_the_log(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("t")
+    log.info("a", client_secret="canary-1", access_token="canary-2", note=f"got {KEY} here")
+    log.info("Authorization: Bearer canary-3 sent", nested={"password": "canary-4", "l": [KEY]})
+    log.info("dial postgresql://me:canary-5@db/x", body=b"token=canary-6&client_secret=canary-7")
+    logging.getLogger("library").warning("Basic %s", "canary-8")
+    try:
+        raise ValueError(f"bad {KEY} Bearer canary-9")
+    except ValueError:
+        log.exception("failed", request_headers={"authorization": "canary-10"})
+    log.info("half a key", text="-----BEGIN RSA PRIVATE KEY-----\ncanary-11")
+    text = log_file.read_text()
+    assert "canary" not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == 6
+    assert "ValueError" in lines[4]["exception"], "the rest of a traceback stays"
+    assert lines[0]["event"] == "a"
+
+
+def test_context_is_in_every_line(log_file: Path) -> None:
+    with structlog.contextvars.bound_contextvars(task="t1"):
+        logging.getLogger("library").warning("x")
+        structlog.stdlib.get_logger("t").info("y")
+    assert [json.loads(line)["task"] for line in log_file.read_text().splitlines()] == ["t1"] * 2
+
+
+def test_logs_are_bounded_and_private(log_file: Path) -> None:
+    log = structlog.stdlib.get_logger("t")
+    for _ in range(100):
+        log.info("x", text="y" * 20_000)
+    files = sorted(log_file.parent.iterdir())
+    assert [file.name for file in files] == ["test.log", "test.log.1", "test.log.2"]
+    for file in files:
+        assert file.stat().st_size <= 64 * 1024
+        assert file.stat().st_mode & 0o077 == 0
