@@ -117,7 +117,7 @@ def _port(directory: DataDirectory, host: str, port: int) -> Finding:
     try:
         bind(host, port).close()
     except OSError as error:
-        advice = f"{error.strerror or error}: choose another with --port, or stop what has it"
+        advice = f"{error.strerror}: choose another with --port, or stop what has it"
         return Finding(what, State.MISSING, advice)
     return Finding(what, State.OK)
 

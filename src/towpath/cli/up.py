@@ -137,6 +137,10 @@ async def _until_signal(settings: Settings, directory: DataDirectory) -> None:
 async def _serve(settings: Settings, directory: DataDirectory) -> None:
     async with AsyncExitStack() as stack:
         failed = _Failures()
+        # first, because a taken port is the likeliest mistake; it listens when all is ready
+        bound = bind(settings.http.host, settings.http.port)
+        stack.callback(bound.close)
+        place = _Place.of(settings, bound)
         database_url = settings.database.url
         postgres: EmbeddedPostgres | None = None
         if database_url is None:
@@ -155,9 +159,6 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         }
         clients = await bootstrap(databases["nexus"], directory.secrets)
 
-        bound = bind(settings.http.host, settings.http.port)
-        stack.callback(bound.close)
-        place = _Place.of(settings, bound)
         apps = await stack.enter_async_context(
             _apps(place.settings, directory, databases, clients[TRANSFER], place.url)
         )

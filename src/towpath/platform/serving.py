@@ -17,7 +17,15 @@ GRACE_S = 5
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket bound to ``host`` and ``port`` (0: any free one). Raises OSError."""
+    """A socket bound to ``host`` and ``port`` (0: any free one). Raises OSError that names them."""
+    try:
+        return _bound(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, f"cannot serve on {host}:{port}: {reason}") from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
