@@ -180,8 +180,10 @@ def test_a_taken_port_is_explained(up: Up, tmp_path: Path) -> None:
 def test_stopped_or_killed_it_leaves_no_orphan_and_carries_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    first = Up.start(tmp_path / "data", "--port", "0")
+    first = Up.start(tmp_path / "data", "--port", "0", "--workers", "1")
     state = first.state
+    children = Path(f"/proc/{first.process.pid}/task/{first.process.pid}/children")
+    worker = next(p for p in children.read_text().split() if int(p) != state["postgres_pid"])
     operator = (tmp_path / "data" / "secrets" / "operator.json").read_text()
     code = first.stop(number)
     assert code == (0 if number is signal.SIGTERM else -signal.SIGKILL)
@@ -190,6 +192,7 @@ def test_stopped_or_killed_it_leaves_no_orphan_and_carries_on(
     # after kill -9 at once, while what was left behind may still be ending
     second = Up.start(tmp_path / "data", "--port", str(state["port"]))
     assert gone(state["postgres_pid"])
+    assert gone(worker)
     assert second.url == first.url
     assert (tmp_path / "data" / "secrets" / "operator.json").read_text() == operator
     assert second.stop() == 0

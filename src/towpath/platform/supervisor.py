@@ -28,9 +28,12 @@ class Supervisor:
     They get SIGTERM when we stop and SIGKILL when we die, whatever we die of.
     """
 
-    def __init__(self, command: Sequence[str], *, count: int) -> None:
+    def __init__(
+        self, command: Sequence[str], *, count: int, stop_timeout_s: float = STOP_TIMEOUT_S
+    ) -> None:
         self._command = list(command)
         self._count = count
+        self._stop_timeout_s = stop_timeout_s
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -55,7 +58,7 @@ class Supervisor:
         ends = [asyncio.create_task(one.wait()) for one in running]
         if not ends:
             return
-        _, late = await asyncio.wait(ends, timeout=STOP_TIMEOUT_S)
+        _, late = await asyncio.wait(ends, timeout=self._stop_timeout_s)
         if late:
             _log.warning("supervisor.killed", count=len(late))
             self._signal(running, signal.SIGKILL)
