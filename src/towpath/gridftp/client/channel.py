@@ -141,7 +141,7 @@ class ControlChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
-        if self.error is not None:
+        if self.over:
             return  # we only wait for the peer's end
         try:
             lines = self._splitter.feed(data)
@@ -156,7 +156,7 @@ class ControlChannel(asyncio.Protocol):
             self.fail(GridFTPError(Kind[error.kind.value], error.message, self.where))
         except Base64Error:
             self.fail(GridFTPError(Kind.PROTOCOL, "a wrapped reply is garbled", self.where))
-        if self._backlog and self.error is None:
+        if self._backlog and not self.over:
             self._pump()
 
     def eof_received(self) -> None:
@@ -183,8 +183,7 @@ class ControlChannel(asyncio.Protocol):
         for number, line in enumerate(lines, 1):
             reply = self._reader.push_line(line)
             if reply is not None:
-                self._dispatch(reply)
-                if self.error is not None:
+                if not self._dispatch(reply):
                     return []
                 if self._protected_replies:
                     return lines[number:]
@@ -193,34 +192,44 @@ class ControlChannel(asyncio.Protocol):
         return []
 
     def _take_wrapped(self, lines: list[bytes]) -> None:
+        """Decrypt in batches. The outer mark (`632-` for all but the last line of a reply) is the
+        server's own; what is inside may come from a hostile file name with line breaks."""
         tokens: list[bytes] = []
         size = 0
+        last_mark = b" "
         for line in lines:
-            if line[:2] != b"63" or line[3:4] not in (b" ", b"-"):
-                self._take_plain(tokens)
-                self._refuse_unprotected(line)
+            mark = line[3:4]
+            if line[:2] != b"63" or mark not in (b" ", b"-"):
+                if self._take_plain(tokens, last_mark):
+                    self._refuse_unprotected(line)
                 return
-            token = a2b_base64(line[4:])
-            if size + len(token) > _TOKENS_BYTES and tokens:
-                self._take_plain(tokens)
-                if self.error is not None:
+            if tokens and (mark != last_mark or size > _TOKENS_BYTES):
+                if not self._take_plain(tokens, last_mark):
                     return
                 tokens, size = [], 0
-            tokens.append(token)
-            size += len(token)
-        self._take_plain(tokens)
+            last_mark = mark
+            tokens.append(a2b_base64(line[4:]))
+            size += len(line)
+        self._take_plain(tokens, last_mark)
 
-    def _take_plain(self, tokens: list[bytes]) -> None:
-        if not tokens:
-            return
+    def _take_plain(self, tokens: list[bytes], mark: bytes) -> bool:
+        """Whether the channel is still of use after these."""
         assert self._security is not None
-        push = self._reader.push_line
+        reader = self._reader
         for line in self._plain_splitter.feed(self._security.unwrap(b"".join(tokens))):
-            reply = push(line)
-            if reply is not None:
-                self._dispatch(reply)
-                if self.error is not None:
-                    return
+            inside = reader.inside
+            reply = reader.push_line(line)
+            if reply is None:
+                continue
+            if inside and mark == b"-":
+                raise GridFTPError(
+                    Kind.INVALID_NAME,
+                    "a name with a line break looks like the end of the server's reply",
+                    self.where,
+                )
+            if not self._dispatch(reply):
+                return False
+        return True
 
     def _refuse_unprotected(self, line: bytes) -> None:
         # Anyone on the path can write clear text: at most it may end the session, as a reset could.
@@ -230,10 +239,12 @@ class ControlChannel(asyncio.Protocol):
             error = GridFTPError(Kind.PROTOCOL, "the server sent an unprotected reply", self.where)
         self.fail(error)
 
-    def _dispatch(self, reply: Reply) -> None:
+    def _dispatch(self, reply: Reply) -> bool:
+        """Give a reply to whom it belongs; whether the channel is still of use."""
         self._heard_reply = True
         queue = self._queue
-        if reply.code == 421:
+        code = reply.code
+        if code == 421:
             self.fail(classify(reply, where=self.where))
         elif not queue:
             self.fail(
@@ -244,10 +255,11 @@ class ControlChannel(asyncio.Protocol):
                     reply=repr(reply),
                 )
             )
-        elif reply.code < 200:
+        elif code < 200:
             queue[0].intermediate(reply)
         else:
             queue.popleft().reply(reply)
+        return self.error is None
 
     def _take_inner_line(self, code: int, line: bytes) -> bool:
         queue = self._queue
@@ -255,9 +267,14 @@ class ControlChannel(asyncio.Protocol):
 
     # -- flow and end
 
+    @property
+    def over(self) -> bool:
+        """Whether the channel is of no use any more; `error` says why."""
+        return self.error is not None
+
     def pause(self) -> None:
         """Take no more bytes from the peer."""
-        if self._transport is not None and self.error is None:
+        if self._transport is not None and not self.over:
             self._transport.pause_reading()
 
     def resume(self) -> None:
@@ -300,7 +317,7 @@ class ControlChannel(asyncio.Protocol):
         return self.peer_ended
 
     def _drop(self, error: GridFTPError) -> None:
-        if self.error is not None:
+        if self.over:
             return
         self.error = error
         waiting = [*self._queue, *(receiver for _, receiver in self._backlog)]

@@ -104,7 +104,11 @@ class Session:
             timeouts=timeouts,
             clock=clock,
         )
-        await session.ready()
+        try:
+            await session.ready()
+        except BaseException:
+            await session.give_up()
+            raise
         return session
 
     @classmethod
@@ -146,8 +150,7 @@ class Session:
         try:
             await session._begin_login(initiator)
         except BaseException:
-            channel.fail(GridFTPError(Kind.CONNECTION_LOST, "the login was given up", str(server)))
-            await asyncio.shield(channel.lost)
+            await session.give_up()
             raise
         return session
 
@@ -418,6 +421,13 @@ class Session:
         return (await self.command("SITE WHOAMI")).text.strip()
 
     # -- end
+
+    async def give_up(self) -> None:
+        """Close the socket at once, without asking what the server does about it."""
+        self.channel.fail(
+            GridFTPError(Kind.CONNECTION_LOST, "we gave the session up", str(self.server))
+        )
+        await asyncio.shield(self.channel.lost)
 
     async def close(self) -> bool:
         """End the session; whether the server has confirmed its own end.
