@@ -1,0 +1,328 @@
+"""The reference pages say what the program does.
+
+Parts between ``<!-- generated: NAME -->`` and ``<!-- end -->`` are rendered from the program; run
+this file as a program to write them anew.
+"""
+
+import json
+import re
+import sys
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import click
+import pytest
+from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from towpath.cli import main
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.nexus.app import create_app as create_nexus
+from towpath.platform.errors import ApiError
+from towpath.platform.settings import Settings
+from towpath.transfer.api.app import create_app as create_transfer
+from towpath.transfer.api.bodies import Document, parse_document
+from towpath.transfer.api.submission_bodies import (
+    DeleteDocument,
+    DeleteItem,
+    TransferDocument,
+    TransferItem,
+)
+from towpath.transfer.browse.errors import Operation, api_error
+from towpath.transfer.engine.faults import (
+    FILE_BACKOFF_FIRST_S,
+    FILE_BACKOFF_MAX_S,
+    TASK_BACKOFF_FIRST_S,
+    TASK_BACKOFF_MAX_S,
+    Consequence,
+    judge,
+    task_backoff_s,
+)
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+HELP_COLUMNS = "80"
+_GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+_ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+
+
+def render_tasks() -> str:
+    """What follows from each kind of error in a task."""
+    words = {
+        Consequence.FAIL_TASK: "fails",
+        Consequence.SUSPEND_TASK: "waits for you",
+        Consequence.RETRY_FILE: "again, the file",
+        Consequence.RETRY_TASK: "again, the task",
+    }
+    lines = [
+        "| kind | event code | at the source | at the destination | advice |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for kind in Kind:
+        error = GridFTPError(kind, "", "")
+        source, destination = (judge(error, at_source=side) for side in (True, False))
+        assert source.event.code == destination.event.code
+        lines.append(
+            f"| `{kind}` | `{source.event.code}` | {words[source.consequence]}"
+            f" | {words[destination.consequence]} | {error.advice} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def render_answers() -> str:
+    """What a file operation answers for each kind of error."""
+    lines = ["| kind | status | code |", "| --- | --- | --- |"]
+    for kind in Kind:
+        answer = api_error(GridFTPError(kind, "", ""), Operation.LIST)
+        lines.append(f"| `{kind}` | {answer.status} | `{answer.code}` |")
+    return "\n".join(lines) + "\n"
+
+
+def walk_commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The words that call the command, and each one below it."""
+    yield words
+    if isinstance(command, click.Group):
+        context = command.make_context("towpath", [], resilient_parsing=True)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None, name
+            yield from walk_commands(below, (*words, name))
+
+
+def render_commands() -> str:
+    """Every command's help."""
+    parts = []
+    runner = CliRunner(env={"COLUMNS": HELP_COLUMNS})
+    for words in walk_commands(main):
+        done = runner.invoke(main, [*words, "--help"], prog_name="towpath")
+        assert done.exit_code == 0, done.output
+        parts.append(f"## {' '.join(('towpath', *words))}\n\n```text\n{done.output}```\n")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+RENDER = {
+    "faults.md": {"tasks": render_tasks, "answers": render_answers},
+    "commands.md": {"commands": render_commands},
+}
+
+
+def rendered(page: str, text: str) -> str:
+    """The page's text with its generated parts as they should be."""
+    return _GENERATED.sub(lambda m: m[1] + RENDER[page][m[2]]() + m[4], text)
+
+
+def test_the_faults_are_those_of_the_program() -> None:
+    text = (REFERENCE / "faults.md").read_text()
+    assert text == rendered("faults.md", text)
+
+
+def test_the_commands_are_those_of_the_program() -> None:
+    text = (REFERENCE / "commands.md").read_text()
+    assert text == rendered("commands.md", text)
+
+
+def test_the_backoff_is_as_told() -> None:
+    text = (REFERENCE / "faults.md").read_text()
+    assert "two seconds at first and five minutes at most" in text.replace("\n", " ")
+    assert (FILE_BACKOFF_FIRST_S, FILE_BACKOFF_MAX_S) == (2, 300)
+    assert (TASK_BACKOFF_FIRST_S, TASK_BACKOFF_MAX_S) == (2, 300)
+    assert task_backoff_s(1, Random(1)) <= 2
+    assert task_backoff_s(1000, Random(1)) <= 300
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables."""
+    cells = [[cell.strip() for cell in line.split("|")] for line in _ROW.findall(text)]
+    return [row for row in cells if not set(row[0]) <= {"-", " "}]
+
+
+def settings() -> dict[str, object]:
+    """Every setting with its default."""
+    found: dict[str, object] = {}
+    for section, field in Settings.model_fields.items():
+        assert isinstance(field.annotation, type)
+        assert issubclass(field.annotation, BaseModel)
+        for name, inner in field.annotation.model_fields.items():
+            found[f"{section}.{name}"] = inner.default
+    return found
+
+
+def shown(default: object) -> str:
+    """A default as the page writes it: TOML in backquotes."""
+    if default is None:
+        return "none"
+    if isinstance(default, str):
+        return f'`"{default}"`'
+    if default == ():
+        return "`[]`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_every_setting_is_told_with_its_default() -> None:
+    table = rows((REFERENCE / "configuration.md").read_text())
+    told = {row[0].strip("`"): row[1] for row in table if "." in row[0] and len(row) == 3}
+    assert told == {name: shown(default) for name, default in settings().items()}
+    assert all(len(row[2]) > 10 for row in table if "." in row[0]), "a reason is missing"
+
+
+def test_the_example_of_settings_is_accepted(tmp_path: Path) -> None:
+    blocks = re.findall(
+        r"```toml\n(.*?)```", (REFERENCE / "configuration.md").read_text(), re.DOTALL
+    )
+    for number, block in enumerate(blocks):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        (directory / "towpath.toml").write_text(block)
+        Settings.load(directory)
+    assert blocks
+
+
+def routes() -> set[str]:
+    """Every route that is there; the apps are only looked at, so they need no parts."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
+    nothing = cast("Any", None)
+    apps: list[FastAPI] = [
+        create_transfer(nothing),
+        create_nexus(nothing, issuer="https://localhost", signing_key=key),
+    ]
+    return {
+        f"{method.upper()} {path}"
+        for app in apps
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
+    }
+
+
+def told_routes() -> dict[str, str]:
+    """Route -> status, as the page has it."""
+    table = rows((REFERENCE / "api.md").read_text())
+    return {row[0].strip("`"): row[1] for row in table if re.match(r"`[A-Z]+ /", row[0])}
+
+
+def test_every_route_is_told() -> None:
+    told = told_routes()
+    there = {route for route, status in told.items() if status in ("supported", "partial")}
+    assert there == routes()
+    assert {told[route] for route in told.keys() - there} == {"absent"}
+
+
+def options(heading: str) -> dict[str, str]:
+    """Field -> status under a heading of the page."""
+    text = (REFERENCE / "api.md").read_text().partition(heading)[2].partition("\n#")[0]
+    return {
+        field: row[1]
+        for row in rows(text)
+        if row[0].startswith("`")
+        for field in re.findall(r"`(\w+)`", row[0])
+    }
+
+
+_ID = "6e2f1e1a-9a9b-4f0c-8c62-0a1a8c1b7b11"
+_ITEM = {"source_path": "/a", "destination_path": "/b"}
+_TRANSFER: dict[str, Any] = {
+    "DATA_TYPE": "transfer",
+    "submission_id": _ID,
+    "source_endpoint": _ID,
+    "destination_endpoint": _ID,
+    "DATA": [_ITEM],
+}
+_DELETE: dict[str, Any] = {
+    "DATA_TYPE": "delete",
+    "submission_id": _ID,
+    "endpoint": _ID,
+    "DATA": [{"path": "/a"}],
+}
+
+
+def submit(model: type[Document], document: dict[str, Any]) -> Document:
+    """Parse a document as the API does."""
+    return parse_document(json.dumps(document).encode(), model)
+
+
+def fields(*models: type[BaseModel]) -> set[str]:
+    """What a document may hold, the type aside."""
+    return {name for model in models for name in model.model_fields} - {"DATA_TYPE"}
+
+
+def test_every_option_is_told() -> None:
+    in_items = {"source_path", "destination_path", "path"}
+    transfer = fields(TransferDocument, TransferItem) - in_items
+    assert set(options("### Options of a transfer")) == transfer
+    assert set(options("### Options of a delete")) == fields(DeleteDocument, DeleteItem) - in_items
+
+
+_REFUSED: dict[str, object] = {
+    "sync_level": 1,
+    "delete_destination_extra": True,
+    "skip_source_errors": True,
+    "filter_rules": [{"DATA_TYPE": "filter_rule", "method": "exclude", "name": "*.tmp"}],
+    "external_checksum": "d41d8cd98f00b204e9800998ecf8427e",
+    "source_local_user": "alice",
+    "destination_local_user": "alice",
+    "local_user": "alice",
+}
+
+
+def test_what_is_told_as_refused_is_refused() -> None:
+    told = {
+        field
+        for heading in ("### Options of a transfer", "### Options of a delete")
+        for field, status in options(heading).items()
+        if status == "refused"
+    }
+    assert told == _REFUSED.keys()
+
+
+@pytest.mark.parametrize("field", _REFUSED)
+def test_a_refusal_names_the_option(field: str) -> None:
+    value = {field: _REFUSED[field]}
+    model: type[Document]
+    if field in TransferItem.model_fields:
+        model, document = TransferDocument, {**_TRANSFER, "DATA": [_ITEM | value]}
+    elif field in TransferDocument.model_fields:
+        model, document = TransferDocument, _TRANSFER | value
+    else:
+        model, document = DeleteDocument, _DELETE | value
+    with pytest.raises(ApiError) as caught:
+        submit(model, document)
+    assert caught.value.status == 400
+    assert caught.value.code == "ClientError.BadRequest.NotSupported"
+    assert field in caught.value.message
+
+
+def _some_value(annotation: object, default: object) -> object:
+    """A value of the type that is not the default, for options that are accepted."""
+    if isinstance(default, bool):
+        return not default
+    kinds = (
+        typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    )
+    if bool in kinds:
+        return True
+    return 4
+
+
+def test_what_is_told_as_accepted_is_accepted() -> None:
+    models: tuple[tuple[str, type[Document], dict[str, Any]], ...] = (
+        ("### Options of a transfer", TransferDocument, _TRANSFER),
+        ("### Options of a delete", DeleteDocument, _DELETE),
+    )
+    for heading, model, document in models:
+        for field, status in options(heading).items():
+            if status == "accepted":
+                info = model.model_fields[field]
+                assert info.default is not PydanticUndefined
+                submit(model, document | {field: _some_value(info.annotation, info.default)})
+
+
+if __name__ == "__main__":
+    for name in RENDER:
+        page = REFERENCE / name
+        page.write_text(rendered(name, page.read_text()))
+        sys.stdout.write(f"{page}\n")
