@@ -1,0 +1,101 @@
+"""Copies files and trees between here and servers, and between two servers.
+
+This is the client's own copying, for one command and one process. Nothing of it survives the
+process: that is what the transfer service is for.
+"""
+
+import asyncio
+from collections import deque
+
+from towpath.gridftp.client.copy_plan import (
+    CopyingOptions,
+    Directory,
+    End,
+    Job,
+    Progress,
+    plan,
+    settle,
+)
+from towpath.gridftp.client.movers import Mover, mover_between
+from towpath.gridftp.errors import GridFTPError, Scope
+
+BATCH_FILES = 100
+"""Files commanded ahead: enough to hide a round trip of 25 ms, few enough to do again."""
+
+BATCH_BYTES = 256 * 1024 * 1024
+"""Planned bytes from which on moving starts."""
+
+MAX_ATTEMPTS = 3
+RETRY_DELAY_S = 1.0
+
+
+async def copy(source: End, destination: End, options: CopyingOptions, progress: Progress) -> bool:
+    """Copy a file, or with `recursive` the content of one directory into another.
+
+    Whether everything was copied: single files that fail are told to `progress` and left out.
+    Raises `GridFTPError` for what concerns them all.
+    """
+    source, destination = await settle(source), await settle(destination)
+    mover = mover_between(source, destination, options, progress)
+    runner = _Runner(mover, progress)
+    try:
+        async for item in plan(source, destination, options, progress):
+            await runner.add(item)
+        await runner.flush()
+    finally:
+        await mover.close()
+    return runner.complete
+
+
+class _Runner:
+    """Collects jobs into batches; repeats what is void or may work another time."""
+
+    def __init__(self, mover: Mover, progress: Progress) -> None:
+        self.complete = True
+        self._mover = mover
+        self._progress = progress
+        self._directories: list[str] = []
+        self._jobs: deque[Job] = deque()
+        self._bytes = 0
+
+    async def add(self, item: Job | Directory) -> None:
+        if isinstance(item, Directory):
+            self._directories.append(item.path)
+        else:
+            self._progress.planned(item.size)
+            self._jobs.append(item)
+            self._bytes += item.size
+        if (
+            len(self._jobs) >= BATCH_FILES
+            or self._bytes >= BATCH_BYTES
+            or len(self._directories) >= BATCH_FILES
+        ):
+            await self.flush()
+
+    async def flush(self) -> None:
+        if self._directories:
+            directories, self._directories = self._directories, []
+            for path, error in await self._mover.directories(directories):
+                self.complete = False
+                self._progress.failed(path, error)
+        while self._jobs:
+            batch = [self._jobs.popleft() for _ in range(min(BATCH_FILES, len(self._jobs)))]
+            again: list[Job] = []
+            for result in await self._mover.move(batch):
+                if result.status == "done":
+                    self._progress.done(result.job.source)
+                elif result.error is None or await self._worth_repeating(result.job, result.error):
+                    again.append(result.job)
+            self._jobs.extendleft(reversed(again))
+        self._bytes = 0
+
+    async def _worth_repeating(self, job: Job, error: GridFTPError) -> bool:
+        if error.permanent and error.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL):
+            raise error
+        job.attempts += 1
+        if not error.permanent and job.attempts < MAX_ATTEMPTS:
+            await asyncio.sleep(RETRY_DELAY_S * job.attempts)
+            return True
+        self.complete = False
+        self._progress.failed(job.source, error)
+        return False
