@@ -23,7 +23,7 @@ MAX_TRUST_FILES = 2000
 """The largest grid distributions have some 300 files."""
 MAX_TRUST_FILE_CHARACTERS = 1024 * 1024
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\.?")
-_TRUST_FILE = re.compile(r"[0-9a-fA-F]{8}\.(signing_policy|r?[0-9]{1,3})")
+_TRUST_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(signing_policy|r?[0-9])")
 
 
 def _host(text: str) -> str:
@@ -108,6 +108,8 @@ class ServerDocument(Document):
                 raise not_supported(f"scheme {self.scheme[:20]!r}")
             return _host(self.hostname), self.port or DEFAULT_PORT
         try:
+            if not self.uri.isprintable() or " " in self.uri:
+                raise ValueError("urlsplit would drop line ends")
             parts = urlsplit(self.uri)
             host, port = parts.hostname, parts.port
         except ValueError:
