@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from plugins.lanes import finish, wrong
 from towpath.gridftp.client.lane import Lane, Piece, Protection
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire.addresses import parse_passive
 from towpath.gridftp.wire.ranges import ByteRange
 
 FILES = 200
@@ -58,6 +62,13 @@ async def test_sessions_that_still_log_in(
     assert {o.status for o in await finish(lane, pieces)} == {"done"}
     assert wrong(pieces) == []
     assert await lane.close() is True
+
+
+async def test_more_than_a_server_queues(open_lane, tree) -> None:
+    pieces = [replace(p, modified=1577934245, checksum="MD5") for p in tree(500)]
+    lane = await open_lane()  # 1500 commands for the destination, at once
+    assert {o.status for o in await finish(lane, pieces)} == {"done"}
+    assert wrong(pieces) == []
 
 
 async def test_directories_odd_names_and_empty_files(open_lane, tmp_path) -> None:
@@ -153,6 +164,35 @@ async def test_order_rule_when_the_source_is_missing(open_lane, tree) -> None:
     assert wrong(pieces[:MIDDLE]) == []
     assert await lane.close() is True
     missing.write_bytes(content)
+    await redo(open_lane, outcomes)
+    assert wrong(pieces) == []
+
+
+async def test_order_rule_when_a_file_is_read_only(
+    open_a, tree, domain_a, unprivileged_server, open_tmp_path, open_lane, data_credential
+) -> None:
+    there = open_tmp_path / "there"
+    there.mkdir()
+    there.chmod(0o777)
+    pieces = [replace(p, destination_path=f"{there}/{p.tag}") for p in tree(FILES)]
+    blocked = Path(pieces[MIDDLE].destination_path)
+    blocked.write_bytes(b"not ours")
+    blocked.chmod(0o444)
+    destination = await Session.open(
+        Server("localhost", unprivileged_server.port),
+        credential=domain_a.credential,
+        trust=domain_a.trust,
+    )
+    lane = await Lane.open(await open_a(), destination, data_credential=data_credential)
+    outcomes = await finish(lane, pieces)
+    assert statuses(outcomes) == broken_at_middle()
+    assert outcomes[MIDDLE].error.kind is Kind.PERMISSION_DENIED
+    assert await lane.close() is True
+    assert blocked.read_bytes() == b"not ours"
+    assert wrong(pieces[:MIDDLE]) == []
+    blocked.unlink()
+    for path in there.iterdir():
+        path.chmod(0o666)
     await redo(open_lane, outcomes)
     assert wrong(pieces) == []
 
@@ -335,6 +375,42 @@ async def test_address_of_a_third_host(data_credential) -> None:
             assert here.received[-1] == f"PORT 127,0,0,2,{port >> 8},{port & 255}"
             await source.close()
             await destination.close()
+
+
+async def test_a_data_port_that_cannot_be_reached(open_a, tree, monkeypatch) -> None:
+    monkeypatch.setattr("towpath.gridftp.client.lane.ECHO_WAIT_S", 0.3)
+    pieces = tree(2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with scripted() as there:
+            there.answers |= {
+                "STOR": "150 Beginning transfer.",
+                "PASV": f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})",
+            }
+            destination = await Session.open(
+                Server("127.0.0.1", there.port), credential=None, trust=None
+            )
+            lane = await Lane.open(await open_a(), destination, data_credential=None)
+            outcomes = await finish(lane, pieces)
+            assert statuses(outcomes) == ["failed", "void"]
+            assert outcomes[0].error.kind is Kind.DATA_REFUSED
+            assert outcomes[0].failed_side == "source"
+            await lane.close()
+
+
+async def test_data_credentials_that_differ(open_a, open_b, tree, data_credential) -> None:
+    pieces = tree(2)
+    source, destination = await open_a(), await open_b()
+    lane = await Lane.open(source, destination, data_credential=data_credential)
+    other = DataCredential.create(datetime.now(UTC))
+    replies = await destination.answers(destination.submit([f"DCSC P {other.blob}", "PASV"]))
+    (address,) = parse_passive(replies[-1])
+    await source.command(f"PORT {address}")
+    outcomes = await finish(lane, pieces)
+    assert statuses(outcomes) == ["failed", "void"]
+    assert outcomes[0].error.kind is Kind.DATA_AUTH
+    assert await lane.close() is True
 
 
 async def test_a_refused_setting_is_noticed_and_shows_no_secret(open_a, open_b) -> None:

@@ -43,7 +43,7 @@ def anonymous_server(
         yield server
 
 
-LARGE_DIRECTORY = 12_000
+LARGE_DIRECTORY = 9_000
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +142,23 @@ async def test_a_name_cannot_forge_replies(open_a, tmp_path, hostile: str) -> No
             pass
 
     assert (await raised(read())).kind is Kind.INVALID_NAME
+    assert session.closed
+
+
+async def test_a_forged_end_on_a_clear_text_session_ends_it(anonymous_server, tmp_path) -> None:
+    session = await Session.open(
+        Server("localhost", anonymous_server.port), credential=None, trust=None
+    )
+    for hostile in ("x\n250 End.\r\n200 forged", "other"):
+        (tmp_path / hostile).touch()
+
+    async def use() -> None:
+        async for _ in session.list(str(tmp_path)):
+            pass
+        await session.command("NOOP")
+        await session.command("NOOP")
+
+    assert (await raised(use())).kind in (Kind.INVALID_NAME, Kind.PROTOCOL)
     assert session.closed
 
 

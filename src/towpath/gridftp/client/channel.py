@@ -189,6 +189,8 @@ class ControlChannel(asyncio.Protocol):
                     return lines[number:]
             elif self._reader.skipped and not self._heard_reply:
                 raise GridFTPError(Kind.PROTOCOL, "the server does not speak FTP", self.where)
+            else:
+                self._check_stray(line)
         return []
 
     def _take_wrapped(self, lines: list[bytes]) -> None:
@@ -220,16 +222,25 @@ class ControlChannel(asyncio.Protocol):
             inside = reader.inside
             reply = reader.push_line(line)
             if reply is None:
+                self._check_stray(line)
                 continue
             if inside and mark == b"-":
-                raise GridFTPError(
-                    Kind.INVALID_NAME,
-                    "a name with a line break looks like the end of the server's reply",
-                    self.where,
-                )
+                raise self._forged()
             if not self._dispatch(reply):
                 return False
         return True
+
+    def _check_stray(self, line: bytes) -> None:
+        # The inner line of a reply whose end came before: that end was not the server's.
+        if line.startswith(b" ") and not self._reader.inside:
+            raise self._forged()
+
+    def _forged(self) -> GridFTPError:
+        return GridFTPError(
+            Kind.INVALID_NAME,
+            "a name with a line break looks like the end of the server's reply",
+            self.where,
+        )
 
     def _refuse_unprotected(self, line: bytes) -> None:
         # Anyone on the path can write clear text: at most it may end the session, as a reset could.
