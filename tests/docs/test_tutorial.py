@@ -22,6 +22,7 @@ _MARKED = re.compile(
 )
 READY_TIMEOUT_S = 90
 SHELL_TIMEOUT_S = 150
+STOP_TIMEOUT_S = 60
 
 
 class Block(NamedTuple):
@@ -42,6 +43,7 @@ class Terminal:
 
     def __init__(self, text: str, directory: Path, environment: dict[str, str]) -> None:
         self.said = ""
+        self._rest: threading.Thread | None = None
         self._process = subprocess.Popen(
             ["bash", "-c", f"exec {text.strip()}"],
             cwd=directory,
@@ -67,14 +69,19 @@ class Terminal:
                 pytest.fail(f"never said {wanted!r}:\n{self.said}")
         finally:
             timer.cancel()
-        threading.Thread(target=self._process.stdout.read, daemon=True).start()
+        # read on, or it would stand still when the pipe is full
+        self._rest = threading.Thread(target=self._process.stdout.read)
+        self._rest.start()
 
     def interrupt(self) -> None:
         """Ctrl-C, and wait for the end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
-        self._process.wait(60)
+        self._process.wait(STOP_TIMEOUT_S)
+        if self._rest is not None:
+            self._rest.join()
         assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def test_the_tutorial_works(tmp_path: Path) -> None:
