@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -89,6 +90,7 @@ class Deployment:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
+        self._close()
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while any(Path(f"/proc/{pid}").exists() for pid in tree):
             if time.monotonic() > deadline:
@@ -97,7 +99,7 @@ class Deployment:
 
     def stop(self) -> int:
         """SIGTERM, as an operator would; the exit code."""
-        self._close_client()
+        self._close()
         if self._process.poll() is None:
             self._process.terminate()
         try:
@@ -110,11 +112,13 @@ class Deployment:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._close_client()
+        self._close()
         if self._process.poll() is None:
             self.kill()
 
-    def _close_client(self) -> None:
+    def _close(self) -> None:
+        assert self._process.stdout is not None
+        self._process.stdout.close()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -164,7 +168,7 @@ class Deployment:
             operator = json.loads((self.data_dir / "secrets" / "operator.json").read_text())
             client = httpx.Client(
                 base_url=self.url,
-                verify=str(self.data_dir / "tls" / "ca.pem"),
+                verify=ssl.create_default_context(cafile=self.data_dir / "tls" / "ca.pem"),
                 timeout=60,
                 trust_env=False,
             )

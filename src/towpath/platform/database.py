@@ -19,8 +19,9 @@ Connection = psycopg.AsyncConnection[DictRow]
 CONNECT_TIMEOUT_S = 10
 POOL_WAIT_S = 30.0
 """A request waits this long for a connection; then the database is too slow, and it says so."""
-IDLE_TRANSACTION_LIMIT = "60s"
-"""A transaction that a dead or stuck peer left open does not hold its locks for longer."""
+IDLE_TRANSACTION_LIMIT = "10s"
+"""A transaction that a dead or stopped process left open does not hold its locks for longer: less
+than a lease, so that a stopped worker's task can be taken over when its lease ends."""
 
 
 class Database:

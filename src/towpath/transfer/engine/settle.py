@@ -25,6 +25,8 @@ from towpath.transfer.store.segments import Finished
 
 # One lost lane's worth (100 files) for each of a few lanes; each look sends one command a file.
 GROUP_FILES = 400
+# Compared side by side; each has a command or two under way at each server.
+COMPARED_AT_ONCE = 50
 # How often a path that should stand still is looked at.
 LOOKS_IN_SETTLE = 5
 LOOK_AT_LEAST_EVERY_S = 1.0
@@ -97,26 +99,42 @@ class Settlement:
             await asyncio.sleep(min(LOOK_AT_LEAST_EVERY_S, settle_s / LOOKS_IN_SETTLE))
 
     async def _compare(self, pair: Pair, files: Sequence[File]) -> list[File]:
-        """Files that are equal at both ends count; the others are returned."""
+        """Files that are equal at both ends count; the others are returned, as they are now."""
         algorithm = checksum_algorithm(self._context, pair)
-        different = []
-        for file in files:
-            source_path, destination_path = self._paths(file)
-            source = await pair.source.stat(source_path)
-            destination = await _look(pair.destination, destination_path)
-            if destination is None or source.size != destination.size:
-                different.append(_as_it_is(file, source))
-                continue
-            timeout_s = checksum_timeout_s(source.size)
-            here, there = await asyncio.gather(
-                pair.source.checksum(source_path, algorithm, timeout_s=timeout_s),
-                pair.destination.checksum(destination_path, algorithm, timeout_s=timeout_s),
+        different: list[File] = []
+        for first in range(0, len(files), COMPARED_AT_ONCE):
+            some = files[first : first + COMPARED_AT_ONCE]
+            compared = await asyncio.gather(
+                *(self._compare_one(pair, file, algorithm) for file in some),
+                return_exceptions=True,
             )
-            if here.lower() != there.lower():
-                different.append(_as_it_is(file, source))
-                continue
-            await self._count(pair, _as_it_is(file, source), algorithm, here)
+            for one in compared:
+                if isinstance(one, BaseException):
+                    raise one
+                if one is not None:
+                    different.append(one)
         return different
+
+    async def _compare_one(self, pair: Pair, file: File, algorithm: str) -> File | None:
+        """None if it is equal, and counted."""
+        source_path, destination_path = self._paths(file)
+        source, destination = await asyncio.gather(
+            pair.source.stat(source_path), _look(pair.destination, destination_path)
+        )
+        now = File(
+            file.file_no, file.item_no, file.path, source.size, source.modified, file.attempt
+        )
+        if destination is None or source.size != destination.size:
+            return now
+        timeout_s = checksum_timeout_s(source.size)
+        here, there = await asyncio.gather(
+            pair.source.checksum(source_path, algorithm, timeout_s=timeout_s),
+            pair.destination.checksum(destination_path, algorithm, timeout_s=timeout_s),
+        )
+        if here.lower() != there.lower():
+            return now
+        await self._count(pair, now, algorithm, here)
+        return None
 
     async def _count(self, pair: Pair, file: File, algorithm: str, digest: str) -> None:
         if self._context.options.preserve_timestamp and file.modified is not None:
@@ -188,10 +206,6 @@ class Settlement:
             modified=file.modified if preserve else None,
             tag=file,
         )
-
-
-def _as_it_is(file: File, source: Entry) -> File:
-    return File(file.file_no, file.item_no, file.path, source.size, source.modified, file.attempt)
 
 
 async def _look(session: Session, path: str) -> Entry | None:

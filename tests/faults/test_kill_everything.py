@@ -1,0 +1,116 @@
+"""kill -9 of the whole service, database included, again and again: nothing lost, nothing twice.
+
+After each kill the database is looked at alone, so that "committed" is what it really had; then
+the source server's own log tells what was sent afterwards (I1, I2, I4).
+"""
+
+import asyncio
+import time
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from plugins.rig import Command, Rig
+from towpath.demo.trees import TreeFile, digests, make_tree, uniform
+from towpath.gridftp.wire.ranges import ByteRange, RangeSet
+from towpath.platform.database import Database, EmbeddedPostgres
+from towpath.platform.settings import DataDirectory
+from towpath.transfer.store import plan, segments
+from towpath.transfer.store.rows import fetch
+
+MEBIBYTE = 1024 * 1024
+LARGE = "large/file"
+TREE = [*uniform(10, 100, 8 * 1024), TreeFile(LARGE, 1024 * MEBIBYTE)]
+
+
+class Committed(NamedTuple):
+    """What the database held after a kill, and how many commands had been sent by then."""
+
+    finished: frozenset[str]
+    ranges: RangeSet
+    commands: int
+
+
+async def read_committed(data_dir: Path) -> tuple[frozenset[str], RangeSet]:
+    """Start the killed deployment's database by itself and read it."""
+    postgres = EmbeddedPostgres(DataDirectory(data_dir).postgres)
+    await postgres.start()
+    try:
+        async with (
+            Database(postgres.url, schema="transfer") as database,
+            database.connection() as conn,
+        ):
+            finished: set[str] = set()
+            ranges = RangeSet()
+            for (task_no,) in await fetch(conn, "SELECT task_no FROM task"):
+                after = 0
+                while (found := await segments.read_segment(conn, task_no, after)) is not None:
+                    after, files = found
+                    finished.update(f.path for f in files)
+                for (file_no,) in await fetch(
+                    conn, "SELECT file_no FROM file WHERE path = %s", (LARGE.encode(),)
+                ):
+                    for one in await plan.ranges(conn, task_no, file_no):
+                        ranges.add(ByteRange(one.first, one.after))
+            return frozenset(finished), ranges
+    finally:
+        await postgres.stop()
+
+
+def sent_again(root: Path, before: Committed, later: list[Command]) -> list[Command]:
+    """Commands after a kill for what had been committed before it."""
+    wrong = []
+    for command in later:
+        path = str(Path(command.path).relative_to(root))
+        if command.first is None:
+            covered = path in before.finished
+        else:
+            assert command.length is not None
+            part = RangeSet([ByteRange(command.first, command.first + command.length)])
+            total = part.total + before.ranges.total
+            for one in before.ranges:
+                part.add(one)
+            covered = part.total < total or path in before.finished
+        if covered:
+            wrong.append(command)
+    return wrong
+
+
+def campaign(rig: Rig, seed: int, kills: int) -> None:
+    random = Random(seed)
+    make_tree(rig.root / "src", TREE, seed)
+    expected = digests(rig.root / "src")
+    deployment = rig.up()
+    task_id = rig.copy_tree(deployment)
+    moments: list[Committed] = []
+    for number in range(kills):
+        time.sleep(random.uniform(0.05, 2.0))
+        deployment.kill()
+        commands = len(rig.sent())
+        moments.append(Committed(*asyncio.run(read_committed(rig.data_dir)), commands))
+        print(
+            f"kill {number + 1}: {len(moments[-1].finished)} files,"
+            f" {moments[-1].ranges.total / MEBIBYTE:.0f} MiB in ranges committed"
+        )
+        deployment = rig.up()
+    task = deployment.wait(task_id, 180)
+    assert task["status"] == "SUCCEEDED", deployment.events(task_id)
+    assert task["files_transferred"] == len(TREE)
+    assert digests(rig.root / "dst") == expected
+    sent = rig.sent()
+    for moment in moments:
+        assert sent_again(rig.root / "src", moment, sent[moment.commands :]) == []
+    assert any(moment.finished for moment in moments), "the kills came before anything was done"
+    assert deployment.stop() == 0
+
+
+@pytest.mark.timeout(240)
+def test_five_kills(rig: Rig) -> None:
+    campaign(rig, seed=5, kills=5)
+
+
+@pytest.mark.long
+def test_twenty_kills(rig: Rig) -> None:
+    campaign(rig, seed=20, kills=20)

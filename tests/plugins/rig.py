@@ -1,0 +1,100 @@
+"""Fixtures: two servers of two authorities and a whole deployment that uses them."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from towpath.demo.authority import Domain
+from towpath.demo.deployment import Deployment
+from towpath.demo.gct import GctServer
+
+# Tests wait for settlement in seconds, not in tens of them; the order of events stays the same.
+QUICK = {
+    "TOWPATH_ENGINE__SETTLE_S": "2",
+    "TOWPATH_ENGINE__POLL_S": "1",
+}
+
+_COMMAND = re.compile(r"\[CLIENT\]: (RETR|ERET P|STOR|ESTO A) (.*)")
+
+
+class Command(NamedTuple):
+    """A data command as the server's own log has it. `first`, `length`: of a range."""
+
+    verb: str
+    path: str
+    first: int | None
+    length: int | None
+
+
+@dataclass
+class Rig:
+    """A data directory, two endpoints, and `up` as often as a test wants."""
+
+    root: Path
+    source: GctServer
+    destination: GctServer
+    domains: tuple[Domain, Domain]
+    settings: dict[str, str]
+    endpoints: tuple[str, str] = ("", "")
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    @property
+    def data_dir(self) -> Path:
+        """Of the deployment."""
+        return self.root / "deployment"
+
+    def up(self, settings: Mapping[str, str] | None = None) -> Deployment:
+        """Start the deployment; the first time, register both servers."""
+        deployment = Deployment.start(self.data_dir, self.settings | dict(settings or {}))
+        self._stack.push(deployment)
+        if not self.endpoints[0]:
+            here, there = self.domains
+            self.endpoints = (
+                deployment.add_endpoint(
+                    "source", self.source.url(""), here.trust_dir, here.proxy_file
+                ),
+                deployment.add_endpoint(
+                    "destination", self.destination.url(""), there.trust_dir, there.proxy_file
+                ),
+            )
+        return deployment
+
+    def copy_tree(self, deployment: Deployment, **options: object) -> str:
+        """Submit root/src -> root/dst; the task id."""
+        items = [(str(self.root / "src"), str(self.root / "dst"), True)]
+        return deployment.transfer(*self.endpoints, items, **options)
+
+    def sent(self) -> list[Command]:
+        """All data commands the source server has been given so far, in order."""
+        found = []
+        log = (self.source.workdir / "server.log").read_text(errors="surrogateescape")
+        for verb, rest in _COMMAND.findall(log):
+            if verb == "ERET P":
+                first, length, path = rest.split(" ", 2)
+                found.append(Command(verb, path, int(first), int(length)))
+            elif verb == "RETR":
+                found.append(Command(verb, rest, None, None))
+        return found
+
+    def close(self) -> None:
+        """End what still runs."""
+        self._stack.close()
+
+
+@pytest.fixture
+def rig(tmp_path: Path, domain_a: Domain, domain_b: Domain) -> Iterator[Rig]:
+    """A rig of its own for each test; the source server logs every command."""
+    with (
+        GctServer.start(domain_a, tmp_path / "server-a", args=("-d", "ALL")) as source,
+        GctServer.start(domain_b, tmp_path / "server-b") as destination,
+    ):
+        made = Rig(tmp_path, source, destination, (domain_a, domain_b), dict(QUICK))
+        try:
+            yield made
+        finally:
+            made.close()
