@@ -67,8 +67,8 @@ def _show(console: Console, work: Path) -> int:
     destination.parent.mkdir(parents=True)
     tree = collect(source)
     console.print(
-        f"a tree of [bold]{tree.files:,}[/] files, [bold]{tree.size_bytes / 1e6:,.0f} MB[/],"
-        " from this machine's own files"
+        f"a tree of [bold]{tree.files:,}[/] files, [bold]{tree.size_bytes / 1e6:,.0f} MB[/]:"
+        " this machine's own, topped up"
     )
     laboratory = Domain.create(work / "domain-laboratory", "Laboratory")
     archive = Domain.create(work / "domain-archive", "Archive", user="Bob")
@@ -204,4 +204,4 @@ def _compare(console: Console, source: Path, destination: Path) -> bool:
 
 def main(*, keep: bool) -> int:
     """Run the show on this terminal."""
-    return run(Console(file=sys.stdout), keep=keep)
+    return run(Console(file=sys.stdout, soft_wrap=True), keep=keep)

@@ -286,6 +286,24 @@ async def update(
     return True
 
 
+async def credential_renewed(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> None:
+    """The owner's tasks at this endpoint go on at once: suspended ones, and those backing off."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE task SET status = 'ACTIVE', not_before = least(not_before, now()),
+                            nice_status = NULL, nice_status_details = NULL
+             WHERE owner_id = %(owner)s AND status IN ('ACTIVE', 'INACTIVE')
+               AND %(endpoint)s IN (source_endpoint_id, destination_endpoint_id)
+            RETURNING task_no
+            """,
+            {"owner": owner_id, "endpoint": endpoint_id},
+        )
+        woken = await cursor.fetchall()
+    for row in woken:
+        await _wake(conn, row["task_no"])
+
+
 async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> bool:
     """Ask for a task's end; False if it has ended already.
 
