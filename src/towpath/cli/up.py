@@ -261,6 +261,7 @@ async def _apps(
             sealer=Sealer(directory.seal_key),
             dial=dial_policy(settings),
             limits=settings.limits,
+            gridftp=settings.gridftp,
         )
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {

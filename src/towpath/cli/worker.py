@@ -53,7 +53,9 @@ async def _run(settings: Settings, directory: DataDirectory) -> None:
     assert settings.database.url is not None, "the deployment knows its database"
     size = settings.database.pool_size
     async with Database(settings.database.url, schema="transfer", max_size=size) as database:
-        sessions = EndpointSessions(database, Sealer(directory.seal_key), dial_policy(settings))
+        sessions = EndpointSessions(
+            database, Sealer(directory.seal_key), dial_policy(settings), settings.gridftp
+        )
         try:
             await run_until_signal(Worker(database, sessions, settings, name=WorkerName.own()))
         finally:

@@ -67,6 +67,18 @@ class DialSettings(Section):
     """``auto``: only if the API itself is bound to loopback (a laptop, a test)."""
 
 
+class GridftpSettings(Section):
+    """How long a GridFTP server may take, in seconds."""
+
+    connect_s: float = Field(default=20.0, gt=0)
+    login_s: float = Field(default=60.0, gt=0)
+    """Busy servers make a process and look a user up over the network for each login."""
+    reply_s: float = Field(default=60.0, gt=0)
+    """For a command that does not read a file's data."""
+    stall_s: float = Field(default=60.0, gt=0)
+    """A transfer without any sign of progress for so long is cut and resumed."""
+
+
 class EngineSettings(Section):
     """How transfers run; defaults are the design's numbers."""
 
@@ -124,6 +136,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     http: HttpSettings = HttpSettings()
     dial: DialSettings = DialSettings()
+    gridftp: GridftpSettings = GridftpSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     log: LogSettings = LogSettings()

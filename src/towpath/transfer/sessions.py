@@ -17,6 +17,7 @@ from towpath.gridftp.security.trust import TrustRoots
 from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
+from towpath.platform.settings import GridftpSettings
 from towpath.transfer.store import credentials, endpoints
 
 CACHED_IDENTITIES = 256
@@ -100,13 +101,17 @@ class EndpointSessions:
         database: Database,
         sealer: Sealer,
         policy: DialPolicy,
-        *,
-        timeouts: Timeouts | None = None,
+        settings: GridftpSettings,
     ) -> None:
         self._database = database
         self._sealer = sealer
         self._policy = policy
-        self._timeouts = timeouts or Timeouts()
+        self._timeouts = Timeouts(
+            connect_s=settings.connect_s,
+            login_s=settings.login_s,
+            reply_s=settings.reply_s,
+            stall_s=settings.stall_s,
+        )
         self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
             OrderedDict()
         )
@@ -178,13 +183,16 @@ class EndpointSessions:
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect where the operator's policy allows it; the `Dial` that sessions are given."""
         try:
-            return await self._policy.connect(host, port)
+            return await self._policy.connect(host, port, timeout_s=self._timeouts.connect_s)
         except DialRefused as refusal:
             raise GridFTPError(
                 Kind.ADDRESS_REFUSED, str(refusal), where=f"{host}:{port}"
             ) from refusal
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
+            if isinstance(error, TimeoutError) and error.errno is None:
+                reason = f"no answer within {self._timeouts.connect_s:g} s"
+            else:
+                reason = error.strerror or str(error) or type(error).__name__
             raise GridFTPError(
                 Kind.CONNECT, f"cannot connect: {reason}", where=f"{host}:{port}"
             ) from error

@@ -13,7 +13,7 @@ from towpath.platform.dial import DialPolicy
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
-from towpath.platform.settings import LimitSettings
+from towpath.platform.settings import GridftpSettings, LimitSettings
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints
@@ -32,12 +32,13 @@ class TransferService:
     sealer: Sealer
     dial: DialPolicy
     limits: LimitSettings = field(default_factory=LimitSettings)
+    gridftp: GridftpSettings = field(default_factory=GridftpSettings)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
 
     def __post_init__(self) -> None:
-        sessions = EndpointSessions(self.database, self.sealer, self.dial)
+        sessions = EndpointSessions(self.database, self.sealer, self.dial, self.gridftp)
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "browser", Browser(sessions))
 
