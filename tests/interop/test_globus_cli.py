@@ -1,0 +1,390 @@
+"""The unmodified `globus` command against a whole deployment and two real GridFTP servers.
+
+Every call is bounded: a failure must be told at once, not after the client's retries.
+"""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from towpath.demo.authority import Domain
+from towpath.demo.deployment import Deployment
+from towpath.demo.gct import GctServer
+
+CALL_S = 60.0
+"""For commands that work; the machine may be busy."""
+
+AT_ONCE_S = 15.0
+"""For commands that fail: one request, no retries (six of them would take a minute)."""
+
+TASK_S = 90
+
+pytestmark = pytest.mark.xdist_group("globus_cli")
+
+
+@dataclass
+class Globus:
+    """Runs the command in an environment of its own."""
+
+    environment: dict[str, str]
+
+    def run(
+        self, *arguments: str, expect: int = 0, within_s: float = CALL_S, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        began = time.monotonic()
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("globus")), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=within_s + 60,
+            env=self.environment,
+            check=False,
+        )
+        told = f"globus {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
+        assert done.returncode == expect, told
+        assert "Traceback" not in done.stderr, told
+        assert time.monotonic() - began < within_s, told
+        return done
+
+    def text(self, *arguments: str, **more: Any) -> str:
+        return self.run(*arguments, **more).stdout
+
+    def json(self, *arguments: str, **more: Any) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.run(*arguments, "-F", "json", **more).stdout)
+        return document
+
+    def fails(self, *arguments: str, expect: int = 1, stdin: str = "") -> str:
+        """What the client says of a failure."""
+        done = self.run(*arguments, expect=expect, within_s=AT_ONCE_S, stdin=stdin)
+        return done.stdout + done.stderr
+
+
+@dataclass
+class Site:
+    """A running deployment with endpoints A and B at servers of two authorities."""
+
+    deployment: Deployment
+    globus: Globus
+    a: str
+    b: str
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory,
+    domain_a: Domain,
+    domain_b: Domain,
+    server_a: GctServer,
+    server_b: GctServer,
+) -> Iterator[Site]:
+    root = tmp_path_factory.mktemp("site")
+    with Deployment.start(root / "data") as deployment:
+        ids = [
+            deployment.add_endpoint(
+                name, f"gsiftp://localhost:{server.port}", domain.trust_dir, domain.proxy_file
+            )
+            for name, server, domain in (
+                ("Lake A", server_a, domain_a),
+                ("Lake B", server_b, domain_b),
+            )
+        ]
+        home = root / "home"
+        home.mkdir()
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            **deployment.environment(),
+        }
+        yield Site(deployment, Globus(environment), *ids)
+        assert deployment.stop() == 0
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small tree, with names that need care."""
+    root = tmp_path / "source"
+    (root / "deep" / "er").mkdir(parents=True)
+    (root / "one.txt").write_text("one\n")
+    (root / "deep" / "two.bin").write_bytes(bytes(range(256)) * 4096)
+    (root / "deep" / "er" / "ü 中.txt").write_text("three")
+    (root / "deep" / "empty").write_text("")
+    (root / ".dot").write_text("dot")
+    return root
+
+
+def same(one: Path, two: Path) -> bool:
+    def content(root: Path) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file()
+        }
+
+    return content(one) == content(two)
+
+
+def submitted(document: dict[str, Any]) -> str:
+    assert document["code"] == "Accepted"
+    task_id: str = document["task_id"]
+    return task_id
+
+
+def test_whoami(site: Site) -> None:
+    client_id = site.globus.environment["GLOBUS_CLI_CLIENT_ID"]
+    assert f"{client_id}@clients.auth.globus.org" in site.globus.text("whoami")
+    assert site.globus.json("whoami")["sub"] == client_id
+
+
+def test_endpoint_search_show_update_and_delete(site: Site, domain_a: Domain) -> None:
+    globus = site.globus
+    found = globus.json("endpoint", "search", "lake")
+    assert {site.a, site.b} <= {one["id"] for one in found["DATA"]}
+    assert site.a in globus.text("endpoint", "search", "--filter-scope", "my-endpoints")
+    assert "Lake A" in globus.text("endpoint", "show", site.a)
+    shown = globus.json("endpoint", "show", site.b)
+    assert shown["entity_type"] == "GCSv4_host"
+    added = json.loads(
+        site.deployment.towpath(
+            "endpoint",
+            "add",
+            "Gone",
+            "gsiftp://192.0.2.1:2811",
+            "--trust-dir",
+            str(domain_a.trust_dir),
+            "--format",
+            "json",
+        )
+    )
+    globus.run("endpoint", "update", added["id"], "--description", "soon gone")
+    assert globus.json("endpoint", "show", added["id"])["description"] == "soon gone"
+    globus.run("endpoint", "delete", added["id"])
+    assert "EndpointDeleted" in globus.fails("endpoint", "show", added["id"])
+
+
+def test_ls_and_stat(site: Site, tree: Path) -> None:
+    globus, where = site.globus, f"{site.a}:{tree}"
+    assert globus.text("ls", where).split() == ["deep/", "one.txt"]
+    assert ".dot" in globus.text("ls", "-a", where)
+    long = globus.text("ls", "-l", where)
+    assert "one.txt" in long
+    assert "| 4 " in long or " 4 |" in long
+    recursive = globus.text("ls", "-r", where)
+    assert {"deep/two.bin", "deep/er/ü 中.txt"} <= set(recursive.splitlines())
+    filtered = globus.text("ls", "-r", "--filter", "~*.txt", where)
+    assert "deep/er/ü 中.txt" in filtered
+    assert "two.bin" not in filtered
+    document = globus.json("ls", where)
+    assert [entry["name"] for entry in document["DATA"]] == ["deep", "one.txt"]
+    route = f"/operation/endpoint/{site.a}/ls"
+    home = json.loads(globus.text("api", "transfer", "GET", route, "-Q", "path=/~/"))
+    assert home["absolute_path"] == f"{Path.home()}/"
+    assert globus.json("stat", f"{where}/one.txt")["size"] == 4
+    assert "one.txt" in globus.text("stat", f"{where}/one.txt")
+
+
+def test_mkdir_and_rename(site: Site, tree: Path) -> None:
+    globus, where = site.globus, f"{site.a}:{tree}"
+    assert "created successfully" in globus.text("mkdir", f"{where}/new")
+    assert globus.json("mkdir", f"{where}/new 2")["code"] == "DirectoryCreated"
+    globus.run("rename", site.a, f"{tree}/new", f"{tree}/newer")
+    renamed = globus.json("rename", site.a, f"{tree}/new 2", f"{tree}/newest")
+    assert renamed["code"] == "FileRenamed"
+    assert {"newer", "newest"} <= {path.name for path in tree.iterdir()}
+
+
+def test_transfer_of_a_file_shown_and_waited_for(site: Site, tree: Path) -> None:
+    globus, target = site.globus, tree.parent / "there"
+    task = submitted(
+        globus.json(
+            "transfer", "--label", "one file", f"{site.a}:{tree}/one.txt", f"{site.b}:{target}/1"
+        )
+    )
+    globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert (target / "1").read_text() == "one\n"
+    shown = globus.json("task", "show", task)
+    assert (shown["status"], shown["files_transferred"]) == ("SUCCEEDED", 1)
+    assert shown["label"] == "one file"
+    assert "SUCCEEDED" in globus.text("task", "show", task)
+    assert f"{target}/1" in globus.text("task", "show", "-t", task)
+    listed = globus.json("task", "list", "--filter-label", "one*", "--filter-status", "SUCCEEDED")
+    assert task in {one["task_id"] for one in listed["DATA"]}
+    assert task in globus.text("task", "list")
+    codes = {event["code"] for event in globus.json("task", "event-list", task)["DATA"]}
+    assert "SUCCEEDED" in codes
+    assert "SUCCEEDED" in globus.text("task", "event-list", task)
+    assert globus.json("task", "pause-info", task)["pause_rules"] == []
+    assert "completed" in globus.fails("task", "cancel", task, expect=0).lower()
+
+
+def test_transfer_of_a_tree(site: Site, tree: Path) -> None:
+    target = tree.parent / "copy"
+    task = submitted(site.globus.json("transfer", "-r", f"{site.a}:{tree}/", f"{site.b}:{target}/"))
+    site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert same(tree, target)
+
+
+def test_transfer_of_a_batch(site: Site, tree: Path) -> None:
+    target = tree.parent / "batch"
+    batch = "one.txt 1\n# a comment\n--recursive deep d\n'deep/er/ü 中.txt' 'n a m e'\n"
+    task = submitted(
+        site.globus.json(
+            "transfer", "--batch", "-", f"{site.a}:{tree}", f"{site.b}:{target}", stdin=batch
+        )
+    )
+    site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert (target / "1").read_text() == "one\n"
+    assert (target / "n a m e").read_text() == "three"
+    assert same(tree / "deep", target / "d")
+
+
+def test_the_same_submission_id_makes_one_task(site: Site, tree: Path) -> None:
+    globus = site.globus
+    submission = globus.text("task", "generate-submission-id").strip()
+    command = (
+        "transfer",
+        "--submission-id",
+        submission,
+        f"{site.a}:{tree}/one.txt",
+        f"{site.b}:{tree.parent}/dup",
+    )
+    first, second = globus.json(*command), globus.json(*command)
+    assert (first["code"], second["code"]) == ("Accepted", "Duplicate")
+    assert first["task_id"] == second["task_id"]
+
+
+def test_update_and_cancel(site: Site, tree: Path) -> None:
+    """A file large enough for its task to be under way when it is cancelled."""
+    globus = site.globus
+    big = tree / "big"
+    with big.open("wb") as file:
+        file.truncate(4 * 1024**3)  # sparse: enough for the task to be under way
+    task = submitted(globus.json("transfer", f"{site.a}:{big}", f"{site.b}:{tree.parent}/big"))
+    globus.run("task", "update", task, "--label", "renamed", "--deadline", "2040-01-01")
+    shown = globus.json("task", "show", task)
+    assert (shown["label"], shown["deadline"]) == ("renamed", "2040-01-01T00:00:00+00:00")
+    assert globus.json("task", "cancel", task)["code"] in ("Canceled", "CancelAccepted")
+    globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1", expect=1)
+    ended = globus.json("task", "show", task)
+    assert (ended["status"], ended["fatal_error"]["code"]) == ("FAILED", "CANCELED")
+    (tree.parent / "big").unlink(missing_ok=True)
+
+
+def test_delete_and_rm(site: Site, tree: Path) -> None:
+    globus, copy = site.globus, tree.parent / "copy"
+    shutil.copytree(tree, copy)
+    task = submitted(globus.json("delete", f"{site.a}:{copy}/one.txt"))
+    globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert not (copy / "one.txt").exists()
+    globus.run("rm", "-r", f"{site.a}:{copy}", "--timeout", str(TASK_S))
+    assert not copy.exists()
+    assert tree.exists()
+
+
+def test_no_such_path(site: Site, tree: Path) -> None:
+    missing = f"{site.a}:{tree}/none"
+    assert "ClientError.NotFound" in site.globus.fails("ls", missing)
+    assert "Nothing found" in site.globus.fails("stat", missing, expect=0)
+    assert "NotDirectory" in site.globus.fails("ls", f"{site.a}:{tree}/one.txt")
+    assert "Exists" in site.globus.fails("mkdir", f"{site.a}:{tree}/deep")
+    assert "InvalidPath" in site.globus.fails("mkdir", f"{site.a}:{tree}/../x")
+
+
+def test_unknown_endpoint_and_task(site: Site) -> None:
+    unknown = str(uuid4())
+    for command in (
+        ("ls", f"{unknown}:/"),
+        ("endpoint", "show", unknown),
+        ("transfer", f"{unknown}:/a", f"{site.a}:/b"),
+    ):
+        assert "EndpointNotFound" in site.globus.fails(*command)
+    assert "TaskNotFound" in site.globus.fails("task", "show", unknown)
+
+
+def test_options_not_offered_are_refused(site: Site) -> None:
+    told = site.globus.fails("transfer", "--sync-level", "size", f"{site.a}:/a", f"{site.b}:/b")
+    assert "sync_level is not supported" in told
+
+
+def test_bad_secret_and_bad_token(site: Site) -> None:
+    secret = base64.urlsafe_b64encode(b"wrong" * 8).decode()
+    wrong = dict(site.globus.environment, GLOBUS_CLI_CLIENT_SECRET=secret)
+    # a home of its own: the tokens of the right secret are stored in the other
+    wrong["HOME"] = site.globus.environment["HOME"] + "/other"
+    Path(wrong["HOME"]).mkdir()
+    assert "Invalid Authentication provided" in Globus(wrong).fails("whoami")
+    answer = site.deployment.client.get(
+        "/v0.10/task_list", headers={"Authorization": "Bearer nonsense"}
+    )
+    assert answer.status_code == 401
+    assert answer.json()["code"] == "ClientError.AuthenticationFailed"
+
+
+def test_gridftp_server_down(site: Site, domain_a: Domain) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        down = site.deployment.add_endpoint(
+            "down", f"gsiftp://localhost:{port}", domain_a.trust_dir, domain_a.proxy_file
+        )
+        told = site.globus.fails("ls", f"{down}:/")
+    assert "ExternalError.DirListingFailed.ConnectFailed" in told
+    assert f"localhost:{port}" in told
+
+
+def test_service_down(site: Site) -> None:
+    """The client itself asks six times before it gives up; it must end then, by itself."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{closed.getsockname()[1]}"
+        down = Globus(dict(site.globus.environment, GLOBUS_SDK_SERVICE_URL_TRANSFER=url))
+        done = down.run("task", "list", expect=1, within_s=60)
+    assert "NetworkError" in done.stderr or "Connection" in done.stderr, done.stderr
+
+
+def test_without_and_with_a_useless_credential(
+    site: Site, domain_a: Domain, tmp_path: Path, server_a: GctServer
+) -> None:
+    added = json.loads(
+        site.deployment.towpath(
+            "endpoint",
+            "add",
+            "bare",
+            f"gsiftp://localhost:{server_a.port}",
+            "--trust-dir",
+            str(domain_a.trust_dir),
+            "--format",
+            "json",
+        )
+    )
+    assert "towpath credential add" in site.globus.fails("ls", f"{added['id']}:/")
+    useless = tmp_path / "proxy.pem"
+    useless.write_bytes(domain_a.credential.chain_pem)
+    with pytest.raises(Exception, match="private key"):
+        site.deployment.towpath("credential", "add", "bare", "--proxy", str(useless))
+    site.deployment.towpath("credential", "add", "bare", "--proxy", str(domain_a.proxy_file))
+    site.globus.run("ls", f"{added['id']}:/")
+
+
+def test_no_secret_in_the_logs(site: Site) -> None:
+    secret = site.globus.environment["GLOBUS_CLI_CLIENT_SECRET"]
+    logs = list((site.deployment.data_dir / "log").iterdir())
+    assert logs
+    for log in logs:
+        text = log.read_text()
+        assert secret not in text
+        assert "PRIVATE KEY" not in text
+        assert "Bearer " not in text
