@@ -95,14 +95,10 @@ class EngineSettings(Section):
     lanes: int = Field(default=2, ge=1, le=64)
     streams: int = Field(default=1, ge=1, le=64)
     """Data connections of a lane."""
-    range_size: int = Field(default=256 * MEBIBYTE, ge=MEBIBYTE)
-    """Larger files go in ranges of this size; each is a restart point."""
     plan_window: int = Field(default=1_000_000, ge=1)
     """Unfinished files at which the walk pauses."""
     record_every_s: float = Field(default=0.2, gt=0)
     """An outcome is committed at most this late."""
-    segment_files: int = Field(default=10_000, ge=1)
-    """Finished files of one history segment."""
 
 
 class LimitSettings(Section):
@@ -110,10 +106,7 @@ class LimitSettings(Section):
 
     active_tasks_per_owner: int = Field(default=100, ge=1)
     running_tasks_per_owner: int = Field(default=8, ge=1)
-    running_tasks_per_endpoint: int = Field(default=8, ge=1)
     items_per_task: int = Field(default=100_000, ge=1)
-    task_deadline_s: int = Field(default=90 * 86_400, ge=60)
-    """Given to a task that names no deadline."""
 
 
 class LogSettings(Section):

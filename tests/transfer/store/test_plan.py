@@ -173,3 +173,27 @@ async def test_a_live_file_costs_at_most_250_bytes(database: Database, make_task
     async with database.connection() as conn:
         rows = await fetch(conn, "SELECT pg_total_relation_size('file')")
     assert rows[0][0] / len(files) <= 250
+
+
+async def test_progress_moves_a_deadline_that_nobody_gave(
+    database: Database, make_task: MakeTask
+) -> None:
+    ours, given = await begin(database, make_task), await begin(database, make_task)
+    async with database.transaction() as conn:
+        await conn.execute(
+            "UPDATE task SET options = '{\"deadline_given\": true}' WHERE task_no = %s", (given,)
+        )
+        for task_no in (ours, given):
+            await plan.count_transferred(
+                conn,
+                task_no,
+                files=1,
+                transferred_bytes=1,
+                checksummed_bytes=0,
+                resent_bytes=0,
+            )
+        hours = await fetch(
+            conn,
+            "SELECT extract(epoch FROM deadline - now())::float8 / 3600 FROM task ORDER BY task_no",
+        )
+    assert [round(row[0]) for row in hours] == [72, 24]

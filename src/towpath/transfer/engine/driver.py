@@ -28,6 +28,7 @@ LARGE_LANE = 0
 # A task that has to wait longer than this gives its place to another.
 WAIT_IN_PLACE_S = 15.0
 WATCH_EVERY_S = 1.0
+PROGRESS_EVERY_S = 60.0
 
 
 class StopRequestedError(Exception):
@@ -66,6 +67,7 @@ class Driver:
         except StopRequestedError:
             await self._pause(recorder, 0)
         except _Interrupted as interrupted:
+            await self._let_settle(recorder)
             await self._finish(recorder, "FAILED", *interrupted.ending)
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
@@ -130,7 +132,7 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as group:
                 recording = group.create_task(recorder.run())
-                watching = group.create_task(self._watch())
+                watching = group.create_task(self._watch(recorder))
                 work = [group.create_task(part) for part in parts]
                 await asyncio.gather(*work)
                 recording.cancel()
@@ -144,13 +146,17 @@ class Driver:
         ) as several:
             raise _most_important(several) from None
 
-    async def _watch(self) -> None:
-        """See interrupts at once, and a task that only waits."""
+    async def _watch(self, recorder: Recorder) -> None:
+        """See interrupts at once, and a task that only waits; tell of progress now and then."""
         context = self.context
+        told_at = context.clock()
         while True:
             await context.changed.wait(WATCH_EVERY_S)
             self._check_interrupts()
             context.lease.check()
+            if context.clock() - told_at >= PROGRESS_EVERY_S:
+                recorder.event(_progress(recorder.take_bytes(), context.clock() - told_at))
+                told_at = context.clock()
             if context.walk_done and context.open_files and not context.lanes_open:
                 async with context.db.connection() as conn:
                     waiting = await plan.waiting(conn, context.task_no)
@@ -172,14 +178,24 @@ class Driver:
                     "expired",
                     {
                         "error": "The deadline passed before everything was done.",
-                        "advice": "See the last errors above; submit again: with sync what is"
-                        " there already is not sent again.",
+                        "advice": "See the last errors above, mend their cause, and submit again"
+                        " with a later deadline.",
                     },
                     is_error=True,
                 ),
             )
         if self.stop:
             raise StopRequestedError
+
+    async def _let_settle(self, recorder: Recorder) -> None:
+        """Commands whose end no server has confirmed get the time in which they settle.
+
+        A task is final only when nothing of it can still write.
+        """
+        await recorder.flush()
+        async with self.context.db.connection() as conn:
+            if await plan.unsettled(conn, self.context.task_no):
+                await asyncio.sleep(self.context.settings.settle_s)
 
     async def _fault(self, recorder: Recorder, verdict: Verdict) -> None:
         context = self.context
@@ -297,6 +313,18 @@ def _started(context: TaskContext) -> Event:
             "concurrency": settings.lanes + 1,
             "parallelism": settings.streams,
             "pipelining": settings.in_flight_files,
+        },
+    )
+
+
+def _progress(size: int, seconds: float) -> Event:
+    return Event(
+        "PROGRESS",
+        "progress",
+        {
+            "bytes_transferred": size,
+            "duration": round(seconds, 1),
+            "mbps": round(size * 8 / seconds / 1e6, 1),
         },
     )
 

@@ -92,6 +92,7 @@ class LargeFile:
             await self._source_changed(entry)
             ranges = []
         if not ranges:
+            self._context.lease.check()
             try:
                 await self._pair.destination.delete_file(self._destination_path)
             except GridFTPError as error:
@@ -204,6 +205,7 @@ class LargeFile:
     async def restore_time(self) -> None:
         """Give the destination the source's time, if the task asks for it."""
         if self._context.options.preserve_timestamp and self._file.modified is not None:
+            self._context.lease.check()
             await self._pair.destination.set_modified(self._destination_path, self._file.modified)
 
     def record_finished(self, algorithm: str | None, digest: str | None) -> None:

@@ -43,6 +43,7 @@ class Recorder:
         self._writing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._segments = 0
+        self._moved_bytes = 0
 
     def finished(self, file_no: int, file: Finished, *, transferred: int, checksummed: int) -> None:
         """The file is at its destination. `transferred`: bytes not counted by ranges before."""
@@ -71,6 +72,11 @@ class Recorder:
         """Something worth telling; errors count as faults."""
         self._batch.events.append(event)
         self._wanted.set()
+
+    def take_bytes(self) -> int:
+        """Bytes recorded as transferred since the last call."""
+        moved, self._moved_bytes = self._moved_bytes, 0
+        return moved
 
     async def run(self) -> None:
         """Flush until cancelled. Raises LeaseLostError when the lease has gone."""
@@ -109,14 +115,16 @@ class Recorder:
             if self._segments >= MERGE_AFTER_SEGMENTS:
                 await segments.merge(conn, task_no)
                 self._segments = 0
+            transferred = new_range_bytes + sum(size for _, size in done)
             await plan.count_transferred(
                 conn,
                 task_no,
                 files=len(done),
-                transferred_bytes=new_range_bytes + sum(size for _, size in done),
+                transferred_bytes=transferred,
                 checksummed_bytes=batch.checksummed,
                 resent_bytes=batch.resent,
             )
             await events.append(conn, task_no, batch.events)
+        self._moved_bytes += transferred
         self._context.open_files -= len(batch.finished)
         self._context.changed.wake()

@@ -138,6 +138,7 @@ class Settlement:
 
     async def _count(self, pair: Pair, file: File, algorithm: str, digest: str) -> None:
         if self._context.options.preserve_timestamp and file.modified is not None:
+            self._context.lease.check()
             await pair.destination.set_modified(self._paths(file)[1], file.modified)
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, file.file_no)

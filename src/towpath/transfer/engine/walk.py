@@ -36,12 +36,17 @@ class Walk:
         self._dir_no = last_dir_no
         self._failures = 0
         self._partly_listed = False
+        self._one_server = False
 
     async def run(self) -> None:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
         directory = await self._next()
         if directory is not None:
-            (source, _), (destination, _) = await open_both(self._context)
+            (source, here), (destination, there) = await open_both(self._context)
+            self._one_server = (here.server.host, here.server.port) == (
+                there.server.host,
+                there.server.port,
+            )
             try:
                 while directory is not None:
                     while self._context.open_files >= self._context.settings.plan_window:
@@ -96,6 +101,14 @@ class Walk:
                 path=item.source_path,
             )
         assert item.destination_path is not None, "a transfer's items have destinations"
+        if self._one_server and lies_in(item.destination_path, item.source_path):
+            # Opening the destination would empty the source before it is read.
+            raise GridFTPError(
+                Kind.INVALID_NAME,
+                "the destination is the source itself, or inside it",
+                where=str(source.server),
+                path=item.destination_path,
+            )
         if is_directory:
             await _make(destination, item.destination_path, ancestors=True)
             return True
@@ -174,6 +187,11 @@ class Walk:
         self._partly_listed = False
         self._context.open_files += files_found
         self._context.changed.wake()
+
+
+def lies_in(path: str, place: str) -> bool:
+    """Whether `path` is `place` or below it; both absolute and without `.` or `..`."""
+    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 class _DestinationError(Exception):

@@ -6,6 +6,7 @@ database and `str` with surrogate escapes outside, so that names in any encoding
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -16,6 +17,7 @@ from towpath.transfer.store.rows import fetch, fetch_one
 
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
 LARGE_FILE_BYTES = 64 * 1024 * 1024
+DEADLINE_AFTER_PROGRESS = timedelta(hours=72)
 
 
 class State(IntEnum):
@@ -266,6 +268,17 @@ async def contested(conn: AsyncConnection[Any], task_no: int, limit: int) -> lis
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
 
+async def unsettled(conn: AsyncConnection[Any], task_no: int) -> bool:
+    """Whether a command of this task may still be running somewhere."""
+    row = await fetch_one(
+        conn,
+        "SELECT EXISTS (SELECT FROM file WHERE task_no = %s AND state = ANY(%s))",
+        (task_no, [int(State.IN_FLIGHT), int(State.CONTESTED)]),
+    )
+    assert row is not None
+    return bool(row[0])
+
+
 async def remove(
     conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int]
 ) -> frozenset[int]:
@@ -370,7 +383,10 @@ async def count_transferred(
     checksummed_bytes: int,
     resent_bytes: int,
 ) -> None:
-    """Move the counters. Finished files are progress: what went wrong before is over."""
+    """Move the counters. Finished files are progress: what went wrong before is over.
+
+    A deadline that its owner did not give moves on with progress (Transfer API, "deadline").
+    """
     await conn.execute(
         "UPDATE task SET files_transferred = files_transferred + %(files)s,"
         " bytes_transferred = bytes_transferred + %(transferred)s,"
@@ -378,7 +394,9 @@ async def count_transferred(
         " bytes_resent = bytes_resent + %(resent)s,"
         " failures_in_a_row = CASE WHEN %(progress)s THEN 0 ELSE failures_in_a_row END,"
         " nice_status = CASE WHEN %(progress)s THEN NULL ELSE nice_status END,"
-        " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END"
+        " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END,"
+        " deadline = CASE WHEN %(progress)s AND NOT coalesce((options->>'deadline_given')::boolean, false)"
+        "                 THEN greatest(deadline, now() + %(after_progress)s) ELSE deadline END"
         " WHERE task_no = %(task_no)s",
         {
             "files": files,
@@ -386,6 +404,7 @@ async def count_transferred(
             "checksummed": checksummed_bytes,
             "resent": resent_bytes,
             "progress": files > 0 or transferred_bytes > 0,
+            "after_progress": DEADLINE_AFTER_PROGRESS,
             "task_no": task_no,
         },
     )
