@@ -13,12 +13,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from towpath.demo.authority import Domain, Issued
+from plugins.acceptor import Acceptor
+from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
-from towpath.gridftp.security.credentials import load_key
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
 from towpath.gridftp.security.gsi import Initiator, verified_chain
-from towpath.gridftp.security.trust import TrustRoots
 
 
 def now() -> datetime:
@@ -29,50 +28,6 @@ def initiator(
     domain: Domain, host: str = "localhost", subject: str | None = None, *, delegate: bool = False
 ) -> Initiator:
     return Initiator(domain.credential, domain.trust, host, subject, delegate=delegate, now=now)
-
-
-class Acceptor:
-    """The server's side of a GSI handshake, one token at a time."""
-
-    def __init__(
-        self,
-        trust: TrustRoots,
-        host: Issued,
-        version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
-        tickets: int = 0,
-    ) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
-        context.maximum_version = version
-        context.num_tickets = tickets
-        context.load_verify_locations(
-            cadata=b"".join(item.public_bytes(Encoding.DER) for item in trust.authorities)
-        )
-        load_key(context, host.credential().to_pem())
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
-        self.shaken = False
-
-    def answer(self, token: bytes) -> bytes:
-        """The answer to a token of the handshake."""
-        self.incoming.write(token)
-        if not self.shaken:
-            try:
-                self.tls.do_handshake()
-            except ssl.SSLWantReadError:
-                return self.outgoing.read()
-            self.shaken = True
-            if not self.outgoing.pending:
-                self.tls.write(b"\0")
-        return self.outgoing.read()
-
-    def read(self) -> bytes:
-        return self.tls.read(65536)
-
-    def write(self, data: bytes) -> bytes:
-        self.tls.write(data)
-        return self.outgoing.read()
 
 
 def shake(client: Initiator, acceptor: Acceptor) -> list[bytes]:
