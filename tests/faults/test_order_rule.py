@@ -1,0 +1,88 @@
+"""One file of a pipelined run of 200 cannot be moved: no other file gets a wrong byte (spec 5.3).
+
+All files are of one size, so that a file with another's bytes is seen by its content only.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.site import SITE_GROUP, Site, until
+from towpath.demo.gct import GctServer
+from towpath.demo.trees import digests, make_tree, uniform
+
+pytestmark = SITE_GROUP
+TREE = list(uniform(1, 200, 3000))
+BLOCKED = "d0000/f0099"
+
+
+def others_arrive(site: Site, task_id: str, source: dict[str, str], destination: Path) -> None:
+    """All but one file get there, each with its own bytes, while the fault lasts."""
+    until(
+        lambda: site.deployment.task(task_id)["files_transferred"] == len(TREE) - 1,
+        30,
+        "all other files arrived",
+    )
+    arrived = digests(destination)
+    arrived.pop(BLOCKED, None)  # a source that fails leaves an empty file behind
+    assert arrived == {path: digest for path, digest in source.items() if path != BLOCKED}
+    assert site.deployment.task(task_id)["status"] == "ACTIVE"
+
+
+def fault(site: Site, task_id: str, code: str) -> dict[str, Any]:
+    """The details of the task's first fault of this code."""
+    found = [e for e in site.deployment.events(task_id) if e["is_error"] and e["code"] == code]
+    assert found, site.deployment.events(task_id)
+    details: dict[str, Any] = json.loads(found[0]["details"])
+    return details
+
+
+def assert_ends_well(site: Site, task_id: str, source: dict[str, str], destination: Path) -> None:
+    task = site.deployment.wait(task_id, 40)
+    assert task["status"] == "SUCCEEDED"
+    assert task["files_transferred"] == len(TREE)
+    assert digests(destination) == source
+    site.assert_well()
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_destination_path_is_taken(site: Site, tmp_path: Path, verify: bool) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    make_tree(source, TREE, seed=1)
+    expected = digests(source)
+    in_the_way = destination / BLOCKED
+    in_the_way.mkdir(parents=True)
+    task_id = site.copy(source, destination, verify_checksum=verify)
+    others_arrive(site, task_id, expected, destination)
+    details = fault(site, task_id, "IS_A_DIRECTORY")
+    assert details["path"] == str(in_the_way)
+    assert details["role"] == "destination"
+    assert details["advice"]
+    assert "tried again" in details["next"]
+    in_the_way.rmdir()
+    assert_ends_well(site, task_id, expected, destination)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_source_file_cannot_be_read(
+    site: Site, open_tmp_path: Path, unprivileged_server: GctServer, verify: bool
+) -> None:
+    source, destination = open_tmp_path / "src", open_tmp_path / "dst"
+    make_tree(source, TREE, seed=2)
+    expected = digests(source)
+    closed = source / BLOCKED
+    closed.chmod(0)
+    here = site.register(unprivileged_server.url(""), site.rig.domains[0])
+    task_id = site.deployment.transfer(
+        here, site.endpoints[1], [(str(source), str(destination), True)], verify_checksum=verify
+    )
+    others_arrive(site, task_id, expected, destination)
+    details = fault(site, task_id, "PERMISSION_DENIED")
+    assert details["path"] == str(closed)
+    assert details["role"] == "source"
+    assert details["advice"]
+    assert "tried again" in details["next"]
+    closed.chmod(0o644)
+    assert_ends_well(site, task_id, expected, destination)
