@@ -123,6 +123,8 @@ def tree(tmp_path: Path) -> Path:
     (root / "deep" / "er" / "ü 中.txt").write_text("three")
     (root / "deep" / "empty").write_text("")
     (root / ".dot").write_text("dot")
+    with open(os.fsencode(root / "deep") + b"/caf\xe9", "wb") as latin:  # noqa: PTH123
+        latin.write(b"latin")
     return root
 
 
@@ -183,7 +185,7 @@ def test_ls_and_stat(site: Site, tree: Path) -> None:
     assert "one.txt" in long
     assert "| 4 " in long or " 4 |" in long
     recursive = globus.text("ls", "-r", where)
-    assert {"deep/two.bin", "deep/er/ü 中.txt"} <= set(recursive.splitlines())
+    assert {"deep/two.bin", "deep/er/ü 中.txt", "deep/\ufffdcafé"} <= set(recursive.splitlines())
     filtered = globus.text("ls", "-r", "--filter", "~*.txt", where)
     assert "deep/er/ü 中.txt" in filtered
     assert "two.bin" not in filtered

@@ -26,7 +26,7 @@ CACHED_IDENTITIES = 256
 IDLE_S = 30.0
 """How long a parked session waits for its next use; servers drop idle ones after minutes."""
 
-IDLE_PER_KEY = 2
+IDLE_PER_KEY = 4
 IDLE_IN_ALL = 64
 """Parked sessions; each is a process at the server, so they are few."""
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from towpath.demo.gct import GctServer
 from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.transfer.api import TransferService
+from towpath.transfer.browse import browser
+from towpath.transfer.sessions import Borrowed
 from towpath.transfer.store import credentials
 
 LATIN = b"caf\xe9"
@@ -227,38 +232,74 @@ async def test_server_of_another_authority(
     )
 
 
-async def test_unreachable_and_silent_servers(
-    alice: Api,
-    service: TransferService,
-    domain_a: Domain,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(service.browser, "_operation_s", 1.0)
+@pytest.fixture
+async def silent() -> AsyncIterator[int]:
+    """The port of a server that accepts connections and never says a word."""
     writers: list[asyncio.StreamWriter] = []
-    silent = await asyncio.start_server(
+    server = await asyncio.start_server(
         lambda _reader, writer: writers.append(writer), "127.0.0.1", 0
     )
-    port = silent.sockets[0].getsockname()[1]
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for writer in writers:
+        writer.close()
+
+
+async def add_silent(alice: Api, port: int, domain: Domain) -> str:
     created = await alice.post(
         "endpoint",
         {
             "display_name": "silent",
             "DATA": [{"uri": f"gsiftp://127.0.0.1:{port}"}],
-            "trust_roots": dict(domain_a.trust.files),
+            "trust_roots": dict(domain.trust.files),
         },
     )
-    endpoint = created.json()["id"]
-    await alice.put(f"endpoint/{endpoint}/credential", {"proxy": domain_a.proxy_file.read_text()})
-    where = f"operation/endpoint/{endpoint}/ls"
-    assert_error(await alice.get(where, path="/"), 502, "ExternalError.DirListingFailed.Timeout")
-    silent.close()
-    for writer in writers:
-        writer.close()
-    await silent.wait_closed()
+    endpoint: str = created.json()["id"]
+    await alice.put(f"endpoint/{endpoint}/credential", {"proxy": domain.proxy_file.read_text()})
+    return endpoint
+
+
+async def test_a_server_that_never_answers(
+    alice: Api,
+    service: TransferService,
+    silent: int,
+    domain_a: Domain,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service.browser, "_operation_s", 1.0)
+    endpoint = await add_silent(alice, silent, domain_a)
     message = assert_error(
-        await alice.get(where, path="/"), 502, "ExternalError.DirListingFailed.ConnectFailed"
+        await alice.get(f"operation/endpoint/{endpoint}/ls", path="/"),
+        502,
+        "ExternalError.DirListingFailed.Timeout",
     )
+    assert "1 s" in message
+
+
+async def test_a_server_that_is_down(alice: Api, domain_a: Domain) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        endpoint = await add_silent(alice, port, domain_a)
+        message = assert_error(
+            await alice.get(f"operation/endpoint/{endpoint}/ls", path="/"),
+            502,
+            "ExternalError.DirListingFailed.ConnectFailed",
+        )
     assert f"127.0.0.1:{port}" in message
+
+
+async def test_a_server_that_speaks_nonsense(alice: Api, domain_a: Domain) -> None:
+    async def speak(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\xff\x00\r\n" * 10)
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    endpoint = await add_silent(alice, server.sockets[0].getsockname()[1], domain_a)
+    answer = await alice.get(f"operation/endpoint/{endpoint}/ls", path="/")
+    server.close()
+    assert answer.status_code == 502
+    assert answer.json()["code"].startswith("ExternalError.DirListingFailed.")
 
 
 async def test_addresses_that_may_not_be_dialled(
@@ -286,25 +327,70 @@ async def test_sessions_are_shared_and_survive_their_server(
 
 
 async def test_many_operations_at_once_are_bounded(
-    alice: Api, lake: str, server_a: GctServer, tree: Path
+    alice: Api, lake: str, service: TransferService, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = len(server_a.session_pids())
-    most = 0
+    borrow, now, most = service.sessions.borrow, 0, 0
 
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            most = max(most, len(server_a.session_pids()) - before)
-            await asyncio.sleep(0.01)
+    @asynccontextmanager
+    async def counted(endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Borrowed]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            async with borrow(endpoint_id, owner_id) as borrowed:
+                yield borrowed
+        finally:
+            now -= 1
 
-    watching = asyncio.create_task(watch())
-    try:
-        answers = await asyncio.gather(
-            *(alice.get(f"operation/endpoint/{lake}/ls", path=str(tree)) for _ in range(40))
-        )
-    finally:
-        watching.cancel()
+    monkeypatch.setattr(service.sessions, "borrow", counted)
+    answers = await asyncio.gather(
+        *(alice.get(f"operation/endpoint/{lake}/ls", path=str(tree)) for _ in range(40))
+    )
     assert {answer.status_code for answer in answers} == {200}
-    # parked sessions that are closing may still be there
-    assert most <= 40
     assert len({answer.text for answer in answers}) == 1
+    assert most == browser.PER_ENDPOINT
+    assert service.browser._gates == {}
+
+
+async def test_a_large_directory_in_pages(alice: Api, lake: str, tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    for number in range(2500):
+        (large / f"{number:05}").touch()
+    document = await ls(alice, lake, path=str(large), limit=3, offset=2400)
+    assert [entry["name"] for entry in document["DATA"]] == ["02400", "02401", "02402"]
+    assert (document["length"], document["total"]) == (3, 2500)
+
+
+async def test_a_cancelled_operation_leaves_nothing_behind(
+    alice: Api, service: TransferService, silent: int, domain_a: Domain
+) -> None:
+    endpoint = await add_silent(alice, silent, domain_a)
+    looking = asyncio.create_task(service.browser.stat(UUID(endpoint), alice.sub, "/"))
+    async with asyncio.timeout(10):
+        while not service.browser._gates:
+            await asyncio.sleep(0)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
+    assert service.browser._gates == {}
+    assert service.sessions._parked == {}
+
+
+async def test_too_busy(
+    alice: Api,
+    service: TransferService,
+    silent: int,
+    domain_a: Domain,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoint = await add_silent(alice, silent, domain_a)
+    monkeypatch.setattr(service.browser, "_operation_s", 2.0)
+    monkeypatch.setattr(browser, "WAIT_S", 0.2)
+    answers = await asyncio.gather(
+        *(alice.get(f"operation/endpoint/{endpoint}/ls", path="/") for _ in range(9))
+    )
+    codes = sorted(answer.json()["code"] for answer in answers)
+    assert codes == ["ExternalError.DirListingFailed.Timeout"] * 8 + [
+        "ExternalError.DirListingFailed.TooBusy"
+    ]

@@ -73,6 +73,22 @@ async def test_submit_and_show(alice: Api, bob: Api, lake: str) -> None:
     assert only == {"DATA_TYPE": "task", "status": "ACTIVE", "label": "run 7"}
 
 
+async def test_only_a_given_deadline_is_marked_as_such(
+    alice: Api, lake: str, database: Database
+) -> None:
+    await submit(alice, transfer(lake))
+    await submit(alice, transfer(lake, deadline="2040-01-01 00:00:00"))
+    async with database.connection() as conn:
+        rows = await (
+            await conn.execute(
+                "SELECT options ? 'deadline_given' AS given, deadline - request_time AS span"
+                " FROM task ORDER BY task_no"
+            )
+        ).fetchall()
+    assert [row["given"] for row in rows] == [False, True]
+    assert abs(rows[0]["span"].total_seconds() - 86_400) < 60
+
+
 async def test_delete_task(alice: Api, lake: str) -> None:
     answer = await alice.post("delete", delete(lake, recursive=True, interpret_globs=True))
     assert (answer.status_code, answer.json()["DATA_TYPE"]) == (202, "delete_result")

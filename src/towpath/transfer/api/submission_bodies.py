@@ -92,7 +92,8 @@ class _Submission(Document):
             "notify_on_succeeded": self.notify_on_succeeded,
             "notify_on_failed": self.notify_on_failed,
             "notify_on_inactive": self.notify_on_inactive,
-            "deadline_given": self.deadline is not None,
+            # Present only if so: the engine moves other deadlines on while there is progress.
+            **({"deadline_given": True} if self.deadline is not None else {}),
         }
 
 
