@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from towpath.transfer import names, times
 from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
+from towpath.transfer.store.tasks import NewItem
 
 MAX_LABEL_CHARACTERS = 128
 
@@ -162,6 +163,12 @@ class TransferDocument(_Submission):
             "perf_pp": self.perf_pp,
         }
 
+    def items(self) -> list[NewItem]:
+        """As the store takes them; tens of milliseconds for a large batch."""
+        return [
+            NewItem(item.source_path, item.destination_path, item.recursive) for item in self.DATA
+        ]
+
     def check_apart(self) -> None:
         """For a transfer within one server: no item may be copied onto, or into, itself.
 
@@ -207,3 +214,7 @@ class DeleteDocument(_Submission):
             "ignore_missing": self.ignore_missing,
             "interpret_globs": self.interpret_globs,
         }
+
+    def items(self) -> list[NewItem]:
+        """As the store takes them; tens of milliseconds for a large batch."""
+        return [NewItem(item.path, None, self.recursive) for item in self.DATA]

@@ -1,6 +1,7 @@
 """Routes that make tasks: submission_id, transfer, delete."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -16,7 +17,7 @@ from towpath.transfer.api.service import Caller, Service, TransferService, visib
 from towpath.transfer.api.submission_bodies import DeleteDocument, TransferDocument
 from towpath.transfer.store import credentials, tasks
 from towpath.transfer.store.endpoints import Endpoint
-from towpath.transfer.store.tasks import Created, NewItem, NewTask
+from towpath.transfer.store.tasks import Created, NewTask
 
 router = APIRouter()
 
@@ -47,10 +48,10 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     document = await read_document(request, TransferDocument)
     _check_number_of_items(len(document.DATA), service)
 
-    def check(source: Endpoint, destination: Endpoint) -> None:
+    async def check(source: Endpoint, destination: Endpoint) -> None:
         if (source.host, source.port) == (destination.host, destination.port):
             try:
-                document.check_apart()
+                await asyncio.to_thread(document.check_apart)
             except ValueError as error:
                 raise ApiError.bad_request(str(error), reason="InvalidPath") from None
 
@@ -65,10 +66,7 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
         source_endpoint_id=document.source_endpoint,
         destination_endpoint_id=document.destination_endpoint,
         deadline=_deadline(document.parsed_deadline(), service),
-        items=[
-            NewItem(item.source_path, item.destination_path, item.recursive)
-            for item in document.DATA
-        ],
+        items=await asyncio.to_thread(document.items),
     )
     return await _submit(request, service, caller, task, check)
 
@@ -89,9 +87,9 @@ async def submit_delete(request: Request, caller: Caller, service: Service) -> J
         source_endpoint_id=document.endpoint,
         destination_endpoint_id=None,
         deadline=_deadline(document.parsed_deadline(), service),
-        items=[NewItem(item.path, None, document.recursive) for item in document.DATA],
+        items=await asyncio.to_thread(document.items),
     )
-    return await _submit(request, service, caller, task, lambda _source, _destination: None)
+    return await _submit(request, service, caller, task, None)
 
 
 def _check_number_of_items(items: int, service: TransferService) -> None:
@@ -112,7 +110,7 @@ async def _submit(
     service: TransferService,
     caller: Principal,
     task: NewTask,
-    check: Callable[[Endpoint, Endpoint], None],
+    check: Callable[[Endpoint, Endpoint], Awaitable[None]] | None,
 ) -> JSONResponse:
     async with service.database.transaction() as conn:
         # First of all: a repetition gets its task, also if what it names is gone meanwhile.
@@ -124,7 +122,9 @@ async def _submit(
                 raise ApiError.bad_request("deadline: this time has passed")
             source = await _usable(conn, task.source_endpoint_id, caller)
             if task.destination_endpoint_id is not None:
-                check(source, await _usable(conn, task.destination_endpoint_id, caller))
+                destination = await _usable(conn, task.destination_endpoint_id, caller)
+                if check is not None:
+                    await check(source, destination)
             await _check_room(conn, service, caller.sub)
             created = await tasks.create(conn, task)
     data_type, message = _ACCEPTED[task.type]
