@@ -6,7 +6,6 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import (
     HostPort,
-    parse_extended_passive,
     parse_passive,
     parse_six_numbers,
 )
@@ -25,7 +24,6 @@ BUILDERS = [
     lambda path: commands.eret(path, ByteRange(1, 3)),
     lambda path: commands.cksm(path, "SHA256"),
     lambda path: commands.mfmt(path, 0),
-    lambda path: commands.chmod(path, 0o640),
 ]
 
 
@@ -73,8 +71,6 @@ def test_addresses_read_back(host, port: int) -> None:
     assert parse_passive(Reply.of(227, f"Entering Passive Mode ({address})")) == [address]
     striped = Reply.of(229, "Entering Striped Passive Mode.", str(address), "End")
     assert parse_passive(striped) == [address]
-    extended = Reply.of(229, f"Entering Extended Passive Mode (|||{port}|)")
-    assert parse_extended_passive(extended, str(host)) == address
 
 
 @pytest.mark.parametrize(

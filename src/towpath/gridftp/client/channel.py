@@ -69,6 +69,7 @@ class ControlChannel(asyncio.Protocol):
         self._reader = ReplyReader(self._take_inner_line)
         self._heard_reply = False
         self._ending = False
+        self._idle: asyncio.Future[None] | None = None
 
     # -- sending
 
@@ -270,6 +271,8 @@ class ControlChannel(asyncio.Protocol):
             queue[0].intermediate(reply)
         else:
             queue.popleft().reply(reply)
+            if not queue and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
         return self.error is None
 
     def _take_inner_line(self, code: int, line: bytes) -> bool:
@@ -303,6 +306,17 @@ class ControlChannel(asyncio.Protocol):
         self._drop(error)
         if self._transport is not None:
             self._transport.abort()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take back what is not sent; wait until what is sent has been answered, or lost."""
+        while self._backlog:
+            self._backlog.pop()
+        if self._queue and not self.over:
+            self._idle = asyncio.get_running_loop().create_future()
+            await asyncio.wait(
+                [self._idle, self.lost], timeout=timeout_s, return_when="FIRST_COMPLETED"
+            )
+        return not self._queue
 
     async def end(self, timeout_s: float) -> bool:
         """Close our direction and wait for the peer to close its own; returns whether it did.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -74,8 +75,15 @@ async def default_dial(host: str, port: int) -> socket.socket:
             raise
         else:
             return connection
-    reason = last.strerror if last is not None else "no address"
+    reason = reason_of(last) if last is not None else "no address"
     raise GridFTPError(Kind.CONNECT, f"cannot connect ({reason})", f"{host}:{port}")
+
+
+def reason_of(error: OSError) -> str:
+    """Why a connection failed, in the system's words: asyncio's own only repeat the address."""
+    if error.errno is not None and error.errno > 0:  # getaddrinfo's are negative
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__
 
 
 def keep_alive(connection: socket.socket) -> None:

@@ -37,6 +37,9 @@ ECHO_WAIT_S: Final = 5.0
 """After one end has failed, how long the other may take to say what it saw: it may know the cause,
 but a destination whose sender never connects waits for ever."""
 
+DRAIN_S: Final = 1.0
+"""How long a destination may take to fail what is queued there, once the source is closed."""
+
 SLOWEST_BYTES_S: Final = 256 * 1024
 """Without markers, a file may take its size at this rate, on top of the stall time, in silence."""
 
@@ -477,7 +480,13 @@ class Lane:
         return self._closing
 
     async def _close_sessions(self) -> bool:
-        ends = await asyncio.gather(self._source.session.close(), self._destination.session.close())
+        # The source first. A GCT destination that is cut off among queued STORs hangs for good in
+        # one of seven cases; one whose sender is gone fails them all within milliseconds, and an
+        # idle one, or one that waits for a sender, always ends.
+        destination = self._destination.session
+        source_end = self._loop.create_task(self._source.session.close())
+        await destination.channel.drain(DRAIN_S)
+        ends = [await destination.close(), await source_end]
         self.settled = all(ends)
         return self.settled
 

@@ -171,10 +171,17 @@ class Session:
             raise GridFTPError(
                 Kind.CONNECT, f"no connection within {times.connect_s:g} s", where
             ) from None
+
+        def channel_with_banner() -> ControlChannel:
+            # A server may greet before `create_connection` returns.
+            channel = ControlChannel(where, clear_text=clear_text)
+            Banner(channel)
+            return channel
+
         try:
             keep_alive(connection)
             _, channel = await asyncio.get_running_loop().create_connection(
-                lambda: ControlChannel(where, clear_text=clear_text), sock=connection
+                channel_with_banner, sock=connection
             )
         except OSError as error:
             connection.close()
@@ -188,7 +195,6 @@ class Session:
 
     async def _begin_login(self, initiator: Initiator | None) -> None:
         deadline = asyncio.get_running_loop().time() + self.timeouts.login_s
-        Banner(self.channel)
         sent: list[str] = []
         replies: list[asyncio.Future[Reply]] = []
 

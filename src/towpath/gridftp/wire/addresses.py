@@ -1,4 +1,4 @@
-"""Host and port as PORT, PASV, SPAS and EPSV write them."""
+"""Host and port as PORT, PASV and SPAS write them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from towpath.gridftp.wire.replies import Reply
 _SIX_NUMBERS = re.compile(
     r"(?<![\d,])(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})(?![\d,])"
 )
-_EXTENDED = re.compile(r"\((.)\1\1(\d{1,5})\1\)")
 
 
 class HostPort(NamedTuple):
@@ -57,14 +56,3 @@ def parse_passive(reply: Reply, *, where: str = "") -> list[HostPort]:
             Kind.PROTOCOL, "the server gave no data address", where, reply=repr(reply)
         )
     return found
-
-
-def parse_extended_passive(reply: Reply, host: str, *, where: str = "") -> HostPort:
-    """The address of a reply to EPSV (RFC 2428): the port is told, the host is the control peer."""
-    match = _EXTENDED.search(reply.text) if reply.code == 229 else None
-    port = int(match.group(2)) if match else 0
-    if not 0 < port < 65536:
-        raise GridFTPError(
-            Kind.PROTOCOL, "the server gave no data address", where, reply=repr(reply)
-        )
-    return HostPort(host, port)

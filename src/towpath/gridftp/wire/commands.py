@@ -145,11 +145,6 @@ def size(path: str) -> str:
     return _with_path("SIZE", path)
 
 
-def chmod(path: str, mode: int) -> str:
-    """Set permission bits."""
-    return _with_path(f"SITE CHMOD {mode & 0o7777:04o}", path)
-
-
 def port(address: HostPort) -> str:
     """The address the data sender connects to."""
     return f"PORT {address}"

@@ -89,10 +89,6 @@ class LineSplitter:
         self._check(rest)
         return [line[:-1] if line.endswith(b"\r") else line for line in lines]
 
-    def take_rest(self) -> bytes:
-        """What came after the last line end."""
-        return bytes(self._rest)
-
     def _check(self, rest: bytearray) -> None:
         if len(rest) > self._limit:
             raise GridFTPError(Kind.PROTOCOL, "the server sent a line without end", "")
