@@ -19,7 +19,7 @@ from towpath.transfer.store import segments
 from towpath.transfer.store.plan import State
 
 MEBIBYTE = 1024 * 1024
-LARGE = TreeFile("large/file", 512 * MEBIBYTE)
+LARGE = TreeFile("large/file", 256 * MEBIBYTE)
 TREE = [*uniform(20, 100, 4 * 1024), LARGE]
 LEASE_S = 5
 T = TypeVar("T")
@@ -48,6 +48,9 @@ def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
     source, destination = rig.root / "src", rig.root / "dst"
     make_tree(source, TREE, seed=1)
     first = digests(source)
+    for seed in (2, 3):  # ready beforehand: the change itself must be over before the takeover
+        make_tree(aside(source, seed), TREE, seed=seed)
+    second = digests(aside(source, 2))
     deployment = rig.up(
         {
             "TOWPATH_ENGINE__WORKERS": "2",
@@ -75,20 +78,19 @@ def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
         assert name is not None
         os.kill(name.pid, signal.SIGSTOP)
         try:
+            contested = database.execute(
+                "SELECT count(*) FROM file WHERE state = %s", (State.IN_FLIGHT,)
+            ).fetchone()[0]
+            replace_content(source, seed=2)
+            # What had been committed at the stop, a commit on its way to the database included.
             finished = {
                 file.path
                 for (data,) in database.execute("SELECT data FROM history_segment")
                 for file in segments.unpack(data)
             }
-            contested = database.execute(
-                "SELECT count(*) FROM file WHERE state = %s", (State.IN_FLIGHT,)
-            ).fetchone()[0]
-            replace_content(source, seed=2)
-            second = digests(source)
             until(
                 lambda: database.execute(
-                    "SELECT 1 FROM task WHERE lease_epoch > %s AND lease_worker <> %s",
-                    (epoch, holder),
+                    "SELECT 1 FROM task WHERE lease_epoch > %s", (epoch,)
                 ).fetchone(),
                 30,
                 "another worker has the lease",
@@ -115,9 +117,11 @@ def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
     assert any(event["code"] == "RECOVERED" for event in deployment.events(task_id))
 
 
+def aside(source: Path, seed: int) -> Path:
+    return source.with_name(f"{source.name}-{seed}")
+
+
 def replace_content(source: Path, seed: int) -> None:
-    """Every file gets other bytes of the same length, at once: written aside, then renamed."""
-    aside = source.with_name(f"{source.name}-{seed}")
-    make_tree(aside, TREE, seed=seed)
+    """Every file gets other bytes of the same length, at once: by a rename."""
     for path, _ in TREE:
-        (aside / path).replace(source / path)
+        (aside(source, seed) / path).replace(source / path)

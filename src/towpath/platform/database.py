@@ -19,9 +19,10 @@ Connection = psycopg.AsyncConnection[DictRow]
 CONNECT_TIMEOUT_S = 10
 POOL_WAIT_S = 30.0
 """A request waits this long for a connection; then the database is too slow, and it says so."""
-IDLE_TRANSACTION_LIMIT = "10s"
-"""A transaction that a dead or stopped process left open does not hold its locks for longer: less
-than a lease, so that a stopped worker's task can be taken over when its lease ends."""
+IDLE_TRANSACTION_LIMIT = "5s"
+"""A transaction that a dead or stopped process left open does not hold its locks for longer: a
+stopped worker has at most two in a row on a task (a write, a renewal), so its task can be taken
+over when its lease of 15 s ends."""
 
 
 class Database:

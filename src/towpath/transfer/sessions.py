@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from towpath.gridftp.client.dial import reason_of
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
@@ -192,7 +193,7 @@ class EndpointSessions:
             if isinstance(error, TimeoutError) and error.errno is None:
                 reason = f"no answer within {self._timeouts.connect_s:g} s"
             else:
-                reason = error.strerror or str(error) or type(error).__name__
+                reason = reason_of(error)
             raise GridFTPError(
                 Kind.CONNECT, f"cannot connect: {reason}", where=f"{host}:{port}"
             ) from error

@@ -147,7 +147,7 @@ async def test_only_inactive_tasks_of_the_endpoint_and_owner_resume(
     )
     async with database.transaction() as conn:
         await conn.execute("UPDATE task SET status = 'INACTIVE', nice_status = 'NO_CREDENTIALS'")
-        assert await tasks.resume_inactive(conn, OWNER, somewhere) == 1
+        assert await tasks.credential_renewed(conn, OWNER, somewhere) == 1
         states = {}
         for owner, created in ((OWNER, waiting), (OTHER, foreign), (OWNER, apart)):
             task = await tasks.show(conn, owner, created.id)

@@ -163,8 +163,7 @@ async def put_credential(
             subject=credential.subject,
             not_after=credential.not_after,
         )
-        await tasks.credential_renewed(conn, wanted, caller.sub)
-        resumed = await tasks.resume_inactive(conn, caller.sub, wanted)
+        resumed = await tasks.credential_renewed(conn, caller.sub, wanted)
     return JSONResponse(
         result(
             "credential_result",

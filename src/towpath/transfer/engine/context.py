@@ -1,8 +1,8 @@
 """What the parts of a running task share: the task, its lease, its counters, its signals."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -122,6 +122,7 @@ class TaskContext:
     walk_done: bool = False
     lanes_open: int = 0
     generations: int = 0
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def task_no(self) -> int:
@@ -133,9 +134,18 @@ class TaskContext:
         """Nothing is left to find or to do."""
         return self.walk_done and self.open_files == 0
 
-    def fenced(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
-        """A transaction that commits only while the lease is ours."""
-        return leases.fenced(self.db, self.task_no, self.grant.lease_epoch)
+    @asynccontextmanager
+    async def fenced(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """A transaction that commits only while the lease is ours. Raises LeaseLostError.
+
+        One at a time: a queue of them on the task's row would be served even after this process
+        was stopped, one by one, and hold up whoever takes the task over.
+        """
+        async with (
+            self._writing,
+            leases.fenced(self.db, self.task_no, self.grant.lease_epoch) as conn,
+        ):
+            yield conn
 
     def next_generation(self) -> int:
         """A number for a pair of sessions, unique in the task: restart points remember it.

@@ -396,7 +396,8 @@ async def count_transferred(
         " nice_status = CASE WHEN %(progress)s THEN NULL ELSE nice_status END,"
         " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END,"
         " deadline = CASE WHEN %(progress)s"
-        " AND NOT coalesce((options->>'deadline_given')::boolean, false) THEN greatest(deadline, now() + %(after_progress)s) ELSE deadline END"
+        " AND NOT coalesce((options->>'deadline_given')::boolean, false)"
+        " THEN greatest(deadline, now() + %(after_progress)s) ELSE deadline END"
         " WHERE task_no = %(task_no)s",
         {
             "files": files,

@@ -292,24 +292,6 @@ async def update(
     return True
 
 
-async def credential_renewed(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> None:
-    """The owner's tasks at this endpoint go on at once: suspended ones, and those backing off."""
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            """
-            UPDATE task SET status = 'ACTIVE', not_before = least(not_before, now()),
-                            nice_status = NULL, nice_status_details = NULL
-             WHERE owner_id = %(owner)s AND status IN ('ACTIVE', 'INACTIVE')
-               AND %(endpoint)s IN (source_endpoint_id, destination_endpoint_id)
-            RETURNING task_no
-            """,
-            {"owner": owner_id, "endpoint": endpoint_id},
-        )
-        woken = await cursor.fetchall()
-    for row in woken:
-        await _wake(conn, row["task_no"])
-
-
 async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> bool:
     """Ask for a task's end; False if it has ended already.
 
@@ -333,14 +315,15 @@ async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> boo
     return True
 
 
-async def resume_inactive(conn: Connection, owner_id: UUID, endpoint_id: UUID) -> int:
-    """Put the owner's tasks that wait for a credential of this endpoint back to work."""
+async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID) -> int:
+    """The owner's waiting tasks at this endpoint go on: suspended ones and those backing off."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             """
             UPDATE task SET status = 'ACTIVE', not_before = now(), failures_in_a_row = 0,
                             nice_status = NULL, nice_status_details = NULL
-             WHERE owner_id = %s AND status = 'INACTIVE'
+             WHERE owner_id = %s
+               AND (status = 'INACTIVE' OR (status = 'ACTIVE' AND not_before > now()))
                AND %s IN (source_endpoint_id, destination_endpoint_id)
             RETURNING task_no
             """,
