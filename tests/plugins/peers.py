@@ -23,6 +23,8 @@ ANSWERS: Mapping[str, str] = {
     "FEAT": "211-Extensions supported\r\n MLST Type*;Size*;Modify*;\r\n MLSC\r\n DCSC P,D\r\n"
     " CKSUM SHA256\r\n STORATTR\r\n211 End.",
     "PWD": '257 "/" is current directory.',
+    "MLST": "250-status of {argument}\r\n"
+    " Type=dir;Modify=20260101000000;Size=4096;Perm=cfmpel; {argument}\r\n250 End.",
     "OPTS": "200 OPTS Command Successful.",
     "MKD": "257 Directory created.",
     "DCSC": "200 DCSC Command successful.",

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 SITE_GROUP = pytest.mark.xdist_group("site")
 
-LOGIN_S = 4
+LOGIN_S = 3
 """Of a server that does not answer; a real one on a busy machine needs a tenth of it."""
 
 SETTINGS = QUICK | {
@@ -30,7 +30,7 @@ SETTINGS = QUICK | {
     "TOWPATH_ENGINE__LANES": "1",
     "TOWPATH_GRIDFTP__CONNECT_S": "3",
     "TOWPATH_GRIDFTP__LOGIN_S": str(LOGIN_S),
-    "TOWPATH_GRIDFTP__REPLY_S": "6",
+    "TOWPATH_GRIDFTP__REPLY_S": "4",
     "TOWPATH_GRIDFTP__STALL_S": "10",
     "TOWPATH_LOG__LEVEL": "debug",
 }

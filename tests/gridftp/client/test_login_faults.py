@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from plugins.doubles import scripted
 from towpath.gridftp.client.session import Server, Session, Timeouts, default_dial
@@ -227,3 +228,30 @@ async def test_cancelling_leaves_no_socket(domain_a, server_a, moment: int) -> N
     else:
         await session.close()
     await closed_down_to(before)
+
+
+def test_a_greeting_before_anyone_looks(server_a) -> None:
+    """Under uvloop, which reads as soon as a transport is made: the banner is there already."""
+
+    async def greeted(host: str, port: int) -> socket.socket:
+        connection = await default_dial(host, port)
+        while True:
+            try:
+                connection.recv(1, socket.MSG_PEEK)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(0.005)
+        return connection
+
+    async def log_in() -> None:
+        session = await Session.open(
+            Server("127.0.0.1", server_a.port), credential=None, trust=None, dial=greeted
+        )
+        await session.close()
+
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(GridFTPError) as caught,
+    ):
+        runner.run(log_in())
+    assert caught.value.kind is Kind.LOGIN
