@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,6 +16,9 @@ from towpath.gridftp.wire.addresses import HostPort, parse_passive
 from towpath.gridftp.wire.replies import Reply
 
 MARKER_INTERVAL_S: Final = 1
+
+_ENCODED: Final = re.compile(r"[A-Za-z0-9+/=]{24,}")
+"""What may be a piece of a credential in base64; no word of a reply is so long."""
 
 
 async def introduce(
@@ -65,8 +69,11 @@ async def _settled(
     for line, reply in zip(lines, replies, strict=True):
         if not reply.ok:
             error = classify(reply, where=str(session.server))
-            # The verb only: the line of DCSC holds a private key.
-            error.message = f"{line.split(' ')[0]} was refused: {error.message}"
+            # The verb only: the line of DCSC holds a private key, and servers repeat lines.
+            verb = line.split(" ")[0]
+            error.message = f"{verb} was refused: {error.message}"
+            if verb == "DCSC" and error.reply is not None:
+                error.reply = _ENCODED.sub("...", error.reply)
             raise error
     return replies
 
