@@ -40,6 +40,9 @@ but a destination whose sender never connects waits for ever."""
 DRAIN_S: Final = 1.0
 """How long a destination may take to fail what is queued there, once the source is closed."""
 
+SOURCE_END_S: Final = 0.5
+"""How long a source may take to end, after the destination has."""
+
 SLOWEST_BYTES_S: Final = 256 * 1024
 """Without markers, a file may take its size at this rate, on top of the stall time, in silence."""
 
@@ -88,7 +91,7 @@ class Lane:
         self.broken = False
         """Takes no more pieces: a piece failed, a session was lost, or the lane was closed."""
         self.settled: bool | None = None
-        """After the end: whether both servers have confirmed that nothing of ours runs there."""
+        """After the end: whether the destination has confirmed that nothing of ours writes."""
         self.directory_errors: dict[str, GridFTPError] = {}
         """Directories that could not be made. A piece that needs one fails with its error."""
         self._markers = markers
@@ -465,7 +468,7 @@ class Lane:
     # -- the end
 
     async def close(self) -> bool:
-        """End both sessions; whether both servers have confirmed it (then `settled`).
+        """End both sessions; whether the destination has confirmed its end (`settled`).
 
         Pieces in flight become void. The sooner the better: what still runs may write wrong bytes.
         """
@@ -482,12 +485,15 @@ class Lane:
     async def _close_sessions(self) -> bool:
         # The source first. A GCT destination that is cut off among queued STORs hangs for good in
         # one of seven cases; one whose sender is gone fails them all within milliseconds, and an
-        # idle one, or one that waits for a sender, always ends.
-        destination = self._destination.session
-        source_end = self._loop.create_task(self._source.session.close())
+        # idle one, or one that waits for a sender, always ends. A source hangs too (one in 25), but
+        # it only reads, and what it might send has nobody to take it.
+        source, destination = self._source.session, self._destination.session
+        source_end = self._loop.create_task(source.close())
         await destination.channel.drain(DRAIN_S)
-        ends = [await destination.close(), await source_end]
-        self.settled = all(ends)
+        self.settled = await destination.close()
+        await asyncio.wait([source_end], timeout=SOURCE_END_S)
+        await source.give_up()
+        await source_end
         return self.settled
 
     def _stop_timers(self) -> None:
