@@ -31,7 +31,7 @@ def test_serves_and_counts_bytes(domain_a: Domain, server_a: GctServer, tmp_path
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
     assert 1_000_000 <= server_a.bytes_written() - before < 1_500_000
-    assert f"FILE={tmp_path}/out" in server_a.transfer_log.read_text()
+    assert f"FILE={tmp_path}/out".encode() in server_a.transfer_log.read_bytes()
 
 
 def test_permissions_apply_to_an_unprivileged_server(

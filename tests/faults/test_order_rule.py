@@ -25,8 +25,9 @@ def others_arrive(site: Site, task_id: str, source: dict[str, str], destination:
         30,
         "all other files arrived",
     )
+    # nothing stands for the file that failed, between one try and the next
+    until(lambda: not (destination / BLOCKED).is_file(), 10, "what the failure left is removed")
     arrived = digests(destination)
-    arrived.pop(BLOCKED, None)  # a source that fails leaves an empty file behind
     assert arrived == {path: digest for path, digest in source.items() if path != BLOCKED}
     assert site.deployment.task(task_id)["status"] == "ACTIVE"
 
@@ -86,3 +87,25 @@ def test_a_source_file_cannot_be_read(
     assert "tried again" in details["next"]
     closed.chmod(0o644)
     assert_ends_well(site, task_id, expected, destination)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_missing_source_fails_the_task_and_spoils_nothing(
+    site: Site, tmp_path: Path, verify: bool
+) -> None:
+    """A window of a thousand files is on its way when one of them turns out to be gone."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    tree = list(uniform(10, 200, 3000))
+    make_tree(source, tree, seed=3)
+    expected = digests(source)
+    task_id = site.copy(source, destination, verify_checksum=verify)
+    until(lambda: site.deployment.task(task_id)["files_transferred"] > 0, 20, "it has begun")
+    for path in sorted(expected)[5::100]:
+        (source / path).unlink()
+    task = site.deployment.wait(task_id, 60)
+    arrived = digests(destination)
+    assert task["status"] == "FAILED"
+    assert task["fatal_error"]["code"] == "FILE_NOT_FOUND"
+    assert task["files_transferred"] <= len(arrived)
+    assert {path: digest for path, digest in arrived.items() if digest != expected[path]} == {}
+    site.assert_well()

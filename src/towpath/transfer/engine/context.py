@@ -121,6 +121,8 @@ class TaskContext:
     open_files: int = 0
     walk_done: bool = False
     lanes_open: int = 0
+    spoiled: list[str] = field(default_factory=list)
+    """Destinations opened for a source that then failed: their bytes are another file's."""
     generations: int = 0
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

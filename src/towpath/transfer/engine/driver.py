@@ -13,7 +13,7 @@ from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFa
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.lanes import LaneRunner
-from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.pairs import open_session, remove_spoiled
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
@@ -253,12 +253,28 @@ class Driver:
     ) -> None:
         if event is not None:
             recorder.event(event)
+        await self._clean_up()
         await recorder.flush()
         async with self.context.fenced() as conn:
             await segments.merge(conn, self.context.task_no)
             await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
             await leases.release(conn, self.context.task_no)
         log.info("task ended", status=status)
+
+    async def _clean_up(self) -> None:
+        """Remove what the last failures spoiled; a task that cannot log in any more leaves it."""
+        destination_id = self.context.grant.destination_endpoint_id
+        if not self.context.spoiled or destination_id is None:
+            return
+        try:
+            session, _ = await open_session(self.context, destination_id, at_source=False)
+        except TaskFaultError as fault:
+            log.info("spoiled files stay", paths=self.context.spoiled, why=fault.verdict.event.code)
+            return
+        try:
+            await remove_spoiled(self.context, session)
+        finally:
+            await session.close()
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it

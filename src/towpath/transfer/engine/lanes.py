@@ -15,7 +15,7 @@ from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, file_backoff_s
 from towpath.transfer.engine.large import LargeFile
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair, remove_spoiled
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
@@ -106,42 +106,77 @@ class LaneRunner:
 
     async def _settle_outcomes(self, pair: Pair, outcomes: list[Outcome]) -> None:
         failure: TaskFaultError | None = None
+        void: list[Piece] = []
         state = State.PENDING
         if pair.lane.broken:
             state = await self._state_after_break(pair)
+            self._pair = None
+            self._context.lanes_open -= 1
         for outcome in outcomes:
             file: File = outcome.piece.tag
             del self._flying[file.file_no]
             if outcome.status == "done":
                 self._breaks = 0
-                self._recorder.finished(
-                    file.file_no,
-                    Finished(
-                        file.item_no,
-                        file.path,
-                        file.size,
-                        outcome.piece.checksum if outcome.digest else None,
-                        outcome.digest,
-                    ),
-                    transferred=file.size,
-                    checksummed=file.size if outcome.digest else 0,
-                )
+                self._record(outcome)
             elif outcome.status == "void":
-                self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
+                void.append(outcome.piece)
             else:
                 failure = self._failed(file, outcome, state) or failure
         if failure is not None:
+            if state is State.PENDING:
+                await self._send_once_more(void)
             raise failure
-        if pair.lane.broken:
-            self._pair = None
-            self._context.lanes_open -= 1
+        for piece in void:
+            self._recorder.returned(Returned(piece.tag.file_no, state), resent=piece.size)
+        if self._pair is None:
             await asyncio.sleep(REOPEN_AFTER_S)
+            if self._context.spoiled:
+                await self._open()  # which removes them
+
+    def _record(self, outcome: Outcome) -> None:
+        file: File = outcome.piece.tag
+        algorithm = outcome.piece.checksum if outcome.digest else None
+        self._recorder.finished(
+            file.file_no,
+            Finished(file.item_no, file.path, file.size, algorithm, outcome.digest),
+            transferred=file.size,
+            checksummed=file.size if outcome.digest else 0,
+        )
+
+    async def _send_once_more(self, void: list[Piece]) -> None:
+        """The task fails, but what was sent behind the failure may hold another file's bytes.
+
+        So it is brought to its right end before the task's; what fails now is given up.
+        """
+        while void:
+            pair = await self._open()
+            if pair is None:
+                return
+            self._context.lease.check()
+            pair.lane.send(void)
+            self._recorder.resent(sum(piece.size for piece in void))
+            void = []
+            while outcomes := await pair.lane.outcomes():
+                for outcome in outcomes:
+                    if outcome.status == "done":
+                        self._record(outcome)
+                    elif outcome.status == "void":
+                        void.append(outcome.piece)
+                    elif outcome.failed_side == "source":
+                        self._context.spoiled.append(outcome.piece.destination_path)
+            if pair.lane.broken:
+                await pair.lane.close()
+                self._pair = None
+                self._context.lanes_open -= 1
 
     def _failed(self, file: File, outcome: Outcome, state: State) -> TaskFaultError | None:
         """Record a failed file; the error to raise if the task cannot go on."""
         assert outcome.error is not None, "a failed outcome says why"
         verdict = self._context.judge(outcome.error, at_source=outcome.failed_side == "source")
         of_file = verdict.consequence is Consequence.RETRY_FILE
+        if outcome.failed_side == "source" and outcome.piece.byte_range is None:
+            # Its destination was opened, and may hold the bytes of the file behind it.
+            self._context.spoiled.append(outcome.piece.destination_path)
         attempt = file.attempt + int(of_file)
         self._recorder.returned(
             Returned(
@@ -194,6 +229,7 @@ class LaneRunner:
             await asyncio.sleep(OPEN_AGAIN_S)
             return None
         self._context.lanes_open += 1
+        await remove_spoiled(self._context, self._pair.destination)
         return self._pair
 
     async def _close(self) -> None:

@@ -4,11 +4,15 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+
 from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
 from towpath.transfer.sessions import Login, SessionUnavailable
+
+log = structlog.get_logger()
 
 # With CPU support SHA-256 is the fastest strong digest the servers have: twice as fast as MD5.
 PREFERRED_CHECKSUMS = ("SHA256", "SHA1", "ADLER32")
@@ -82,6 +86,17 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
     return Pair(
         source, destination, source_login, destination_login, lane, context.next_generation()
     )
+
+
+async def remove_spoiled(context: TaskContext, destination: Session) -> None:
+    """What a failed source left at the destination is no version of its file: it goes."""
+    while context.spoiled:
+        path = context.spoiled.pop()
+        context.lease.check()
+        try:
+            await destination.delete_file(path)
+        except GridFTPError as error:
+            log.info("spoiled file stays", path=path, kind=error.kind)
 
 
 def checksum_algorithm(context: TaskContext, pair: Pair) -> str:
