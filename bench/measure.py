@@ -1,0 +1,188 @@
+"""Wall time, CPU time and memory of one run, over whole process trees."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+SAMPLE_EVERY_S = 0.05
+"""Memory is looked at this often: a shorter peak is missed, more looks would take CPU away."""
+
+SESSIONS_END_S = 2.0
+"""Servers get so long to end their sessions after a run, so that the end's CPU is counted too."""
+
+RUN_TIMEOUT_S = 900.0
+"""For runs that hang; the longest takes some seconds."""
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_POLL_S = 0.02
+
+
+class BenchError(Exception):
+    """A run failed, or did not do what it was measured for; no figure can be told."""
+
+
+class Sample(NamedTuple):
+    """What one run took."""
+
+    wall_s: float
+    mover_cpu_s: float
+    """User and system time of what moved the files: a command, or the service and its client."""
+    server_cpu_s: float
+    """The same of both GridFTP servers with their sessions."""
+    peak_bytes: int
+    """Most private memory at any look, of mover and servers together."""
+
+    @property
+    def cpu_s(self) -> float:
+        """All CPU seconds."""
+        return self.mover_cpu_s + self.server_cpu_s
+
+
+Action = Callable[[], float]
+"""Runs the thing to its end; CPU seconds of what took part and is in no process tree any more."""
+
+
+def measure(
+    action: Action,
+    *,
+    servers: Sequence[int],
+    service: int | None = None,
+    bystanders: Collection[int] = (),
+) -> Sample:
+    """Run `action` and measure it.
+
+    `servers` are the pids of the GridFTP servers, `service` that of a lasting service that does
+    the work, `bystanders` children of this process that have no part in it: the memory of all
+    other descendants of this process counts.
+    """
+    if not Path("/proc/thread-self/children").exists():
+        raise BenchError("this kernel does not list the children of processes (PROC_CHILDREN)")
+    services = () if service is None else (service,)
+    servers_before, service_before = tree_cpu_s(servers), tree_cpu_s(services)
+    memory = _MemoryPeak(frozenset(bystanders))
+    memory.start()
+    started = time.perf_counter()
+    try:
+        mover_cpu_s = action()
+        wall_s = time.perf_counter() - started
+    finally:
+        peak_bytes = memory.finish()
+    deadline = time.monotonic() + SESSIONS_END_S
+    while any(len(tree(pid)) > 1 for pid in servers) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return Sample(
+        wall_s,
+        mover_cpu_s + tree_cpu_s(services) - service_before,
+        tree_cpu_s(servers) - servers_before,
+        peak_bytes,
+    )
+
+
+def run_command(command: Sequence[str | Path], environment: Mapping[str, str]) -> float:
+    """Run a program to its end; its CPU seconds, with those of its ended children.
+
+    Raises `BenchError` with the program's words if it fails or hangs.
+    """
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    timer = threading.Timer(RUN_TIMEOUT_S, process.kill)
+    timer.start()
+    try:
+        with process.stdout:
+            said = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)  # the only call that tells of one child's CPU
+        process.returncode = os.waitstatus_to_exitcode(status)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    if process.returncode != 0:
+        text = said.decode(errors="replace").strip()[-2000:]
+        words = " ".join(map(str, command))
+        raise BenchError(f"{words}\nended with {process.returncode}: {text}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def tree(root: int, without: Collection[int] = ()) -> list[int]:
+    """A living process and its descendants, leaving out the trees of `without`."""
+    found = [root]
+    for pid in found:
+        try:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                children = map(int, (thread / "children").read_text().split())
+                found += [child for child in children if child not in without]
+        except OSError:
+            continue  # it ended meanwhile
+    return found
+
+
+def tree_cpu_s(roots: Sequence[int]) -> float:
+    """CPU seconds of process trees so far, including those of children that ended."""
+    while True:
+        pids = [pid for root in roots for pid in tree(root)]
+        try:
+            total = sum(map(_cpu_s, pids))
+        except OSError:
+            dead = [root for root in roots if not Path(f"/proc/{root}").exists()]
+            if dead:
+                raise BenchError(f"process {dead[0]} is gone: a server or the service") from None
+            continue
+        # one that ended between two looks may have been counted twice or not at all
+        if pids == [pid for root in roots for pid in tree(root)]:
+            return total
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S  # utime, stime, cutime, cstime
+
+
+def _private_bytes(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0
+    return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES  # resident less shared
+
+
+class _MemoryPeak(threading.Thread):
+    """Looks at the private memory of this process's descendants until it is told to finish."""
+
+    def __init__(self, without: frozenset[int]) -> None:
+        super().__init__(daemon=True)
+        self._without = without
+        self._peak_bytes = 0
+        self._finished = threading.Event()
+
+    def run(self) -> None:
+        while True:
+            pids = tree(os.getpid(), self._without)[1:]
+            self._peak_bytes = max(self._peak_bytes, sum(map(_private_bytes, pids)))
+            if self._finished.wait(SAMPLE_EVERY_S):
+                return
+
+    def finish(self) -> int:
+        """End, and tell the most that was seen, in bytes."""
+        self._finished.set()
+        self.join()
+        return self._peak_bytes
+
+
+def end_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack, so that servers are stopped and directories removed."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))

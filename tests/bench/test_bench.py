@@ -1,0 +1,171 @@
+"""The bench room measures what it says, and tells no figure of a run that went wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bench.measure import BenchError, Sample, measure, run_command, tree_cpu_s
+from bench.report import cpu_s, ratios, wall_s
+from bench.rounds import Contest, Result, hold
+
+from towpath.demo.trees import TreeFile, expected_digests, make_tree
+
+ROOT = Path(__file__).parents[2]
+FILES = [TreeFile("a/one", 1000), TreeFile("two", 5)]
+BURN = "import time\nwhile time.process_time() < 0.3: pass"
+FORK_AND_BURN = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN!r}])"
+HOLD_MEMORY = "import time\nheld = b'x' * 100_000_000\ntime.sleep(0.3)"
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+
+
+def sample(wall: float, cpu: float = 1.0) -> Sample:
+    return Sample(wall, cpu / 2, cpu / 2, 0)
+
+
+def writes(seed: int, files: list[TreeFile] = FILES) -> Callable[[Path], Sample]:
+    def move(to: Path) -> Sample:
+        assert list(to.iterdir()) == []
+        make_tree(to, files, seed)
+        return sample(1.0)
+
+    return move
+
+
+def contest(
+    ours: Callable[[Path], Sample], peer: Callable[[Path], Sample] | None = None
+) -> Contest:
+    return Contest("c", ours, peer or writes(1), expected_digests(FILES, 1), 1005)
+
+
+def test_the_gridftp_area_works_and_ends_with_json() -> None:
+    done = bench("gridftp", "--quick")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert list(told) == ["small_files_vs_guc", "big_vs_guc", "tiny_file_vs_guc"]
+    assert all(ratio > 0 for ratio in told.values())
+    assert "mean nothing" in done.stderr
+
+
+@pytest.mark.long
+def test_every_area_works() -> None:
+    done = bench("--quick", "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert {"small_files_service_vs_guc", "big_verified_service_vs_guc_verify"} < set(told)
+
+
+def test_an_unknown_area_is_refused() -> None:
+    done = bench("sail")
+    assert done.returncode == 2
+    assert "gridftp" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_ratio_is_the_median_of_ratios_within_rounds() -> None:
+    result = Result("c")
+    # a machine that becomes ten times slower half-way: the ratio of medians would be 20 or 0.2
+    result.ours = [sample(1), sample(1), sample(10)]
+    result.peer = [sample(2), sample(20, cpu=4), sample(20, cpu=8)]
+    assert result.ratio(wall_s) == 2
+    assert result.ratio(cpu_s) == 4
+    assert json.loads(ratios([result])) == {"c": 2.0}
+
+
+def test_sides_take_turns_and_the_warm_up_does_not_count(tmp_path: Path) -> None:
+    turns: list[str] = []
+
+    def noting(side: str) -> Callable[[Path], Sample]:
+        def move(to: Path) -> Sample:
+            turns.append(side)
+            return writes(1)(to)
+
+        return move
+
+    lines: list[str] = []
+    result = hold(contest(noting("A"), noting("B")), tmp_path, 2, warm_up=True, tell=lines.append)
+    assert "".join(turns) == "ABABAB"
+    assert (len(result.ours), len(result.peer)) == (2, 2)
+    assert [line.split(":")[0] for line in lines] == ["c warm-up", "c 1/2", "c 2/2"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_wrong_contents_give_no_figure(tmp_path: Path, warm_up: bool) -> None:
+    with pytest.raises(BenchError, match="c, ours: what arrived differs"):
+        hold(contest(writes(2)), tmp_path, 1, warm_up=warm_up, tell=print)
+
+
+def test_missing_files_of_the_peer_give_no_figure_in_any_round(tmp_path: Path) -> None:
+    runs = iter([writes(1), writes(1, FILES[:1])])
+
+    def peer(to: Path) -> Sample:
+        return next(runs)(to)
+
+    with pytest.raises(BenchError, match="c, peer: 1 files, 1000 bytes arrived of 2 files"):
+        hold(
+            contest(writes(1), peer),
+            tmp_path,
+            2,
+            warm_up=False,
+            tell=print,
+        )
+
+
+def test_cpu_of_ended_children_counts() -> None:
+    assert run_command([sys.executable, "-c", FORK_AND_BURN], os.environ) >= 0.3
+    server = subprocess.Popen(
+        [sys.executable, "-c", f"{FORK_AND_BURN}\nprint(flush=True)\nsys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        server.stdout.readline()
+        assert tree_cpu_s([server.pid]) >= 0.3
+        server.stdin.close()
+    with pytest.raises(BenchError, match="is gone"):
+        tree_cpu_s([server.pid])
+
+
+def test_memory_counts_unless_it_is_a_bystanders() -> None:
+    def run() -> float:
+        return run_command([sys.executable, "-c", HOLD_MEMORY], os.environ)
+
+    assert measure(run, servers=()).peak_bytes >= 100_000_000
+    bystander = subprocess.Popen(
+        [sys.executable, "-c", "held = b'x' * 100_000_000\nprint(flush=True)\ninput()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with bystander:
+        assert bystander.stdout is not None
+        assert bystander.stdin is not None
+        bystander.stdout.readline()
+        seen = measure(
+            lambda: run_command(["sleep", "0.2"], os.environ),
+            servers=(),
+            bystanders=(bystander.pid,),
+        )
+        bystander.stdin.write(b"\n")
+        bystander.stdin.close()
+    assert seen.peak_bytes < 50_000_000
+
+
+def test_a_command_that_fails_gives_no_figure() -> None:
+    with pytest.raises(BenchError, match="ended with 1: No such thing"):
+        run_command([sys.executable, "-c", "raise SystemExit('No such thing')"], os.environ)
