@@ -17,6 +17,7 @@ from towpath.platform.settings import DataDirectory, Settings
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.worker import Worker, run_until_signal
 from towpath.transfer.sessions import EndpointSessions
+from towpath.transfer.store.leases import application_of
 
 WORKERS_LIMIT = 1024
 
@@ -51,12 +52,17 @@ def command(data: Path) -> None:
 
 async def _run(settings: Settings, directory: DataDirectory) -> None:
     assert settings.database.url is not None, "the deployment knows its database"
-    size = settings.database.pool_size
-    async with Database(settings.database.url, schema="transfer", max_size=size) as database:
+    name = WorkerName.own()
+    async with Database(
+        settings.database.url,
+        schema="transfer",
+        max_size=settings.database.pool_size,
+        application=application_of(str(name)),
+    ) as database:
         sessions = EndpointSessions(
             database, Sealer(directory.seal_key), dial_policy(settings), settings.gridftp
         )
         try:
-            await run_until_signal(Worker(database, sessions, settings, name=WorkerName.own()))
+            await run_until_signal(Worker(database, sessions, settings, name=name))
         finally:
             await sessions.close()

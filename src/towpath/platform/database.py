@@ -16,6 +16,10 @@ __all__ = ["Connection", "Database", "EmbeddedPostgres", "PostgresError"]
 Connection = psycopg.AsyncConnection[DictRow]
 """Rows are dicts; ask a cursor for ``row_factory=tuple_row`` where there are many."""
 
+AWAY = (psycopg.OperationalError, psycopg.InternalError)
+"""What a lost, restarting or failing-over database raises: the same statement may work later.
+(PostgreSQL's class 25, a transaction that was ended for us, is an InternalError.)"""
+
 CONNECT_TIMEOUT_S = 10
 POOL_WAIT_S = 30.0
 """A request waits this long for a connection; then the database is too slow, and it says so."""
@@ -31,14 +35,16 @@ class Database:
     JSON columns come and go as Python objects, timestamps as aware datetimes in UTC.
     """
 
-    def __init__(self, url: str, *, schema: str, max_size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, schema: str, max_size: int = 10, application: str | None = None
+    ) -> None:
         self.url = url
         self.schema = schema
         self._arguments: dict[str, Any] = {
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": CONNECT_TIMEOUT_S,
-            "application_name": f"towpath-{schema}",
+            "application_name": application or f"towpath-{schema}",
             "options": (
                 f"-c search_path={schema} -c timezone=UTC"
                 f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_LIMIT}"

@@ -3,10 +3,11 @@
 import asyncio
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from plugins.tasks import MakeTask
-from towpath.platform.database import Database
+from towpath.platform.database import Connection, Database
 from towpath.transfer.store import leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
 
@@ -96,7 +97,7 @@ async def test_a_suspended_task_is_granted_only_to_be_ended(
     task_no = await make_task()
     (grant,) = await admit(database, "a")
     async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
-        await leases.suspend(conn, task_no, code="NO_CREDENTIALS", details="")
+        assert await leases.suspend(conn, task_no, since=await leases.database_now(conn))
         await leases.release(conn, task_no)
     assert await admit(database, "a") == []
     async with database.transaction() as conn:
@@ -111,3 +112,46 @@ async def test_a_dead_workers_leases_end_at_once(database: Database, make_task: 
     assert await leases.expire_worker(database, "another") == 0
     assert await leases.expire_worker(database, "dead") == 1
     assert len(await admit(database, "b")) == 1
+
+
+async def test_a_credential_renewed_meanwhile_keeps_a_task_from_being_suspended(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await make_task()
+    (grant,) = await admit(database, "a")
+    async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+        began_at = await leases.database_now(conn)
+    async with database.transaction() as conn:
+        await conn.execute(
+            "INSERT INTO credential (endpoint_id, owner_id, sealed, subject, not_after, updated_at)"
+            " VALUES (%s, %s, '', 's', now(), clock_timestamp())",
+            (grant.source_endpoint_id, grant.owner_id),
+        )
+    async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+        assert not await leases.suspend(conn, task_no, since=began_at)
+
+
+async def test_a_stopped_workers_transaction_is_ended_when_its_lease_is_over(
+    database: Database, database_url: str, make_task: MakeTask
+) -> None:
+    task_no = await make_task()
+    await admit(database, "stopped", lease_s=0.1)
+    stuck = Database(database_url, schema="transfer", application=leases.application_of("stopped"))
+    with pytest.raises(psycopg.OperationalError):
+        async with stuck, stuck.connection() as conn:
+            await hold_until_taken_over(database, conn, task_no)
+
+
+async def hold_until_taken_over(database: Database, conn: Connection, task_no: int) -> None:
+    await conn.execute("BEGIN")
+    await conn.execute("SELECT 1 FROM task WHERE task_no = %s FOR UPDATE", (task_no,))
+    async with conn.cursor() as cursor, cursor.copy("COPY item FROM STDIN"):
+        # In the middle of a COPY no time-out of PostgreSQL's own applies.
+        assert await leases.break_in(database) == 0, "it is not old yet"
+        await asyncio.sleep(leases.STUCK_TRANSACTION_S + 0.2)
+        assert await admit(database, "b") == [], "the row is locked"
+        assert await leases.break_in(database) == 1
+        granted = []
+        async with asyncio.timeout(10):
+            while not granted:
+                granted = await admit(database, "b")

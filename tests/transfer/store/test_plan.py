@@ -146,8 +146,7 @@ async def test_a_failed_file_comes_back_later_and_alone(
     assert await take(database, task_no) == []
     async with database.transaction() as conn:
         waiting = await plan.waiting(conn, task_no)
-    assert waiting.pending == 1
-    assert waiting.next_due_s is not None
+    assert (waiting.files, waiting.directories) == (1, 0)
     assert 3500 < waiting.next_due_s <= 3600
 
 
@@ -159,7 +158,7 @@ async def test_ranges_written_twice_count_once(database: Database, make_task: Ma
         assert await plan.add_ranges(conn, task_no, ranges) == 0
         await plan.drop_ranges(conn, task_no, 1, [0])
         assert await plan.ranges(conn, task_no, 1) == [Range(100, 150, False, 1)]
-        assert await plan.remove(conn, task_no, [1]) == frozenset()
+        await plan.remove(conn, task_no, [1])
         assert await plan.ranges(conn, task_no, 1) == []
 
 
@@ -197,3 +196,35 @@ async def test_progress_moves_a_deadline_that_nobody_gave(
             "SELECT extract(epoch FROM deadline - now())::float8 / 3600 FROM task ORDER BY task_no",
         )
     assert [round(row[0]) for row in hours] == [72, 24]
+
+
+async def test_a_batch_takes_effect_once(database: Database, make_task: MakeTask) -> None:
+    task_no = await begin(database, make_task)
+    async with database.transaction() as conn:
+        assert await plan.begin_batch(conn, task_no, (1 << 32) + 1)
+        assert await plan.begin_batch(conn, task_no, (1 << 32) + 2)
+        assert not await plan.begin_batch(conn, task_no, (1 << 32) + 2), "its answer was lost"
+        assert await plan.begin_batch(conn, task_no, (2 << 32) + 1), "the next lease's first"
+
+
+async def test_a_directory_that_failed_lets_the_others_go_first(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await make_task(items=2)
+    async with database.transaction() as conn:
+        await leases.start(conn, task_no)
+        first = await plan.next_directory(conn, task_no)
+        assert first is not None
+        await plan.list_later(conn, task_no, first.dir_no, delay_s=100)
+        other = await plan.next_directory(conn, task_no)
+        assert other is not None
+        assert other.dir_no != first.dir_no
+        await plan.list_later(conn, task_no, other.dir_no, delay_s=50)
+        assert await plan.next_directory(conn, task_no) is None
+        rest = await plan.waiting(conn, task_no)
+        assert (rest.files, rest.directories) == (0, 2)
+        assert 45 < rest.next_due_s <= 50
+        await plan.list_later(conn, task_no, other.dir_no, delay_s=-1)
+        again = await plan.next_directory(conn, task_no)
+    assert again is not None
+    assert again.attempt == 2

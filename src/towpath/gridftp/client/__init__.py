@@ -1,1 +1,1 @@
-"""The client: control sessions, lanes (pairs of sessions that move files), our own data channels."""
+"""The client: control sessions, lanes (pairs of sessions moving files), our own data channels."""

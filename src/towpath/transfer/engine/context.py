@@ -1,14 +1,15 @@
 """What the parts of a running task share: the task, its lease, its counters, its signals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from psycopg import AsyncConnection
 
+from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
@@ -29,6 +30,34 @@ class TaskFaultError(Exception):
     def __init__(self, verdict: Verdict) -> None:
         super().__init__(verdict.event.description)
         self.verdict = verdict
+
+
+class SidedError(Exception):
+    """A GridFTP error with the end it came from, known from the call and not from the address:
+    both ends may be one server."""
+
+    def __init__(self, error: GridFTPError, *, at_source: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.at_source = at_source
+
+
+@contextmanager
+def at_source() -> Iterator[None]:
+    """GridFTP errors inside are the source's."""
+    try:
+        yield
+    except GridFTPError as error:
+        raise SidedError(error, at_source=True) from error
+
+
+@contextmanager
+def at_destination() -> Iterator[None]:
+    """GridFTP errors inside are the destination's."""
+    try:
+        yield
+    except GridFTPError as error:
+        raise SidedError(error, at_source=False) from error
 
 
 class NothingDueError(Exception):
@@ -120,10 +149,14 @@ class TaskContext:
     changed: Signal = field(default_factory=Signal)
     open_files: int = 0
     walk_done: bool = False
+    walk_waits: bool = False
     lanes_open: int = 0
-    spoiled: list[str] = field(default_factory=list)
-    """Destinations opened for a source that then failed: their bytes are another file's."""
+    shifted: list[Piece] = field(default_factory=list)
+    """Pieces that a lane left with perhaps another file's bytes (`engine.repair`)."""
+    cut_off: list[Piece] = field(default_factory=list)
+    """Pieces in flight when a lane was left: shifted too, if a failure had not been seen yet."""
     generations: int = 0
+    batches: int = 0
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -157,9 +190,18 @@ class TaskContext:
         self.generations += 1
         return self.grant.lease_epoch * 4096 + self.generations % 4096
 
+    def next_batch(self) -> int:
+        """The recorder's batches rise in number, over leases too: the epoch is the upper half."""
+        self.batches += 1
+        return (self.grant.lease_epoch << 32) + self.batches
+
     def judge(self, error: GridFTPError, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""
         return judge(error, at_source=at_source, fail_on_quota=self.options.fail_on_quota_errors)
+
+    def judge_sided(self, sided: SidedError) -> Verdict:
+        """The same for an error whose side is known."""
+        return self.judge(sided.error, at_source=sided.at_source)
 
     def source_path(self, item_no: int, path: str) -> str:
         """Where a file of the plan is at the source."""

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
-from towpath.transfer.engine.faults import Consequence
+from towpath.transfer.engine.faults import for_whole_task
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
@@ -32,11 +33,14 @@ class DeleteRun:
         options = context.grant.options
         self._recursive = bool(options.get("recursive"))
         self._globs = bool(options.get("interpret_globs"))
-        # A second lease finds items gone that the first one deleted.
-        self._ignore_missing = bool(options.get("ignore_missing")) or not context.grant.first_start
+        self._ignore_missing = bool(options.get("ignore_missing"))
 
     async def run(self) -> None:
         """Until all items are gone. Raises TaskFaultError or LeaseLostError."""
+        if not self._context.grant.first_start:
+            # An earlier lease deleted some of the items: that they are missing is its work.
+            async with self._context.db.connection() as conn:
+                self._ignore_missing |= await plan.deleted_before(conn, self._context.task_no)
         session, _ = await open_session(
             self._context, self._context.grant.source_endpoint_id, at_source=True
         )
@@ -45,13 +49,9 @@ class DeleteRun:
                 async for path in self._expand(session, item):
                     await self._delete(session, path)
         except GridFTPError as error:
-            verdict = self._context.judge(error, at_source=True)
             # One path that cannot go holds up the rest: the task tries again, later.
-            raise TaskFaultError(
-                verdict
-                if verdict.consequence is not Consequence.RETRY_FILE
-                else type(verdict)(Consequence.RETRY_TASK, verdict.event)
-            ) from error
+            verdict = for_whole_task(self._context.judge(error, at_source=True))
+            raise TaskFaultError(verdict) from error
         finally:
             await session.close()
 
@@ -107,7 +107,7 @@ class DeleteRun:
                 continue
             files: list[str] = []
             directories: list[str] = []
-            async for batch in session.list(path):
+            async for batch in _listed(session, path):
                 for entry in batch:
                     is_directory = entry.is_directory and entry.link_target is None
                     (directories if is_directory else files).append(join(path, entry.name))
@@ -129,6 +129,16 @@ class DeleteRun:
             await plan.count_deleted(
                 conn, self._context.task_no, files=files, directories=directories
             )
+
+
+async def _listed(session: Session, path: str) -> AsyncIterator[list[Entry]]:
+    """A directory's entries; none if it is gone: an earlier lease's last command may remove it."""
+    try:
+        async for batch in session.list(path):
+            yield batch
+    except GridFTPError as error:
+        if error.kind is not Kind.NOT_FOUND:
+            raise
 
 
 async def _gone(delete: Callable[[str], Awaitable[None]], path: str) -> None:

@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from towpath.gridftp.errors import GridFTPError
+from towpath.platform.database import AWAY
 from towpath.transfer import names
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.lanes import LaneRunner
-from towpath.transfer.engine.pairs import open_session, remove_spoiled
+from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
+from towpath.transfer.sessions import home_directory
 from towpath.transfer.store import events, leases, plan, segments
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import Item
@@ -29,6 +33,7 @@ LARGE_LANE = 0
 WAIT_IN_PLACE_S = 15.0
 WATCH_EVERY_S = 1.0
 PROGRESS_EVERY_S = 60.0
+CANCELED = {"code": "CANCELED", "description": "canceled by the owner"}
 
 
 class StopRequestedError(Exception):
@@ -67,7 +72,6 @@ class Driver:
         except StopRequestedError:
             await self._pause(recorder, 0)
         except _Interrupted as interrupted:
-            await self._let_settle(recorder)
             await self._finish(recorder, "FAILED", *interrupted.ending)
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
@@ -76,6 +80,7 @@ class Driver:
         self._check_interrupts()
         context = self.context
         async with context.fenced() as conn:
+            self._began_at = await leases.database_now(conn)
             if context.grant.first_start:
                 await leases.start(conn, context.task_no)
                 await events.append(conn, context.task_no, [_started(context)])
@@ -90,6 +95,7 @@ class Driver:
         self._progress = progress
 
     _progress: plan.Progress | None = None
+    _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
 
     async def _homes(self, items: list[Item]) -> tuple[str, str]:
         """The home directories that paths like `/~/x` mean, at source and destination."""
@@ -102,7 +108,7 @@ class Driver:
             if endpoint_id and any(p is not None and names.needs_home(p) for p in paths):
                 session, _ = await open_session(self.context, endpoint_id, at_source=at_source)
                 try:
-                    home = session.home or "/"
+                    home = home_directory(session)
                 except GridFTPError as error:
                     raise TaskFaultError(self.context.judge(error, at_source=at_source)) from error
                 finally:
@@ -143,6 +149,7 @@ class Driver:
             StopRequestedError,
             _Interrupted,
             leases.LeaseLostError,
+            *AWAY,
         ) as several:
             raise _most_important(several) from None
 
@@ -157,17 +164,16 @@ class Driver:
             if context.clock() - told_at >= PROGRESS_EVERY_S:
                 recorder.event(_progress(recorder.take_bytes(), context.clock() - told_at))
                 told_at = context.clock()
-            if context.walk_done and context.open_files and not context.lanes_open:
+            if (context.walk_done or context.walk_waits) and not context.lanes_open:
                 async with context.db.connection() as conn:
-                    waiting = await plan.waiting(conn, context.task_no)
-                due = waiting.next_due_s
-                if waiting.pending == context.open_files and due and due > WAIT_IN_PLACE_S:
-                    raise NothingDueError(due)
+                    rest = await plan.waiting(conn, context.task_no)
+                if rest.files == context.open_files and rest.next_due_s > WAIT_IN_PLACE_S:
+                    raise NothingDueError(rest.next_due_s)
 
     def _check_interrupts(self) -> None:
         if self.cancel:
             raise _Interrupted(
-                {"code": "CANCELED", "description": "canceled by the owner"},
+                CANCELED,
                 Event("CANCELED", "canceled", "The task was canceled by its owner."),
             )
         if self.expire:
@@ -194,8 +200,9 @@ class Driver:
         """
         await recorder.flush()
         async with self.context.db.connection() as conn:
-            if await plan.unsettled(conn, self.context.task_no):
-                await asyncio.sleep(self.context.settings.settle_s)
+            unsettled = await plan.unsettled(conn, self.context.task_no)
+        if unsettled:
+            await asyncio.sleep(self.context.settings.settle_s)
 
     async def _fault(self, recorder: Recorder, verdict: Verdict) -> None:
         context = self.context
@@ -206,14 +213,10 @@ class Driver:
             return
         await recorder.flush()
         async with context.fenced() as conn:
-            if verdict.consequence is Consequence.SUSPEND_TASK:
-                await leases.suspend(
-                    conn,
-                    context.task_no,
-                    code=verdict.event.code,
-                    details=str(verdict.event.details),
-                )
-            else:
+            suspended = verdict.consequence is Consequence.SUSPEND_TASK and await leases.suspend(
+                conn, context.task_no, since=self._began_at
+            )
+            if not suspended:
                 failures = await leases.failures_in_a_row(conn, context.task_no) + 1
                 delay_s = task_backoff_s(failures, context.random)
                 await leases.back_off(
@@ -253,28 +256,14 @@ class Driver:
     ) -> None:
         if event is not None:
             recorder.event(event)
-        await self._clean_up()
-        await recorder.flush()
+        if status == "FAILED":
+            await repair(self.context, recorder, failed=fatal_error != CANCELED)
+        await self._let_settle(recorder)
         async with self.context.fenced() as conn:
             await segments.merge(conn, self.context.task_no)
             await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
             await leases.release(conn, self.context.task_no)
         log.info("task ended", status=status)
-
-    async def _clean_up(self) -> None:
-        """Remove what the last failures spoiled; a task that cannot log in any more leaves it."""
-        destination_id = self.context.grant.destination_endpoint_id
-        if not self.context.spoiled or destination_id is None:
-            return
-        try:
-            session, _ = await open_session(self.context, destination_id, at_source=False)
-        except TaskFaultError as fault:
-            log.info("spoiled files stay", paths=self.context.spoiled, why=fault.verdict.event.code)
-            return
-        try:
-            await remove_spoiled(self.context, session)
-        finally:
-            await session.close()
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it
@@ -297,13 +286,15 @@ def _most_important(group: ExceptionGroup[Exception]) -> Exception:
     def rank(error: Exception) -> int:
         if isinstance(error, leases.LeaseLostError):
             return 0
-        if isinstance(error, _Interrupted):
+        if isinstance(error, AWAY):
             return 1
+        if isinstance(error, _Interrupted | StopRequestedError):
+            return 2
         if isinstance(error, TaskFaultError):
             order = (Consequence.FAIL_TASK, Consequence.SUSPEND_TASK)
             consequence = error.verdict.consequence
-            return 2 + order.index(consequence) if consequence in order else 4
-        return 5
+            return 3 + order.index(consequence) if consequence in order else 5
+        return 6
 
     return min(flat, key=rank)
 

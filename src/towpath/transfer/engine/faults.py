@@ -5,7 +5,7 @@ Transfer API and its consequence. Source: Transfer API documentation, "Task erro
 at once follows the Globus service, everything else is retried until the deadline.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
@@ -115,6 +115,15 @@ def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) 
         "next": _WHAT_FOLLOWS[consequence],
     }
     return Verdict(consequence, Event(code, description, details, is_error=True))
+
+
+def for_whole_task(verdict: Verdict) -> Verdict:
+    """The same, where one file's failure holds up everything: the task tries again, later."""
+    if verdict.consequence is not Consequence.RETRY_FILE:
+        return verdict
+    assert isinstance(verdict.event.details, dict), "made by judge"
+    details = verdict.event.details | {"next": _WHAT_FOLLOWS[Consequence.RETRY_TASK]}
+    return Verdict(Consequence.RETRY_TASK, replace(verdict.event, details=details))
 
 
 # A file's first retry is soon (a server's hiccup), later ones leave a broken place in peace.

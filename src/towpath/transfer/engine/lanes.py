@@ -12,14 +12,15 @@ import posixpath
 import structlog
 
 from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.errors import Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence, file_backoff_s
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, task_backoff_s
 from towpath.transfer.engine.large import LargeFile
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair, remove_spoiled
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.repair import record, remove_spoiled, spoiled_path
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
-from towpath.transfer.store.segments import Finished
 
 log = structlog.get_logger()
 
@@ -28,8 +29,8 @@ BREAKS_MAX = 3
 REOPEN_AFTER_S = 0.5
 # How long a lane waits for work before it looks again; it is woken earlier when there is some.
 LOOK_AGAIN_S = 1.0
-# While other lanes work, one that cannot open (a server's session limit, say) tries again later.
-OPEN_AGAIN_S = 5.0
+# An idle lane's sessions are processes at the servers; the next file may well be minutes away.
+IDLE_MAX_S = 5.0
 
 
 class LaneRunner:
@@ -45,19 +46,26 @@ class LaneRunner:
         self._pair: Pair | None = None
         self._flying: dict[int, File] = {}
         self._breaks = 0
+        self._refusals = 0
+        # Pieces whose destination may hold another file's bytes, until they are on their way again.
+        self._suspects: list[Piece] = []
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
+        idle_since = self._context.clock()
         try:
             while not self._context.complete:
                 files = await self._take()
                 if not files and not self._flying:
                     await self._context.changed.wait(LOOK_AGAIN_S)
+                    if self._context.clock() - idle_since >= IDLE_MAX_S:
+                        await self._drop_pair()
                     continue
                 if self._large:
                     await self._move_large(files[0])
                 else:
                     await self._move(files)
+                idle_since = self._context.clock()
         finally:
             await self._close()
 
@@ -106,100 +114,74 @@ class LaneRunner:
 
     async def _settle_outcomes(self, pair: Pair, outcomes: list[Outcome]) -> None:
         failure: TaskFaultError | None = None
-        void: list[Piece] = []
         state = State.PENDING
-        if pair.lane.broken:
-            state = await self._state_after_break(pair)
-            self._pair = None
-            self._context.lanes_open -= 1
+        broken = pair.lane.broken
+        if broken:
+            self._suspects = [o.piece for o in outcomes if o.status == "void"]
+            state = await self._drop_pair()
+            spoiled = spoiled_path(outcomes)
+            if spoiled is not None and not self._large and state is State.PENDING:
+                # Now, while the file is ours alone.
+                fresh = await self._open()
+                if fresh is not None:
+                    await remove_spoiled(self._context, fresh.destination, spoiled)
         for outcome in outcomes:
             file: File = outcome.piece.tag
-            del self._flying[file.file_no]
+            self._flying.pop(file.file_no, None)
             if outcome.status == "done":
                 self._breaks = 0
-                self._record(outcome)
+                record(self._recorder, outcome)
             elif outcome.status == "void":
-                void.append(outcome.piece)
+                self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
             else:
                 failure = self._failed(file, outcome, state) or failure
         if failure is not None:
-            if state is State.PENDING:
-                await self._send_once_more(void)
             raise failure
-        for piece in void:
-            self._recorder.returned(Returned(piece.tag.file_no, state), resent=piece.size)
-        if self._pair is None:
+        self._suspects = []
+        if broken and self._pair is None:
             await asyncio.sleep(REOPEN_AFTER_S)
-            if self._context.spoiled:
-                await self._open()  # which removes them
-
-    def _record(self, outcome: Outcome) -> None:
-        file: File = outcome.piece.tag
-        algorithm = outcome.piece.checksum if outcome.digest else None
-        self._recorder.finished(
-            file.file_no,
-            Finished(file.item_no, file.path, file.size, algorithm, outcome.digest),
-            transferred=file.size,
-            checksummed=file.size if outcome.digest else 0,
-        )
-
-    async def _send_once_more(self, void: list[Piece]) -> None:
-        """The task fails, but what was sent behind the failure may hold another file's bytes.
-
-        So it is brought to its right end before the task's; what fails now is given up.
-        """
-        while void:
-            pair = await self._open()
-            if pair is None:
-                return
-            self._context.lease.check()
-            pair.lane.send(void)
-            self._recorder.resent(sum(piece.size for piece in void))
-            void = []
-            while outcomes := await pair.lane.outcomes():
-                for outcome in outcomes:
-                    if outcome.status == "done":
-                        self._record(outcome)
-                    elif outcome.status == "void":
-                        void.append(outcome.piece)
-                    elif outcome.failed_side == "source":
-                        self._context.spoiled.append(outcome.piece.destination_path)
-            if pair.lane.broken:
-                await pair.lane.close()
-                self._pair = None
-                self._context.lanes_open -= 1
 
     def _failed(self, file: File, outcome: Outcome, state: State) -> TaskFaultError | None:
         """Record a failed file; the error to raise if the task cannot go on."""
         assert outcome.error is not None, "a failed outcome says why"
         verdict = self._context.judge(outcome.error, at_source=outcome.failed_side == "source")
-        of_file = verdict.consequence is Consequence.RETRY_FILE
-        if outcome.failed_side == "source" and outcome.piece.byte_range is None:
-            # Its destination was opened, and may hold the bytes of the file behind it.
-            self._context.spoiled.append(outcome.piece.destination_path)
-        attempt = file.attempt + int(of_file)
+        told = verdict.consequence is Consequence.RETRY_FILE
+        # Whatever else broke at this file may be its own doing (a bad disk, a hung mount): it
+        # waits and comes back alone, so that it cannot void the same files again and again.
+        own = told or (
+            verdict.consequence is Consequence.RETRY_TASK
+            and outcome.error.scope not in (Scope.ENDPOINT, Scope.CREDENTIAL)
+        )
+        attempt = file.attempt + int(own)
         self._recorder.returned(
             Returned(
                 file.file_no,
                 state,
-                failed=of_file,
-                delay_s=file_backoff_s(attempt, self._context.random) if of_file else None,
+                failed=own,
+                delay_s=file_backoff_s(attempt, self._context.random) if own else None,
             ),
             resent=outcome.piece.size,
         )
         if verdict.consequence in (Consequence.FAIL_TASK, Consequence.SUSPEND_TASK):
             return TaskFaultError(verdict)
-        if not of_file:
+        if not told:
             self._breaks += 1
             if self._breaks >= BREAKS_MAX:
                 return TaskFaultError(verdict)
         self._recorder.event(verdict.event)
         return None
 
-    async def _state_after_break(self, pair: Pair) -> State:
-        """Close both sessions and see whether their commands are known to be still."""
+    async def _drop_pair(self) -> State:
+        """Close both sessions; how files of theirs stand then: PENDING if all is known to be still.
+
+        Where a server does not confirm its session's end, a command may still be running.
+        """
+        pair, self._pair = self._pair, None
+        if pair is None:
+            return State.PENDING
+        self._context.lanes_open -= 1
         settled = await pair.lane.close()
-        log.info("lane broken", lane=self._number, settled=settled)
+        log.debug("lane closed", lane=self._number, settled=settled)
         return State.PENDING if settled else State.CONTESTED
 
     async def _move_large(self, file: File) -> None:
@@ -215,30 +197,41 @@ class LaneRunner:
         await self._settle_outcomes(pair, [outcome])
 
     async def _open(self) -> Pair | None:
-        if self._pair is not None:
-            return self._pair
+        pair = self._pair
+        if pair is not None:
+            ended = pair.source.closed or pair.destination.closed or pair.lane.broken
+            if not ended or pair.lane.in_flight:
+                return pair
+            await self._drop_pair()  # a server ended an idle session
         try:
             self._pair = await open_pair(self._context, markers=self._large)
         except TaskFaultError as fault:
             stops = fault.verdict.consequence is not Consequence.RETRY_TASK
             if stops or self._context.lanes_open == 0:
                 raise
+            # The other lanes go on; this one, a server's session limit in its way, waits.
+            self._recorder.event(fault.verdict.event)
             for file_no in list(self._flying):
                 self._recorder.returned(Returned(file_no, State.PENDING))
                 del self._flying[file_no]
-            await asyncio.sleep(OPEN_AGAIN_S)
+            self._refusals += 1
+            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
             return None
+        self._refusals = 0
         self._context.lanes_open += 1
-        await remove_spoiled(self._context, self._pair.destination)
         return self._pair
 
     async def _close(self) -> None:
         """Leave: what is in flight goes back if both servers confirm that it is still."""
-        state = State.PENDING
-        if self._pair is not None:
-            self._context.lanes_open -= 1
-            state = await self._state_after_break(self._pair)
-            self._pair = None
+        cut_off: list[Piece] = []
+        if self._pair is not None and not self._large:
+            cut_off = [self._piece(self._pair, f) for f in self._flying.values()]
+            if self._pair.lane.broken:
+                self._suspects += cut_off
+        state = await self._drop_pair()
+        if state is State.PENDING:
+            self._context.shifted += self._suspects
+            self._context.cut_off += cut_off
         most = self._context.settings.in_flight_bytes  # of a large file no more was under way
         for file_no, file in self._flying.items():
             self._recorder.returned(Returned(file_no, state), resent=min(file.size, most))

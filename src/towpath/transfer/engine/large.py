@@ -9,14 +9,20 @@ import asyncio
 from collections.abc import Sequence
 
 from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.client.pieces import SideName
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
-from towpath.transfer.engine.context import TaskContext
+from towpath.transfer.engine.context import (
+    SidedError,
+    TaskContext,
+    at_destination,
+    at_source,
+)
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
-from towpath.transfer.store.plan import File, Range
+from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Range, Returned, State
 from towpath.transfer.store.segments import Finished
 
 MEBIBYTE = 1024 * 1024
@@ -45,6 +51,11 @@ def cut(size: int, present: RangeSet) -> list[ByteRange]:
     ]
 
 
+def present(ranges: Sequence[Range]) -> RangeSet:
+    """The bytes that restart points cover."""
+    return RangeSet(ByteRange(r.first, r.after) for r in ranges)
+
+
 def checksum_timeout_s(size: int) -> float:
     """How long a server may be silent over a checksum of `size` bytes."""
     return CHECKSUM_GRACE_S + size / CHECKSUM_MIN_RATE
@@ -61,49 +72,61 @@ class LargeFile:
         self._source_path = context.source_path(file.item_no, file.path)
         self._destination_path = context.destination_path(file.item_no, file.path)
 
+    @property
+    def file(self) -> File:
+        """As it is now at the source, once prepared."""
+        return self._file
+
     async def transfer(self) -> Outcome | None:
         """Send what is missing and finish the file; an outcome only if that failed.
 
-        The lane is broken afterwards if the failure was of a data command.
+        The lane is broken afterwards if the failure was of a data command. A file that has become
+        small meanwhile goes back into the plan, for the lanes of small files.
         """
         try:
             ranges = await self.prepare()
+            if self._file.size < LARGE_FILE_BYTES:
+                self._recorder.returned(Returned(self._file.file_no, State.PENDING))
+                return None
             failed = await self.send_missing(ranges)
             if failed is not None:
                 return failed
             await self._finish()
-        except GridFTPError as error:
-            return self.failure(error)
+        except SidedError as sided:
+            side: SideName = "source" if sided.at_source else "destination"
+            return Outcome(self._whole(), "failed", sided.error, side)
         return None
 
-    def failure(self, error: GridFTPError) -> Outcome:
-        """An outcome for the whole file."""
-        at_source = error.where == str(self._pair.source.server)
-        piece = Piece(self._source_path, self._destination_path, 0, tag=self._file)
-        return Outcome(piece, "failed", error, "source" if at_source else "destination", None)
+    def _whole(self) -> Piece:
+        return Piece(self._source_path, self._destination_path, 0, tag=self._file)
 
     async def prepare(self) -> list[Range]:
-        """The restart points that hold: none if the source is not what it was."""
+        """The restart points that hold: none if the source is not what it was.
+
+        Raises SidedError.
+        """
         await self._recorder.flush()
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
-        entry = await self._pair.source.stat(self._source_path)
+        with at_source():
+            entry = await self._pair.source.stat(self._source_path)
         if entry.size != self._file.size or entry.modified != self._file.modified:
             await self._source_changed(entry)
             ranges = []
-        if not ranges:
+        if not ranges and self._file.size >= LARGE_FILE_BYTES:
             self._context.lease.check()
-            try:
-                await self._pair.destination.delete_file(self._destination_path)
-            except GridFTPError as error:
-                if error.kind is not Kind.NOT_FOUND:
-                    raise
+            with at_destination():
+                try:
+                    await self._pair.destination.delete_file(self._destination_path)
+                except GridFTPError as error:
+                    if error.kind is not Kind.NOT_FOUND:
+                        raise
         return ranges
 
     async def send_missing(self, ranges: Sequence[Range]) -> Outcome | None:
         """Send all ranges but the given ones; an outcome if one failed."""
         lane, size = self._pair.lane, self._file.size
-        missing = cut(size, RangeSet(ByteRange(r.first, r.after) for r in ranges))
+        missing = cut(size, present(ranges))
         window = max(1, self._context.settings.in_flight_bytes // range_size(size))
         algorithm = None
         if self._context.options.verify_checksum:
@@ -130,12 +153,7 @@ class LargeFile:
                 break
         if failed is not None:
             assert failed.error is not None, "a failed outcome says why"
-            failed = Outcome(
-                Piece(self._source_path, self._destination_path, 0, tag=self._file),
-                "failed",
-                failed.error,
-                failed.failed_side,
-            )
+            failed = Outcome(self._whole(), "failed", failed.error, failed.failed_side)
         await self._recorder.flush()
         return failed
 
@@ -175,30 +193,32 @@ class LargeFile:
         )
 
     async def _finish(self) -> None:
-        """Compare what must be compared; then the file counts. Raises GridFTPError."""
+        """Compare what must be compared; then the file counts. Raises SidedError."""
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
         earlier = [r for r in ranges if r.session_generation != self._pair.generation]
         if earlier:
             await self.compare_ranges(earlier)
-        entry = await self._pair.source.stat(self._source_path)
-        if entry.size != self._file.size or entry.modified != self._file.modified:
-            await self._source_changed(entry)
-            raise GridFTPError(
-                Kind.CHECKSUM_MISMATCH,
-                "the source changed while it was copied; it is sent again",
-                where=str(self._pair.source.server),
-                path=self._source_path,
-            )
-        stored = await self._pair.destination.size(self._destination_path)
-        if stored != self._file.size:
-            await self._drop([r.first for r in ranges])
-            raise GridFTPError(
-                Kind.CHECKSUM_MISMATCH,
-                f"{stored} bytes arrived, {self._file.size} were sent",
-                where=str(self._pair.destination.server),
-                path=self._destination_path,
-            )
+        with at_source():
+            entry = await self._pair.source.stat(self._source_path)
+            if entry.size != self._file.size or entry.modified != self._file.modified:
+                await self._source_changed(entry)
+                raise GridFTPError(
+                    Kind.CHECKSUM_MISMATCH,
+                    "the source changed while it was copied; it is sent again",
+                    where=str(self._pair.source.server),
+                    path=self._source_path,
+                )
+        with at_destination():
+            stored = await self._pair.destination.size(self._destination_path)
+            if stored != self._file.size:
+                await self.drop([r.first for r in ranges])
+                raise GridFTPError(
+                    Kind.CHECKSUM_MISMATCH,
+                    f"{stored} bytes arrived, {self._file.size} were sent",
+                    where=str(self._pair.destination.server),
+                    path=self._destination_path,
+                )
         await self.restore_time()
         self.record_finished(None, None)
 
@@ -206,7 +226,10 @@ class LargeFile:
         """Give the destination the source's time, if the task asks for it."""
         if self._context.options.preserve_timestamp and self._file.modified is not None:
             self._context.lease.check()
-            await self._pair.destination.set_modified(self._destination_path, self._file.modified)
+            with at_destination():
+                await self._pair.destination.set_modified(
+                    self._destination_path, self._file.modified
+                )
 
     def record_finished(self, algorithm: str | None, digest: str | None) -> None:
         """The file counts; its bytes were counted range by range."""
@@ -218,27 +241,50 @@ class LargeFile:
         )
 
     async def compare_ranges(self, ranges: Sequence[Range]) -> None:
-        """Digests of both ends over these ranges; drops those that differ and raises."""
+        """Digests of both ends over these ranges; drops those that differ and raises SidedError."""
         algorithm = checksum_algorithm(self._context, self._pair)
         wrong: list[int] = []
         for one in ranges:
             part = ByteRange(one.first, one.after)
             timeout_s = checksum_timeout_s(part.length)
-            here, there = await asyncio.gather(
-                self._pair.source.checksum(self._source_path, algorithm, part, timeout_s),
-                self._pair.destination.checksum(self._destination_path, algorithm, part, timeout_s),
+            here, there = await digests_of_both(
+                self._pair, self._source_path, self._destination_path, algorithm, part, timeout_s
             )
-            if here.lower() != there.lower():
+            if here != there:
                 wrong.append(one.first)
         if wrong:
-            await self._drop(wrong)
-            raise GridFTPError(
+            await self.drop(wrong)
+            error = GridFTPError(
                 Kind.CHECKSUM_MISMATCH,
                 f"{len(wrong)} ranges of an interrupted transfer differ; they are sent again",
                 where=str(self._pair.destination.server),
                 path=self._destination_path,
             )
+            raise SidedError(error, at_source=False)
 
-    async def _drop(self, firsts: Sequence[int]) -> None:
+    async def drop(self, firsts: Sequence[int]) -> None:
+        """These restart points do not hold."""
         async with self._context.fenced() as conn:
             await plan.drop_ranges(conn, self._context.task_no, self._file.file_no, firsts)
+
+
+async def digests_of_both(
+    pair: Pair,
+    source_path: str,
+    destination_path: str,
+    algorithm: str,
+    part: ByteRange | None,
+    timeout_s: float,
+) -> tuple[str, str]:
+    """Both ends' digests of a file or a range, lower case, computed at once. Raises SidedError."""
+
+    async def source() -> str:
+        with at_source():
+            return await pair.source.checksum(source_path, algorithm, part, timeout_s)
+
+    async def destination() -> str:
+        with at_destination():
+            return await pair.destination.checksum(destination_path, algorithm, part, timeout_s)
+
+    here, there = await asyncio.gather(source(), destination())
+    return here.lower(), there.lower()

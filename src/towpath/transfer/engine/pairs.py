@@ -4,15 +4,11 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-import structlog
-
 from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
 from towpath.transfer.sessions import Login, SessionUnavailable
-
-log = structlog.get_logger()
 
 # With CPU support SHA-256 is the fastest strong digest the servers have: twice as fast as MD5.
 PREFERRED_CHECKSUMS = ("SHA256", "SHA1", "ADLER32")
@@ -47,17 +43,21 @@ async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[
     """Sessions at source and destination, opened at the same time. Raises TaskFaultError."""
     destination_id = context.grant.destination_endpoint_id
     assert destination_id is not None, "a transfer has a destination"
-    opened = await asyncio.gather(
-        open_session(context, context.grant.source_endpoint_id, at_source=True),
-        open_session(context, destination_id, at_source=False),
-        return_exceptions=True,
-    )
-    source, destination = opened
-    if isinstance(source, BaseException) or isinstance(destination, BaseException):
-        for one in opened:
-            if not isinstance(one, BaseException):
-                await one[0].close()
-        raise source if isinstance(source, BaseException) else destination  # type: ignore[misc]
+    both = [
+        asyncio.create_task(
+            open_session(context, context.grant.source_endpoint_id, at_source=True)
+        ),
+        asyncio.create_task(open_session(context, destination_id, at_source=False)),
+    ]
+    try:
+        source, destination = await asyncio.gather(*both)
+    except BaseException:
+        for task in both:
+            task.cancel()
+        for opened in await asyncio.gather(*both, return_exceptions=True):
+            if not isinstance(opened, BaseException):
+                await opened[0].close()
+        raise
     return source, destination
 
 
@@ -77,26 +77,15 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
             markers=markers,
             data_hosts=destination_login.data_hosts,
         )
-    except GridFTPError as error:
-        at_source = error.where == str(source.server)
-        raise TaskFaultError(context.judge(error, at_source=at_source)) from error
-    except BaseException:
+    except BaseException as error:
         await asyncio.gather(source.close(), destination.close())
+        if isinstance(error, GridFTPError):
+            at_source = error.where == str(source.server)
+            raise TaskFaultError(context.judge(error, at_source=at_source)) from error
         raise
     return Pair(
         source, destination, source_login, destination_login, lane, context.next_generation()
     )
-
-
-async def remove_spoiled(context: TaskContext, destination: Session) -> None:
-    """What a failed source left at the destination is no version of its file: it goes."""
-    while context.spoiled:
-        path = context.spoiled.pop()
-        context.lease.check()
-        try:
-            await destination.delete_file(path)
-        except GridFTPError as error:
-            log.info("spoiled file stays", path=path, kind=error.kind)
 
 
 def checksum_algorithm(context: TaskContext, pair: Pair) -> str:

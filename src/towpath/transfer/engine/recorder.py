@@ -1,15 +1,17 @@
 """The recorder: commits outcomes in batches, at most `record_every_s` old.
 
-A file is finished when its outcome is committed. A batch is written again after a lost database
-connection, whose commit may or may not have happened; so what it adds is counted only for rows
-that were still there.
+A file is finished when its outcome is committed. A batch whose commit was not answered is written
+again under its number, which the task's row remembers: it takes effect once.
 """
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
-import psycopg
+from psycopg import AsyncConnection
 
+from towpath.platform.database import AWAY
 from towpath.transfer.engine.context import TaskContext
 from towpath.transfer.store import events, plan, segments
 from towpath.transfer.store.events import Event
@@ -23,6 +25,7 @@ DATABASE_RETRY_S = 0.5
 
 @dataclass(slots=True)
 class _Batch:
+    number: int
     finished: dict[int, tuple[Finished, int]] = field(default_factory=dict)
     returned: list[Returned] = field(default_factory=list)
     ranges: list[tuple[int, Range]] = field(default_factory=list)
@@ -39,7 +42,8 @@ class Recorder:
 
     def __init__(self, context: TaskContext) -> None:
         self._context = context
-        self._batch = _Batch()
+        self._batch = _Batch(context.next_batch())
+        self._unwritten: deque[_Batch] = deque()
         self._writing = asyncio.Lock()
         self._wanted = asyncio.Event()
         self._segments = 0
@@ -88,43 +92,47 @@ class Recorder:
     async def flush(self) -> None:
         """Commit all that was recorded before the call. Raises LeaseLostError."""
         async with self._writing:
-            batch, self._batch = self._batch, _Batch()
             self._wanted.clear()
-            if not batch:
-                return
-            while True:
+            if self._batch:
+                self._unwritten.append(self._batch)
+                self._batch = _Batch(self._context.next_batch())
+            while self._unwritten:
                 try:
-                    await self._write(batch)
-                    return
-                except psycopg.OperationalError:
-                    # The database is away; what was sent stays in flight there until it is back
-                    # or the lease is over.
+                    await self._write(self._unwritten[0])
+                except AWAY:
+                    # What was sent stays in flight until the database is back, or the lease over.
                     self._context.lease.check()
                     await asyncio.sleep(DATABASE_RETRY_S)
+                else:
+                    self._unwritten.popleft()
 
     async def _write(self, batch: _Batch) -> None:
-        task_no = self._context.task_no
         async with self._context.fenced() as conn:
-            gone = await plan.remove(conn, task_no, list(batch.finished))
-            done = [batch.finished[no] for no in batch.finished if no in gone]
-            new_range_bytes = await plan.add_ranges(conn, task_no, batch.ranges)
-            await plan.put_back(conn, task_no, batch.returned)
-            if done:
-                await segments.append(conn, task_no, [file for file, _ in done])
-                self._segments += 1
-            if self._segments >= MERGE_AFTER_SEGMENTS:
-                await segments.merge(conn, task_no)
-                self._segments = 0
-            transferred = new_range_bytes + sum(size for _, size in done)
-            await plan.count_transferred(
-                conn,
-                task_no,
-                files=len(done),
-                transferred_bytes=transferred,
-                checksummed_bytes=batch.checksummed,
-                resent_bytes=batch.resent,
-            )
-            await events.append(conn, task_no, batch.events)
-        self._moved_bytes += transferred
+            if await plan.begin_batch(conn, self._context.task_no, batch.number):
+                await self._write_parts(conn, batch)
         self._context.open_files -= len(batch.finished)
         self._context.changed.wake()
+
+    async def _write_parts(self, conn: AsyncConnection[Any], batch: _Batch) -> None:
+        task_no = self._context.task_no
+        await plan.remove(conn, task_no, list(batch.finished))
+        done = list(batch.finished.values())
+        new_range_bytes = await plan.add_ranges(conn, task_no, batch.ranges)
+        await plan.put_back(conn, task_no, batch.returned)
+        if done:
+            await segments.append(conn, task_no, [file for file, _ in done])
+            self._segments += 1
+        if self._segments >= MERGE_AFTER_SEGMENTS:
+            await segments.merge(conn, task_no)
+            self._segments = 0
+        transferred = new_range_bytes + sum(size for _, size in done)
+        await plan.count_transferred(
+            conn,
+            task_no,
+            files=len(done),
+            transferred_bytes=transferred,
+            checksummed_bytes=batch.checksummed,
+            resent_bytes=batch.resent,
+        )
+        await events.append(conn, task_no, batch.events)
+        self._moved_bytes += transferred

@@ -7,20 +7,33 @@ lost lane run one after the other, so as long as one of its files moves, the oth
 """
 
 import asyncio
+import posixpath
 from collections.abc import Sequence
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.wire.listings import Entry
-from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.context import (
+    SidedError,
+    TaskContext,
+    TaskFaultError,
+    at_destination,
+    at_source,
+)
 from towpath.transfer.engine.faults import Consequence, file_backoff_s
-from towpath.transfer.engine.large import LargeFile, checksum_timeout_s
+from towpath.transfer.engine.large import (
+    LargeFile,
+    checksum_timeout_s,
+    cut,
+    digests_of_both,
+    present,
+)
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
 from towpath.transfer.store.events import Event
-from towpath.transfer.store.plan import LARGE_FILE_BYTES, File
+from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.segments import Finished
 
 # One lost lane's worth (100 files) for each of a few lanes; each look sends one command a file.
@@ -38,44 +51,51 @@ class Settlement:
     def __init__(self, context: TaskContext, recorder: Recorder) -> None:
         self._context = context
         self._recorder = recorder
-        self._attempts = 0
 
     async def run(self) -> None:
         """Until the task is complete. Raises TaskFaultError or LeaseLostError."""
         while not self._context.complete:
-            async with self._context.db.connection() as conn:
-                files = await plan.contested(conn, self._context.task_no, GROUP_FILES)
+            files = await self._contested()
             if not files:
                 await self._context.changed.wait(self._context.settings.poll_s)
                 continue
             await self._settle(files)
 
+    async def _contested(self) -> list[File]:
+        await self._recorder.flush()
+        async with self._context.db.connection() as conn:
+            return await plan.contested(conn, self._context.task_no, GROUP_FILES)
+
     async def _settle(self, files: list[File]) -> None:
+        """One group: stand still, compare, write again what differs; until all are equal.
+
+        A file that fails leaves the group and stays contested, for later.
+        """
         pair = await open_pair(self._context, markers=True)
         self._context.lanes_open += 1
+        group = {f.file_no for f in files}
         try:
-            while files:
+            while files and not pair.lane.broken:
                 await self._stand_still(pair.destination, files)
                 different = await self._compare(pair, files)
-                if different and not await self._write_again(pair, different):
-                    return  # the lane broke or a file failed: they are still contested
-                files = different
-            self._attempts = 0
-        except GridFTPError as error:
-            await self._fault(error, at_source=error.where == str(pair.source.server))
+                await self._write_again(pair, different)
+                # As the plan has them now: sizes may have changed, failed files wait.
+                left = {f.file_no for f in different}
+                files = [f for f in await self._contested() if f.file_no in group & left]
         finally:
             self._context.lanes_open -= 1
-            await self._recorder.flush()
             await pair.lane.close()
 
-    async def _fault(self, error: GridFTPError, *, at_source: bool) -> None:
-        """A failure on the way: told, and tried again later."""
-        verdict = self._context.judge(error, at_source=at_source)
+    def _failed(self, file: File, sided: SidedError) -> None:
+        """A failure of one file: told, tried again later. Raises TaskFaultError for more."""
+        verdict = self._context.judge_sided(sided)
         if verdict.consequence is not Consequence.RETRY_FILE:
-            raise TaskFaultError(verdict) from error
+            raise TaskFaultError(verdict) from sided
         self._recorder.event(verdict.event)
-        self._attempts += 1
-        await asyncio.sleep(file_backoff_s(self._attempts, self._context.random))
+        delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+        self._recorder.returned(
+            Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
+        )
 
     def _paths(self, file: File) -> tuple[str, str]:
         return (
@@ -87,115 +107,132 @@ class Settlement:
         """Return when none of the paths has changed for `settle_s`."""
         settle_s = self._context.settings.settle_s
         paths = [self._paths(f)[1] for f in files]
-        seen: list[tuple[int, int | None] | None] | None = None
+        seen: list[object] | None = None
         since = self._context.clock()
         while True:
-            entries = await asyncio.gather(*(_look(destination, path) for path in paths))
-            now = [None if e is None else (e.size, e.modified) for e in entries]
+            now = await asyncio.gather(*(self._observe(destination, path) for path in paths))
             if now != seen:
                 seen, since = now, self._context.clock()
             elif self._context.clock() - since >= settle_s:
                 return
             await asyncio.sleep(min(LOOK_AT_LEAST_EVERY_S, settle_s / LOOKS_IN_SETTLE))
 
+    async def _observe(self, destination: Session, path: str) -> object:
+        """What of a path must not change: its size and time, or why they cannot be told."""
+        try:
+            entry = await _look(destination, path)
+        except GridFTPError as error:
+            if error.scope is not Scope.FILE:
+                verdict = self._context.judge(error, at_source=False)
+                raise TaskFaultError(verdict) from error
+            return error.kind
+        return None if entry is None else (entry.size, entry.modified)
+
     async def _compare(self, pair: Pair, files: Sequence[File]) -> list[File]:
-        """Files that are equal at both ends count; the others are returned, as they are now."""
+        """Files that are equal at both ends count; the others are returned."""
         algorithm = checksum_algorithm(self._context, pair)
         different: list[File] = []
         for first in range(0, len(files), COMPARED_AT_ONCE):
             some = files[first : first + COMPARED_AT_ONCE]
             compared = await asyncio.gather(
-                *(self._compare_one(pair, file, algorithm) for file in some),
-                return_exceptions=True,
+                *(self._equal(pair, file, algorithm) for file in some), return_exceptions=True
             )
-            for one in compared:
-                if isinstance(one, BaseException):
-                    raise one
-                if one is not None:
-                    different.append(one)
+            for file, equal in zip(some, compared, strict=True):
+                if isinstance(equal, SidedError):
+                    self._failed(file, equal)
+                elif isinstance(equal, BaseException):
+                    raise equal
+                elif not equal:
+                    different.append(file)
         return different
 
-    async def _compare_one(self, pair: Pair, file: File, algorithm: str) -> File | None:
-        """None if it is equal, and counted."""
+    async def _equal(self, pair: Pair, file: File, algorithm: str) -> bool:
+        """Whether both ends are equal; then the file is counted, as it is at the source now."""
         source_path, destination_path = self._paths(file)
-        source, destination = await asyncio.gather(
-            pair.source.stat(source_path), _look(pair.destination, destination_path)
-        )
-        now = File(
-            file.file_no, file.item_no, file.path, source.size, source.modified, file.attempt
-        )
+        with at_source():
+            source = await pair.source.stat(source_path)
+        with at_destination():
+            destination = await _look(pair.destination, destination_path)
         if destination is None or source.size != destination.size:
-            return now
+            return False
         timeout_s = checksum_timeout_s(source.size)
-        here, there = await asyncio.gather(
-            pair.source.checksum(source_path, algorithm, timeout_s=timeout_s),
-            pair.destination.checksum(destination_path, algorithm, timeout_s=timeout_s),
+        here, there = await digests_of_both(
+            pair, source_path, destination_path, algorithm, None, timeout_s
         )
-        if here.lower() != there.lower():
-            return now
-        await self._count(pair, now, algorithm, here)
-        return None
-
-    async def _count(self, pair: Pair, file: File, algorithm: str, digest: str) -> None:
-        if self._context.options.preserve_timestamp and file.modified is not None:
+        if here != there:
+            return False
+        if self._context.options.preserve_timestamp and source.modified is not None:
             self._context.lease.check()
-            await pair.destination.set_modified(self._paths(file)[1], file.modified)
+            with at_destination():
+                await pair.destination.set_modified(destination_path, source.modified)
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, file.file_no)
         counted = sum(r.after - r.first for r in ranges)
         self._recorder.finished(
             file.file_no,
-            Finished(file.item_no, file.path, file.size, algorithm, digest),
-            transferred=max(file.size - counted, 0),
-            checksummed=file.size,
+            Finished(file.item_no, file.path, source.size, algorithm, here),
+            transferred=max(source.size - counted, 0),
+            checksummed=source.size,
         )
-
-    async def _write_again(self, pair: Pair, files: Sequence[File]) -> bool:
-        """Send the files; False if that failed (they stay contested)."""
-        small = [f for f in files if f.size < LARGE_FILE_BYTES]
-        for file in files:
-            if file.size >= LARGE_FILE_BYTES and not await self._write_large(pair, file):
-                return False
-        window = self._context.settings.in_flight_files
-        while small or pair.lane.in_flight:
-            if small and pair.lane.in_flight < window:
-                room = window - pair.lane.in_flight
-                now, small = small[:room], small[room:]
-                pieces = [self._piece(f) for f in now]
-                self._context.lease.check()
-                pair.lane.send(pieces)
-                self._recorder.resent(sum(p.size for p in pieces))
-            for outcome in await pair.lane.outcomes():
-                if outcome.status == "failed":
-                    await self._outcome_fault(outcome)
-            if pair.lane.broken:
-                return False
         return True
 
-    async def _write_large(self, pair: Pair, file: File) -> bool:
-        large = LargeFile(self._context, self._recorder, pair, file)
-        ranges = await large.prepare()
-        if ranges and sum(r.after - r.first for r in ranges) == file.size:
-            # All of it had been confirmed, and yet it differs: find the ranges that do.
-            try:
-                await large.compare_ranges(ranges)
-            except GridFTPError as error:
-                if error.kind is not Kind.CHECKSUM_MISMATCH:
-                    raise
-                ranges = await large.prepare()
-        failed = await large.send_missing(ranges)
-        if failed is not None:
-            await self._outcome_fault(failed)
-        return failed is None
+    async def _write_again(self, pair: Pair, files: Sequence[File]) -> None:
+        """Send the files; those that fail wait, and a broken lane leaves the rest contested."""
+        for file in files:
+            if file.size >= LARGE_FILE_BYTES and not pair.lane.broken:
+                await self._write_large(pair, file)
+        small = [f for f in files if f.size < LARGE_FILE_BYTES]
+        flying = 0
+        while not pair.lane.broken and (small or pair.lane.in_flight):
+            batch: list[Piece] = []
+            while small and (flying == 0 or self._has_room(pair, batch, flying + small[0].size)):
+                file = small.pop(0)
+                flying += file.size
+                batch.append(self._piece(file))
+            if batch:
+                directories = sorted({posixpath.dirname(p.destination_path) for p in batch})
+                self._context.lease.check()
+                pair.lane.send(batch, directories=directories)
+                self._recorder.resent(sum(p.size for p in batch))
+            for outcome in await pair.lane.outcomes():
+                flying -= outcome.piece.size
+                if outcome.status == "failed":
+                    self._outcome_failed(outcome)
 
-    async def _outcome_fault(self, outcome: Outcome) -> None:
+    def _has_room(self, pair: Pair, batch: Sequence[Piece], flying_bytes: int) -> bool:
+        settings = self._context.settings
+        return (
+            pair.lane.in_flight + len(batch) < settings.in_flight_files
+            and flying_bytes <= settings.in_flight_bytes
+        )
+
+    async def _write_large(self, pair: Pair, file: File) -> None:
+        """Send what its restart points leave; none of them is trusted without a comparison."""
+        large = LargeFile(self._context, self._recorder, pair, file)
+        try:
+            ranges = await large.prepare()
+            if large.file.size < LARGE_FILE_BYTES:
+                return  # it is a small file now, and comes back as one
+            if ranges and not cut(large.file.size, present(ranges)):
+                # All of it had been confirmed, and yet the file differs.
+                try:
+                    await large.compare_ranges(ranges)
+                    await large.drop([r.first for r in ranges])
+                except SidedError as sided:
+                    if sided.error.kind is not Kind.CHECKSUM_MISMATCH:
+                        raise
+                ranges = await large.prepare()
+            failed = await large.send_missing(ranges)
+        except SidedError as sided:
+            self._failed(file, sided)
+            return
+        if failed is not None:
+            self._outcome_failed(failed)
+
+    def _outcome_failed(self, outcome: Outcome) -> None:
         assert outcome.error is not None, "a failed outcome says why"
-        verdict = self._context.judge(outcome.error, at_source=outcome.failed_side == "source")
-        if verdict.consequence in (Consequence.FAIL_TASK, Consequence.SUSPEND_TASK):
-            raise TaskFaultError(verdict)
-        self._recorder.event(verdict.event)
-        self._attempts += 1
-        await asyncio.sleep(file_backoff_s(self._attempts, self._context.random))
+        sided = SidedError(outcome.error, at_source=outcome.failed_side == "source")
+        self._failed(outcome.piece.tag, sided)
 
     def _piece(self, file: File) -> Piece:
         source_path, destination_path = self._paths(file)

@@ -10,7 +10,14 @@ import posixpath
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
-from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
+from towpath.transfer.engine.context import (
+    SidedError,
+    TaskContext,
+    TaskFaultError,
+    at_destination,
+    at_source,
+    join,
+)
 from towpath.transfer.engine.faults import Consequence, file_backoff_s
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder
@@ -22,6 +29,8 @@ FILES_PER_COMMIT = 2_000
 # MKDs sent ahead; a server takes about 1,000 queued commands.
 DIRECTORIES_AT_ONCE = 200
 WINDOW_FULL_WAIT_S = 0.5
+# A directory that failed is looked at again after its back-off, in steps no longer than this.
+LOOK_AGAIN_S = 5.0
 
 
 class Walk:
@@ -34,81 +43,96 @@ class Walk:
         self._recorder = recorder
         self._file_no = last_file_no
         self._dir_no = last_dir_no
-        self._failures = 0
-        self._partly_listed = False
         self._one_server = False
 
     async def run(self) -> None:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
-        directory = await self._next()
-        if directory is not None:
+        while await self._left():
             (source, here), (destination, there) = await open_both(self._context)
             self._one_server = (here.server.host, here.server.port) == (
                 there.server.host,
                 there.server.port,
             )
             try:
-                while directory is not None:
-                    while self._context.open_files >= self._context.settings.plan_window:
-                        await self._context.changed.wait(WINDOW_FULL_WAIT_S)
-                    await self._visit(source, destination, directory)
-                    directory = await self._next()
+                await self._visit_all(source, destination)
             finally:
                 await asyncio.gather(source.close(), destination.close())
+            await self._wait_for_the_rest()
         self._context.walk_done = True
         self._context.changed.wake()
+
+    async def _visit_all(self, source: Session, destination: Session) -> None:
+        """All directories that are due now."""
+        while (directory := await self._next()) is not None:
+            while self._context.open_files >= self._context.settings.plan_window:
+                await self._context.changed.wait(WINDOW_FULL_WAIT_S)
+            try:
+                await self._visit(source, destination, directory)
+            except SidedError as sided:
+                await self._list_later(directory, sided)
+
+    async def _list_later(self, directory: Directory, sided: SidedError) -> None:
+        """A directory's failure does not hold up the others. Raises TaskFaultError for more."""
+        verdict = self._context.judge_sided(sided)
+        if verdict.consequence is not Consequence.RETRY_FILE:
+            raise TaskFaultError(verdict) from sided
+        self._recorder.event(verdict.event)
+        delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
+        async with self._context.fenced() as conn:
+            await plan.forget_unlisted(conn, self._context.task_no)
+            await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
+
+    async def _wait_for_the_rest(self) -> None:
+        """Until a directory that failed is due again; the watch may end the task's turn first."""
+        async with self._context.db.connection() as conn:
+            rest = await plan.waiting(conn, self._context.task_no)
+        if rest.directories:
+            self._context.walk_waits = True
+            await asyncio.sleep(min(max(rest.next_due_s, 0.0), LOOK_AGAIN_S) + 0.1)
+            self._context.walk_waits = False
+
+    async def _left(self) -> bool:
+        async with self._context.db.connection() as conn:
+            return (await plan.waiting(conn, self._context.task_no)).directories > 0
 
     async def _next(self) -> Directory | None:
         async with self._context.db.connection() as conn:
             return await plan.next_directory(conn, self._context.task_no)
 
     async def _visit(self, source: Session, destination: Session, directory: Directory) -> None:
-        """One step, repeated while a fault of this directory alone lasts."""
-        while True:
-            try:
-                if directory.path == "" and not await self._item_is_directory(
-                    source, destination, directory
-                ):
-                    return
-                await self._list(source, destination, directory)
-                self._failures = 0
-                return
-            except (GridFTPError, _DestinationError) as error:
-                if isinstance(error, _DestinationError):
-                    verdict = self._context.judge(error.error, at_source=False)
-                else:
-                    verdict = self._context.judge(error, at_source=True)
-                if verdict.consequence is not Consequence.RETRY_FILE:
-                    raise TaskFaultError(verdict) from error
-                self._recorder.event(verdict.event)
-                self._failures += 1
-                await asyncio.sleep(file_backoff_s(self._failures, self._context.random))
+        if directory.path == "" and not await self._item_is_directory(
+            source, destination, directory
+        ):
+            return
+        await self._list(source, destination, directory)
 
     async def _item_is_directory(
         self, source: Session, destination: Session, directory: Directory
     ) -> bool:
         """Look what the item is; a file goes into the plan here."""
         item = self._context.items[directory.item_no]
-        entry = await source.stat(item.source_path)
-        is_directory = entry.is_directory
-        if item.recursive is not None and item.recursive != is_directory:
-            raise GridFTPError(
-                Kind.IS_A_DIRECTORY if is_directory else Kind.NOT_A_DIRECTORY,
-                "the source is a directory, but the item is not recursive"
-                if is_directory
-                else "the source is a file, but the item is recursive",
-                where=str(source.server),
-                path=item.source_path,
-            )
         assert item.destination_path is not None, "a transfer's items have destinations"
-        if self._one_server and lies_in(item.destination_path, item.source_path):
-            # Opening the destination would empty the source before it is read.
-            raise GridFTPError(
-                Kind.INVALID_NAME,
-                "the destination is the source itself, or inside it",
-                where=str(source.server),
-                path=item.destination_path,
-            )
+        with at_source():
+            entry = await source.stat(item.source_path)
+            is_directory = entry.is_directory
+            if item.recursive is not None and item.recursive != is_directory:
+                raise GridFTPError(
+                    Kind.IS_A_DIRECTORY if is_directory else Kind.NOT_A_DIRECTORY,
+                    "the source is a directory, but the item is not recursive"
+                    if is_directory
+                    else "the source is a file, but the item is recursive",
+                    where=str(source.server),
+                    path=item.source_path,
+                )
+            if self._one_server and lies_in(item.destination_path, item.source_path):
+                # Opening the destination would empty the source before it is read.
+                raise GridFTPError(
+                    Kind.INVALID_NAME,
+                    "the destination is the source itself, or inside it",
+                    where=str(source.server),
+                    path=item.destination_path,
+                )
+        self._context.lease.check()
         if is_directory:
             await _make(destination, item.destination_path, ancestors=True)
             return True
@@ -120,43 +144,44 @@ class Walk:
 
     async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
         path = self._context.source_path(directory.item_no, directory.path)
-        if self._partly_listed:  # by a try that failed
-            async with self._context.fenced() as conn:
-                await plan.forget_unlisted(conn, self._context.task_no)
-            self._partly_listed = False
         files: list[File] = []
         directories: list[Directory] = []
         found = links = 0
-        async for batch in source.list(path):
-            for entry in batch:
-                if entry.link_target is not None:
-                    links += 1
-                elif entry.type is EntryType.FILE:
-                    files.append(self._file(directory, entry))
-                    found += 1
-                elif entry.type is EntryType.DIRECTORY:
-                    self._dir_no += 1
-                    below = join(directory.path, entry.name) if directory.path else entry.name
-                    directories.append(Directory(self._dir_no, directory.item_no, below))
-            if len(files) >= FILES_PER_COMMIT:
-                async with self._context.fenced() as conn:
-                    await plan.add_files(conn, self._context.task_no, files, State.LISTING)
-                self._partly_listed = True
-                files = []
+        with at_source():
+            async for batch in source.list(path):
+                for entry in batch:
+                    if entry.link_target is not None:
+                        links += 1
+                    elif entry.type is EntryType.FILE:
+                        files.append(self._file(directory, entry))
+                        found += 1
+                    elif entry.type is EntryType.DIRECTORY:
+                        self._dir_no += 1
+                        below = join(directory.path, entry.name) if directory.path else entry.name
+                        directories.append(Directory(self._dir_no, directory.item_no, below))
+                if len(files) >= FILES_PER_COMMIT:
+                    async with self._context.fenced() as conn:
+                        await plan.add_files(conn, self._context.task_no, files, State.LISTING)
+                    files = []
+        await self._make_all(destination, directories)
+        await self._commit(
+            directory, files, directories, files_found=found, is_directory=True, links=links
+        )
+
+    async def _make_all(self, destination: Session, directories: list[Directory]) -> None:
         for first in range(0, len(directories), DIRECTORIES_AT_ONCE):
+            some = directories[first : first + DIRECTORIES_AT_ONCE]
+            self._context.lease.check()
             made = await asyncio.gather(
                 *(
                     _make(destination, self._context.destination_path(d.item_no, d.path))
-                    for d in directories[first : first + DIRECTORIES_AT_ONCE]
+                    for d in some
                 ),
                 return_exceptions=True,
             )
             for failure in made:
                 if failure is not None:
                     raise failure
-        await self._commit(
-            directory, files, directories, files_found=found, is_directory=True, links=links
-        )
 
     def _file(self, directory: Directory, entry: Entry) -> File:
         self._file_no += 1
@@ -184,7 +209,6 @@ class Walk:
                 links_ignored=links,
                 is_directory=is_directory,
             )
-        self._partly_listed = False
         self._context.open_files += files_found
         self._context.changed.wake()
 
@@ -194,21 +218,14 @@ def lies_in(path: str, place: str) -> bool:
     return path == place or path.startswith(place.rstrip("/") + "/")
 
 
-class _DestinationError(Exception):
-    """A failure that is not the source's, even where both ends are one server."""
-
-    def __init__(self, error: GridFTPError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
 async def _make(destination: Session, path: str, *, ancestors: bool = False) -> None:
-    """Make a destination directory; one that exists is fine. Raises _DestinationError."""
-    try:
-        if ancestors:
-            await destination.make_directories(path)
-        else:
-            await destination.mkdir(path)
-    except GridFTPError as error:
-        if error.kind is not Kind.EXISTS:
-            raise _DestinationError(error) from error
+    """Make a destination directory; one that exists is fine. Raises SidedError."""
+    with at_destination():
+        try:
+            if ancestors:
+                await destination.make_directories(path)
+            else:
+                await destination.mkdir(path)
+        except GridFTPError as error:
+            if error.kind is not Kind.EXISTS:
+                raise

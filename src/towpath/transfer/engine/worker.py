@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable
 from random import Random, SystemRandom
 
-import psycopg
 import structlog
 
-from towpath.platform.database import Database
+from towpath.platform.database import AWAY, Database
 from towpath.platform.settings import Settings
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
@@ -69,6 +68,9 @@ class Worker:
         log.info("worker runs", worker=self._name)
         try:
             while not self._stopping:
+                for helper in helpers:
+                    if helper.done():
+                        helper.result()  # a worker that cannot renew or listen is none
                 await self._admit()
                 await self._sleep(self._settings.poll_s)
             running = [task for _, task in self._running.values()]
@@ -102,7 +104,7 @@ class Worker:
                 lease_s=self._settings.lease_s,
                 per_owner=self._per_owner,
             )
-        except psycopg.OperationalError as error:
+        except AWAY as error:
             log.warning("database away", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
             return
@@ -111,6 +113,8 @@ class Worker:
 
     async def _bury(self) -> None:
         """End the leases of workers of this host that are seen to be dead."""
+        if ended := await leases.break_in(self._db):
+            log.warning("ended transactions of workers without a lease", count=ended)
         for held_by in await leases.holders(self._db):
             name = WorkerName.parse(held_by)
             if name is not None and name.is_dead():
@@ -140,21 +144,23 @@ class Worker:
             await driver.run()
         except LeaseLostError as lost:
             log.warning("lease lost", reason=str(lost))
-        except psycopg.OperationalError as error:
+        except AWAY as error:
             # Whoever gets the lease next goes on from what was committed.
             log.warning("database away", error=str(error))
         except Exception:
             log.exception("task driver failed")
             await self._internal_error(driver)
         finally:
-            del self._running[grant.task_no]
+            running = self._running.get(grant.task_no)
+            if running is not None and running[0] is driver:
+                del self._running[grant.task_no]
             self._wake.set()
 
     async def _internal_error(self, driver: Driver) -> None:
         """Our own mistake: told as such, and tried again later like any other fault."""
         try:
             await driver.internal_error()
-        except (LeaseLostError, psycopg.OperationalError) as error:
+        except (LeaseLostError, *AWAY) as error:
             log.warning("could not record an internal error", error=str(error))
 
     async def _renew(self) -> None:
@@ -174,7 +180,7 @@ class Worker:
                 held=[(no, d.context.grant.lease_epoch) for no, d in held.items()],
                 lease_s=self._settings.lease_s,
             )
-        except psycopg.OperationalError as error:
+        except AWAY as error:
             log.warning("leases not renewed", error=str(error))
             return
         for renewal in renewals:
@@ -199,7 +205,7 @@ class Worker:
                         await self._renew_once()  # a cancel is seen at once
                 finally:
                     await conn.close()
-            except psycopg.OperationalError as error:
+            except AWAY as error:
                 log.warning("not listening", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
 

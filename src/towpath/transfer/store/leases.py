@@ -4,10 +4,12 @@ All times are the database's. A worker counts its own lease from before it asked
 monotonic clock, so that the two clocks never need to agree.
 """
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -150,6 +152,42 @@ async def release(conn: AsyncConnection[Any], task_no: int) -> None:
     )
 
 
+# A transaction of a worker whose lease is over is older than any that still makes progress.
+STUCK_TRANSACTION_S = 3.0
+
+
+def application_of(worker: str) -> str:
+    """The application name of a worker's database connections: `towpath ` and a digest."""
+    return f"towpath {hashlib.sha256(worker.encode()).hexdigest()[:32]}"
+
+
+async def break_in(db: Database) -> int:
+    """End old transactions of workers whose lease is over; returns how many there were.
+
+    A worker that was stopped in the middle of one keeps the task's row locked, and nobody could
+    take the task over. Every write it could still commit would be refused anyway.
+    """
+    async with db.connection() as conn:
+        rows = await fetch(
+            conn,
+            "SELECT DISTINCT lease_worker FROM task WHERE lease_worker IS NOT NULL"
+            " AND lease_until <= now() AND status IN ('ACTIVE', 'INACTIVE')",
+        )
+        losers = [row[0] for row in rows]
+        if not losers:
+            return 0
+        ended = await fetch(
+            conn,
+            """
+            SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
+            WHERE a.xact_start < now() - make_interval(secs => %s)
+              AND a.application_name = ANY(%s)
+            """,
+            (STUCK_TRANSACTION_S, [application_of(worker) for worker in losers]),
+        )
+    return len(ended)
+
+
 async def holders(db: Database) -> list[str]:
     """The workers that hold leases now."""
     async with db.connection() as conn:
@@ -202,13 +240,28 @@ async def finish(
     )
 
 
-async def suspend(conn: AsyncConnection[Any], task_no: int, *, code: str, details: str) -> None:
-    """INACTIVE: waits until its owner renews a credential; inside `fenced`."""
-    await conn.execute(
-        "UPDATE task SET status = 'INACTIVE', nice_status = %s, nice_status_details = %s"
-        " WHERE task_no = %s",
-        (code, details, task_no),
+async def suspend(conn: AsyncConnection[Any], task_no: int, *, since: datetime) -> bool:
+    """INACTIVE: waits until its owner renews a credential; inside `fenced`.
+
+    False, and nothing is done, if one of its endpoints' credentials was renewed after `since`:
+    then the task may simply try again, and nobody would wake it.
+    """
+    cursor = await conn.execute(
+        "UPDATE task SET status = 'INACTIVE' WHERE task_no = %s AND NOT EXISTS ("
+        " SELECT FROM credential c WHERE c.owner_id = task.owner_id AND c.updated_at > %s"
+        " AND c.endpoint_id IN (task.source_endpoint_id, task.destination_endpoint_id))",
+        (task_no, since),
     )
+    return cursor.rowcount > 0
+
+
+async def database_now(conn: AsyncConnection[Any]) -> datetime:
+    """The clock of leases, deadlines and schedules."""
+    row = await fetch_one(conn, "SELECT clock_timestamp()")
+    assert row is not None
+    now = row[0]
+    assert isinstance(now, datetime)
+    return now
 
 
 async def start(conn: AsyncConnection[Any], task_no: int) -> None:

@@ -46,6 +46,7 @@ class Directory:
     dir_no: int
     item_no: int
     path: str
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +144,25 @@ async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:
 
 
 async def next_directory(conn: AsyncConnection[Any], task_no: int) -> Directory | None:
-    """The directory to list now: depth first, so the frontier stays short."""
+    """The directory to list now: depth first, so the frontier stays short. None: none is due."""
     row = await fetch_one(
         conn,
-        "SELECT dir_no, item_no, path FROM frontier WHERE task_no = %s"
-        " ORDER BY dir_no DESC LIMIT 1",
+        "SELECT dir_no, item_no, path, attempt FROM frontier WHERE task_no = %s"
+        " AND (not_before IS NULL OR not_before <= now()) ORDER BY dir_no DESC LIMIT 1",
         (task_no,),
     )
-    return None if row is None else Directory(row[0], row[1], decode(row[2]))
+    return None if row is None else Directory(row[0], row[1], decode(row[2]), row[3])
+
+
+async def list_later(
+    conn: AsyncConnection[Any], task_no: int, dir_no: int, *, delay_s: float
+) -> None:
+    """A directory that could not be listed waits; the others go on."""
+    await conn.execute(
+        "UPDATE frontier SET attempt = attempt + 1,"
+        " not_before = now() + make_interval(secs => %s) WHERE task_no = %s AND dir_no = %s",
+        (delay_s, task_no, dir_no),
+    )
 
 
 async def add_files(
@@ -258,11 +270,12 @@ async def take(
 
 
 async def contested(conn: AsyncConnection[Any], task_no: int, limit: int) -> list[File]:
-    """The first contested files, by number."""
+    """The first contested files that are due, by number."""
     rows = await fetch(
         conn,
         "SELECT file_no, item_no, path, size, modified, attempt FROM file"
-        " WHERE task_no = %s AND state = %s ORDER BY file_no LIMIT %s",
+        " WHERE task_no = %s AND state = %s AND (not_before IS NULL OR not_before <= now())"
+        " ORDER BY file_no LIMIT %s",
         (task_no, State.CONTESTED, limit),
     )
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
@@ -279,23 +292,16 @@ async def unsettled(conn: AsyncConnection[Any], task_no: int) -> bool:
     return bool(row[0])
 
 
-async def remove(
-    conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int]
-) -> frozenset[int]:
-    """Finished files leave the plan, with their restart points; returns those that were there."""
+async def remove(conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int]) -> None:
+    """Finished files leave the plan, with their restart points."""
     if not file_nos:
-        return frozenset()
+        return
     numbers = list(file_nos)
-    removed = await fetch(
-        conn,
-        "DELETE FROM file WHERE task_no = %s AND file_no = ANY(%s) RETURNING file_no",
-        (task_no, numbers),
-    )
-    gone = frozenset(row[0] for row in removed)
-    await conn.execute(
-        "DELETE FROM file_range WHERE task_no = %s AND file_no = ANY(%s)", (task_no, numbers)
-    )
-    return gone
+    for table in ("file", "file_range"):
+        await conn.execute(
+            f"DELETE FROM {table} WHERE task_no = %s AND file_no = ANY(%s)",  # noqa: S608
+            (task_no, numbers),
+        )
 
 
 async def put_back(conn: AsyncConnection[Any], task_no: int, files: Sequence[Returned]) -> None:
@@ -423,19 +429,47 @@ async def count_deleted(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is left when no lane finds work: `next_due_s` until the first file may go again."""
+    """What is left when nobody finds work: files, directories to list, seconds to the first."""
 
-    pending: int
-    next_due_s: float | None
+    files: int
+    directories: int
+    next_due_s: float
 
 
 async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
-    """How long the rest of the plan has to wait."""
+    """How long the rest of the plan has to wait; files in flight do not wait."""
     row = await fetch_one(
         conn,
-        "SELECT count(*), extract(epoch FROM min(coalesce(not_before, now())) - now())::float8"
-        " FROM file WHERE task_no = %s AND state = %s",
-        (task_no, State.PENDING),
+        """
+        WITH rest AS (
+            SELECT 1 AS files, 0 AS directories, not_before FROM file
+            WHERE task_no = %(task_no)s AND state = ANY(%(waiting)s)
+            UNION ALL
+            SELECT 0, 1, not_before FROM frontier WHERE task_no = %(task_no)s
+        )
+        SELECT coalesce(sum(files), 0), coalesce(sum(directories), 0),
+               coalesce(extract(epoch FROM min(coalesce(not_before, now())) - now()), 0)::float8
+        FROM rest
+        """,
+        {"task_no": task_no, "waiting": [int(State.PENDING), int(State.CONTESTED)]},
     )
     assert row is not None
     return Waiting(*row)
+
+
+async def deleted_before(conn: AsyncConnection[Any], task_no: int) -> bool:
+    """Whether a delete task has deleted anything yet."""
+    row = await fetch_one(
+        conn, "SELECT files + directories > 0 FROM task WHERE task_no = %s", (task_no,)
+    )
+    assert row is not None
+    return bool(row[0])
+
+
+async def begin_batch(conn: AsyncConnection[Any], task_no: int, batch: int) -> bool:
+    """False if this batch was committed before: its answer was lost, its effect was not."""
+    cursor = await conn.execute(
+        "UPDATE task SET last_batch = %s WHERE task_no = %s AND last_batch < %s",
+        (batch, task_no, batch),
+    )
+    return cursor.rowcount > 0

@@ -55,6 +55,7 @@ CREATE TABLE task (
     lease_until    timestamptz,
     not_before     timestamptz NOT NULL DEFAULT now(),  -- backing off: not admitted earlier
     failures_in_a_row integer NOT NULL DEFAULT 0,
+    last_batch     bigint NOT NULL DEFAULT 0,    -- the recorder's last commit, so that none is repeated
     -- counters (API names)
     files              bigint NOT NULL DEFAULT 0,
     directories        bigint NOT NULL DEFAULT 0,
@@ -88,6 +89,8 @@ CREATE TABLE frontier (
     dir_no   bigint NOT NULL,
     item_no  integer NOT NULL,
     path     bytea NOT NULL,                      -- below the item's source path; '' is the item itself
+    attempt  smallint NOT NULL DEFAULT 0,
+    not_before timestamptz,                       -- a directory that could not be listed backs off
     PRIMARY KEY (task_no, dir_no)
 );
 
