@@ -117,6 +117,25 @@ async def test_orphaned_server_is_taken_over(tmp_path: Path) -> None:
         await server.stop()
 
 
+async def test_orphan_that_dies_unreaped_is_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leaves its pid file, and a zombie that answers to that pid until its parent waits."""
+    monkeypatch.setattr("towpath.platform.postgres.ORPHAN_TIMEOUT_S", 0.5)
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    orphan = server.pid
+    assert orphan is not None
+    os.kill(orphan, signal.SIGSTOP)  # deaf to all but SIGKILL
+    again = EmbeddedPostgres(tmp_path / "pg")
+    await again.start()
+    try:
+        assert Path(f"/proc/{orphan}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    finally:
+        await again.stop()
+        await server.stop()
+
+
 async def test_pid_of_something_else_does_not_stop_us(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "pg")
     await server.start()

@@ -228,17 +228,21 @@ class EmbeddedPostgres:
         """Deal with the ``postmaster.pid`` of a predecessor that did not end cleanly.
 
         The caller owns the directory, so a server that still runs on it is an orphan: end it. A
-        pid that now belongs to something else must not stop us either.
+        pid that now belongs to something else, or to a dead process nobody has waited for, must
+        not stop us either: to PostgreSQL it is alive for as long as it can be signalled.
         """
         pid_file = self._data / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().splitlines()[0])
         except (FileNotFoundError, IndexError, ValueError):
             return
-        if not self._is_our_postmaster(pid):
-            pid_file.unlink(missing_ok=True)
-            return
-        _log.warning("postgres.orphan", pid=pid)
+        if self._is_our_postmaster(pid):
+            _log.warning("postgres.orphan", pid=pid)
+            self._end_orphan(pid)
+        # Its backends may live a little longer: their shared memory, not this file, tells of them.
+        pid_file.unlink(missing_ok=True)
+
+    def _end_orphan(self, pid: int) -> None:
         for number in (signal.SIGQUIT, signal.SIGKILL):
             deadline = time.monotonic() + ORPHAN_TIMEOUT_S
             while time.monotonic() < deadline:
