@@ -2,15 +2,23 @@
 
 import asyncio
 import socket
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 import uvloop
 
+from plugins.acceptor import Acceptor
 from plugins.doubles import scripted
+from towpath.gridftp.client.channel import ControlChannel, Receiver
+from towpath.gridftp.client.login import GsiLogin
 from towpath.gridftp.client.session import Server, Session, Timeouts, default_dial
 from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.security.gsi import Initiator
+from towpath.gridftp.wire.replies import Reply
 
 QUICK = Timeouts(connect_s=5, login_s=0.4, reply_s=0.4, close_s=0.4)
 
@@ -255,3 +263,37 @@ def test_a_greeting_before_anyone_looks(server_a) -> None:
     ):
         runner.run(log_in())
     assert caught.value.kind is Kind.LOGIN
+
+
+class _Line:
+    """A control channel that only remembers."""
+
+    where = "double:1"
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send_in_clear(self, lines: Sequence[bytes], _receiver: Receiver) -> None:
+        self.sent += lines
+
+    def protect_commands(self, _security: Initiator) -> None:
+        self.sent.append(b"protected")
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_token_that_comes_when_nobody_waits_any_more(domain_a, waiting: bool) -> None:
+    """A busy loop has both at once: the end of the login's time, and the answer."""
+    line = _Line()
+    initiator = Initiator(
+        domain_a.credential, domain_a.trust, "localhost", None, now=lambda: datetime.now(UTC)
+    )
+    commands: list[str] = []
+    login = GsiLogin(cast("ControlChannel", line), initiator, lambda: commands.append("USER"))
+    login.start()
+    acceptor = Acceptor(domain_a.trust, domain_a.host)
+    token = acceptor.answer(a2b_base64(line.sent[-1].removeprefix(b"ADAT ")))
+    login.reply(Reply.of(334, "ADAT must follow"))
+    if not waiting:
+        login.verified.cancel()
+    login.reply(Reply.of(335, "ADAT=" + b2a_base64(token, newline=False).decode()))
+    assert commands == (["USER"] if waiting else [])

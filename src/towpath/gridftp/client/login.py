@@ -78,8 +78,8 @@ class GsiLogin(Receiver):
 
     def reply(self, reply: Reply) -> None:
         """The answer to AUTH, then to each token."""
-        if self.done.done():
-            return
+        if self.done.done() or self.verified.cancelled():
+            return  # who waited has given up, and is about to end the channel
         try:
             if not self._authenticating:
                 self._take_auth(reply)
