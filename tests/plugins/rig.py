@@ -19,13 +19,17 @@ QUICK = {
     "TOWPATH_ENGINE__POLL_S": "1",
 }
 
-_COMMAND = re.compile(r"\[CLIENT\]: (RETR|ERET P|STOR|ESTO A) (.*)")
+_COMMAND = re.compile(r"(?m)^\[(\d+)\].*\[CLIENT\]: (RETR|ERET P) (.*)")
 
 
 class Command(NamedTuple):
-    """A data command as the server's own log has it. `first`, `length`: of a range."""
+    """A data command as the server's own log has it. `first`, `length`: of a range.
 
-    verb: str
+    `session` is the process of the control session. A session writes its lines when it likes, so
+    they say in which session a command came, but not when.
+    """
+
+    session: int
     path: str
     first: int | None
     length: int | None
@@ -70,15 +74,15 @@ class Rig:
         return deployment.transfer(*self.endpoints, items, **options)
 
     def sent(self) -> list[Command]:
-        """All data commands the source server has been given so far, in order."""
+        """All data commands that the source server has logged so far."""
         found = []
         log = (self.source.workdir / "server.log").read_text(errors="surrogateescape")
-        for verb, rest in _COMMAND.findall(log):
+        for session, verb, rest in _COMMAND.findall(log):
             if verb == "ERET P":
                 first, length, path = rest.split(" ", 2)
-                found.append(Command(verb, path, int(first), int(length)))
-            elif verb == "RETR":
-                found.append(Command(verb, rest, None, None))
+                found.append(Command(int(session), path, int(first), int(length)))
+            else:
+                found.append(Command(int(session), rest, None, None))
         return found
 
     def close(self) -> None:
