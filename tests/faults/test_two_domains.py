@@ -1,14 +1,12 @@
 """Two authorities without common trust: bytes go from server to server, never through us."""
 
-import contextlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import pytest
 
-from plugins.site import SITE_GROUP, Site
+from plugins.site import SITE_GROUP, Site, connections
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
 
 pytestmark = SITE_GROUP
@@ -29,20 +27,6 @@ def counted(pids: list[int]) -> int:
     return total
 
 
-def connections(pids: list[int]) -> Iterator[tuple[int, int]]:
-    """(own port, peer's port) of the established IPv4 connections of these processes."""
-    inodes = set()
-    for pid in pids:
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inodes.add(str(descriptor.readlink()))
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "01" and f"socket:[{fields[9]}]" in inodes:
-            own, peer = (int(end.rpartition(":")[2], 16) for end in fields[1:3])
-            yield own, peer
-
-
 class Watch:
     """Looks, for as long as it is entered, at which connections the service has."""
 
@@ -54,7 +38,8 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(0.02):
-            self.seen.update(connections(self._pids))
+            for pid in self._pids:
+                self.seen.update(connections(pid))
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,8 +56,7 @@ def test_no_data_on_the_services_host(site: Site, tmp_path: Path, encrypt: bool)
     make_tree(source, TREE, seed=3)
     pids = site.service_pids()
     assert len(pids) == 2, "the API and one worker"
-    servers = (site.rig.source.port, site.rig.destination.port)
-    api = int(site.deployment.url.rpartition(":")[2])
+    servers, api = site.server_ports, site.api_port
     before = counted(pids)
     with Watch(pids) as watch:
         task_id = site.copy(source, destination, encrypt_data=encrypt)

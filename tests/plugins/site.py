@@ -3,6 +3,7 @@
 Tests that use it share an xdist group, so that it is started once.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ SITE_GROUP = pytest.mark.xdist_group("site")
 LOGIN_S = 3
 """Of a server that does not answer; a real one on a busy machine needs a tenth of it."""
 
+SESSIONS_END_S = 10
+"""Sessions wait 5 s for the other side's end before they are cut off."""
+
 SETTINGS = QUICK | {
     # one pipeline of 200 files: what one failure can spoil
     "TOWPATH_ENGINE__IN_FLIGHT_FILES": "200",
@@ -44,6 +48,19 @@ def until(look: Callable[[], T | None], timeout_s: float, what: str, every_s: fl
             return found
         time.sleep(every_s)
     raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+def connections(pid: int) -> Iterator[tuple[int, int]]:
+    """(own port, peer's port) of the established IPv4 connections of a process."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.add(str(descriptor.readlink()))
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "01" and f"socket:[{fields[9]}]" in inodes:
+            own, peer = (int(end.rpartition(":")[2], 16) for end in fields[1:3])
+            yield own, peer
 
 
 @dataclass
@@ -95,15 +112,43 @@ class Site:
                 found.append(pid)
         return found
 
+    @property
+    def api_port(self) -> int:
+        """Where the service listens."""
+        return int(self.deployment.url.rpartition(":")[2])
+
+    @property
+    def server_ports(self) -> tuple[int, int]:
+        """Where the two servers listen."""
+        return self.rig.source.port, self.rig.destination.port
+
+    def left_open(self) -> list[tuple[int, int]]:
+        """Connections that the service should not have while no task runs.
+
+        A worker should have none, the API those of its clients and parked ones to the servers.
+        """
+        api = [
+            (own, peer)
+            for own, peer in connections(self.deployment.pid)
+            if self.api_port not in (own, peer) and peer not in self.server_ports
+        ]
+        return api + [pair for pid in self.workers for pair in connections(pid)]
+
     def logs(self) -> dict[Path, str]:
         """All that the service wrote: log files and standard error."""
         files = [*self.rig.data_dir.glob("log/*"), *self.rig.root.glob("*.up.log")]
         return {file: file.read_text(errors="replace") for file in files}
 
     def assert_well(self) -> None:
-        """It still answers, no worker died, and no log has a traceback."""
+        """It answers, no worker died, no session was forgotten, and no log has a traceback.
+
+        For when all tasks have ended.
+        """
         assert self.deployment.get("task_list", limit=1)["DATA_TYPE"] == "task_list"
         assert self.deployment.worker_pids() == self.workers
+        with contextlib.suppress(AssertionError):
+            until(lambda: not self.left_open(), SESSIONS_END_S, "sessions are closed")
+        assert self.left_open() == []
         for file, text in self.logs().items():
             assert "Traceback" not in text, (
                 f"{file}: {text[text.index('Traceback') - 500 :][:3000]}"
