@@ -91,6 +91,7 @@ class LaneRunner:
     async def _move(self, files: list[File]) -> None:
         pair = await self._open()
         if pair is None:
+            self._hand_back(State.PENDING)  # nothing was sent
             return
         if files:
             pieces = [self._piece(pair, f) for f in files]
@@ -187,6 +188,7 @@ class LaneRunner:
     async def _move_large(self, file: File) -> None:
         pair = await self._open()
         if pair is None:
+            self._hand_back(State.PENDING)  # nothing was sent
             return
         large = LargeFile(self._context, self._recorder, pair, file)
         outcome = await large.transfer()
@@ -211,9 +213,6 @@ class LaneRunner:
                 raise
             # The other lanes go on; this one, a server's session limit in its way, waits.
             self._recorder.event(fault.verdict.event)
-            for file_no in list(self._flying):
-                self._recorder.returned(Returned(file_no, State.PENDING))
-                del self._flying[file_no]
             self._refusals += 1
             await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
             return None
@@ -232,7 +231,12 @@ class LaneRunner:
         if state is State.PENDING:
             self._context.shifted += self._suspects
             self._context.cut_off += cut_off
+        self._hand_back(state, sent=True)
+
+    def _hand_back(self, state: State, *, sent: bool = False) -> None:
+        """All that this lane holds goes back into the plan."""
         most = self._context.settings.in_flight_bytes  # of a large file no more was under way
         for file_no, file in self._flying.items():
-            self._recorder.returned(Returned(file_no, state), resent=min(file.size, most))
+            resent = min(file.size, most) if sent else 0
+            self._recorder.returned(Returned(file_no, state), resent=resent)
         self._flying.clear()
