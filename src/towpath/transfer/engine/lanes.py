@@ -89,7 +89,9 @@ class LaneRunner:
         return files
 
     async def _move(self, files: list[File]) -> None:
-        pair = await self._open()
+        # While outcomes are due, they come from the pair there is, whatever became of it.
+        due = len(self._flying) > len(files)
+        pair = self._pair if due else await self._open()
         if pair is None:
             self._hand_back(State.PENDING)  # nothing was sent
             return
@@ -201,8 +203,7 @@ class LaneRunner:
     async def _open(self) -> Pair | None:
         pair = self._pair
         if pair is not None:
-            ended = pair.source.closed or pair.destination.closed or pair.lane.broken
-            if not ended or pair.lane.in_flight:
+            if not (pair.source.closed or pair.destination.closed or pair.lane.broken):
                 return pair
             await self._drop_pair()  # a server ended an idle session
         try:
