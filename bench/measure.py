@@ -160,18 +160,31 @@ def _private_bytes(pid: int) -> int:
     return (int(fields[1]) - int(fields[2])) * _PAGE_BYTES  # resident less shared
 
 
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 class _MemoryPeak(threading.Thread):
     """Looks at the private memory of this process's descendants until it is told to finish."""
 
     def __init__(self, without: frozenset[int]) -> None:
         super().__init__(daemon=True)
         self._without = without
+        self._own_words = _words(os.getpid())
         self._peak_bytes = 0
         self._finished = threading.Event()
 
     def run(self) -> None:
         while True:
-            pids = tree(os.getpid(), self._without)[1:]
+            pids = [
+                pid
+                for pid in tree(os.getpid(), self._without)[1:]
+                # between fork and exec a child shows our own memory
+                if _words(pid) != self._own_words
+            ]
             self._peak_bytes = max(self._peak_bytes, sum(map(_private_bytes, pids)))
             if self._finished.wait(SAMPLE_EVERY_S):
                 return

@@ -169,6 +169,18 @@ def test_memory_counts_unless_it_is_a_bystanders() -> None:
     assert seen.peak_bytes < 50_000_000
 
 
+def test_memory_of_a_child_not_yet_its_program_is_ours() -> None:
+    held = b"x" * 200_000_000
+
+    def run() -> float:
+        return sum(run_command(["true"], os.environ) for _ in range(50))
+
+    others = tree(os.getpid())[1:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.measure.SAMPLE_EVERY_S", 0)
+        assert measure(run, servers=(), bystanders=others).peak_bytes < len(held) // 2
+
+
 def test_a_command_that_fails_gives_no_figure() -> None:
     with pytest.raises(BenchError, match="ended with 1: No such thing"):
         run_command([sys.executable, "-c", "raise SystemExit('No such thing')"], os.environ)
