@@ -82,12 +82,7 @@ def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
                 "SELECT count(*) FROM file WHERE state = %s", (State.IN_FLIGHT,)
             ).fetchone()[0]
             replace_content(source, seed=2)
-            # What had been committed at the stop, a commit on its way to the database included.
-            finished = {
-                file.path
-                for (data,) in database.execute("SELECT data FROM history_segment")
-                for file in segments.unpack(data)
-            }
+            finished = finished_under(database, epoch)
             until(
                 lambda: database.execute(
                     "SELECT 1 FROM task WHERE lease_epoch > %s", (epoch,)
@@ -115,6 +110,35 @@ def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
     )
     assert digests(destination) == arrived
     assert any(event["code"] == "RECOVERED" for event in deployment.events(task_id))
+
+
+def finished_under(database: Any, epoch: int) -> set[str]:
+    """The files that the stopped worker finished, a commit on its way to PostgreSQL included.
+
+    Such a commit still holds the task's row: so either the row is free and nothing more can come,
+    or another lease begins, before which nothing more has come.
+    """
+    finished: set[str] = set()
+    while True:
+        try:
+            with database.transaction():
+                database.execute("SELECT FROM task FOR UPDATE NOWAIT")
+                now, seen = epoch_and_finished(database)
+                return seen if now == epoch else finished
+        except psycopg.errors.LockNotAvailable:
+            now, seen = epoch_and_finished(database)
+            if now != epoch:
+                return finished
+            finished = seen
+
+
+def epoch_and_finished(database: Any) -> tuple[int, set[str]]:
+    """One statement: both of the same moment."""
+    rows = database.execute(
+        "SELECT lease_epoch, data FROM task LEFT JOIN history_segment USING (task_no)"
+    ).fetchall()
+    files = [file for _, data in rows if data for file in segments.unpack(data)]
+    return rows[0][0], {file.path for file in files}
 
 
 def aside(source: Path, seed: int) -> Path:
