@@ -109,3 +109,31 @@ def test_a_missing_source_fails_the_task_and_spoils_nothing(
     assert task["files_transferred"] <= len(arrived)
     assert {path: digest for path, digest in arrived.items() if digest != expected[path]} == {}
     site.assert_well()
+
+
+def test_a_directory_that_cannot_be_listed_does_not_hold_up_the_others(
+    site: Site, open_tmp_path: Path, unprivileged_server: GctServer
+) -> None:
+    source, destination = open_tmp_path / "src", open_tmp_path / "dst"
+    tree = list(uniform(5, 20, 1000))
+    make_tree(source, tree, seed=4)
+    expected = digests(source)
+    closed = source / "d0003"
+    closed.chmod(0)
+    here = site.register(unprivileged_server.url(""), site.rig.domains[0])
+    task_id = site.deployment.transfer(
+        here, site.endpoints[1], [(str(source), str(destination), True)]
+    )
+    until(
+        lambda: site.deployment.task(task_id)["files_transferred"] == len(tree) - 20,
+        30,
+        "all other directories arrived",
+    )
+    details = fault(site, task_id, "PERMISSION_DENIED")
+    assert details["path"] == str(closed)
+    assert details["advice"]
+    closed.chmod(0o755)
+    task = site.deployment.wait(task_id, 40)
+    assert task["status"] == "SUCCEEDED"
+    assert digests(destination) == expected
+    site.assert_well()

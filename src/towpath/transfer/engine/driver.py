@@ -48,6 +48,9 @@ class Driver:
     stop: bool = False
     cancel: bool = False
     expire: bool = False
+    _progress: plan.Progress | None = field(default=None, init=False)
+    # Before it began, no renewed credential can be later than this.
+    _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
 
     def interrupt(self, *, cancel: bool = False, expire: bool = False, stop: bool = False) -> None:
         """Take note of what the user, the deadline or the operator wants."""
@@ -93,9 +96,6 @@ class Driver:
         if progress.contested_files:
             recorder.event(contested_event(progress.contested_files))
         self._progress = progress
-
-    _progress: plan.Progress | None = None
-    _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
 
     async def _homes(self, items: list[Item]) -> tuple[str, str]:
         """The home directories that paths like `/~/x` mean, at source and destination."""

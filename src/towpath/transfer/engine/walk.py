@@ -47,7 +47,10 @@ class Walk:
 
     async def run(self) -> None:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
-        while await self._left():
+        while (due_s := await self._next_due_s()) is not None:
+            if due_s > 0:
+                await self._wait(due_s)
+                continue
             (source, here), (destination, there) = await open_both(self._context)
             self._one_server = (here.server.host, here.server.port) == (
                 there.server.host,
@@ -57,7 +60,6 @@ class Walk:
                 await self._visit_all(source, destination)
             finally:
                 await asyncio.gather(source.close(), destination.close())
-            await self._wait_for_the_rest()
         self._context.walk_done = True
         self._context.changed.wake()
 
@@ -82,18 +84,15 @@ class Walk:
             await plan.forget_unlisted(conn, self._context.task_no)
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
 
-    async def _wait_for_the_rest(self) -> None:
-        """Until a directory that failed is due again; the watch may end the task's turn first."""
-        async with self._context.db.connection() as conn:
-            rest = await plan.waiting(conn, self._context.task_no)
-        if rest.directories:
-            self._context.walk_waits = True
-            await asyncio.sleep(min(max(rest.next_due_s, 0.0), LOOK_AGAIN_S) + 0.1)
-            self._context.walk_waits = False
+    async def _wait(self, due_s: float) -> None:
+        """For a directory that failed; the watch may end the task's turn meanwhile."""
+        self._context.walk_waits = True
+        await asyncio.sleep(min(due_s, LOOK_AGAIN_S))
+        self._context.walk_waits = False
 
-    async def _left(self) -> bool:
+    async def _next_due_s(self) -> float | None:
         async with self._context.db.connection() as conn:
-            return (await plan.waiting(conn, self._context.task_no)).directories > 0
+            return await plan.next_directory_due_s(conn, self._context.task_no)
 
     async def _next(self) -> Directory | None:
         async with self._context.db.connection() as conn:

@@ -154,6 +154,17 @@ async def next_directory(conn: AsyncConnection[Any], task_no: int) -> Directory 
     return None if row is None else Directory(row[0], row[1], decode(row[2]), row[3])
 
 
+async def next_directory_due_s(conn: AsyncConnection[Any], task_no: int) -> float | None:
+    """Seconds until a directory can be listed: at most 0 for now, None if none is left."""
+    row = await fetch_one(
+        conn,
+        "SELECT extract(epoch FROM min(coalesce(not_before, now())) - now())::float8"
+        " FROM frontier WHERE task_no = %s",
+        (task_no,),
+    )
+    return None if row is None else row[0]
+
+
 async def list_later(
     conn: AsyncConnection[Any], task_no: int, dir_no: int, *, delay_s: float
 ) -> None:
@@ -429,10 +440,9 @@ async def count_deleted(
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is left when nobody finds work: files, directories to list, seconds to the first."""
+    """What is left when nobody finds work: files, and seconds until one, or a directory, is due."""
 
     files: int
-    directories: int
     next_due_s: float
 
 
@@ -442,12 +452,12 @@ async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
         conn,
         """
         WITH rest AS (
-            SELECT 1 AS files, 0 AS directories, not_before FROM file
+            SELECT 1 AS files, not_before FROM file
             WHERE task_no = %(task_no)s AND state = ANY(%(waiting)s)
             UNION ALL
-            SELECT 0, 1, not_before FROM frontier WHERE task_no = %(task_no)s
+            SELECT 0, not_before FROM frontier WHERE task_no = %(task_no)s
         )
-        SELECT coalesce(sum(files), 0), coalesce(sum(directories), 0),
+        SELECT coalesce(sum(files), 0),
                coalesce(extract(epoch FROM min(coalesce(not_before, now())) - now()), 0)::float8
         FROM rest
         """,
