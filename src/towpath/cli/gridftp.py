@@ -13,10 +13,10 @@ from typing import Any, Final
 import click
 
 from towpath.cli.gridftp_progress import reporter
-from towpath.gridftp.client.copy_plan import Access, CopyingOptions, End
-from towpath.gridftp.client.copying import copy
-from towpath.gridftp.client.locations import Location
-from towpath.gridftp.client.movers import CHECKSUMS
+from towpath.gridftp.client.copy.copying import copy
+from towpath.gridftp.client.copy.locations import Location
+from towpath.gridftp.client.copy.movers import CHECKSUMS
+from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, printable
 from towpath.gridftp.security.credentials import Credential

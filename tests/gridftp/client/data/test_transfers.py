@@ -13,12 +13,12 @@ import pytest
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, expected_digests, make_tree, uniform
-from towpath.gridftp.client.data_listing import list_by_data
+from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.listing import list_by_data
+from towpath.gridftp.client.data.setup import DataOptions
+from towpath.gridftp.client.data.transfers import MAX_FILES, Copy, digest_of, download, upload
 from towpath.gridftp.client.lane import Protection
-from towpath.gridftp.client.link import DataSecurity
 from towpath.gridftp.client.session import Server, Session
-from towpath.gridftp.client.setup import DataOptions
-from towpath.gridftp.client.transfers import MAX_FILES, Copy, digest_of, download, upload
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire.listings import Entry, EntryType

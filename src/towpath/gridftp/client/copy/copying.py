@@ -7,7 +7,8 @@ process: that is what the transfer service is for.
 import asyncio
 from collections import deque
 
-from towpath.gridftp.client.copy_plan import (
+from towpath.gridftp.client.copy.movers import Mover, mover_between
+from towpath.gridftp.client.copy.plan import (
     CopyingOptions,
     Directory,
     End,
@@ -16,7 +17,6 @@ from towpath.gridftp.client.copy_plan import (
     plan,
     settle,
 )
-from towpath.gridftp.client.movers import Mover, mover_between
 from towpath.gridftp.errors import GridFTPError, Scope
 
 BATCH_FILES = 100

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from towpath.gridftp.client.data import local_error
-from towpath.gridftp.client.locations import Location
+from towpath.gridftp.client.copy.locations import Location
+from towpath.gridftp.client.data.mode_e import local_error
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.credentials import Credential

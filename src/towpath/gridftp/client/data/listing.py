@@ -5,8 +5,8 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator
 
+from towpath.gridftp.client.data.setup import DataOptions, Watch, in_thread, listen
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.client.setup import DataOptions, Watch, in_thread, listen
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_line

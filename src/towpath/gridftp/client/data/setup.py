@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from towpath.gridftp.client.data import Receiver
-from towpath.gridftp.client.link import DataSecurity, Link
+from towpath.gridftp.client.data.link import DataSecurity, Link
+from towpath.gridftp.client.data.mode_e import Receiver
 from towpath.gridftp.client.session import Dial, Session, default_dial
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire import commands

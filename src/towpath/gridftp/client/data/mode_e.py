@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from towpath.gridftp.client.link import BUFFER_BYTES, DataSecurity, Link
+from towpath.gridftp.client.data.link import BUFFER_BYTES, DataSecurity, Link
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accounting, BlockHeader
 

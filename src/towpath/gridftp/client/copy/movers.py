@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
-from towpath.gridftp.client.copy_plan import CopyingOptions, End, Job, Progress
-from towpath.gridftp.client.data import local_error
+from towpath.gridftp.client.copy.plan import CopyingOptions, End, Job, Progress
+from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.mode_e import local_error
+from towpath.gridftp.client.data.setup import DataOptions
+from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.lane import Lane, Piece, Protection
-from towpath.gridftp.client.link import DataSecurity
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.client.setup import DataOptions
-from towpath.gridftp.client.transfers import Copy, download, upload
 from towpath.gridftp.errors import GridFTPError, Kind, classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands

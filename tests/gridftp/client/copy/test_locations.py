@@ -2,7 +2,7 @@
 
 import pytest
 
-from towpath.gridftp.client.locations import Location
+from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.session import Server
 
 

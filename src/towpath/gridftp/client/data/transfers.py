@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from towpath.gridftp.client.data import FileSink, Sender, local_error
-from towpath.gridftp.client.link import BUFFER_BYTES
+from towpath.gridftp.client.data.link import BUFFER_BYTES
+from towpath.gridftp.client.data.mode_e import FileSink, Sender, local_error
+from towpath.gridftp.client.data.setup import DataOptions, Watch, connect, in_thread, listen
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.client.setup import DataOptions, Watch, connect, in_thread, listen
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify, printable
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.replies import Reply

@@ -1,0 +1,1 @@
+"""One command, one copy: files and trees between here and servers, and between two servers."""
