@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -27,16 +28,32 @@ class ServerMissing(RuntimeError):  # noqa: N818 - reads as what it says
     """The GridFTP server is not installed, or did not start."""
 
 
+@dataclass(frozen=True)
+class Host:
+    """Where a server runs, if not simply here: under which name and address."""
+
+    name: str = "localhost"
+    address: str = "127.0.0.1"
+    enter: tuple[str, ...] = ()
+    """The words before a program's own that run it there, such as those of nsenter(1)."""
+
+
+HERE = Host()
+
+
 class GctServer:
-    """One server on 127.0.0.1 that trusts one domain; use `start`.
+    """One server that trusts one domain; use `start`.
 
     Runs as the calling user, who is the account that the domain maps its user to. As root,
     `account` names another account to run as (permissions mean something only there).
     It dies with the thread that started it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, workdir: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], host: Host, port: int, workdir: Path
+    ) -> None:
         self._process = process
+        self._host = host
         self.port = port
         self.workdir = workdir
 
@@ -50,6 +67,7 @@ class GctServer:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         account: str | None = None,
+        host: Host = HERE,
     ) -> "GctServer":
         """Start it and wait until it accepts connections. Port None: the kernel chooses one.
 
@@ -60,11 +78,11 @@ class GctServer:
             raise ServerMissing(f"{_PROGRAM} is not installed: run `make deps` as root")
         workdir.mkdir(parents=True, exist_ok=True)
         environment = cls._equip(domain, workdir, account) | dict(env or {})
-        command = ["setpriv", "--pdeathsig", "KILL"]
+        command = [*host.enter, "setpriv", "--pdeathsig", "KILL"]
         if account is not None:
             command += [f"--reuid={account}", f"--regid={_group(account)}", "--clear-groups"]
-        command += [program, "-c", "none", "-p", str(port or 0), "-hostname", "127.0.0.1"]
-        command += ["-control-interface", "127.0.0.1", "-data-interface", "127.0.0.1"]
+        command += [program, "-c", "none", "-p", str(port or 0), "-hostname", host.address]
+        command += ["-control-interface", host.address, "-data-interface", host.address]
         command += ["-d", "ERROR", "-l", str(workdir / "server.log")]
         command += ["-Z", str(workdir / "transfer.log")]
         if os.getuid() == 0 and account is None:
@@ -81,7 +99,7 @@ class GctServer:
                 start_new_session=True,
             )
         try:
-            return cls(process, _wait_ready(process, workdir, port), workdir)
+            return cls(process, host, _wait_ready(process, workdir, port), workdir)
         except BaseException:
             process.kill()
             process.wait()
@@ -118,8 +136,8 @@ class GctServer:
 
     @property
     def address(self) -> str:
-        """`localhost:port`."""
-        return f"localhost:{self.port}"
+        """`name:port`."""
+        return f"{self._host.name}:{self.port}"
 
     @property
     def transfer_log(self) -> Path:
