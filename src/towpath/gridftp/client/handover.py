@@ -30,8 +30,8 @@ async def introduce(
     streams: int,
     markers: bool,
     data_hosts: frozenset[str],
-) -> None:
-    """Set both ends up and give the source the destination's address. See `Lane.open`."""
+) -> HostPort:
+    """Set both ends up; the destination's address, for the source. See `Lane.open`."""
     security = _security_settings(data_credential, protection)
     interval = MARKER_INTERVAL_S if markers else 0
     there = [*security, f"TREV PERF {interval}", "TREV RESTART 0", "PASV"]
@@ -42,8 +42,7 @@ async def introduce(
     addresses = parse_passive(passive, where=str(destination.server))
     address = _allowed(addresses[0], destination, data_hosts)
     await _settled(source, here, answers_here)
-    line = commands.port(address)
-    await _settled(source, [line], source.submit([line]))
+    return address
 
 
 def _security_settings(data_credential: DataCredential | None, protection: Protection) -> list[str]:

@@ -28,6 +28,7 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.markers import parse_performance
 from towpath.gridftp.wire.replies import Reply
 
@@ -58,6 +59,7 @@ class _Side(Receiver):
         self.name = name
         self.session = session
         self.where = str(session.server)
+        self.takes_intermediate = lane.markers
         self.operations: deque[tuple[Operation, Flight | None, str]] = deque()
         self.lost_error: GridFTPError | None = None
         self.stripes: dict[int, int] = {}
@@ -72,7 +74,6 @@ class _Side(Receiver):
 
     def lost(self, error: GridFTPError) -> None:
         if self.lost_error is None:
-            self.lost_error = error
             self.lane.side_lost(self, error)
 
 
@@ -94,16 +95,19 @@ class Lane:
         """After the end: whether the destination has confirmed that nothing of ours writes."""
         self.directory_errors: dict[str, GridFTPError] = {}
         """Directories that could not be made. A piece that needs one fails with its error."""
-        self._markers = markers
+        self.markers = markers
+        """Whether the destination tells of its progress while a piece moves."""
         self._on_progress = on_progress
         self._source = _Side(self, "source", source)
         self._destination = _Side(self, "destination", destination)
         self._sides = (self._source, self._destination)
         self._stall_s = min(source.timeouts.stall_s, destination.timeouts.stall_s)
         self._flights: deque[Flight] = deque()
+        self._flying_bytes = 0
         self._sent = 0
         self._failed: Flight | None = None
         self._ready: list[Outcome] = []
+        self._nudged = False
         self._waiter: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._heard_at = self._loop.time()
@@ -134,7 +138,7 @@ class Lane:
         peer's or one of `data_hosts` (IP addresses), else ADDRESS_REFUSED is raised and the source
         learns nothing of it. On any error the sessions remain the caller's to close.
         """
-        await introduce(
+        address = await introduce(
             source,
             destination,
             data_credential=data_credential,
@@ -143,14 +147,47 @@ class Lane:
             markers=markers,
             data_hosts=data_hosts,
         )
-        return cls(source, destination, markers=markers, on_progress=on_progress)
+        lane = cls(source, destination, markers=markers, on_progress=on_progress)
+        lane._connect(address)
+        return lane
+
+    def _connect(self, address: HostPort) -> None:
+        """Give the source the address; its answer is awaited with those of the first piece."""
+        side = self._source
+        side.operations.append((Operation.CONNECT, None, ""))
+        side.session.channel.send([side.session.encode(commands.port(address))], side)
 
     # -- sending
+
+    @property
+    def source(self) -> Session:
+        """The sending end's session."""
+        return self._source.session
+
+    @property
+    def destination(self) -> Session:
+        """The receiving end's session."""
+        return self._destination.session
 
     @property
     def in_flight(self) -> int:
         """Pieces sent whose outcome is not known."""
         return len(self._flights)
+
+    @property
+    def in_flight_bytes(self) -> int:
+        """Their sizes together."""
+        return self._flying_bytes
+
+    @property
+    def due(self) -> bool:
+        """Whether `outcomes` has, or will have, something to tell."""
+        return bool(self._flights or self._ready)
+
+    @property
+    def usable(self) -> bool:
+        """Whether pieces can be sent: not broken, and no server has ended its session."""
+        return not (self.broken or self.source.closed or self.destination.closed)
 
     def send(self, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
         """Send commands for directories (parents first), then for pieces, at once.
@@ -172,6 +209,7 @@ class Lane:
             self._sent += 1
             flight = Flight(self._sent, piece)
             self._flights.append(flight)
+            self._flying_bytes += piece.size
             if self._usable():
                 self._launch(flight)
             else:
@@ -240,9 +278,12 @@ class Lane:
         self, side: _Side, operation: Operation, flight: Flight | None, path: str, reply: Reply
     ) -> None:
         """A side's next final reply."""
-        self._heard_at = self._loop.time()
+        self._heard_at = side.session.channel.heard_at
         if flight is None:
-            self._took_directory(side, path, reply)
+            if operation is Operation.DIRECTORY:
+                self._took_directory(side, path, reply)
+            elif not reply.ok:
+                self.side_lost(side, classify(reply, where=side.where))
             return
         if self.broken:
             return
@@ -278,7 +319,8 @@ class Lane:
                 self._on_progress(more)
 
     def side_lost(self, side: _Side, error: GridFTPError) -> None:
-        """A side's session ended."""
+        """A side's session ended, or can take part in no transfer."""
+        side.lost_error = side.lost_error or error
         if self.broken:
             return
         flight = next((flight for _, flight, _ in side.operations if flight is not None), None)
@@ -331,18 +373,24 @@ class Lane:
 
         First any number of `done` (and pieces that failed alone, by their checksum or name), then
         at most one `failed` that breaks the lane, then `void` for all that was sent after it.
-        Empty when nothing is in flight.
+        Empty when nothing is in flight, and when `nudge` was called.
         """
         while not self._ready:
-            if not self._flights:
-                return []
+            if not self._flights or self._nudged:
+                break
             self._waiter = self._loop.create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+        self._nudged = False
         ready, self._ready = self._ready, []
         return ready
+
+    def nudge(self) -> None:
+        """Let `outcomes` return although it has none: there is more to send."""
+        self._nudged = True
+        self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -352,7 +400,9 @@ class Lane:
         """Move what is complete from the head of the flights to the outcomes."""
         flights = self._flights
         while flights and not flights[0].waiting and not flights[0].errors:
-            self._ready.append(self._judge(flights.popleft()))
+            flight = flights.popleft()
+            self._flying_bytes -= flight.piece.size
+            self._ready.append(self._judge(flight))
         if not flights and any(side.lost_error is not None for side in self._sides):
             self._break()
         if self._ready:
@@ -422,6 +472,7 @@ class Lane:
     def _void(self) -> None:
         self._ready.extend(Outcome(flight.piece, "void") for flight in self._flights)
         self._flights.clear()
+        self._flying_bytes = 0
         self._wake()
 
     # -- stalls
@@ -430,6 +481,10 @@ class Lane:
         self._timer = None
         if not self._flights or self.broken:
             return
+        if not self.markers:  # then whatever came was a sign of life
+            self._heard_at = max(
+                self._heard_at, *(side.session.channel.heard_at for side in self._sides)
+            )
         silent_s = self._loop.time() - self._heard_at
         left_s = self._patience_s() - silent_s
         if left_s > 0:
@@ -461,7 +516,7 @@ class Lane:
                 continue
             if operation is Operation.CHECKSUM:
                 longest_s = max(longest_s, flight.piece.size / SLOWEST_CHECKSUM_BYTES_S)
-            elif operation is Operation.TRANSFER and not self._markers:
+            elif operation is Operation.TRANSFER and not self.markers:
                 longest_s = max(longest_s, flight.piece.size / SLOWEST_BYTES_S)
         return self._stall_s + longest_s
 

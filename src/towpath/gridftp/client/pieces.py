@@ -59,6 +59,7 @@ class Operation(Enum):
     CHECKSUM = auto()
     ATTRIBUTE = auto()
     DIRECTORY = auto()
+    CONNECT = auto()
 
 
 class Flight:
