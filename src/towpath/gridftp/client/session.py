@@ -12,14 +12,14 @@ from towpath.gridftp.client.channel import ControlChannel, Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial, keep_alive
 from towpath.gridftp.client.listing import Listing
 from towpath.gridftp.client.login import Banner, GsiLogin
+from towpath.gridftp.client.operations import Operations, quoted
 from towpath.gridftp.errors import GridFTPError, Kind, classify
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.features import Features, parse_features
-from towpath.gridftp.wire.listings import Entry, parse_status_line
-from towpath.gridftp.wire.ranges import ByteRange
+from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.replies import Reply
 
 __all__ = ["Dial", "Server", "Session", "Timeouts", "default_dial", "utc_now"]
@@ -55,7 +55,7 @@ class _Pending(Receiver):
             self._on_intermediate(reply)
 
 
-class Session:
+class Session(Operations):
     """A control channel with one server. `open` logs in; `start` returns while that goes on.
 
     Commands of several callers may be mixed; the server runs them one at a time, in order. All
@@ -247,7 +247,7 @@ class Session:
                 if reply.ok:
                     self.features = parse_features(reply)
             elif verb == "PWD":
-                self.home = _quoted(reply.text) if reply.code == 257 else None
+                self.home = quoted(reply.text) if reply.code == 257 else None
             elif verb == "PASS" and reply.code == 503:
                 pass  # USER alone was enough
             elif not reply.ok:
@@ -311,29 +311,7 @@ class Session:
             self.channel.fail(error)
             raise error from None
 
-    async def command(
-        self, line: str, *, path: str | None = None, timeout_s: float | None = None
-    ) -> Reply:
-        """Send one command and return its final reply; one >= 400 raises what it means."""
-        (reply,) = await self.answers(self.submit([line]), timeout_s)
-        return self.require(reply, path)
-
-    def require(self, reply: Reply, path: str | None = None) -> Reply:
-        """The reply, if it is a good one. Raises what it means otherwise."""
-        if not reply.ok:
-            raise classify(reply, where=str(self.server), path=path)
-        return reply
-
-    # -- file operations
-
-    async def stat(self, path: str) -> Entry:
-        """One entry's facts (MLST); its name is the path as the server writes it."""
-        reply = await self.command(commands.mlst(path), path=path)
-        if len(reply.raw) < 3:
-            raise GridFTPError(
-                Kind.PROTOCOL, "the server told no facts", str(self.server), path, repr(reply)
-            )
-        return parse_status_line(reply.raw[1], where=str(self.server))
+    # -- listing
 
     async def list(self, path: str) -> AsyncIterator[list[Entry]]:
         """A directory's entries (MLSC), at most 1000 at a time, as they arrive.
@@ -355,77 +333,6 @@ class Session:
             finally:
                 listing.leave()
 
-    async def mkdir(self, path: str) -> None:
-        """Make one directory (MKD)."""
-        await self.command(commands.mkd(path), path=path)
-
-    async def make_directories(self, path: str) -> None:
-        """Make a directory and all above it; those that are there already are fine."""
-        ancestors = [path.rstrip("/")]
-        while (parent := ancestors[-1].rpartition("/")[0]) and len(ancestors) < 2048:
-            ancestors.append(parent)
-        lines = [commands.mkd(ancestor) for ancestor in reversed(ancestors) if ancestor]
-        replies = await self.answers(self.submit([*lines, commands.mlst(path)]))
-        status = replies.pop()
-        if status.ok and len(status.raw) >= 3:
-            if parse_status_line(status.raw[1], where=str(self.server)).is_directory:
-                return
-            raise GridFTPError(
-                Kind.NOT_A_DIRECTORY, "a file is there already", str(self.server), path
-            )
-        for reply in replies:
-            error = None if reply.ok else classify(reply, where=str(self.server), path=path)
-            if error is not None and error.kind is not Kind.EXISTS:
-                raise error
-        self.require(status, path)
-
-    async def rename(self, old: str, new: str) -> None:
-        """Rename, replacing a file that is at `new` (RNFR, RNTO)."""
-        lines = [commands.rnfr(old), commands.rnto(new)]
-        first, second = await self.answers(self.submit(lines))
-        self.require(first, old)
-        self.require(second, new)
-
-    async def delete_file(self, path: str) -> None:
-        """Delete a file (DELE)."""
-        await self.command(commands.dele(path), path=path)
-
-    async def delete_directory(self, path: str) -> None:
-        """Delete an empty directory (RMD)."""
-        await self.command(commands.rmd(path), path=path)
-
-    async def checksum(
-        self,
-        path: str,
-        algorithm: str,
-        byte_range: ByteRange | None = None,
-        timeout_s: float | None = None,
-    ) -> str:
-        """The digest of a file or of a range of it, in lower-case hex (CKSM)."""
-        line = commands.cksm(path, algorithm, byte_range)
-        limit = self.timeouts.checksum_s if timeout_s is None else timeout_s
-        reply = await self.command(line, path=path, timeout_s=limit)
-        return reply.text.strip().lower()
-
-    async def size(self, path: str) -> int:
-        """A file's bytes (SIZE)."""
-        reply = await self.command(commands.size(path), path=path)
-        text = reply.text.strip()
-        if not (text.isascii() and text.isdigit()):
-            raise GridFTPError(
-                Kind.PROTOCOL, "the server told no size", str(self.server), path, repr(reply)
-            )
-        return int(text)
-
-    async def set_modified(self, path: str, unix_s: int) -> None:
-        """Set a file's time, in Unix seconds (MFMT, or SITE UTIME on servers without)."""
-        builder = commands.mfmt if self.features.mfmt else commands.utime
-        await self.command(builder(path, unix_s), path=path)
-
-    async def whoami(self) -> str:
-        """The account the server runs this session as (SITE WHOAMI)."""
-        return (await self.command("SITE WHOAMI")).text.strip()
-
     # -- end
 
     async def give_up(self) -> None:
@@ -446,8 +353,3 @@ class Session:
             with contextlib.suppress(asyncio.CancelledError, GridFTPError):
                 await asyncio.wait([self._login])
         return await self.channel.end(self.timeouts.close_s)
-
-
-def _quoted(text: str) -> str | None:
-    first, last = text.find('"'), text.rfind('"')
-    return text[first + 1 : last] if last > first else None

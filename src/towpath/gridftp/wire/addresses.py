@@ -10,7 +10,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.replies import Reply
 
 _SIX_NUMBERS = re.compile(
-    r"(?<![\d,])(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})(?![\d,])"
+    r"(?<![\d,])(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3}),(\d{1,3})(?![\d,])", re.ASCII
 )
 
 

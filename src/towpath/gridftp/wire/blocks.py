@@ -52,6 +52,8 @@ class Accounting:
                 raise GridFTPError(Kind.PROTOCOL, "the sender announced its end twice", "")
             if header.length:
                 raise GridFTPError(Kind.PROTOCOL, "an end block carries data", "")
+            if not header.offset:
+                raise GridFTPError(Kind.PROTOCOL, "the sender announced no connections", "")
             self._expected = header.offset
         else:
             self.received_bytes += header.length

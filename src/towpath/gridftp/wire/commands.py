@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from towpath.gridftp.errors import GridFTPError, Kind, printable
 from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.listings import format_time
@@ -9,6 +11,8 @@ from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 
 MAPPED_USER = ":globus-mapping:"
 """USER argument that asks for the account the server maps our identity to."""
+
+_RESTRICTION_ENTRY = re.compile(r"(R|W|RW|N)/.*")
 
 
 def check_line(line: str) -> str:
@@ -74,15 +78,23 @@ def eret(path: str, byte_range: ByteRange) -> str:
 
 def cksm(path: str, algorithm: str, byte_range: ByteRange | None = None) -> str:
     """The digest of a file or of one range of it."""
-    if not algorithm.replace("-", "").isalnum():
-        raise ValueError(f"not an algorithm: {algorithm!r}")
     first, length = (0, -1) if byte_range is None else (byte_range.first, byte_range.length)
-    return _with_path(f"CKSM {algorithm} {_unsigned(first)} {length}", path)
+    return _with_path(f"CKSM {_algorithm(algorithm)} {_unsigned(first)} {length}", path)
 
 
 def storattr_modified(unix_s: int) -> str:
     """The time the next STOR gives its file."""
     return f"SITE STORATTR modify={format_time(unix_s)};"
+
+
+def storattr_expected(modified: int, md5: str) -> str:
+    """The same, and the digest that what the next STOR receives must have, else it fails."""
+    return f"{storattr_modified(modified)}checksum.md5={_digest(md5)};"
+
+
+def scks(algorithm: str, digest: str) -> str:
+    """The digest that what the next STOR receives must have, else it fails (GCT: MD5 only)."""
+    return f"SCKS {_algorithm(algorithm)} {_digest(digest)}"
 
 
 def mfmt(path: str, unix_s: int) -> str:
@@ -145,6 +157,74 @@ def size(path: str) -> str:
     return _with_path("SIZE", path)
 
 
+def mdtm(path: str) -> str:
+    """A file's time."""
+    return _with_path("MDTM", path)
+
+
+def cwd(path: str) -> str:
+    """Where relative paths start."""
+    return _with_path("CWD", path)
+
+
+def rdel(path: str) -> str:
+    """Delete a tree; symbolic links in it are deleted, not followed."""
+    return _with_path("SITE RDEL", path)
+
+
+def chmod(path: str, mode: int) -> str:
+    """Set permission bits."""
+    if not 0 <= mode <= 0o7777:
+        raise ValueError(f"not a mode: {mode:#o}")
+    return _with_path(f"SITE CHMOD {mode:04o}", path)
+
+
+def chgrp(path: str, group: str) -> str:
+    """Set the group, by name or number."""
+    return _with_path(f"SITE CHGRP {_word(group)}", path)
+
+
+def symlink_from(target: str) -> str:
+    """First half of making a symbolic link: where it points."""
+    return _with_path("SITE SYMLINKFROM", target)
+
+
+def symlink_to(path: str) -> str:
+    """Second half of making a symbolic link: its own path."""
+    return _with_path("SITE SYMLINKTO", path)
+
+
+def truncate(path: str, size_bytes: int) -> str:
+    """Cut a file."""
+    return _with_path(f"SITE TRNC {_unsigned(size_bytes)}", path)
+
+
+def restrict(entries: str) -> str:
+    """Narrow the session to some paths for good: `RW/a,R/b`; R reads, W writes, N nothing.
+
+    The longest entry that fits decides; what fits none cannot be used. A path with a comma cannot
+    be told. Raises GridFTPError(INVALID_NAME).
+    """
+    if not all(_RESTRICTION_ENTRY.fullmatch(entry) for entry in check_line(entries).split(",")):
+        # GCT takes an entry without a path, answers 250, and restricts nothing.
+        raise GridFTPError(
+            Kind.INVALID_NAME, "a restriction needs R, W or N and a full path", "", entries
+        )
+    return f"SITE RESTRICT {entries}"
+
+
+def task_id(text: str) -> str:
+    """A mark for the server's transfer log."""
+    return f"SITE TASKID {_word(text)}"
+
+
+def client_info(application: str, version: str) -> str:
+    """Who we are, for the server's logs and statistics."""
+    if '"' in application + version:
+        raise ValueError("a quote in the client's name or version")
+    return check_line(f'SITE CLIENTINFO scheme=gsiftp;appname="{application}";appver="{version}";')
+
+
 def port(address: HostPort) -> str:
     """The address the data sender connects to."""
     return f"PORT {address}"
@@ -158,6 +238,25 @@ def rest(present: RangeSet) -> str:
 def parallelism(streams: int) -> str:
     """How many connections the data sender opens."""
     return f"OPTS RETR Parallelism={streams},{streams},{streams};"
+
+
+def _word(text: str) -> str:
+    """One argument among several."""
+    if not text or not text.isprintable() or " " in text:
+        raise ValueError(f"not one word: {text!r}")
+    return text
+
+
+def _algorithm(name: str) -> str:
+    if not name.replace("-", "").isalnum():
+        raise ValueError(f"not an algorithm: {name!r}")
+    return name
+
+
+def _digest(text: str) -> str:
+    if not text.isalnum():
+        raise ValueError(f"not a digest: {text!r}")
+    return text
 
 
 def _unsigned(number: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from towpath.gridftp.wire.numbers import LARGEST, parse_unsigned
 from towpath.gridftp.wire.replies import Reply
 
 
@@ -66,6 +67,9 @@ def _checksums(text: str) -> tuple[str, ...]:
     for position, item in enumerate(text.split(";")):
         name, _, preference = item.strip().partition(":")
         if name:
-            rank = int(preference) if preference.isascii() and preference.isdigit() else 1000
+            try:
+                rank = parse_unsigned(preference)
+            except ValueError:
+                rank = LARGEST
             preferences.append((rank, position, name.upper()))
     return tuple(name for _, _, name in sorted(preferences))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from towpath.gridftp.errors import GridFTPError, Kind, printable
+from towpath.gridftp.wire.numbers import parse_unsigned
 
 
 class EntryType(StrEnum):
@@ -54,6 +57,7 @@ class Entry(NamedTuple):
 _DIRECTORIES = frozenset(
     {EntryType.DIRECTORY, EntryType.LISTED_DIRECTORY, EntryType.PARENT_DIRECTORY}
 )
+_MODE = re.compile("[0-7]{1,7}")
 _TYPES = {kind.value: kind for kind in EntryType if kind is not EntryType.OTHER}
 
 
@@ -114,19 +118,31 @@ def _parse(line: bytes, where: str) -> Entry:
         return Entry(
             name,
             _TYPES.get(values.get("type", "").lower(), EntryType.OTHER),
-            int(size) if size else 0,
+            parse_unsigned(size) if size else 0,
             parse_time(modify) if modify else None,
-            int(mode, 8) if mode else None,
+            _parse_mode(mode) if mode else None,
             values.get("unix.owner"),
             values.get("unix.group"),
             values.get("perm", ""),
-            values.get("unix.slink"),
+            _link_target(values.get("unix.slink")),
             values.get("unique"),
         )
     except ValueError as error:
         raise GridFTPError(
             Kind.PROTOCOL, f"the server listed facts that are none: {printable(facts, 200)}", where
         ) from error
+
+
+def _link_target(text: str | None) -> str | None:
+    """GCT escapes what would end the fact, as in a URL."""
+    return unquote(text, errors="surrogateescape") if text and "%" in text else text
+
+
+@lru_cache(maxsize=256)
+def _parse_mode(text: str) -> int:
+    if not _MODE.fullmatch(text):
+        raise ValueError(f"not a mode: {text!r}")
+    return int(text, 8)
 
 
 @lru_cache(maxsize=4096)

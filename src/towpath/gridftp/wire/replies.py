@@ -12,6 +12,9 @@ LINE_LIMIT_BYTES = 1 << 20
 REPLY_LIMIT_BYTES = 4 << 20
 """Longest reply kept whole. Listings are handed out line by line and are not kept."""
 
+_LINE_COST_BYTES = 64
+"""What a line costs in memory besides its bytes: a reply of empty lines is not small."""
+
 SKIP_LIMIT_LINES = 1000
 """Lines that are no reply, in one session, before the server counts as speaking nonsense."""
 
@@ -164,7 +167,7 @@ class ReplyReader:
             line = line[1:]
         if self._on_inner is not None and self._on_inner(int(code), line):
             return None
-        self._size += len(line) + 1
+        self._size += len(line) + _LINE_COST_BYTES
         if self._size > REPLY_LIMIT_BYTES:
             raise GridFTPError(Kind.PROTOCOL, "the server sent a reply without end", "")
         self._lines.append(line)
