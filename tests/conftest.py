@@ -15,7 +15,13 @@ from towpath.demo.gct import GctServer
 # --import-mode=importlib leaves sys.path alone; the plugin modules are named from this folder
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest_plugins = ["plugins.database", "plugins.tasks", "plugins.rig", "plugins.site"]
+pytest_plugins = [
+    "plugins.database",
+    "plugins.tasks",
+    "plugins.rig",
+    "plugins.site",
+    "plugins.sessions",
+]
 
 
 @pytest.fixture(scope="session")
