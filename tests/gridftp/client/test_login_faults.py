@@ -218,6 +218,29 @@ async def test_replies_out_of_order(answer: str, kind: Kind) -> None:
         assert future.done()
 
 
+@pytest.mark.parametrize("restriction", ["RW", "", "RW/a,R", "/a", "nonsense", "RW/a\r\nDELE /b"])
+async def test_a_restriction_that_restricts_nothing_dials_nobody(restriction: str) -> None:
+    """`RW` alone is the worst: the server says 250 to it, and allows everything."""
+    error = await refused(
+        Server("localhost", 1), credential=None, trust=None, restriction=restriction
+    )
+    assert error.kind is Kind.INVALID_NAME
+
+
+@pytest.mark.parametrize("answer", ["500 Invalid command.", "500-No.\r\n500 End."])
+async def test_a_server_that_does_not_restrict_gets_no_command_but_settings(answer: str) -> None:
+    async with scripted() as server:
+        server.answers["SITE"] = answer
+        with pytest.raises(GridFTPError) as caught:
+            await Session.start(
+                Server("127.0.0.1", server.port), credential=None, trust=None, restriction="RW/a"
+            )
+        assert caught.value.kind is Kind.UNSUPPORTED
+        assert caught.value.permanent
+        sent = [line.split(" ")[0] for line in server.received]
+        assert sent == ["USER", "PASS", "SITE", "TYPE", "MODE", "FEAT", "PWD"]
+
+
 @pytest.mark.parametrize("moment", range(6))
 async def test_cancelling_leaves_no_socket(domain_a, server_a, moment: int) -> None:
     before = open_sockets()

@@ -272,3 +272,20 @@ async def test_a_killed_server_is_noticed(open_a, server_a) -> None:
 
     assert (await raised(use())).kind is Kind.CONNECTION_LOST
     assert await session.close() is True
+
+
+async def test_a_restriction_holds_for_the_whole_session(open_a, tmp_path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "theirs").mkdir()
+    session = await open_a(restriction=f"RW{tmp_path}/mine")
+    await session.mkdir(f"{tmp_path}/mine/made")
+    for path in (f"{tmp_path}/theirs", "/etc/passwd"):
+        assert (await raised(session.stat(path))).kind is Kind.PATH_NOT_ALLOWED
+    with pytest.raises(GridFTPError):
+        await session.command("SITE RESTRICT RW/")
+    assert (await raised(session.stat("/etc/passwd"))).kind is Kind.PATH_NOT_ALLOWED
+
+
+async def test_the_way_to_the_server_is_measured(open_a) -> None:
+    session = await open_a()
+    assert 0 < session.rtt_s < 1

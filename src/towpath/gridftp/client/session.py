@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
-from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial, keep_alive
+from towpath.gridftp.client.dial import (
+    Dial,
+    Server,
+    Timeouts,
+    default_dial,
+    keep_alive,
+    round_trip_s,
+)
 from towpath.gridftp.client.listing import Listing
 from towpath.gridftp.client.login import Banner, GsiLogin
 from towpath.gridftp.client.operations import Operations, quoted
@@ -24,7 +31,7 @@ from towpath.gridftp.wire.replies import Reply
 
 __all__ = ["Dial", "Server", "Session", "Timeouts", "default_dial", "utc_now"]
 
-_LOGIN_COMMANDS: Final = ("TYPE I", "MODE E", "FEAT", "PWD")
+_SETTINGS: Final = ("TYPE I", "MODE E", "FEAT", "PWD")
 
 
 def utc_now() -> datetime:
@@ -62,7 +69,9 @@ class Session(Operations):
     methods raise GridFTPError. After TIMEOUT, CONNECTION_LOST or PROTOCOL the session is over.
     """
 
-    def __init__(self, server: Server, channel: ControlChannel, timeouts: Timeouts) -> None:
+    def __init__(
+        self, server: Server, channel: ControlChannel, timeouts: Timeouts, rtt_s: float
+    ) -> None:
         """Use `open` or `start`."""
         self.server = server
         self.channel = channel
@@ -74,6 +83,8 @@ class Session(Operations):
         """The address the control channel is connected to."""
         self.peer_subject: str | None = None
         """Who the server has proven to be; None on clear-text sessions."""
+        self.rtt_s = rtt_s
+        """The way to the server and back, in seconds, when the connection was made."""
         self._login: asyncio.Task[None] | None = None
         self._listing = asyncio.Lock()
 
@@ -86,6 +97,7 @@ class Session(Operations):
         *,
         credential: Credential | None,
         trust: TrustRoots | None,
+        restriction: str | None = None,
         delegate: bool = False,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
@@ -93,12 +105,15 @@ class Session(Operations):
     ) -> Session:
         """Connect and log in: by GSI, or, without a credential, anonymously in clear text.
 
-        An expired credential raises CREDENTIAL_EXPIRED before anything is dialled.
+        `restriction` narrows the session to some paths for good (`commands.restrict`); a server
+        that does not do that raises UNSUPPORTED. An expired credential raises CREDENTIAL_EXPIRED
+        before anything is dialled.
         """
         session = await cls.start(
             server,
             credential=credential,
             trust=trust,
+            restriction=restriction,
             delegate=delegate,
             dial=dial,
             timeouts=timeouts,
@@ -118,6 +133,7 @@ class Session(Operations):
         *,
         credential: Credential | None,
         trust: TrustRoots | None,
+        restriction: str | None = None,
         delegate: bool = False,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
@@ -125,9 +141,13 @@ class Session(Operations):
     ) -> Session:
         """The same, but return as soon as the server is verified and commands may follow.
 
-        What is sent before `ready` travels in the login's last flight and saves a round trip.
+        What is sent before `ready` travels in the login's last flight and saves a round trip. With
+        a restriction nothing may: a server that refused it would do it unrestricted.
         """
         times = timeouts or Timeouts()
+        settings: tuple[str, ...] = _SETTINGS
+        if restriction is not None:
+            settings = (commands.restrict(restriction), *settings)
         initiator: Initiator | None = None
         if credential is not None:
             if trust is None:
@@ -139,16 +159,18 @@ class Session(Operations):
                     f" {credential.not_after:%Y-%m-%d %H:%M} UTC",
                     str(server),
                 )
-            # The first context of a credential parses its key and every authority.
-            await asyncio.to_thread(credential.ssl_context, trust)
+            if not credential.has_ssl_context(trust):  # making one parses every authority
+                await asyncio.to_thread(credential.ssl_context, trust)
             initiator = Initiator(
                 credential, trust, server.host, server.subject, delegate=delegate, now=clock
             )
-        channel = await cls._connect(server, dial, times, clear_text=credential is None)
-        session = cls(server, channel, times)
+        channel, rtt_s = await cls._connect(server, dial, times, clear_text=credential is None)
+        session = cls(server, channel, times, rtt_s)
         session.peer_ip = channel.peer_ip()
         try:
-            await session._begin_login(initiator)
+            await session._begin_login(initiator, settings)
+            if restriction is not None:
+                await session.ready()
         except BaseException:
             await session.give_up()
             raise
@@ -162,7 +184,7 @@ class Session(Operations):
     @staticmethod
     async def _connect(
         server: Server, dial: Dial, times: Timeouts, *, clear_text: bool
-    ) -> ControlChannel:
+    ) -> tuple[ControlChannel, float]:
         where = str(server)
         try:
             async with asyncio.timeout(times.connect_s):
@@ -180,6 +202,7 @@ class Session(Operations):
 
         try:
             keep_alive(connection)
+            rtt_s = round_trip_s(connection)
             _, channel = await asyncio.get_running_loop().create_connection(
                 channel_with_banner, sock=connection
             )
@@ -191,15 +214,15 @@ class Session(Operations):
         except BaseException:
             connection.close()
             raise
-        return channel
+        return channel, rtt_s
 
-    async def _begin_login(self, initiator: Initiator | None) -> None:
+    async def _begin_login(self, initiator: Initiator | None, settings: Sequence[str]) -> None:
         deadline = asyncio.get_running_loop().time() + self.timeouts.login_s
         sent: list[str] = []
         replies: list[asyncio.Future[Reply]] = []
 
         def send_commands(user: str) -> None:
-            sent.extend((f"USER {user}", "PASS towpath@localhost", *_LOGIN_COMMANDS))
+            sent.extend((f"USER {user}", "PASS towpath@localhost", *settings))
             replies.extend(self.submit(sent))
 
         login: GsiLogin | None = None
@@ -252,7 +275,10 @@ class Session(Operations):
                 pass  # USER alone was enough
             elif not reply.ok:
                 error = classify(reply, where=str(self.server))
-                if error.kind is Kind.UNKNOWN:
+                if verb == "SITE":
+                    error.kind = Kind.UNSUPPORTED
+                    error.message = "the server does not narrow the session to the allowed paths"
+                elif error.kind is Kind.UNKNOWN:
                     error.kind = Kind.LOGIN
                 self.channel.fail(error)
                 raise error

@@ -108,6 +108,10 @@ class Credential:
         """The key for signing proxies."""
         return _load_key(self.key_pem)
 
+    def has_ssl_context(self, trust: TrustRoots) -> bool:
+        """Whether `ssl_context` is at hand, so that asking for it costs nothing."""
+        return trust.fingerprint in self._contexts
+
     def ssl_context(self, trust: TrustRoots) -> ssl.SSLContext:
         """A TLS client context that shows this credential and verifies peers against `trust`.
 
