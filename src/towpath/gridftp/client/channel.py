@@ -306,6 +306,11 @@ class ControlChannel(asyncio.Protocol):
         """Whether the channel is of no use any more; `error` says why."""
         return self.error is not None
 
+    @property
+    def unanswered(self) -> int:
+        """Commands whose final reply is still to come, those not yet sent included."""
+        return len(self._queue) + len(self._backlog)
+
     def pause(self) -> None:
         """Take no more bytes from the peer."""
         if self._transport is not None and not self.over:

@@ -97,7 +97,8 @@ class Lane:
         """Directories that could not be made. A piece that needs one fails with its error."""
         self.markers = markers
         """Whether the destination tells of its progress while a piece moves."""
-        self._on_progress = on_progress
+        self.on_progress = on_progress
+        """Gets the bytes received since its last call; a lane may change hands."""
         self._source = _Side(self, "source", source)
         self._destination = _Side(self, "destination", destination)
         self._sides = (self._source, self._destination)
@@ -315,8 +316,8 @@ class Lane:
         if more > 0:  # a marker that repeats the same bytes is no sign of life
             side.stripes[marker.stripe] = marker.stripe_bytes
             self._heard_at = self._loop.time()
-            if self._on_progress is not None:
-                self._on_progress(more)
+            if self.on_progress is not None:
+                self.on_progress(more)
 
     def side_lost(self, side: _Side, error: GridFTPError) -> None:
         """A side's session ended, or can take part in no transfer."""
