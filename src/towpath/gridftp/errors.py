@@ -42,6 +42,7 @@ class Kind(StrEnum):
     DATA_REFUSED = "data_refused"
     DATA_BROKEN = "data_broken"
     DATA_AUTH = "data_auth"
+    ENCRYPTION_REQUIRED = "encryption_required"
     CHANNEL_GONE = "channel_gone"
     CHECKSUM_MISMATCH = "checksum_mismatch"
     CHECKSUM_UNSUPPORTED = "checksum_unsupported"
@@ -96,6 +97,9 @@ _FACTS: dict[Kind, _Facts] = {
         "The two servers do not accept each other's data channel credential: both must support"
         " DCSC, and their clocks must be right.",
     ),
+    Kind.ENCRYPTION_REQUIRED: _Facts(
+        Scope.ENDPOINT, True, "This server moves data encrypted only: ask for encryption."
+    ),
     Kind.CHANNEL_GONE: _Facts(Scope.CHANNEL, False, "The data channel is set up anew."),
     Kind.CHECKSUM_MISMATCH: _Facts(
         Scope.FILE, False, "What arrived differs from the source; the file is sent again."
@@ -122,7 +126,11 @@ _FACTS: dict[Kind, _Facts] = {
         True,
         "The server has no local account for this identity: ask its administrator to add one.",
     ),
-    Kind.LOGIN: _Facts(Scope.CREDENTIAL, True, "The server refused the login."),
+    Kind.LOGIN: _Facts(
+        Scope.CREDENTIAL,
+        True,
+        "Check the user name and the credential or pass phrase; the server's own words say more.",
+    ),
     Kind.CONNECT: _Facts(
         Scope.ENDPOINT, False, "Check host name and port, and that the server is running."
     ),
@@ -132,7 +140,7 @@ _FACTS: dict[Kind, _Facts] = {
     Kind.TIMEOUT: _Facts(Scope.SESSION, False, "The server did not answer in time."),
     Kind.STALLED: _Facts(Scope.CHANNEL, False, "No bytes moved; the transfer is cut and resumed."),
     Kind.PROTOCOL: _Facts(
-        Scope.SESSION, False, "Check that a GridFTP server listens at this host and port."
+        Scope.SESSION, False, "Check that the right server listens at this host and port."
     ),
     Kind.UNSUPPORTED: _Facts(Scope.ENDPOINT, True, "The server does not offer this operation."),
     Kind.INVALID_NAME: _Facts(
@@ -236,17 +244,21 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("gridftp-errno: 39\n",), Kind.NOT_EMPTY),
     (("directory not empty",), Kind.NOT_EMPTY),
     (("has expired",), Kind.CREDENTIAL_EXPIRED),
-    (("certificate has expired",), Kind.CREDENTIAL_EXPIRED),
     (("gridmap lookup failure",), Kind.MAPPING),
     (("could not map",), Kind.MAPPING),
     (("gss_init_sec_context",), Kind.DATA_AUTH),
     (("gss_accept_sec_context",), Kind.DATA_AUTH),
     (("gss_acquire_cred",), Kind.DATA_AUTH),
     (("an authentication operation failed",), Kind.DATA_AUTH),
+    (("an authorization operation failed",), Kind.DATA_AUTH),
+    (("credential import failed",), Kind.DATA_AUTH),
+    (("invalid base64 input for credential",), Kind.DATA_AUTH),
+    (("encryption is required",), Kind.ENCRYPTION_REQUIRED),
     (("untrusted self-signed certificate",), Kind.DATA_AUTH),
     (("no space left on device",), Kind.NO_SPACE),
     (("disk quota exceeded",), Kind.QUOTA),
     (("no such file or directory",), Kind.NOT_FOUND),
+    (("too many levels of symbolic links",), Kind.NOT_FOUND),
     (("permission denied",), Kind.PERMISSION_DENIED),
     (("operation not permitted",), Kind.PERMISSION_DENIED),
     (("read-only file system",), Kind.PERMISSION_DENIED),
@@ -263,6 +275,8 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("connection reset by peer",), Kind.DATA_BROKEN),
     (("broken pipe",), Kind.DATA_BROKEN),
     (("an end-of-file was reached",), Kind.DATA_BROKEN),
+    (("handle not in proper state",), Kind.CHANNEL_GONE),
+    (("handle not in the proper state",), Kind.CHANNEL_GONE),
     (("callback failed",), Kind.DATA_BROKEN),
     (("data_force_close",), Kind.DATA_BROKEN),
     (("authentication error",), Kind.AUTHENTICATION),
@@ -273,6 +287,29 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("command not supported",), Kind.UNSUPPORTED),
     (("syntax error",), Kind.UNSUPPORTED),
     (("unrecognized",), Kind.UNSUPPORTED),
+)
+
+# The same for MyProxy 6.2 (myproxy_server.c, myproxy_authorization.c, myproxy_read_pass.c).
+_MYPROXY_RULES: tuple[tuple[str, Kind], ...] = (
+    ("no credentials exist", Kind.LOGIN),
+    ("no credentials found", Kind.LOGIN),
+    ("credentials do not exist", Kind.LOGIN),
+    ("unknown username", Kind.LOGIN),
+    ("invalid username", Kind.LOGIN),
+    ("pass phrase", Kind.LOGIN),
+    ("passphrase", Kind.LOGIN),
+    ("password", Kind.LOGIN),
+    ("pam ", Kind.LOGIN),
+    ("credential locked", Kind.LOGIN),
+    ("not authorized", Kind.LOGIN),
+    ("not owned by", Kind.LOGIN),
+    ("does not own", Kind.LOGIN),
+    ("expired", Kind.CREDENTIAL_EXPIRED),
+    ("credentials are not valid", Kind.AUTHENTICATION),
+    ("authentication failed", Kind.AUTHENTICATION),
+    ("credential lifetime", Kind.LOGIN),
+    ("not supported", Kind.UNSUPPORTED),
+    ("unknown command", Kind.UNSUPPORTED),
 )
 
 _SENTENCES: dict[Kind, str] = {
@@ -288,6 +325,7 @@ _SENTENCES: dict[Kind, str] = {
     Kind.DATA_REFUSED: "the data connection could not be made",
     Kind.DATA_BROKEN: "the data connection broke",
     Kind.DATA_AUTH: "the data channel's authentication failed",
+    Kind.ENCRYPTION_REQUIRED: "the server wants data encrypted",
     Kind.CHANNEL_GONE: "the data channel is gone",
     Kind.CHECKSUM_MISMATCH: "the checksum does not match",
     Kind.CHECKSUM_UNSUPPORTED: "the checksum algorithm is not supported",
@@ -295,6 +333,7 @@ _SENTENCES: dict[Kind, str] = {
     Kind.CREDENTIAL_EXPIRED: "the credential has expired",
     Kind.MAPPING: "the server knows no account for this identity",
     Kind.LOGIN: "the server refused the login",
+    Kind.CONNECT: "the server takes no sessions now",
     Kind.CONNECTION_LOST: "the server closed the session",
     Kind.UNSUPPORTED: "the server does not support this command",
     Kind.INVALID_NAME: "the server cannot take this name",
@@ -306,16 +345,27 @@ def classify(reply: Reply, *, where: str, path: str | None = None) -> GridFTPErr
     """The error that a reply >= 400 means. Pure; the only place that looks at servers' texts."""
     text = reply.text
     lowered = text.lower() + "\n"
-    if path is not None and len(path) > 1:
-        lowered = lowered.replace(path.lower(), "")  # a file may be called "Permission denied"
+    if path is not None and "/" in path and len(path) > 1:
+        # A file may be called "Permission denied". Names without a slash stay: "no" is in many
+        # words of the server's own.
+        lowered = lowered.replace(path.lower(), "")
     kind = _kind_of(reply.code, lowered)
     said = f"{reply.code} {printable(text.strip())}"
     return GridFTPError(kind, _SENTENCES[kind], where, path, said)
 
 
+def classify_myproxy(text: str, *, where: str) -> GridFTPError:
+    """The error that the text of a MyProxy server's refusal means."""
+    lowered = text.lower()
+    kind = next((kind for words, kind in _MYPROXY_RULES if words in lowered), Kind.UNKNOWN)
+    return GridFTPError(kind, _SENTENCES[kind], where, reply=printable(text.strip()))
+
+
 def _kind_of(code: int, lowered: str) -> Kind:
     if code == 421:
         return Kind.CONNECTION_LOST
+    if code == 422:  # GCT's own: told to stay away, or full
+        return Kind.CONNECT
     for words, kind in _RULES:
         if all(word in lowered for word in words):
             return kind
@@ -328,7 +378,7 @@ def _kind_of(code: int, lowered: str) -> Kind:
         return Kind.DATA_REFUSED
     if code == 426:
         return Kind.DATA_BROKEN
-    if code in (502, 504, 536):
+    if code in (501, 502, 504, 536):
         return Kind.UNSUPPORTED
     return Kind.UNKNOWN
 

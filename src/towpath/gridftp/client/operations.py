@@ -86,7 +86,12 @@ class Operations(ABC):
     ) -> str:
         """The digest of a file or of a range of it, in lower-case hex (CKSM)."""
         line = commands.cksm(path, algorithm, byte_range)
-        reply = await self.command(line, path=path, timeout_s=self._silent_s(timeout_s))
+        try:
+            reply = await self.command(line, path=path, timeout_s=self._silent_s(timeout_s))
+        except GridFTPError as error:
+            if error.kind is Kind.UNSUPPORTED:
+                error.kind = Kind.CHECKSUM_UNSUPPORTED
+            raise
         return reply.text.strip().lower()
 
     # -- making and changing

@@ -42,6 +42,7 @@ _TABLE: dict[Kind, tuple[int, str]] = {
     Kind.DATA_REFUSED: (502, ".ConnectFailed"),
     Kind.DATA_BROKEN: (502, ".ConnectFailed"),
     Kind.DATA_AUTH: (502, ".LoginFailed"),
+    Kind.ENCRYPTION_REQUIRED: (502, ".NotSupported"),
     Kind.CHANNEL_GONE: (502, ".ConnectFailed"),
     Kind.CHECKSUM_MISMATCH: (502, ".ChecksumMismatch"),
     Kind.CHECKSUM_UNSUPPORTED: (502, ".NotSupported"),

@@ -36,6 +36,7 @@ _CODES: dict[Kind, tuple[str, str]] = {
     Kind.DATA_REFUSED: ("CONNECTION_BROKEN", "data connection refused"),
     Kind.DATA_BROKEN: ("CONNECTION_RESET", "data connection broken"),
     Kind.DATA_AUTH: ("AUTH", "data channel authentication failed"),
+    Kind.ENCRYPTION_REQUIRED: ("ENDPOINT_ERROR", "encryption required"),
     Kind.CHANNEL_GONE: ("CONNECTION_BROKEN", "data channel lost"),
     Kind.CHECKSUM_MISMATCH: ("VERIFY_CHECKSUM", "checksums differ"),
     Kind.CHECKSUM_UNSUPPORTED: ("ENDPOINT_ERROR", "checksum not supported"),
