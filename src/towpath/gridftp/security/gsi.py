@@ -43,7 +43,7 @@ class Initiator:
 
     def __init__(
         self,
-        credential: Credential,
+        credential: Credential | None,
         trust: TrustRoots,
         host: str,
         subject: str | None,
@@ -51,7 +51,12 @@ class Initiator:
         delegate: bool = False,
         now: Callable[[], datetime],
     ) -> None:
-        """`subject`, when given, is the only name accepted (one line), whatever `host` is."""
+        """`subject`, when given, is the only name accepted (one line), whatever `host` is.
+
+        Without a credential the login is anonymous, and nothing can be delegated.
+        """
+        if delegate and credential is None:
+            raise ValueError("only a credential can be delegated")
         self._credential = credential
         self._trust = trust
         self._host = host
@@ -83,8 +88,11 @@ class Initiator:
         AUTHENTICATION. After an error the login must be given up.
         """
         if self._tls is None:
-            self._credential.require_valid(self._now())
-            context = self._credential.ssl_context(self._trust)
+            if self._credential is None:
+                context = self._trust.client_context()
+            else:
+                self._credential.require_valid(self._now())
+                context = self._credential.ssl_context(self._trust)
             self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
         self._feed(token or b"")
         if self._state is _State.HANDSHAKE:
@@ -151,6 +159,7 @@ class Initiator:
             )
 
     def _answer_request(self, tls: ssl.SSLObject, data: bytes) -> list[bytes]:
+        assert self._credential is not None
         self._request += data
         if not _is_whole_der(self._request):
             return []
