@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from uuid import UUID
 
+from towpath.gridftp.client import pool
 from towpath.gridftp.client.dial import reason_of
+from towpath.gridftp.client.pool import Borrowed, SessionPool
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
@@ -23,13 +25,6 @@ from towpath.transfer.store import credentials, endpoints
 
 CACHED_IDENTITIES = 256
 """Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
-
-IDLE_S = 30.0
-"""How long a parked session waits for its next use; servers drop idle ones after minutes."""
-
-IDLE_PER_KEY = 4
-IDLE_IN_ALL = 64
-"""Parked sessions; each is a process at the server, so they are few."""
 
 
 class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
@@ -59,26 +54,14 @@ class Login:
     data_hosts: frozenset[str]
     credential: Credential
     trust: TrustRoots
-    version: tuple[object, ...]
 
     @property
-    def key(self) -> tuple[object, ...]:
-        """Equal for logins that may share a session: same user, endpoint, credential, trust."""
-        return (self.endpoint_id, self.owner_id, self.server, self.version)
+    def for_pool(self) -> pool.Login:
+        """Equal for logins that may share a session: same user, endpoint, credential, trust.
 
-
-@dataclass(frozen=True, slots=True)
-class Borrowed:
-    """A session for one operation; one that is not `fresh` may have died unseen."""
-
-    session: Session
-    fresh: bool
-
-
-@dataclass(slots=True)
-class _Parked:
-    session: Session
-    expiry: asyncio.TimerHandle
+        Each endpoint has trust roots of its own, read anew when they or the credential change.
+        """
+        return pool.Login(self.server, self.credential, self.trust, owner=str(self.owner_id))
 
 
 def home_directory(session: Session) -> str:
@@ -116,8 +99,7 @@ class EndpointSessions:
         self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
             OrderedDict()
         )
-        self._parked: dict[tuple[object, ...], list[_Parked]] = {}
-        self._closing: set[asyncio.Task[bool]] = set()
+        self._pool = SessionPool(self.dial, self._timeouts)
 
     async def login(self, endpoint_id: UUID, owner_id: UUID) -> Login:
         """What `owner_id` logs in to this endpoint with, read afresh."""
@@ -164,7 +146,6 @@ class EndpointSessions:
             frozenset(endpoint.data_hosts),
             credential,
             trust,
-            version,
         )
 
     async def open(self, endpoint_id: UUID, owner_id: UUID) -> Session:
@@ -200,64 +181,11 @@ class EndpointSessions:
 
     @asynccontextmanager
     async def borrow(self, endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Borrowed]:
-        """A session for one short operation; parked afterwards for the next.
-
-        A session whose use was broken off, by cancellation too, may have answers outstanding:
-        it is closed, not parked.
-        """
+        """A session for one short operation; parked afterwards for the next."""
         login = await self.login(endpoint_id, owner_id)
-        parked = self._take(login.key)
-        session = parked or await self.open_login(login)
-        sound = False
-        try:
-            yield Borrowed(session, fresh=parked is None)
-            sound = True
-        except GridFTPError as error:
-            sound = error.reply is not None  # the server answered: the session is in step
-            raise
-        finally:
-            if sound and not session.closed:
-                self._park(login.key, session)
-            else:
-                self._close_soon(session)
-
-    def _take(self, key: tuple[object, ...]) -> Session | None:
-        waiting = self._parked.get(key, [])
-        while waiting:
-            parked = waiting.pop()
-            parked.expiry.cancel()
-            if not parked.session.closed:
-                return parked.session
-        self._parked.pop(key, None)
-        return None
-
-    def _park(self, key: tuple[object, ...], session: Session) -> None:
-        waiting = self._parked.setdefault(key, [])
-        in_all = sum(map(len, self._parked.values()))
-        if len(waiting) >= IDLE_PER_KEY or in_all >= IDLE_IN_ALL:
-            self._close_soon(session)
-            return
-        expiry = asyncio.get_running_loop().call_later(IDLE_S, self._expire, key, session)
-        waiting.append(_Parked(session, expiry))
-
-    def _expire(self, key: tuple[object, ...], session: Session) -> None:
-        waiting = [parked for parked in self._parked.get(key, []) if parked.session is not session]
-        if waiting:
-            self._parked[key] = waiting
-        else:
-            self._parked.pop(key, None)
-        self._close_soon(session)
-
-    def _close_soon(self, session: Session) -> None:
-        closing = asyncio.get_running_loop().create_task(session.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        async with self._pool.borrow(login.for_pool) as borrowed:
+            yield borrowed
 
     async def close(self) -> None:
         """Close all parked sessions and wait for those that are closing."""
-        for waiting in self._parked.values():
-            for parked in waiting:
-                parked.expiry.cancel()
-                self._close_soon(parked.session)
-        self._parked.clear()
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._pool.close()

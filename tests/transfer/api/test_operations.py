@@ -16,11 +16,11 @@ import pytest
 from plugins.transfer_api import Api, assert_error, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
+from towpath.gridftp.client.pool import Borrowed
 from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.transfer.api import TransferService
 from towpath.transfer.browse import browser
-from towpath.transfer.sessions import Borrowed
 from towpath.transfer.store import credentials
 
 LATIN = b"caf\xe9"
@@ -374,7 +374,7 @@ async def test_a_cancelled_operation_leaves_nothing_behind(
     with pytest.raises(asyncio.CancelledError):
         await looking
     assert service.browser._gates == {}
-    assert service.sessions._parked == {}
+    assert len(service.sessions._pool._sessions) == 0
 
 
 async def test_too_busy(

@@ -157,9 +157,7 @@ class Browser:
                         try:
                             return await action(borrowed.session)
                         except GridFTPError as error:
-                            # A parked session may have been dropped by its server meanwhile.
-                            stale = error.kind is Kind.CONNECTION_LOST and not borrowed.fresh
-                            if not (stale and repeatable):
+                            if not (repeatable and borrowed.died_unseen(error)):
                                 raise
         except TimeoutError:
             raise GridFTPError(
