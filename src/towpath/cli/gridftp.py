@@ -1,35 +1,27 @@
 """``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service."""
 
-import asyncio
 import os
 import posixpath
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from towpath.cli.globus_files import credential_in, credential_option, run_client, trust_roots
 from towpath.cli.gridftp_progress import reporter
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.copy.movers import CHECKSUMS
 from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, printable
-from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.errors import printable
 from towpath.gridftp.wire.listings import Entry, EntryType
 
 MAX_STREAMS: Final = 64
-
-_credential_option = click.option(
-    "--credential",
-    type=click.Path(path_type=Path),
-    help="Proxy file to log in with  [default: $X509_USER_PROXY, /tmp/x509up_u<uid>]",
-)
 
 
 def _location(ctx: click.Context, param: click.Parameter, value: str) -> Location:
@@ -62,7 +54,7 @@ def command() -> None:
 @click.argument("url", callback=_remote)
 @click.option("-l", "--long", "details", is_flag=True, help="Mode, owner, size and time too.")
 @click.option("-r", "--recursive", is_flag=True, help="Everything below, too.")
-@_credential_option
+@credential_option
 def list_files(url: Location, details: bool, recursive: bool, credential: Path | None) -> None:  # noqa: FBT001
     """List a directory, or tell of a file."""
 
@@ -86,7 +78,7 @@ def list_files(url: Location, details: bool, recursive: bool, credential: Path |
                     if recursive and item.is_directory and item.link_target is None:
                         waiting.append(name)
 
-    _run(run())
+    run_client(run())
 
 
 @command.command(name="sum")
@@ -98,7 +90,7 @@ def list_files(url: Location, details: bool, recursive: bool, credential: Path |
     default="SHA256",
     show_default=True,
 )
-@_credential_option
+@credential_option
 def checksum(url: Location, algorithm: str, credential: Path | None) -> None:
     """Let the server compute a file's checksum; printed as sha256sum does."""
 
@@ -107,7 +99,7 @@ def checksum(url: Location, algorithm: str, credential: Path | None) -> None:
             digest = await session.checksum(location.path, algorithm)
             click.echo(os.fsencode(f"{digest}  {_shown(location.path)}"))
 
-    _run(run())
+    run_client(run())
 
 
 @command.command(name="cp")
@@ -133,7 +125,7 @@ def checksum(url: Location, algorithm: str, credential: Path | None) -> None:
 @click.option(
     "--destination-credential", type=click.Path(path_type=Path), help="Proxy for DST only."
 )
-@_credential_option
+@credential_option
 def copy_files(
     source: Location,
     destination: Location,
@@ -165,7 +157,7 @@ def copy_files(
         if not complete:
             sys.exit(1)
 
-    _run(run())
+    run_client(run())
 
 
 @asynccontextmanager
@@ -183,40 +175,7 @@ def _access(location: Location, file: Path | None) -> Access:
     """The login for a server; for a path here, and in clear text, none is needed."""
     if location.server is None or location.clear:
         return Access(None, None)
-    return Access(_credential(file), _trust())
-
-
-def _credential(file: Path | None) -> Credential:
-    path = file or Path(os.environ.get("X509_USER_PROXY") or f"/tmp/x509up_u{os.getuid()}")  # noqa: S108
-    try:
-        return Credential.from_proxy_file(path)
-    except FileNotFoundError:
-        raise click.ClickException(
-            f"no credential at {path}: make one with grid-proxy-init, or set X509_USER_PROXY"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"the credential {path} cannot be used: {error}") from None
-
-
-def _trust() -> TrustRoots:
-    named = os.environ.get("X509_CERT_DIR")
-    usual = [Path.home() / ".globus/certificates", Path("/etc/grid-security/certificates")]
-    candidates = [Path(named)] if named else [path for path in usual if path.is_dir()]
-    if not candidates:
-        raise click.ClickException(
-            "no trusted authorities: set X509_CERT_DIR to a directory with their certificates"
-        )
-    try:
-        return TrustRoots.from_directory(candidates[0])
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"the trusted authorities cannot be read: {error}") from None
-
-
-def _run(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        asyncio.run(work)
-    except GridFTPError as error:
-        raise click.ClickException(f"{error}\n{error.advice}") from None
+    return Access(credential_in(file), trust_roots())
 
 
 def _print_entry(entry: Entry, name: str, *, details: bool) -> None:
