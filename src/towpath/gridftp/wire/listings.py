@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
+from itertools import repeat
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -68,7 +70,11 @@ def parse_fact_line(line: bytes, *, where: str = "", relative_paths: bool = Fals
     able to choose where its files go. A line without facts (the second half of a name with a line
     break) raises INVALID_NAME.
     """
-    entry = _parse(line, where)
+    return _parse_named(line.decode("utf-8", "surrogateescape"), where, relative_paths)
+
+
+def _parse_named(text: str, where: str, relative_paths: bool) -> Entry:  # noqa: FBT001
+    entry = _parse(text, where)
     if entry.type is EntryType.LISTED_DIRECTORY or entry.type is EntryType.PARENT_DIRECTORY:
         return entry
     name = entry.name
@@ -85,7 +91,143 @@ def parse_fact_line(line: bytes, *, where: str = "", relative_paths: bool = Fals
 
 def parse_status_line(line: bytes, *, where: str = "") -> Entry:
     """The one line of an MLST reply, without its leading space; the name is a path."""
-    return _parse(line, where)
+    return _parse(line.decode("utf-8", "surrogateescape"), where)
+
+
+def parse_fact_lines(block: bytes, *, where: str = "", prefix: str = "") -> list[Entry]:
+    """The entries of a directory from whole lines of its listing, with their line ends.
+
+    As `parse_fact_line` line by line, and raising what it raises, but three times faster; without
+    the lines for the directory itself and its parent. `prefix` is put before each name.
+    """
+    if block and not block.endswith(b"\n"):
+        raise ValueError("the last line is not whole")
+    text = block.decode("utf-8", "surrogateescape")
+    # The listed directory and its parent come first, and have facts of their own.
+    last_line = text[text.rfind("\n", 0, -1) + 1 :]
+    facts = last_line.partition("; ")[0].split(";")
+    shape = _shape_of(tuple([fact.partition("=")[0] for fact in facts]))
+    if shape is None:
+        return _parse_slowly(text.split("\n")[:-1], where, prefix)
+    rows = shape.pattern.findall(text)
+    usual = [row for row in rows if not row[-1]]
+    try:
+        entries = shape.entries(usual, prefix)
+    except ValueError:  # the 30th of February
+        return _parse_slowly(text.split("\n")[:-1], where, prefix)
+    if len(usual) == len(rows):
+        return entries
+    merged: list[Entry] = []
+    quickly = iter(entries)
+    for row in rows:
+        if row[-1]:
+            merged += _parse_slowly([row[-1][:-1]], where, prefix)
+        else:
+            merged.append(next(quickly))
+    return merged
+
+
+def _parse_slowly(lines: Iterable[str], where: str, prefix: str) -> list[Entry]:
+    entries: list[Entry] = []
+    for line in lines:
+        entry = _parse_named(line.removesuffix("\r"), where, relative_paths=False)
+        if entry.type is EntryType.LISTED_DIRECTORY or entry.type is EntryType.PARENT_DIRECTORY:
+            continue
+        entries.append(entry._replace(name=prefix + entry.name) if prefix else entry)
+    return entries
+
+
+_MAX_FACTS = 32
+"""GCT knows 13; the pattern for a line without end would take long to make."""
+
+
+class _Shape:
+    """Lines with the same facts in the same order: nearly all lines of a listing are alike.
+
+    Takes only what it understands exactly as `_parse` does; the last group of its pattern is any
+    other line.
+    """
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        groups = 0
+        facts: list[str] = []
+        self._at: dict[str, int] = {}
+        for key in keys:
+            value, width = _VALUES.get(key.lower(), ("[^;\r\n]*", 0))
+            if width:
+                self._at[key.lower()] = groups
+                groups += width
+            facts.append(f"{re.escape(key)}={value};")
+        self._name_at = groups
+        name = r"(?!\.\.?\r?\n)([^\r\n\0/]+)"
+        self.pattern = re.compile(f"{''.join(facts)} {name}\r?\n|([^\n]*\n)")
+
+    def entries(self, rows: list[tuple[str, ...]], prefix: str) -> list[Entry]:
+        """The entries of matched lines, column by column: no step in Python for each line."""
+        if not rows:
+            return []
+        columns = list(zip(*rows, strict=True))
+        at = self._at
+
+        def texts(key: str, otherwise: str | None) -> Iterable[str | None]:
+            return columns[at[key]] if key in at else repeat(otherwise)
+
+        names = columns[self._name_at]
+        if prefix:
+            names = tuple([prefix + name for name in names])
+        types: Iterable[EntryType] = repeat(EntryType.OTHER)
+        if "type" in at:
+            types = map(_TYPES.__getitem__, columns[at["type"]])
+        sizes: Iterable[int] = repeat(0)
+        if "size" in at:
+            sizes = map(int, columns[at["size"]])
+        modified: Iterable[int | None] = repeat(None)
+        if "modify" in at:
+            hours, minutes, seconds = columns[at["modify"] : at["modify"] + 3]
+            modified = [
+                _hour(hour) + int(minute) * 60 + int(second)
+                for hour, minute, second in zip(hours, minutes, seconds, strict=True)
+            ]
+        modes: Iterable[int | None] = repeat(None)
+        if "unix.mode" in at:
+            modes = map(int, columns[at["unix.mode"]], repeat(8))
+        fields = zip(
+            names,
+            types,
+            sizes,
+            modified,
+            modes,
+            texts("unix.owner", None),
+            texts("unix.group", None),
+            texts("perm", ""),
+            map(_link_target, texts("unix.slink", None)),
+            texts("unique", None),
+            strict=False,  # what all lines lack is repeated for as long as there are names
+        )
+        return list(map(tuple.__new__, repeat(Entry), fields))
+
+
+_TEXT = (r"([^;\r\n]*)", 1)
+_VALUES: dict[str, tuple[str, int]] = {
+    "type": ("(file|dir)", 1),
+    "size": ("([0-9]{1,18})", 1),
+    "modify": ("([0-9]{10})([0-9]{2})([0-9]{2})", 3),
+    "unix.mode": ("([0-7]{1,7})", 1),
+    "unix.owner": _TEXT,
+    "unix.group": _TEXT,
+    "perm": _TEXT,
+    "unix.slink": _TEXT,
+    "unique": _TEXT,
+}
+"""How a fact that an entry keeps usually looks, and in how many groups it is matched."""
+
+
+@lru_cache(maxsize=64)
+def _shape_of(keys: tuple[str, ...]) -> _Shape | None:
+    """The shape with these facts; None when lines with them are better read one by one."""
+    if len(keys) > _MAX_FACTS or len({key.lower() for key in keys}) < len(keys) or "" in keys:
+        return None
+    return _Shape(keys)
 
 
 def _hostile(name: str, where: str) -> GridFTPError:
@@ -94,8 +236,7 @@ def _hostile(name: str, where: str) -> GridFTPError:
     )
 
 
-def _parse(line: bytes, where: str) -> Entry:
-    text = line.decode("utf-8", "surrogateescape")
+def _parse(text: str, where: str) -> Entry:
     facts, separator, name = text.partition("; ")
     if not separator:
         raise GridFTPError(Kind.INVALID_NAME, "the listing holds a name with a line break", where)
@@ -143,6 +284,11 @@ def _parse_mode(text: str) -> int:
     if not _MODE.fullmatch(text):
         raise ValueError(f"not a mode: {text!r}")
     return int(text, 8)
+
+
+@lru_cache(maxsize=16384)  # two years of hours
+def _hour(text: str) -> int:
+    return _day(text[:8]) + int(text[8:]) * 3600
 
 
 @lru_cache(maxsize=4096)
