@@ -7,49 +7,60 @@ from hypothesis import strategies as st
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_line, parse_fact_lines
 
-VALUES: dict[str, st.SearchStrategy[str]] = {
-    "Type": st.sampled_from(
-        ["file", "dir", "FILE", "cdir", "CDIR", "pdir", "OS.unix=pipe", "slink", ""]
-    ),
-    "Modify": st.one_of(
-        st.sampled_from(["20260115103059", "20260230000000", "20260115999999", "20260115103059.5"]),
-        st.sampled_from(["", "2026", "2026011510305\u0661"]),
-    ),
-    "Size": st.one_of(
-        st.integers(0, 10**25).map(str), st.sampled_from(["", "-1", "+1", "1_0", " 1", "\u0661"])
-    ),
-    "UNIX.mode": st.sampled_from(["0644", "4755", "", "9", "-1", "00000000644"]),
-    "UNIX.owner": st.sampled_from(["root", "", "a b", "\udcff"]),
-    "UNIX.group": st.sampled_from(["users", ""]),
-    "Perm": st.sampled_from(["awr", ""]),
-    "UNIX.slink": st.sampled_from(["/data/real", "", "/with%20blank", "%zz", "a=b"]),
-    "Unique": st.sampled_from(["fe00-1", ""]),
-    "UNIX.uid": st.sampled_from(["0", "x"]),
-    "X.count": st.just("2"),
+GOOD: dict[str, str] = {
+    "Type": "file",
+    "Modify": "20260115103059",
+    "Size": "42",
+    "UNIX.mode": "0644",
+    "UNIX.owner": "root",
+    "UNIX.group": "users",
+    "Perm": "awr",
+    "UNIX.slink": "/data/real",
+    "Unique": "fe00-1",
+    "UNIX.uid": "0",
+    "X.count": "2",
 }
-NAMES = st.one_of(
-    st.binary(min_size=1, max_size=12),
-    st.sampled_from([b"f", b"a; b", b".", b"..", b"a\r", b"a\nb", b"a/b", b" f", b"", b"\xff"]),
-)
-KEYS = st.lists(st.sampled_from(sorted(VALUES)), unique=True, max_size=7)
-USUAL = ["Type", "Modify", "Size"]
+ODD: dict[str, list[str]] = {
+    "Type": ["dir", "FILE", "cdir", "CDIR", "pdir", "OS.unix=pipe", "slink", ""],
+    "Modify": [
+        "20260230000000",
+        "20260115999999",
+        "20260115103059.5",
+        "",
+        "2026",
+        "2026011510305\u0660",
+    ],
+    "Size": ["0", "9" * 18, str(2**63), "9" * 20, "", "-1", "+1", "1_0", " 1", "\u0660"],
+    "UNIX.mode": ["4755", "", "9", "-1", "00000000644"],
+    "UNIX.owner": ["", "a b", "\udcff", "a\rb"],
+    "UNIX.group": [""],
+    "Perm": [""],
+    "UNIX.slink": ["", "/with%20blank", "%zz", "a=b", "/a\rb"],
+    "Unique": [""],
+    "UNIX.uid": ["x"],
+    "X.count": [""],
+}
+ODD_NAMES = [b"a; b", b".", b"..", b"a\r", b"a\nb", b"a/b", b" f", b"", b"\xff", b"a\0", b"a\rb"]
+KEYS = st.lists(st.sampled_from(sorted(GOOD)), unique=True, max_size=11)
 
 
 @st.composite
-def facts(draw: st.DrawFn, keys: list[str]) -> bytes:
-    text = "".join(f"{key}={draw(VALUES[key])};" for key in keys)
-    return text.encode("utf-8", "surrogateescape")
+def lines(draw: st.DrawFn, usual: list[str]) -> bytes:
+    """One line, in which at most a few things are odd."""
+    odd = draw(st.sets(st.sampled_from([*GOOD, "facts", "name", "end"]), max_size=1))
+    keys = draw(st.one_of(KEYS, st.just([*usual, *usual]))) if "facts" in odd else usual
+    text = "".join(
+        f"{key}={draw(st.sampled_from(ODD[key])) if key in odd else GOOD[key]};" for key in keys
+    )
+    name = draw(st.sampled_from(ODD_NAMES)) if "name" in odd else b"f"
+    end = draw(st.sampled_from([b"\n", b"\r\r\n"])) if "end" in odd else b"\r\n"
+    return text.encode("utf-8", "surrogateescape") + b" " + name + end
 
 
 @st.composite
 def listings(draw: st.DrawFn) -> bytes:
-    usual = draw(st.one_of(st.just(USUAL), KEYS))
-    lines = []
-    for _ in range(draw(st.integers(0, 6))):
-        keys = draw(st.sampled_from([usual, usual, usual, draw(KEYS), [*usual, *usual]]))
-        end = draw(st.sampled_from([b"\r\n", b"\r\n", b"\n", b"\r\r\n"]))
-        lines.append(draw(facts(keys)) + b" " + draw(NAMES) + end)
-    return b"".join(lines)
+    usual = draw(st.one_of(st.just(["Type", "Modify", "Size"]), KEYS))
+    return b"".join(draw(st.lists(lines(usual), max_size=5)))
 
 
 def line_by_line(block: bytes, prefix: str) -> list[Entry] | tuple[Kind, str]:
@@ -74,6 +85,20 @@ def at_once(block: bytes, prefix: str) -> list[Entry] | tuple[Kind, str]:
 @given(listings(), st.sampled_from(["", "d/"]))
 def test_a_listing_reads_as_its_lines_do(block: bytes, prefix: str) -> None:
     assert at_once(block, prefix) == line_by_line(block, prefix)
+
+
+def test_one_odd_line_among_good_ones() -> None:
+    good = "".join(f"{key}={value};" for key, value in GOOD.items())
+    heads = [
+        good.replace(f"{key}={GOOD[key]};", f"{key}={value};")
+        for key, values in ODD.items()
+        for value in values
+    ]
+    odd = [head.encode("utf-8", "surrogateescape") + b" f\r\n" for head in heads]
+    odd += [good.encode() + b" " + name + b"\r\n" for name in ODD_NAMES]
+    for line in odd:
+        for block in (line, good.encode() + b" a\r\n" + line, line + good.encode() + b" z\r\n"):
+            assert at_once(block, "d/") == line_by_line(block, "d/")
 
 
 @given(st.binary(max_size=200))
