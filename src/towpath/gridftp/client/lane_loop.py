@@ -74,8 +74,10 @@ class LaneLoop(Generic[Work]):
         self.lane: Lane | None = None
         self._supply = supply
         self._open_lane = open_lane
-        self._window = window
-        self._files = window.files
+        self.window = window
+        """May be changed at any time."""
+        self._fewer_files: int | None = None
+        """After a failure less is sent ahead, and more again with each file that arrives."""
         self._on_close = on_close
 
     async def run(self, *, eager: bool = False) -> None:
@@ -110,13 +112,14 @@ class LaneLoop(Generic[Work]):
 
     def _room(self, lane: Lane | None) -> Room | None:
         flying = 0 if lane is None else lane.in_flight
-        files = self._files - flying
-        if flying and files < min(self._window.refill_files, self._files):
+        limit = self._fewer_files or self.window.files
+        files = limit - flying
+        if flying and files < min(self.window.refill_files, limit):
             return None
         flying_bytes = 0 if lane is None else lane.in_flight_bytes
-        if flying_bytes >= self._window.size_bytes:
+        if flying_bytes >= self.window.size_bytes:
             return None
-        return Room(files, self._window.size_bytes - flying_bytes)
+        return Room(files, self.window.size_bytes - flying_bytes)
 
     async def _usable_lane(self) -> Lane | None:
         if self.lane is not None and not self.lane.usable:
@@ -135,9 +138,11 @@ class LaneLoop(Generic[Work]):
     async def _settle(self, lane: Lane) -> None:
         outcomes = await lane.outcomes()
         if lane.broken:
-            self._files = max(LEAST_WINDOW_FILES, self._files // 2)
+            limit = self._fewer_files or self.window.files
+            self._fewer_files = max(LEAST_WINDOW_FILES, limit // 2)
             await self.close()
-        elif outcomes:
-            self._files = min(self._window.files, self._files + len(outcomes))
+        elif self._fewer_files is not None:
+            more = self._fewer_files + len(outcomes)
+            self._fewer_files = None if more >= self.window.files else more
         if outcomes:
             await self._supply.settle(lane, outcomes)

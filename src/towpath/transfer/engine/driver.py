@@ -14,7 +14,7 @@ from towpath.transfer import names
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
-from towpath.transfer.engine.lanes import LaneRunner
+from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
@@ -126,8 +126,11 @@ class Driver:
             last_dir_no=self._progress.last_dir_no,
         )
         lanes = [
-            LaneRunner(context, recorder, number=number, large=number == LARGE_LANE)
-            for number in range(context.settings.lanes + 1)
+            LargeFiles(context, recorder, number=LARGE_LANE),
+            *(
+                SmallFiles(context, recorder, number=number)
+                for number in range(1, context.settings.lanes + 1)
+            ),
         ]
         await self._together(
             recorder, walk.run(), Settlement(context, recorder).run(), *(x.run() for x in lanes)

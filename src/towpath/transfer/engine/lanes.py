@@ -8,17 +8,20 @@ sessions' end: if not, a command may still be running, and the file is contested
 
 import asyncio
 import posixpath
+from collections.abc import Sequence
 
 import structlog
 
-from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.client.lane import Lane, Outcome, Piece
+from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
+from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, file_backoff_s, task_backoff_s
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.engine.repair import record, remove_spoiled, spoiled_path
+from towpath.transfer.engine.repair import record, remove_spoiled
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -34,7 +37,7 @@ IDLE_MAX_S = 5.0
 
 
 class LaneRunner:
-    """Runs one lane of a task until the task is complete: all small files, or all large ones."""
+    """Runs one lane of a task until the task is complete. What small and large files share."""
 
     def __init__(
         self, context: TaskContext, recorder: Recorder, *, number: int, large: bool
@@ -44,37 +47,16 @@ class LaneRunner:
         self._number = number
         self._large = large
         self._pair: Pair | None = None
+        """The last that was opened; its lane may be closed."""
         self._flying: dict[int, File] = {}
         self._breaks = 0
         self._refusals = 0
-        # Pieces whose destination may hold another file's bytes, until they are on their way again.
-        self._suspects: list[Piece] = []
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
-        idle_since = self._context.clock()
-        try:
-            while not self._context.complete:
-                files = await self._take()
-                if not files and not self._flying:
-                    await self._context.changed.wait(LOOK_AGAIN_S)
-                    if self._context.clock() - idle_since >= IDLE_MAX_S:
-                        await self._drop_pair()
-                    continue
-                if self._large:
-                    await self._move_large(files[0])
-                else:
-                    await self._move(files)
-                idle_since = self._context.clock()
-        finally:
-            await self._close()
+        raise NotImplementedError
 
-    async def _take(self) -> list[File]:
-        settings = self._context.settings
-        room = 1 if self._large else settings.in_flight_files - len(self._flying)
-        flying_bytes = sum(f.size for f in self._flying.values())
-        if not self._large and self._flying and room < settings.in_flight_files // 2:
-            return []  # half a window is still under way: that is enough to be busy meanwhile
+    async def _take(self, room: Room) -> list[File]:
         async with self._context.fenced() as conn:
             files = await plan.take(
                 conn,
@@ -82,67 +64,33 @@ class LaneRunner:
                 epoch=self._context.grant.lease_epoch,
                 lane=self._number,
                 large=self._large,
-                files=room,
-                size_bytes=max(settings.in_flight_bytes - flying_bytes, 1),
+                files=room.files,
+                size_bytes=room.size_bytes,
             )
         self._flying.update({f.file_no: f for f in files})
         return files
 
-    async def _move(self, files: list[File]) -> None:
-        # While outcomes are due, they come from the pair there is, whatever became of it.
-        due = len(self._flying) > len(files)
-        pair = self._pair if due else await self._open()
-        if pair is None:
-            self._hand_back(State.PENDING)  # nothing was sent
-            return
-        if files:
-            pieces = [self._piece(pair, f) for f in files]
-            # A retried file may have lost its directory meanwhile.
-            retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
-            self._context.lease.check()
-            pair.lane.send(pieces, directories=sorted(retried))
-        outcomes = await pair.lane.outcomes()
-        await self._settle_outcomes(pair, outcomes)
+    async def _open(self) -> Pair | None:
+        """A fresh pair; None when a server's session limit is in the way. Raises TaskFaultError."""
+        try:
+            pair = await open_pair(self._context, markers=self._large)
+        except TaskFaultError as fault:
+            stops = fault.verdict.consequence is not Consequence.RETRY_TASK
+            if stops or self._context.lanes_open == 0:
+                raise
+            # The other lanes go on; this one waits.
+            self._recorder.event(fault.verdict.event)
+            self._refusals += 1
+            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
+            return None
+        self._refusals = 0
+        self._context.lanes_open += 1
+        self._pair = pair
+        return pair
 
-    def _piece(self, pair: Pair, file: File) -> Piece:
-        options = self._context.options
-        return Piece(
-            source_path=self._context.source_path(file.item_no, file.path),
-            destination_path=self._context.destination_path(file.item_no, file.path),
-            size=file.size,
-            modified=file.modified if options.preserve_timestamp else None,
-            checksum=checksum_algorithm(self._context, pair) if options.verify_checksum else None,
-            tag=file,
-        )
-
-    async def _settle_outcomes(self, pair: Pair, outcomes: list[Outcome]) -> None:
-        failure: TaskFaultError | None = None
-        state = State.PENDING
-        broken = pair.lane.broken
-        if broken:
-            self._suspects = [o.piece for o in outcomes if o.status == "void"]
-            state = await self._drop_pair()
-            spoiled = spoiled_path(outcomes)
-            if spoiled is not None and not self._large and state is State.PENDING:
-                # Now, while the file is ours alone.
-                fresh = await self._open()
-                if fresh is not None:
-                    await remove_spoiled(self._context, fresh.destination, spoiled)
-        for outcome in outcomes:
-            file: File = outcome.piece.tag
-            self._flying.pop(file.file_no, None)
-            if outcome.status == "done":
-                self._breaks = 0
-                record(self._recorder, outcome)
-            elif outcome.status == "void":
-                self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
-            else:
-                failure = self._failed(file, outcome, state) or failure
-        if failure is not None:
-            raise failure
-        self._suspects = []
-        if broken and self._pair is None:
-            await asyncio.sleep(REOPEN_AFTER_S)
+    def _closes(self, lane: Lane) -> None:
+        del lane
+        self._context.lanes_open -= 1
 
     def _failed(self, file: File, outcome: Outcome, state: State) -> TaskFaultError | None:
         """Record a failed file; the error to raise if the task cannot go on."""
@@ -174,66 +122,6 @@ class LaneRunner:
         self._recorder.event(verdict.event)
         return None
 
-    async def _drop_pair(self) -> State:
-        """Close both sessions; how files of theirs stand then: PENDING if all is known to be still.
-
-        Where a server does not confirm its session's end, a command may still be running.
-        """
-        pair, self._pair = self._pair, None
-        if pair is None:
-            return State.PENDING
-        self._context.lanes_open -= 1
-        settled = await pair.lane.close()
-        log.debug("lane closed", lane=self._number, settled=settled)
-        return State.PENDING if settled else State.CONTESTED
-
-    async def _move_large(self, file: File) -> None:
-        pair = await self._open()
-        if pair is None:
-            self._hand_back(State.PENDING)  # nothing was sent
-            return
-        large = LargeFile(self._context, self._recorder, pair, file)
-        outcome = await large.transfer()
-        if outcome is None:
-            del self._flying[file.file_no]
-            self._breaks = 0
-            return
-        await self._settle_outcomes(pair, [outcome])
-
-    async def _open(self) -> Pair | None:
-        pair = self._pair
-        if pair is not None:
-            if not (pair.source.closed or pair.destination.closed or pair.lane.broken):
-                return pair
-            await self._drop_pair()  # a server ended an idle session
-        try:
-            self._pair = await open_pair(self._context, markers=self._large)
-        except TaskFaultError as fault:
-            stops = fault.verdict.consequence is not Consequence.RETRY_TASK
-            if stops or self._context.lanes_open == 0:
-                raise
-            # The other lanes go on; this one, a server's session limit in its way, waits.
-            self._recorder.event(fault.verdict.event)
-            self._refusals += 1
-            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
-            return None
-        self._refusals = 0
-        self._context.lanes_open += 1
-        return self._pair
-
-    async def _close(self) -> None:
-        """Leave: what is in flight goes back if both servers confirm that it is still."""
-        cut_off: list[Piece] = []
-        if self._pair is not None and not self._large:
-            cut_off = [self._piece(self._pair, f) for f in self._flying.values()]
-            if self._pair.lane.broken:
-                self._suspects += cut_off
-        state = await self._drop_pair()
-        if state is State.PENDING:
-            self._context.shifted += self._suspects
-            self._context.cut_off += cut_off
-        self._hand_back(state, sent=True)
-
     def _hand_back(self, state: State, *, sent: bool = False) -> None:
         """All that this lane holds goes back into the plan."""
         most = self._context.settings.in_flight_bytes  # of a large file no more was under way
@@ -241,3 +129,177 @@ class LaneRunner:
             resent = min(file.size, most) if sent else 0
             self._recorder.returned(Returned(file_no, state), resent=resent)
         self._flying.clear()
+
+
+class SmallFiles(LaneRunner):
+    """A lane for small files, pipelined."""
+
+    def __init__(self, context: TaskContext, recorder: Recorder, *, number: int) -> None:
+        super().__init__(context, recorder, number=number, large=False)
+        files = context.settings.in_flight_files
+        # Half a window under way is enough to be busy while more is taken from the plan.
+        window = Window(files, context.settings.in_flight_bytes, max(files // 2, 1))
+        self._loop: LaneLoop[File] = LaneLoop(self, self._open_lane, window, on_close=self._closes)
+        self._idle_since = 0.0
+        # Pieces whose destination may hold another file's bytes, until they are on their way again.
+        self._suspects: list[Piece] = []
+
+    async def run(self) -> None:
+        """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
+        self._idle_since = self._context.clock()
+        try:
+            await self._loop.run()
+        finally:
+            await self._leave()
+
+    async def take(self, room: Room, *, idle: bool) -> Sequence[File] | None:
+        """Pending files, marked as in flight. See `Supply`."""
+        while not self._context.complete:
+            files = await self._take(room)
+            if files or not idle:
+                return files
+            await self._context.changed.wait(LOOK_AGAIN_S)
+            if self._context.clock() - self._idle_since >= IDLE_MAX_S:
+                await self._loop.close()
+        return None
+
+    def load(self, lane: Lane, work: Sequence[File]) -> Load:
+        """Their pieces, if the lease still holds. See `Supply`."""
+        assert self._pair is not None
+        assert self._pair.lane is lane
+        pieces = [self._piece(self._pair, f) for f in work]
+        # A retried file may have lost its directory meanwhile.
+        retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
+        self._context.lease.check()
+        return Load(pieces, sorted(retried))
+
+    def put_back(self, work: Sequence[File]) -> None:
+        """See `Supply`."""
+        assert len(work) == len(self._flying), "nothing else was under way"
+        self._hand_back(State.PENDING)
+
+    async def settle(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
+        """Record outcomes; what is void goes back into the plan. See `Supply`."""
+        failure: TaskFaultError | None = None
+        state = State.PENDING
+        if lane.broken:
+            self._suspects = [o.piece for o in outcomes if o.status == "void"]
+            state = _state_after(lane)
+            spoiled = spoiled_path(outcomes)
+            if spoiled is not None and state is State.PENDING:
+                # Now, while the file is ours alone.
+                self._loop.lane = await self._open_lane()
+                if self._loop.lane is not None:
+                    await remove_spoiled(self._context, self._loop.lane.destination, spoiled)
+        for outcome in outcomes:
+            file: File = outcome.piece.tag
+            self._flying.pop(file.file_no, None)
+            if outcome.status == "done":
+                self._breaks = 0
+                record(self._recorder, outcome)
+            elif outcome.status == "void":
+                self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
+            else:
+                failure = self._failed(file, outcome, state) or failure
+        if failure is not None:
+            raise failure
+        self._suspects = []
+        self._idle_since = self._context.clock()
+        if lane.broken and self._loop.lane is None:
+            await asyncio.sleep(REOPEN_AFTER_S)
+
+    def _piece(self, pair: Pair, file: File) -> Piece:
+        options = self._context.options
+        return Piece(
+            source_path=self._context.source_path(file.item_no, file.path),
+            destination_path=self._context.destination_path(file.item_no, file.path),
+            size=file.size,
+            modified=file.modified if options.preserve_timestamp else None,
+            checksum=checksum_algorithm(self._context, pair) if options.verify_checksum else None,
+            tag=file,
+        )
+
+    async def _open_lane(self) -> Lane | None:
+        pair = await self._open()
+        return None if pair is None else pair.lane
+
+    async def _leave(self) -> None:
+        """What is in flight goes back if both servers confirm that it is still."""
+        pair, state = self._pair, State.PENDING
+        cut_off: list[Piece] = []
+        if pair is not None:
+            cut_off = [self._piece(pair, f) for f in self._flying.values()]
+            if pair.lane.broken:
+                self._suspects += cut_off
+            await self._loop.close()
+            await pair.lane.close()
+            state = _state_after(pair.lane)
+        if state is State.PENDING:
+            self._context.shifted += self._suspects
+            self._context.cut_off += cut_off
+        self._hand_back(state, sent=True)
+
+
+class LargeFiles(LaneRunner):
+    """A lane for large files, one at a time, by ranges."""
+
+    def __init__(self, context: TaskContext, recorder: Recorder, *, number: int) -> None:
+        super().__init__(context, recorder, number=number, large=True)
+
+    async def run(self) -> None:
+        """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
+        context = self._context
+        room = Room(1, max(context.settings.in_flight_bytes, 1))
+        idle_since = context.clock()
+        try:
+            while not context.complete:
+                files = await self._take(room)
+                if files:
+                    await self._move(files[0])
+                    idle_since = context.clock()
+                    continue
+                await context.changed.wait(LOOK_AGAIN_S)
+                if context.clock() - idle_since >= IDLE_MAX_S:
+                    await self._close()
+        finally:
+            self._hand_back(await self._close(), sent=True)
+
+    async def _move(self, file: File) -> None:
+        pair = await self._usable_pair()
+        if pair is None:
+            self._hand_back(State.PENDING)  # nothing was sent
+            return
+        outcome = await LargeFile(self._context, self._recorder, pair, file).transfer()
+        state = await self._close() if pair.lane.broken else State.PENDING
+        del self._flying[file.file_no]
+        if outcome is None:
+            self._breaks = 0
+            return
+        failure = self._failed(file, outcome, state)
+        if failure is not None:
+            raise failure
+        if self._pair is None:
+            await asyncio.sleep(REOPEN_AFTER_S)
+
+    async def _usable_pair(self) -> Pair | None:
+        if self._pair is not None and not self._pair.lane.usable:
+            await self._close()  # a server ended an idle session
+        return self._pair or await self._open()
+
+    async def _close(self) -> State:
+        """Close the pair; how files of it stand then."""
+        pair, self._pair = self._pair, None
+        if pair is None:
+            return State.PENDING
+        self._closes(pair.lane)
+        await pair.lane.close()
+        return _state_after(pair.lane)
+
+
+def _state_after(lane: Lane) -> State:
+    """How files of a closed lane stand: PENDING if all is known to be still.
+
+    Where a server does not confirm its session's end, a command may still be running.
+    """
+    log.debug("lane closed", settled=lane.settled)
+    return State.PENDING if lane.settled else State.CONTESTED

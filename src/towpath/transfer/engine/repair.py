@@ -8,7 +8,8 @@ import structlog
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.client.tree import spoiled_path
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.pairs import Pair, open_pair
 from towpath.transfer.engine.recorder import Recorder
@@ -75,19 +76,6 @@ def record(recorder: Recorder, outcome: Outcome) -> None:
         transferred=file.size,
         checksummed=file.size if outcome.digest else 0,
     )
-
-
-def spoiled_path(outcomes: list[Outcome]) -> str | None:
-    """The destination that a source's failure left open to the bytes of the file behind it.
-
-    Only if the failure was the server's answer about the file: else perhaps nothing was opened.
-    """
-    failed = next((o for o in reversed(outcomes) if o.status == "failed"), None)
-    if failed is None or failed.failed_side != "source" or failed.error is None:
-        return None
-    if failed.error.scope is not Scope.FILE or failed.error.kind is Kind.INVALID_NAME:
-        return None
-    return failed.piece.destination_path
 
 
 async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> None:
