@@ -7,7 +7,8 @@ process: that is what the transfer service is for.
 import asyncio
 from collections import deque
 
-from towpath.gridftp.client.copy.movers import Mover, mover_between
+from towpath.gridftp.client.copy.between import copy_between
+from towpath.gridftp.client.copy.movers import Mover
 from towpath.gridftp.client.copy.plan import (
     CopyingOptions,
     Directory,
@@ -17,6 +18,7 @@ from towpath.gridftp.client.copy.plan import (
     plan,
     settle,
 )
+from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.errors import GridFTPError, Scope
 
 BATCH_FILES = 100
@@ -29,26 +31,49 @@ MAX_ATTEMPTS = 3
 RETRY_DELAY_S = 1.0
 
 
-async def copy(source: End, destination: End, options: CopyingOptions, progress: Progress) -> bool:
+async def copy(
+    source: End,
+    destination: End,
+    options: CopyingOptions,
+    progress: Progress,
+    pool: SessionPool | None = None,
+) -> bool:
     """Copy a file, or with `recursive` the content of one directory into another.
 
     Whether everything was copied: single files that fail are told to `progress` and left out.
-    Raises `GridFTPError` for what concerns them all.
+    Sessions and lanes come from `pool`, and wait there for the next copy. Raises `GridFTPError` for
+    what concerns all files, and `ValueError` when both ends are here.
     """
-    source, destination = await settle(source), await settle(destination)
-    mover = mover_between(source, destination, options, progress)
+    if source.location.server is None and destination.location.server is None:
+        raise ValueError("both ends are local")
+    if pool is not None:
+        return await _copy(source, destination, options, progress, pool)
+    pool = SessionPool()
+    try:
+        return await _copy(source, destination, options, progress, pool)
+    finally:
+        await pool.close()
+
+
+async def _copy(
+    source: End, destination: End, options: CopyingOptions, progress: Progress, pool: SessionPool
+) -> bool:
+    source, destination = await settle(source, pool), await settle(destination, pool)
+    if source.location.server is not None and destination.location.server is not None:
+        return await copy_between(source, destination, options, progress, pool)
+    mover = Mover(source, destination, options, progress, pool)
     runner = _Runner(mover, progress)
     try:
-        async for item in plan(source, destination, options, progress):
+        async for item in plan(source, destination, options, progress, pool):
             await runner.add(item)
         await runner.flush()
     finally:
-        await mover.close()
+        mover.close()
     return runner.complete
 
 
 class _Runner:
-    """Collects jobs into batches; repeats what is void or may work another time."""
+    """Between here and a server: batches, of which what is void or may work later is repeated."""
 
     def __init__(self, mover: Mover, progress: Progress) -> None:
         self.complete = True

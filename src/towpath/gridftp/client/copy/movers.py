@@ -1,17 +1,18 @@
-"""Moves batches of files one of three ways: up to a server, down from it, or between two."""
+"""Moves batches of files up to a server, or down from it."""
 
 import asyncio
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 from towpath.gridftp.client.copy.plan import CopyingOptions, End, Job, Progress
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.data.mode_e import local_error
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
-from towpath.gridftp.client.lane import Lane, Piece, Protection
+from towpath.gridftp.client.lane import Protection
+from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, classify
 from towpath.gridftp.security.dcsc import DataCredential
@@ -32,68 +33,33 @@ class Result(NamedTuple):
     error: GridFTPError | None
 
 
-class Mover(Protocol):
-    """Keeps its sessions between batches, and makes new ones when a failure has cost them."""
-
-    async def directories(self, paths: list[str]) -> list[tuple[str, GridFTPError]]:
-        """Make directories, parents first; those that exist are fine. What failed."""
-
-    async def move(self, jobs: list[Job]) -> list[Result]:
-        """Move files, in order. Raises `GridFTPError` for what concerns all of them."""
-
-    async def close(self) -> None:
-        """Give the sessions back."""
-
-
-def mover_between(
-    source: End, destination: End, options: CopyingOptions, progress: Progress
-) -> Mover:
-    """The mover for these ends. Raises `ValueError` when both are here."""
-    here = (source.location.server is None, destination.location.server is None)
-    if all(here):
-        raise ValueError("both ends are local")
-    if any(here):
-        return _Single(source, destination, options, progress)
-    return _Pair(source, destination, options, progress)
-
-
-class _Sessions:
-    """One end's session, opened again after it was lost."""
-
-    def __init__(self, end: End) -> None:
-        self.end = end
-        self._session: Session | None = None
-
-    async def get(self) -> Session:
-        if self._session is None or self._session.closed:
-            await self.close()
-            self._session = await self.end.open()
-        return self._session
-
-    async def close(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
-
-
-class _Single:
-    """Between here and one server."""
+class Mover:
+    """Between here and one server. Keeps its session, and gets a new one when a failure cost it."""
 
     def __init__(
-        self, source: End, destination: End, options: CopyingOptions, progress: Progress
+        self,
+        source: End,
+        destination: End,
+        options: CopyingOptions,
+        progress: Progress,
+        pool: SessionPool,
     ) -> None:
         self._up = source.location.server is None
-        self._sessions = _Sessions(destination if self._up else source)
+        self._end = destination if self._up else source
+        self._pool = pool
+        self._session: Session | None = None
         self._options = options
         self._progress = progress
         self._credential: DataCredential | None = None
 
     async def directories(self, paths: list[str]) -> list[tuple[str, GridFTPError]]:
+        """Make directories, parents first; those that exist are fine. What failed."""
         if self._up:
-            return await _make_directories(await self._sessions.get(), paths)
+            return await _make_directories(await self._usable_session(), paths)
         return await asyncio.to_thread(_make_local_directories, paths)
 
     async def move(self, jobs: list[Job]) -> list[Result]:
+        """Move files, in order. Raises `GridFTPError` for what concerns all of them."""
         results: dict[int, Result] = {}
         small = [job for job in jobs if self._options.streams == 1 or job.size < LARGE_BYTES]
         if small:
@@ -105,12 +71,12 @@ class _Single:
         return [results[id(job)] for job in jobs]
 
     async def _run(self, jobs: list[Job], streams: int) -> list[Result]:
-        session = await self._sessions.get()
+        session = await self._usable_session()
         security = self._security(session)
         options = DataOptions(
             security=security,
             streams=streams,
-            checksum=_checksum([session]) if self._options.verify else None,
+            checksum=checksum_of([session]) if self._options.verify else None,
             on_progress=self._progress.moved,
         )
         if self._up:
@@ -125,87 +91,26 @@ class _Single:
         ]
 
     def _security(self, session: Session) -> DataSecurity:
-        if not _protects_data([session], self._sessions.end, encrypt=self._options.encrypt):
+        if not _protects_data([session], self._end, encrypt=self._options.encrypt):
             return DataSecurity()
         self._credential = self._credential or DataCredential.create(datetime.now(UTC))
-        return DataSecurity(self._credential, _protection(self._options))
+        return DataSecurity(self._credential, protection_of(self._options))
 
-    async def close(self) -> None:
-        await self._sessions.close()
+    async def _usable_session(self) -> Session:
+        if self._session is None or self._session.closed:
+            self.close()
+            self._session = await self._pool.take(self._end.login)
+            await self._session.ready()
+        return self._session
 
-
-class _Pair:
-    """Between two servers: the bytes do not pass here."""
-
-    def __init__(
-        self, source: End, destination: End, options: CopyingOptions, progress: Progress
-    ) -> None:
-        self._source = _Sessions(source)
-        self._destination = _Sessions(destination)
-        self._options = options
-        self._progress = progress
-        self._credential: DataCredential | None = None
-        self._lane: Lane | None = None
-        self._partly = 0
-        """Bytes that markers told of the file under way; the last marker need not tell all."""
-
-    def _moved(self, count: int) -> None:
-        self._partly += count
-        self._progress.moved(count)
-
-    async def directories(self, paths: list[str]) -> list[tuple[str, GridFTPError]]:
-        return await _make_directories(await self._destination.get(), paths)
-
-    async def move(self, jobs: list[Job]) -> list[Result]:
-        lane = await self._get_lane()
-        sessions = [await self._source.get(), await self._destination.get()]
-        checksum = _checksum(sessions) if self._options.verify else None
-        pieces = [
-            Piece(job.source, job.destination, job.size, checksum=checksum, tag=job) for job in jobs
-        ]
-        lane.send(pieces)
-        results: list[Result] = []
-        while len(results) < len(jobs):
-            for outcome in await lane.outcomes():
-                job = outcome.piece.tag
-                assert isinstance(job, Job)
-                results.append(Result(job, outcome.status, outcome.error))
-                if outcome.status == "done":
-                    self._progress.moved(job.size - self._partly)
-                    self._partly = 0
-        return results
-
-    async def _get_lane(self) -> Lane:
-        if self._lane is not None and not self._lane.broken:
-            return self._lane
-        if self._lane is not None:
-            await self._lane.close()
-        source, destination = await self._source.get(), await self._destination.get()
-        ends = [self._source.end, self._destination.end]
-        if all(
-            _protects_data([source, destination], end, encrypt=self._options.encrypt)
-            for end in ends
-        ):
-            self._credential = self._credential or DataCredential.create(datetime.now(UTC))
-        self._lane = await Lane.open(
-            source,
-            destination,
-            data_credential=self._credential,
-            protection=_protection(self._options),
-            streams=self._options.streams,
-            markers=True,
-            on_progress=self._moved,
-        )
-        return self._lane
-
-    async def close(self) -> None:
-        if self._lane is not None:
-            await self._lane.close()
-        await self._source.close()
-        await self._destination.close()
+    def close(self) -> None:
+        """Give the session back."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._pool.give_back(self._end.login, session, sound=True)
 
 
-def _protection(options: CopyingOptions) -> Protection:
+def protection_of(options: CopyingOptions) -> Protection:
     return Protection.PRIVATE if options.encrypt else Protection.CLEAR
 
 
@@ -222,7 +127,7 @@ def _protects_data(sessions: list[Session], end: End, *, encrypt: bool) -> bool:
     return False
 
 
-def _checksum(sessions: list[Session]) -> str:
+def checksum_of(sessions: list[Session]) -> str:
     """The best algorithm that all of them know. Raises CHECKSUM_UNSUPPORTED."""
     for algorithm in CHECKSUMS:
         if all(algorithm in session.features.checksums for session in sessions):

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.data.mode_e import local_error
+from towpath.gridftp.client.pool import Login, SessionPool
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.credentials import Credential
@@ -21,16 +22,21 @@ from towpath.gridftp.wire.listings import EntryType
 
 @dataclass(frozen=True)
 class Access:
-    """How to log in to one server."""
+    """How to log in to a server."""
 
     credential: Credential | None
     trust: TrustRoots | None
 
-    async def open(self, location: Location) -> Session:
-        """A session with the location's server. Raises `GridFTPError`."""
+    def login(self, location: Location) -> Login:
+        """To the location's server."""
         assert location.server is not None
         credential = None if location.clear else self.credential
-        return await Session.open(location.server, credential=credential, trust=self.trust)
+        return Login(location.server, credential, self.trust)
+
+    async def open(self, location: Location) -> Session:
+        """A session with it. Raises `GridFTPError`."""
+        login = self.login(location)
+        return await Session.open(login.server, credential=login.credential, trust=login.trust)
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,16 @@ class End:
     location: Location
     access: Access | None = None
 
-    async def open(self) -> Session:
-        """A session. Raises `GridFTPError`."""
+    @property
+    def login(self) -> Login:
+        """To its server."""
         assert self.access is not None
-        return await self.access.open(self.location)
+        return self.access.login(self.location)
+
+    @property
+    def where(self) -> str:
+        """Its server, or `local`."""
+        return str(self.location.server or "local")
 
 
 @dataclass(frozen=True)
@@ -77,7 +89,7 @@ class Progress(Protocol):
 
 @dataclass(slots=True)
 class Job:
-    """One file to copy."""
+    """One file to copy between here and a server."""
 
     source: str
     destination: str
@@ -91,19 +103,20 @@ class Directory(NamedTuple):
     path: str
 
 
-async def settle(end: End) -> End:
+async def settle(end: End, pool: SessionPool) -> End:
     """With the home directory filled in."""
     if end.location.server is None or not end.location.path.startswith("/~"):
         return end
-    session = await end.open()
-    try:
+    async with pool.session(end.login) as session:
         return End(end.location.at_home(session), end.access)
-    finally:
-        await session.close()
 
 
 async def plan(
-    source: End, destination: End, options: CopyingOptions, progress: Progress
+    source: End,
+    destination: End,
+    options: CopyingOptions,
+    progress: Progress,
+    pool: SessionPool,
 ) -> AsyncIterator[Job | Directory]:
     """Directories, each before what is in it, and files."""
     if source.location.server is None:
@@ -112,7 +125,7 @@ async def plan(
         walk = _walk_here(path, progress)
         session = None
     else:
-        session = await source.open()
+        session = await pool.take(source.login)
         try:
             entry = await session.stat(source.location.path)
         except BaseException:
@@ -122,14 +135,14 @@ async def plan(
         walk = walk_there(session, source.location.path, progress)
     try:
         if not is_directory:
-            target = await _file_target(source.location, destination)
+            target = await _file_target(source.location, destination, pool)
             yield Job(source.location.path, target, size)
             return
         if not options.recursive:
             raise GridFTPError(
                 Kind.IS_A_DIRECTORY,
                 "is a directory (-r copies directories)",
-                str(source.location.server or "local"),
+                source.where,
                 source.location.path,
             )
         yield Directory(destination.location.path)
@@ -144,21 +157,19 @@ async def plan(
             await session.close()
 
 
-async def _file_target(source: Location, destination: End) -> str:
+async def _file_target(source: Location, destination: End, pool: SessionPool) -> str:
     """Like cp: into an existing directory under the file's own name."""
     location = destination.location
     into = location.path.endswith("/")
     if not into and location.server is None:
         into = await asyncio.to_thread(Path(location.path).is_dir)
     elif not into:
-        session = await destination.open()
-        try:
-            into = (await session.stat(location.path)).is_directory
-        except GridFTPError as error:
-            if error.scope is not Scope.FILE:
-                raise
-        finally:
-            await session.close()
+        async with pool.session(destination.login) as session:
+            try:
+                into = (await session.stat(location.path)).is_directory
+            except GridFTPError as error:
+                if error.scope is not Scope.FILE:
+                    raise
     return location.child(source.name) if into else location.path
 
 
