@@ -2,8 +2,6 @@
 
 import ssl
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from towpath.demo.authority import Issued
 from towpath.gridftp.security.credentials import load_key
 from towpath.gridftp.security.trust import TrustRoots
@@ -24,9 +22,7 @@ class Acceptor:
         context.verify_flags |= ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
         context.maximum_version = version
         context.num_tickets = tickets
-        context.load_verify_locations(
-            cadata=b"".join(item.public_bytes(Encoding.DER) for item in trust.authorities)
-        )
+        context.load_verify_locations(cadata=b"".join(trust.authorities))
         load_key(context, host.credential().to_pem())
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)

@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from towpath.demo.authority import Domain
+from towpath.gridftp.security.certificates import PROXY_CERT_INFO, Certificate, certificates_in
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
-from towpath.gridftp.security.names import is_proxy
 from towpath.gridftp.security.proxies import make_proxy, sign_proxy_request
 
 NOW = datetime.now(UTC)
@@ -29,7 +29,8 @@ NOW = datetime.now(UTC)
 def test_proxy_names_its_owner(domain_a: Domain) -> None:
     proxy = domain_a.credential
     assert proxy.subject == "/O=DomA/CN=Alice"
-    assert [is_proxy(certificate) for certificate in proxy.certificates] == [True, False]
+    chain = map(Certificate, certificates_in(proxy.chain_pem.decode()))
+    assert [certificate.is_proxy for certificate in chain] == [True, False]
     assert timedelta(hours=23) < proxy.not_after - NOW < timedelta(hours=25)
     assert Credential.from_pem(proxy.to_pem()) == proxy
 
@@ -69,7 +70,7 @@ def test_proxy_does_not_outlive_its_signer(domain_a: Domain) -> None:
 def test_limited_stays_limited(domain_a: Domain) -> None:
     limited = make_proxy(domain_a.credential, timedelta(hours=1), NOW, limited=True)
     again = make_proxy(limited, timedelta(hours=1), NOW)
-    oid = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")
+    oid = x509.ObjectIdentifier(PROXY_CERT_INFO)
     values = [
         certificate.extensions.get_extension_for_oid(oid).value
         for certificate in again.certificates[:3]

@@ -4,11 +4,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.demo.authority import Domain, Issued
+from towpath.gridftp.security.certificates import Certificate, certificates_in
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
 from towpath.gridftp.security.trust import SigningPolicy, TrustRoots, parse_signing_policy
 
@@ -82,8 +82,9 @@ def test_wildcards_do_not_blow_up() -> None:
     assert not SigningPolicy("", ("*a" * 200 + "b",)).allows("a" * 2000)
 
 
-def chain_of(domain: Domain, issued: Issued) -> list[x509.Certificate]:
-    return [*issued.credential().certificates, domain.trust.authorities[0]]
+def chain_of(domain: Domain, issued: Issued) -> list[Certificate]:
+    own = certificates_in(issued.certificate_file.read_text())
+    return [Certificate(der) for der in (*own, domain.trust.authorities[0])]
 
 
 def test_chain_within_the_policy(domain_a: Domain) -> None:

@@ -1,30 +1,34 @@
 """A credential: a private key with the certificate chain that speaks for it."""
 
+from __future__ import annotations
+
 import os
 import re
 import ssl
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, cast
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_private_key,
-)
-
+from towpath.gridftp.security.certificates import Certificate, certificates_in
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
 from towpath.gridftp.security.names import identity, one_line
 from towpath.gridftp.security.trust import TrustRoots
 
-SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+if TYPE_CHECKING:  # only those who sign need it at run time
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 MAX_PEM_BYTES = 256 * 1024
 """A chain of ten RSA-4096 certificates is 30 KiB; more than this is not a credential."""
+
+_KEY_ALGORITHMS = ("1.2.840.113549.1.1.1", "1.2.840.10045.2.1")
+"""RSA and elliptic curves: what GridFTP servers take, and what `proxies` can sign with."""
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
@@ -45,7 +49,7 @@ class Credential:
     _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     @classmethod
-    def from_pem(cls, pem: bytes) -> "Credential":
+    def from_pem(cls, pem: bytes) -> Credential:
         """Read certificate, unencrypted key and chain in any order. Raises `ValueError`."""
         if len(pem) > MAX_PEM_BYTES:
             raise ValueError("this is too large to be a credential")
@@ -57,20 +61,21 @@ class Credential:
         if len(keys) != 1:
             raise ValueError(f"a credential holds exactly one private key; this has {len(keys)}")
         try:
-            chain = [x509.load_pem_x509_certificate(block) for block in certificates]
+            chain = [Certificate(der) for der in certificates_in(b"".join(certificates).decode())]
         except ValueError:
             raise ValueError("a certificate of this credential cannot be read") from None
-        if _public_bytes(chain[0]) != _public_bytes(_load_key(keys[0])):
-            raise ValueError("the private key does not belong to the first certificate")
+        if chain[0].key_algorithm not in _KEY_ALGORITHMS:
+            raise ValueError("only RSA and elliptic-curve keys are supported")
+        _check_key(certificates[0] + keys[0])
         return cls(
             chain_pem=b"".join(certificates),
             key_pem=keys[0],
             subject=one_line(identity(chain).subject),
-            not_after=min(certificate.not_valid_after_utc for certificate in chain),
+            not_after=min(certificate.not_after for certificate in chain),
         )
 
     @classmethod
-    def from_proxy_file(cls, path: str | os.PathLike[str]) -> "Credential":
+    def from_proxy_file(cls, path: str | os.PathLike[str]) -> Credential:
         """Read a proxy file as grid-proxy-init writes it. Raises `OSError`, `ValueError`."""
         with Path(path).open("rb") as file:
             return cls.from_pem(file.read(MAX_PEM_BYTES + 1))
@@ -101,6 +106,8 @@ class Credential:
     @cached_property
     def certificates(self) -> list[x509.Certificate]:
         """The chain, leaf first."""
+        from cryptography import x509  # noqa: PLC0415 - see `certificates`
+
         return x509.load_pem_x509_certificates(self.chain_pem)
 
     @cached_property
@@ -127,7 +134,9 @@ class Credential:
         return context
 
 
-def load_key(context: ssl.SSLContext, pem: bytes) -> None:
+def load_key(
+    context: ssl.SSLContext, pem: bytes, password: Callable[[], str] | None = None
+) -> None:
     """Give certificate and key to a context without a file that could outlive this call.
 
     OpenSSL's binding only reads from a path: an anonymous file in memory has one for as long as
@@ -137,24 +146,39 @@ def load_key(context: ssl.SSLContext, pem: bytes) -> None:
     try:
         with os.fdopen(os.dup(descriptor), "wb") as file:
             file.write(pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=password)
     finally:
         os.close(descriptor)
 
 
-def _load_key(pem: bytes) -> SigningKey:
-    # Validating an RSA key costs 50 ms and guards against nothing here: the key is checked against
-    # its certificate, and the peer checks what it signs.
+def _check_key(pem: bytes) -> None:
+    """Raise `ValueError` unless this is a certificate with its own private key.
+
+    OpenSSL is asked, which has to take them anyhow: nothing else needs to be imported for it. The
+    arithmetic of an RSA key is not checked, it would take 50 ms: peers check what it signs.
+    """
+
+    def no_password() -> NoReturn:
+        raise ValueError("the private key is encrypted: make a proxy of it first")
+
     try:
-        key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
-    except TypeError:
-        raise ValueError("the private key is encrypted: make a proxy of it first") from None
-    except ValueError:
-        raise ValueError("the private key of this credential cannot be read") from None
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError("only RSA and elliptic-curve keys are supported")  # noqa: TRY004
-    return key
+        load_key(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), pem, no_password)
+    except ssl.SSLError as error:
+        reason = error.reason or ""
+        if reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
+            message = "the private key does not belong to the first certificate"
+        elif reason.endswith(("_TOO_SMALL", "_TOO_WEAK")):
+            message = f"OpenSSL does not accept it on this machine ({reason})"
+        else:
+            message = "the private key of this credential cannot be read"
+        raise ValueError(message) from None
 
 
-def _public_bytes(holder: x509.Certificate | SigningKey) -> bytes:
-    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+def _load_key(pem: bytes) -> SigningKey:
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 - see `certificates`
+        load_pem_private_key,
+    )
+
+    # The key has been checked against its certificate; validating an RSA key takes 50 ms.
+    key = load_pem_private_key(pem, password=None, unsafe_skip_rsa_key_validation=True)
+    return cast("SigningKey", key)  # as `from_pem` has found

@@ -1,19 +1,16 @@
 """A throw-away credential that both ends of a data channel are given (DCSC, "data channel
 security context"), so that servers which trust different authorities can trust each other."""
 
+from __future__ import annotations
+
 import base64
 import secrets
 import ssl
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
+from towpath.gridftp.security.certificates import certificates_in, encode, to_pem
 from towpath.gridftp.security.credentials import Credential, load_key
 
 CLOCK_SKEW = timedelta(hours=1)
@@ -22,12 +19,29 @@ CLOCK_SKEW = timedelta(hours=1)
 LIFETIME = timedelta(hours=6)
 """Longest life of one; it must outlive the channels opened with it, not the task."""
 
+# DER, as far as a certificate of our own needs it: tags, and what is always the same.
+_INTEGER: Final = 0x02
+_BIT_STRING: Final = 0x03
+_UTF8_STRING: Final = 0x0C
+_UTC_TIME: Final = 0x17
+_GENERALIZED_TIME: Final = 0x18
+_SEQUENCE: Final = 0x30
+_SET: Final = 0x31
+_VERSION_3: Final = bytes.fromhex("a003020102")
+_ORGANIZATION: Final = bytes.fromhex("060355040a")
+_COMMON_NAME: Final = bytes.fromhex("0603550403")
+_ECDSA_WITH_SHA256: Final = bytes.fromhex("300a06082a8648ce3d040302")
+_RSA_WITH_SHA256: Final = bytes.fromhex("300d06092a864886f70d01010b0500")
 
-@dataclass(frozen=True)
+
 class DataCredential:
     """A self-signed certificate with its key, for one pair of endpoints and one owner."""
 
-    credential: Credential
+    def __init__(self, credential: Credential) -> None:
+        self.credential = credential
+
+    def __repr__(self) -> str:
+        return f"DataCredential({self.credential!r})"
 
     @classmethod
     def create(
@@ -35,37 +49,58 @@ class DataCredential:
         now: datetime,
         lifetime: timedelta = LIFETIME,
         key_type: Literal["ec", "rsa"] = "ec",
-    ) -> "DataCredential":
+    ) -> DataCredential:
         """Make one: below 1 ms for `ec` (P-256); about 150 ms for `rsa`, so in a thread.
 
-        Servers before GCT 6 may know only RSA keys.
+        The first one of a process has to import for 10 ms more: in a thread, too, while the logins
+        are under way. Servers before GCT 6 may know only RSA keys.
         """
+        from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - see `certificates`
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+            PublicFormat,
+        )
+
+        common_name = f"data channel {secrets.token_hex(16)}"
+        name = encode(
+            _SEQUENCE,
+            _name_part(_ORGANIZATION, "Towpath"),
+            _name_part(_COMMON_NAME, common_name),
+        )
+        not_after = now + lifetime
         key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
         if key_type == "ec":
-            key = ec.generate_private_key(ec.SECP256R1())
+            key, algorithm = ec.generate_private_key(ec.SECP256R1()), _ECDSA_WITH_SHA256
         else:
-            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        name = x509.Name(
-            [
-                x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Towpath"),
-                x509.NameAttribute(
-                    x509.NameOID.COMMON_NAME, f"data channel {secrets.token_hex(16)}"
-                ),
-            ]
+            key, algorithm = rsa.generate_private_key(65537, 2048), _RSA_WITH_SHA256
+        to_be_signed = encode(
+            _SEQUENCE,
+            _VERSION_3,
+            encode(_INTEGER, b"\x40" + secrets.token_bytes(15)),  # a positive serial number
+            algorithm,
+            name,
+            encode(_SEQUENCE, _time(now - CLOCK_SKEW), _time(not_after)),
+            name,
+            key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         )
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - CLOCK_SKEW)
-            .not_valid_after(now + lifetime)
-            .sign(key, hashes.SHA256())
-        )
+        if isinstance(key, rsa.RSAPrivateKey):
+            signature = key.sign(to_be_signed, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            signature = key.sign(to_be_signed, ec.ECDSA(hashes.SHA256()))
+        whole = encode(_SEQUENCE, to_be_signed, algorithm, encode(_BIT_STRING, b"\0", signature))
         # GCT reads an elliptic-curve key only as PKCS#8, and RSA keys of either form.
-        key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        return cls(Credential.from_pem(certificate.public_bytes(Encoding.PEM) + key_pem))
+        key_der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return cls(
+            Credential(
+                to_pem(whole),
+                to_pem(key_der, "PRIVATE KEY"),
+                f"/O=Towpath/CN={common_name}",
+                not_after.replace(microsecond=0),
+            )
+        )
 
     @cached_property
     def blob(self) -> str:
@@ -101,8 +136,18 @@ class DataCredential:
 
     @cached_property
     def _der(self) -> bytes:
-        return self.credential.certificates[0].public_bytes(Encoding.DER)
+        return certificates_in(self.credential.chain_pem.decode("ascii"))[0]
 
     def is_peer(self, certificate_der: bytes | None) -> bool:
         """Whether a peer showed this very certificate."""
         return certificate_der is not None and secrets.compare_digest(certificate_der, self._der)
+
+
+def _name_part(kind: bytes, text: str) -> bytes:
+    return encode(_SET, encode(_SEQUENCE, kind, encode(_UTF8_STRING, text.encode())))
+
+
+def _time(moment: datetime) -> bytes:
+    text = moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode()
+    # RFC 5280, 4.1.2.5: two digits of the year up to 2049.
+    return encode(_UTC_TIME, text[2:]) if text < b"2050" else encode(_GENERALIZED_TIME, text)

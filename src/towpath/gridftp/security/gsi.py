@@ -4,18 +4,18 @@ A token is whatever bytes the TLS engine wants to send, without framing. After t
 initiator sends one byte of application data: `D` to delegate a credential, `0` not to.
 """
 
+from __future__ import annotations
+
 import ssl
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
-from cryptography import x509
-
+from towpath.gridftp.security.certificates import Certificate
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
-from towpath.gridftp.security.names import canonical, identity, is_proxy, one_line, speaks_for
-from towpath.gridftp.security.proxies import sign_proxy_request
+from towpath.gridftp.security.names import canonical, identity, one_line, speaks_for
 from towpath.gridftp.security.trust import TrustRoots
 
 DELEGATED_LIFETIME = timedelta(hours=12)
@@ -140,9 +140,16 @@ class Initiator:
         return [finished, flag] if finished else [flag]
 
     def _check_peer(self, tls: ssl.SSLObject) -> None:
-        chain = [x509.load_der_x509_certificate(der) for der in verified_chain(tls)]
+        try:
+            chain = [Certificate(der) for der in verified_chain(tls)]
+            holder = identity(chain)
+            for_host = self._subject is None and speaks_for(holder, self._host)
+        except ValueError as error:
+            raise SecurityError(
+                SecurityKind.UNTRUSTED_HOST,
+                f"the certificate of {self._host} makes no sense: {error}",
+            ) from None
         self._trust.check_chain(chain, self._now())
-        holder = identity(chain)
         self.peer_subject = one_line(holder.subject)
         if self._subject is not None:
             if self.peer_subject != canonical(self._subject):
@@ -150,7 +157,7 @@ class Initiator:
                     SecurityKind.UNTRUSTED_HOST,
                     f"{self._host} is {self.peer_subject}, expected {self._subject}",
                 )
-        elif is_proxy(chain[0]) or not speaks_for(holder, self._host):
+        elif chain[0].is_proxy or not for_host:
             # A proxy of a host's certificate may have been delegated to anyone.
             raise SecurityError(
                 SecurityKind.UNTRUSTED_HOST,
@@ -159,6 +166,10 @@ class Initiator:
             )
 
     def _answer_request(self, tls: ssl.SSLObject, data: bytes) -> list[bytes]:
+        from towpath.gridftp.security.proxies import (  # noqa: PLC0415 - see `certificates`
+            sign_proxy_request,
+        )
+
         assert self._credential is not None
         self._request += data
         if not _is_whole_der(self._request):

@@ -3,7 +3,9 @@
 import ipaddress
 import re
 
-from cryptography import x509
+from towpath.gridftp.security.certificates import Certificate, Name
+
+_COMMON_NAME = "2.5.4.3"
 
 # Short names as OpenSSL prints them (crypto/objects); anything else is printed as dotted numbers.
 _SHORT_NAMES = {
@@ -37,22 +39,15 @@ _SHORT_NAMES = {
 # Spellings that older tools wrote into gridmap and signing policy files.
 _OLD_SPELLINGS = {"Email": "emailAddress", "E": "emailAddress", "USERID": "UID", "S": "ST"}
 
-PROXY_CERT_INFO = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.14")  # RFC 3820
 
-
-def one_line(name: x509.Name) -> str:
+def one_line(name: Name) -> str:
     """The name as OpenSSL 3 spells it (`X509_NAME_oneline`), e.g. `/O=Lab/CN=Alice`.
 
     Odd bytes become `\\xNN`, and `/` and `+` inside a value are escaped by a backslash.
     """
-    parts: list[str] = []
-    for attribute in name:
-        oid = attribute.oid.dotted_string
-        value = attribute.value
-        raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
-        shown = "".join(_shown(byte) for byte in raw)
-        parts.append(f"/{_SHORT_NAMES.get(oid, oid)}={shown}")
-    return "".join(parts)
+    return "".join(
+        f"/{_SHORT_NAMES.get(oid, oid)}={''.join(map(_shown, value))}" for oid, value in name
+    )
 
 
 def _shown(byte: int) -> str:
@@ -79,34 +74,26 @@ def canonical(one_line_name: str) -> str:
     return re.sub(r"(?<!\\)\+", r"\\+", "/".join(parts))
 
 
-def is_proxy(certificate: x509.Certificate) -> bool:
-    """Whether this is an RFC 3820 proxy certificate."""
-    try:
-        certificate.extensions.get_extension_for_oid(PROXY_CERT_INFO)
-    except x509.ExtensionNotFound:
-        return False
-    return True
-
-
-def identity(chain: list[x509.Certificate]) -> x509.Certificate:
+def identity(chain: list[Certificate]) -> Certificate:
     """Whose chain this is: its first certificate that is not a proxy. Raises `ValueError`."""
     for certificate in chain:
-        if not is_proxy(certificate):
+        if not certificate.is_proxy:
             return certificate
     raise ValueError("the certificate chain holds only proxy certificates")
 
 
-def speaks_for(certificate: x509.Certificate, host: str) -> bool:
+def speaks_for(certificate: Certificate, host: str) -> bool:
     """Whether the certificate names this host (RFC 6125; common name only without any SAN).
 
     Historic grid certificates carry the service in the common name: `CN=host/ftp.example.org`.
+    Raises `ValueError` when its alternative names make no sense.
     """
     wanted = host.rstrip(".").lower()
     try:
-        address = ipaddress.ip_address(wanted)
+        address = ipaddress.ip_address(wanted).packed
     except ValueError:
         address = None
-    names, addresses = _alternative_names(certificate)
+    names, addresses = certificate.alternative_names()
     if address is not None and address in addresses:
         return True
     if names or addresses:
@@ -114,27 +101,13 @@ def speaks_for(certificate: x509.Certificate, host: str) -> bool:
     return any(_matches(name, wanted) for name in _common_names(certificate))
 
 
-def _alternative_names(
-    certificate: x509.Certificate,
-) -> tuple[list[str], list[ipaddress.IPv4Address | ipaddress.IPv6Address]]:
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return [], []
-    addresses = [
-        value
-        for value in extension.value.get_values_for_type(x509.IPAddress)
-        if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address)
-    ]
-    return extension.value.get_values_for_type(x509.DNSName), addresses
-
-
-def _common_names(certificate: x509.Certificate) -> list[str]:
+def _common_names(certificate: Certificate) -> list[str]:
     found: list[str] = []
-    for attribute in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME):
-        if isinstance(attribute.value, str):
-            _service, slash, host = attribute.value.partition("/")
-            found.append(host if slash else attribute.value)
+    for attribute in certificate.subject:
+        if attribute.type == _COMMON_NAME and attribute.value.isascii():
+            text = attribute.value.decode("ascii")
+            _service, slash, host = text.partition("/")
+            found.append(host if slash else text)
     return found
 
 

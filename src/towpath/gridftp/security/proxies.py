@@ -8,13 +8,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from towpath.gridftp.security.certificates import PROXY_CERT_INFO
 from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.security.names import PROXY_CERT_INFO
 
 CLOCK_SKEW = timedelta(minutes=5)
 """Proxies start this much in the past: the servers' clocks differ from ours."""
 
 KEY_BITS = 2048
+
+_PROXY_CERT_INFO = x509.ObjectIdentifier(PROXY_CERT_INFO)
 
 # ProxyCertInfo without a path length, by policy language (RFC 3820, 3.8; GFD.24).
 _INHERIT_ALL = bytes.fromhex("300c300a06082b06010505071501")
@@ -81,7 +83,7 @@ def _sign(
         .serial_number(serial)
         .not_valid_before(max(now - CLOCK_SKEW, issuer.not_valid_before_utc))
         .not_valid_after(min(now + lifetime, credential.not_after))
-        .add_extension(x509.UnrecognizedExtension(PROXY_CERT_INFO, information), critical=True)
+        .add_extension(x509.UnrecognizedExtension(_PROXY_CERT_INFO, information), critical=True)
         .add_extension(usage, critical=True)
     )
     return builder.sign(credential.private_key, hashes.SHA256())
@@ -90,7 +92,7 @@ def _sign(
 def _is_limited(certificate: x509.Certificate) -> bool:
     """A proxy of a limited proxy is limited too (GFD.24), or servers refuse the chain."""
     try:
-        extension = certificate.extensions.get_extension_for_oid(PROXY_CERT_INFO)
+        extension = certificate.extensions.get_extension_for_oid(_PROXY_CERT_INFO)
     except x509.ExtensionNotFound:
         return False
     value = extension.value

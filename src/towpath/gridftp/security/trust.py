@@ -4,22 +4,30 @@ The directory's format is that of `X509_CERT_DIR`: `<hash>.0` an authority, `<ha
 the names it may sign, `<hash>.r0` its revocation list (optional).
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import re
 import ssl
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
+from towpath.gridftp.security.certificates import (
+    Certificate,
+    certificates_in,
+    issuer_of_revocation_list,
+    revocation_lists_in,
+)
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
-from towpath.gridftp.security.names import canonical, is_proxy, one_line
+from towpath.gridftp.security.names import canonical, one_line
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 """Revocation lists of large authorities have a few MiB; anything beyond is not read."""
@@ -31,8 +39,7 @@ _POLICY = ".signing_policy"
 _VERIFY_ALLOW_PROXY_CERTS = ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
 
 
-@dataclass(frozen=True, slots=True)
-class SigningPolicy:
+class SigningPolicy(NamedTuple):
     """What one authority may sign: `subjects` are patterns with `*` and `?`."""
 
     authority: str
@@ -74,27 +81,30 @@ def parse_signing_policy(text: str) -> list[SigningPolicy]:
     return policies
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TrustRoots:
-    """A set of trusted authorities. `skipped` names files that could not be read."""
+    """A set of trusted authorities; use `from_directory` or `from_files`."""
 
-    files: Mapping[str, str]
-    skipped: tuple[str, ...] = ()
+    def __init__(self, files: Mapping[str, str], skipped: tuple[str, ...] = ()) -> None:
+        self.files = files
+        self.skipped = skipped
+        """Names of the files that could not be read."""
+        self._parsed: dict[bytes, x509.CertificateRevocationList] = {}
 
     @classmethod
-    def from_directory(cls, path: str | os.PathLike[str]) -> "TrustRoots":
+    def from_directory(cls, path: str | os.PathLike[str]) -> TrustRoots:
         """Read a certificates directory; files that make no sense are left out, as Globus does.
 
         Raises `OSError` when the directory cannot be read, `ValueError` when no authority is in it.
         """
         files: dict[str, str] = {}
         skipped: list[str] = []
+        scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for entry in sorted(Path(path).iterdir()):
             if not _is_wanted(entry.name):
                 continue
             try:
                 text = _read(entry)
-                _check(entry.name, text)
+                _check(entry.name, text, scratch)
             except (OSError, ValueError):
                 skipped.append(entry.name)
             else:
@@ -102,18 +112,19 @@ class TrustRoots:
         return cls._of(files, tuple(skipped), where=str(path))
 
     @classmethod
-    def from_files(cls, files: Mapping[str, str]) -> "TrustRoots":
+    def from_files(cls, files: Mapping[str, str]) -> TrustRoots:
         """The same from memory, `{file name: text}`. Raises `ValueError` naming a bad file."""
         wanted = {name: text for name, text in files.items() if _is_wanted(name)}
+        scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         for name, text in wanted.items():
             try:
-                _check(name, text)
+                _check(name, text, scratch)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         return cls._of(wanted, (), where="these files")
 
     @classmethod
-    def _of(cls, files: dict[str, str], skipped: tuple[str, ...], where: str) -> "TrustRoots":
+    def _of(cls, files: dict[str, str], skipped: tuple[str, ...], where: str) -> TrustRoots:
         if not any(_AUTHORITY.search(name) for name in files):
             raise ValueError(f"no trusted authority (<hash>.0) in {where}")
         return cls(files, skipped)
@@ -131,14 +142,13 @@ class TrustRoots:
         return digest.hexdigest()
 
     @cached_property
-    def authorities(self) -> tuple[x509.Certificate, ...]:
-        """The authorities' certificates, each once."""
-        found: dict[bytes, x509.Certificate] = {}
+    def authorities(self) -> tuple[bytes, ...]:
+        """The authorities' certificates (DER), each once."""
+        found: dict[bytes, None] = {}
         for name, text in self.files.items():
             if _AUTHORITY.search(name):
-                for certificate in x509.load_pem_x509_certificates(text.encode()):
-                    found[certificate.public_bytes(Encoding.DER)] = certificate
-        return tuple(found.values())
+                found.update(dict.fromkeys(certificates_in(text)))
+        return tuple(found)
 
     @cached_property
     def policies(self) -> dict[str, list[SigningPolicy]]:
@@ -151,13 +161,14 @@ class TrustRoots:
         return found
 
     @cached_property
-    def revocation_lists(self) -> dict[x509.Name, list[x509.CertificateRevocationList]]:
-        """Revocation lists by issuer."""
-        found: dict[x509.Name, list[x509.CertificateRevocationList]] = {}
+    def revocation_lists(self) -> dict[str, list[bytes]]:
+        """Revocation lists (DER) by their issuer's name."""
+        found: dict[str, list[bytes]] = {}
         for name, text in self.files.items():
             if _REVOCATION.search(name):
-                revoked = x509.load_pem_x509_crl(text.encode())
-                found.setdefault(revoked.issuer, []).append(revoked)
+                for der in revocation_lists_in(text):
+                    issuer = one_line(issuer_of_revocation_list(der))
+                    found.setdefault(issuer, []).append(der)
         return found
 
     def client_context(self) -> ssl.SSLContext:
@@ -167,24 +178,21 @@ class TrustRoots:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= _VERIFY_ALLOW_PROXY_CERTS
-        context.load_verify_locations(
-            cadata=b"".join(item.public_bytes(Encoding.DER) for item in self.authorities)
-        )
+        context.load_verify_locations(cadata=b"".join(self.authorities))
         return context
 
-    def check_chain(self, chain: Iterable[x509.Certificate], now: datetime) -> None:
+    def check_chain(self, chain: Iterable[Certificate], now: datetime) -> None:
         """Check a verified chain (leaf to root) against signing policies and revocation lists.
 
         OpenSSL has checked signatures and validity by then; these two are left to the application.
         Raises `SecurityError(UNTRUSTED_HOST)`.
         """
-        certificates = list(chain)
-        for certificate, issuer in pairwise(certificates):
-            if not is_proxy(certificate):
+        for certificate, issuer in pairwise(chain):
+            if not certificate.is_proxy:
                 self._check_policy(certificate)
                 self._check_revocation(certificate, issuer, now)
 
-    def _check_policy(self, certificate: x509.Certificate) -> None:
+    def _check_policy(self, certificate: Certificate) -> None:
         authority, subject = one_line(certificate.issuer), one_line(certificate.subject)
         policies = self.policies.get(canonical(authority))
         if not policies:
@@ -198,22 +206,42 @@ class TrustRoots:
             )
 
     def _check_revocation(
-        self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+        self, certificate: Certificate, issuer: Certificate, now: datetime
     ) -> None:
-        key = issuer.public_key()
-        for revoked in self.revocation_lists.get(certificate.issuer, []):
+        authority = one_line(certificate.issuer)
+        listed = self.revocation_lists.get(authority)
+        if not listed:
+            return
+        from cryptography import x509  # noqa: PLC0415 - see `certificates`
+
+        key = x509.load_der_x509_certificate(issuer.der).public_key()
+        for der in listed:
+            revoked = self._parse_revocation_list(der, authority)
             if not revoked.is_signature_valid(key):  # type: ignore[arg-type]
                 continue  # another authority of the same name, or a forged list
             if revoked.next_update_utc is not None and revoked.next_update_utc < now:
                 raise SecurityError(
                     SecurityKind.UNTRUSTED_HOST,
-                    f"the revocation list of {one_line(revoked.issuer)} is out of date",
+                    f"the revocation list of {authority} is out of date",
                 )
-            if revoked.get_revoked_certificate_by_serial_number(certificate.serial_number):
+            if revoked.get_revoked_certificate_by_serial_number(certificate.serial):
                 raise SecurityError(
                     SecurityKind.UNTRUSTED_HOST,
                     f"the certificate of {one_line(certificate.subject)} has been revoked",
                 )
+
+    def _parse_revocation_list(self, der: bytes, authority: str) -> x509.CertificateRevocationList:
+        from cryptography import x509  # noqa: PLC0415 - see `certificates`
+
+        if der not in self._parsed:
+            try:
+                self._parsed[der] = x509.load_der_x509_crl(der)
+            except ValueError:
+                raise SecurityError(
+                    SecurityKind.UNTRUSTED_HOST,
+                    f"the revocation list of {authority} cannot be read",
+                ) from None
+        return self._parsed[der]
 
 
 def _is_wanted(name: str) -> bool:
@@ -228,18 +256,18 @@ def _read(path: Path) -> str:
     return content.decode("utf-8", "replace")
 
 
-def _check(name: str, text: str) -> None:
+def _check(name: str, text: str, scratch: ssl.SSLContext) -> None:
+    """Raise `ValueError` when a file makes no sense."""
     if name.endswith(_POLICY):
         parse_signing_policy(text)
     elif _REVOCATION.search(name):
-        x509.load_pem_x509_crl(text.encode())
+        for der in revocation_lists_in(text):
+            issuer_of_revocation_list(der)
     else:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(
-            cadata=b"".join(
-                item.public_bytes(Encoding.DER)
-                for item in x509.load_pem_x509_certificates(text.encode())
-            )
-        )
+        try:
+            scratch.load_verify_locations(cadata=b"".join(certificates_in(text)))
+        except ssl.SSLError as error:
+            raise ValueError(f"OpenSSL does not take it ({error.reason or error})") from None
 
 
 def _unquote(value: str) -> str:
