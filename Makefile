@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# What the machine must bring: Python's venv, and the GridFTP programs that tests and demo talk to.
-DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils
+# What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, and
+# OpenSSH, which the bench compares with (its package may start a server on the machine).
+DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils \
+  openssh-client openssh-server
 
 .PHONY: help deps setup demo test test-long check format bench clean lock
 
@@ -48,8 +50,9 @@ format: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## the benchmarks; AREA=name for one
-	$(BIN)/python -m bench $(AREA)
+bench: setup ## the benchmarks; AREA=name for one, ONLY=pattern for some of its contests
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory deps; fi
+	$(BIN)/python -m bench $(AREA) $(if $(ONLY),--only '$(ONLY)')
 
 lock: setup ## resolve the dependencies again into requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-annotate --no-header --no-emit-index-url \

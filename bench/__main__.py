@@ -1,40 +1,53 @@
 """``python -m bench [AREA ...]``: hold the contests and tell the ratios."""
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import gridftp, service
 from bench.measure import BenchError, end_on_sigterm
-from bench.report import machine, new_console, ratios, table
-from bench.rig import FULL, QUICK, Scale
-from bench.rounds import Contest, Result, hold
+from bench.report import machine, new_console, ratios, ratios_table, sides_table
+from bench.rounds import Place, Plan, Result, Room, hold
 from towpath.demo.deployment import DeploymentError
 from towpath.demo.gct import ServerMissing
 
-AREAS: dict[str, Callable[[Path, Path, Scale], AbstractContextManager[list[Contest]]]] = {
-    "gridftp": gridftp.contests,
-    "service": service.contests,
-}
+AREAS: dict[str, tuple[Place[Any], ...]] = {"gridftp": gridftp.PLACES, "service": service.PLACES}
 ROUNDS = 5
 """The least for a median that can be told to others."""
 
 MEMORY_DIRECTORY = Path("/dev/shm")
+MEMORY_BYTES = 3 * gridftp.FULL.big_bytes
+"""The largest file, its copy, and as much again for the rest of the machine."""
 
 
 @click.command(name="bench")
 @click.argument("areas", nargs=-1, type=click.Choice(list(AREAS)), metavar="[AREA]...")
 @click.option(
+    "--only",
+    metavar="PATTERN",
+    default="",
+    help="Only contests in whose name this regular expression is found.",
+)
+@click.option("--list", "list_only", is_flag=True, help="Tell the names of the contests, and end.")
+@click.option(
     "--rounds", type=click.IntRange(min=1), help=f"Rounds that count  [default: {ROUNDS}]"
 )
 @click.option("--quick", is_flag=True, help="Little data, one round: does it work? No figures.")
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="One round; write into this directory what our library spends its time on. No figures.",
+)
 @click.option(
     "--dir",
     "directory",
@@ -43,62 +56,117 @@ MEMORY_DIRECTORY = Path("/dev/shm")
 )
 def main(
     areas: tuple[str, ...],
+    only: str,
+    list_only: bool,  # noqa: FBT001
     rounds: int | None,
     quick: bool,  # noqa: FBT001
+    profiles: Path | None,
     directory: Path | None,
 ) -> None:
     """Measure Towpath against others, on this machine, in interleaved rounds.
 
-    The areas are gridftp and service; without one, all. A table goes to standard error; the last
-    line of standard output is a JSON object of ratios: above 1, we are faster.
+    The areas are gridftp and service; without one, all. Tables go to standard error; the last
+    line of standard output is a JSON object of ratios: above 1, we are faster. A contest that goes
+    wrong has no figure; the others are held all the same, and the exit code is 1.
     """
     end_on_sigterm()
+    chosen = {area: _matching(AREAS[area], only) for area in areas or AREAS}
+    plans = [plan for places in chosen.values() for place in places for plan in place.plans]
+    if not plans:
+        raise click.BadParameter(f"no contest matches {only!r}; see --list")
+    if list_only:
+        click.echo("\n".join(plan.name for plan in plans))
+        return
+    if profiles is not None:
+        profiles.mkdir(parents=True, exist_ok=True)
+    once = quick or profiles is not None
     console = new_console()
-    scale = QUICK if quick else FULL
-    results: list[Result] = []
-    try:
-        for area in areas or AREAS:
-            results += _hold_area(
-                console, area, scale, rounds or (1 if quick else ROUNDS), directory, quick=quick
-            )
-    except (BenchError, DeploymentError, ServerMissing) as error:
-        raise click.ClickException(str(error)) from None
-    console.print(table(results))
-    if quick:
-        console.print("quick: proves that it works; the figures mean nothing")
-    click.echo(ratios(results))
+    with _progress(console) as progress:
+        run = _Run(progress, plans, rounds or (1 if once else ROUNDS), warm_up=not once)
+        if not quick:
+            console.print(f"this will take about {run.expected_s / 60:.0f} minutes")
+        for places in chosen.values():
+            with (
+                tempfile.TemporaryDirectory(
+                    prefix="towpath-bench-", dir=directory or _roomy(quick=quick)
+                ) as trees,
+                # a database in memory would make our commits cheaper than they are
+                tempfile.TemporaryDirectory(prefix="towpath-bench-") as state,
+            ):
+                room = Room(Path(trees), Path(state), quick, profiles)
+                console.print(machine(room), soft_wrap=True)
+                for place in places:
+                    run.hold_all(place, room)
+    console.print(sides_table(run.results))
+    console.print(ratios_table(run.results))
+    if once:
+        console.print("this proves that it works; the figures mean nothing")
+    click.echo(ratios(run.results))
+    if run.failed:
+        raise click.ClickException(f"no figure for {', '.join(run.failed)}: see above")
 
 
-def _hold_area(
-    console: Console, area: str, scale: Scale, rounds: int, directory: Path | None, *, quick: bool
-) -> list[Result]:
-    place = directory or _roomy(3 * scale.big_bytes)
-    with (
-        tempfile.TemporaryDirectory(prefix="towpath-bench-", dir=place) as trees,
-        # a database in memory would make our commits cheaper than they are
-        tempfile.TemporaryDirectory(prefix="towpath-bench-") as state,
-    ):
-        console.print(f"[bold]{area}[/]: {machine(Path(trees), Path(state))}", soft_wrap=True)
-        with (
-            AREAS[area](Path(trees), Path(state), scale) as contests,
-            _progress(console) as progress,
-        ):
-            bar = progress.add_task(area, total=len(contests) * (rounds + (not quick)))
+class _Run:
+    """Holds contests, and keeps what comes of them."""
 
-            def tell(line: str) -> None:
-                progress.advance(bar)
-                progress.console.print(line, markup=False)
+    def __init__(
+        self, progress: Progress, plans: Sequence[Plan[Any]], rounds: int, *, warm_up: bool
+    ) -> None:
+        self.results: list[Result] = []
+        self.failed: list[str] = []
+        self._rounds = rounds
+        self._warm_up = warm_up
+        self.expected_s = sum(self._expected_s(plan) for plan in plans)
+        self._progress = progress
+        self._bar = progress.add_task("", total=self.expected_s)
 
-            return [
-                hold(contest, Path(trees), rounds, warm_up=not quick, tell=tell)
-                for contest in contests
-            ]
+    def hold_all(self, place: Place[Any], room: Room) -> None:
+        """Hold the contests of a place; one that goes wrong is told and does not end the rest."""
+        pending = list(place.plans)
+        try:
+            with place.open(room) as at:
+                while pending:
+                    plan = pending.pop(0)
+                    try:
+                        self._hold(plan, at, room)
+                    except BenchError as error:
+                        self._fail(plan, error)
+        except (BenchError, DeploymentError, ServerMissing) as error:
+            for plan in pending:
+                self._fail(plan, error)
+
+    def _hold(self, plan: Plan[Any], at: object, room: Room) -> None:
+        self._progress.update(self._bar, description=plan.name)
+
+        def tell(line: str) -> None:
+            self._progress.console.print(line, markup=False, soft_wrap=True)
+            self._progress.advance(self._bar, plan.round_s)
+
+        contest = plan.make(at)
+        result = hold(contest, room.trees, self._rounds, warm_up=self._warm_up, tell=tell)
+        self.results.append(result)
+
+    def _fail(self, plan: Plan[Any], error: Exception) -> None:
+        self.failed.append(plan.name)
+        self._progress.console.print(f"{plan.name}: {error}", style="red", markup=False)
+
+    def _expected_s(self, plan: Plan[Any]) -> float:
+        return plan.round_s * (self._rounds + self._warm_up)
 
 
-def _roomy(needed_bytes: int) -> Path:
+def _matching(places: tuple[Place[Any], ...], pattern: str) -> list[Place[Any]]:
+    """The places with those of their contests that are wanted."""
+    kept = [
+        replace(place, plans=tuple(plan for plan in place.plans if re.search(pattern, plan.name)))
+        for place in places
+    ]
+    return [place for place in kept if place.plans]
+
+
+def _roomy(*, quick: bool) -> Path:
     """Memory, so that protocols are compared and not the disk's mood."""
     usable = os.access(MEMORY_DIRECTORY, os.W_OK)
-    if usable and shutil.disk_usage(MEMORY_DIRECTORY).free >= needed_bytes:
+    if usable and (quick or shutil.disk_usage(MEMORY_DIRECTORY).free >= MEMORY_BYTES):
         return MEMORY_DIRECTORY
     return Path(tempfile.gettempdir())
 
@@ -107,7 +175,7 @@ def _progress(console: Console) -> Progress:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

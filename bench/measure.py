@@ -17,7 +17,7 @@ SESSIONS_END_S = 2.0
 """Servers get so long to end their sessions after a run, so that the end's CPU is counted too."""
 
 RUN_TIMEOUT_S = 900.0
-"""For runs that hang; the longest takes some seconds."""
+"""For runs that hang; the longest takes about a minute."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     mover_cpu_s: float
     """User and system time of what moved the files: a command, or the service and its client."""
     server_cpu_s: float
-    """The same of both GridFTP servers with their sessions."""
+    """The same of the servers with their sessions."""
     peak_bytes: int
     """Most private memory at any look, of mover and servers together."""
 
@@ -45,8 +45,16 @@ class Sample(NamedTuple):
         return self.mover_cpu_s + self.server_cpu_s
 
 
-Action = Callable[[], float]
-"""Runs the thing to its end; CPU seconds of what took part and is in no process tree any more."""
+class Ran(NamedTuple):
+    """What the mover itself took, as told by who ran it."""
+
+    wall_s: float
+    cpu_s: float
+    """Of what took part and is neither a server nor the service."""
+
+
+Action = Callable[[], Ran]
+"""Moves the files to the end."""
 
 
 def measure(
@@ -55,12 +63,13 @@ def measure(
     servers: Sequence[int],
     service: int | None = None,
     bystanders: Collection[int] = (),
+    sessions_stay: bool = False,
 ) -> Sample:
     """Run `action` and measure it.
 
-    `servers` are the pids of the GridFTP servers, `service` that of a lasting service that does
-    the work, `bystanders` children of this process that have no part in it: the memory of all
-    other descendants of this process counts.
+    `servers` are the pids of the servers, `service` that of a lasting service that does the work,
+    `bystanders` children of this process that have no part in it: the memory of all other
+    descendants of this process counts. `sessions_stay`: the mover keeps its sessions for later.
     """
     if not Path("/proc/thread-self/children").exists():
         raise BenchError("this kernel does not list the children of processes (PROC_CHILDREN)")
@@ -68,28 +77,27 @@ def measure(
     servers_before, service_before = tree_cpu_s(servers), tree_cpu_s(services)
     memory = _MemoryPeak(frozenset(bystanders))
     memory.start()
-    started = time.perf_counter()
     try:
-        mover_cpu_s = action()
-        wall_s = time.perf_counter() - started
+        ran = action()
     finally:
         peak_bytes = memory.finish()
-    deadline = time.monotonic() + SESSIONS_END_S
-    while any(len(tree(pid)) > 1 for pid in servers) and time.monotonic() < deadline:
+    deadline = time.monotonic() + (0 if sessions_stay else SESSIONS_END_S)
+    while time.monotonic() < deadline and any(len(tree(pid)) > 1 for pid in servers):
         time.sleep(_POLL_S)
     return Sample(
-        wall_s,
-        mover_cpu_s + tree_cpu_s(services) - service_before,
+        ran.wall_s,
+        ran.cpu_s + tree_cpu_s(services) - service_before,
         tree_cpu_s(servers) - servers_before,
         peak_bytes,
     )
 
 
-def run_command(command: Sequence[str | Path], environment: Mapping[str, str]) -> float:
-    """Run a program to its end; its CPU seconds, with those of its ended children.
+def run_command(command: Sequence[str | Path], environment: Mapping[str, str]) -> Ran:
+    """Run a program to its end. Its CPU seconds include those of its ended children.
 
     Raises `BenchError` with the program's words if it fails or hangs.
     """
+    started = time.perf_counter()
     process = subprocess.Popen(
         command,
         env=environment,
@@ -104,6 +112,7 @@ def run_command(command: Sequence[str | Path], environment: Mapping[str, str]) -
         with process.stdout:
             said = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)  # the only call that tells of one child's CPU
+        wall_s = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
     except BaseException:
         process.kill()
@@ -115,7 +124,7 @@ def run_command(command: Sequence[str | Path], environment: Mapping[str, str]) -
         text = said.decode(errors="replace").strip()[-2000:]
         words = " ".join(map(str, command))
         raise BenchError(f"{words}\nended with {process.returncode}: {text}")
-    return usage.ru_utime + usage.ru_stime
+    return Ran(wall_s, usage.ru_utime + usage.ru_stime)
 
 
 def tree(root: int, without: Collection[int] = ()) -> list[int]:

@@ -6,13 +6,12 @@ import platform
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from bench.measure import Sample
-from bench.rounds import Result
+from bench.rounds import Result, Room
 
 MEBIBYTE = 1024 * 1024
 _LOG_COLUMNS = 140
@@ -28,40 +27,60 @@ def new_console() -> Console:
     return console if console.is_terminal else Console(stderr=True, width=_LOG_COLUMNS)
 
 
-def machine(trees: Path, state: Path) -> str:
+def machine(room: Room) -> str:
     """What the figures depend on."""
     load = os.getloadavg()[0]
     busy = "" if load < 0.5 else " (busy: trust CPU seconds more than wall time)"
     return (
         f"{os.cpu_count()} CPUs, Linux {platform.release()}, Python {platform.python_version()};"
-        f" load {load:.1f} at the start{busy}; files in {trees}, state in {state}"
+        f" load {load:.1f} at the start{busy}; files in {room.trees}, state in {room.state}"
     )
 
 
-def table(results: Iterable[Result]) -> Table:
-    """Two rows for each contest; medians, the extremes of wall time, and the ratios."""
-    shown = Table(caption="ratios: peer / ours, median over the rounds; above 1 ours needs less")
+def sides_table(results: Iterable[Result]) -> Table:
+    """A row for each side of each contest; medians, and the extremes of wall time."""
+    shown = Table()
     shown.add_column("contest", overflow="fold")
-    for heading in (
-        "side", "n", "wall s (min-max)", "mover CPU s", "server CPU s", "peak MiB", "wall ratio",
-        "CPU ratio",
-    ):  # fmt: skip
+    shown.add_column("side")
+    for heading in ("n", "wall s (min-max)", "mover CPU s", "server CPU s", "peak MiB"):
         shown.add_column(heading, justify="right")
     for result in results:
-        shown.add_row(
-            result.name,
-            "ours",
-            *_cells(result.ours),
-            f"{result.ratio(wall_s):.2f}",
-            f"{result.ratio(cpu_s):.2f}",
-        )
-        shown.add_row("", "peer", *_cells(result.peer), "", "", end_section=True)
+        name = result.contest.name
+        for side, samples in result.samples.items():
+            shown.add_row(name, side, *_cells(samples))
+            name = ""
+        shown.add_section()
+    return shown
+
+
+def ratios_table(results: Iterable[Result]) -> Table:
+    """A row for each ratio."""
+    shown = Table(caption="peer / ours, median over the rounds; above 1 ours needs less")
+    shown.add_column("ratio", overflow="fold")
+    shown.add_column("ours / peer")
+    shown.add_column("wall", justify="right")
+    shown.add_column("CPU", justify="right")
+    for result in results:
+        for ratio in result.contest.ratios:
+            shown.add_row(
+                ratio.key,
+                f"{ratio.ours} / {' or '.join(ratio.peers)}",
+                f"{result.ratio(ratio, wall_s):.2f}",
+                f"{result.ratio(ratio, cpu_s):.2f}",
+            )
+        shown.add_section()
     return shown
 
 
 def ratios(results: Iterable[Result]) -> str:
-    """One JSON object: the wall ratio of each contest."""
-    return json.dumps({result.name: round(result.ratio(wall_s), 3) for result in results})
+    """One JSON object: the ratios of wall time."""
+    return json.dumps(
+        {
+            ratio.key: round(result.ratio(ratio, wall_s), 3)
+            for result in results
+            for ratio in result.contest.ratios
+        }
+    )
 
 
 def _cells(samples: Sequence[Sample]) -> tuple[str, ...]:

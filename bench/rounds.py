@@ -1,42 +1,89 @@
-"""Contests: ours and a peer move the same files in turn, and every result is checked."""
+"""Contests: several sides do the same work in turn, and every result is checked."""
 
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
 
 from bench.measure import BenchError, Sample
-from towpath.demo.trees import digests
+
+P = TypeVar("P")
 
 Mover = Callable[[Path], Sample]
-"""Moves the contest's files into an empty directory, measured."""
+"""Does the contest's work into an empty directory, measured."""
+
+Check = Callable[[Path, bool], None]
+"""Looks at what is in the directory then, closely if asked to; raises `BenchError`."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """What is told of a contest: one of our sides against one or more ways to use a peer."""
+
+    key: str
+    ours: str
+    peers: tuple[str, ...]
+    """In each round the one that was fastest then counts."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The same work for two."""
+    """The same work for all sides."""
 
     name: str
-    ours: Mover
-    peer: Mover
-    expected: Mapping[str, str]
-    """SHA-256 by path of what must be in the destination afterwards."""
-    size_bytes: int
+    sides: Mapping[str, Mover]
+    ratios: tuple[Ratio, ...]
+    check: Check
+
+
+class Room(NamedTuple):
+    """What a place has to itself, and what the user asked for."""
+
+    trees: Path
+    """For what is moved; other places of the area find it there."""
+    state: Path
+    """For a database: on a disk."""
+    quick: bool
+    profiles: Path | None
+    """Where profiles of the library go."""
+
+
+@dataclass(frozen=True)
+class Plan(Generic[P]):
+    """A contest that can be held at a place `P`."""
+
+    name: str
+    round_s: float
+    """What a round of full size takes on two cores, to say how long it will be."""
+    make: Callable[[P], Contest]
+    """Makes what is to be moved, too."""
+
+
+@dataclass(frozen=True)
+class Place(Generic[P]):
+    """Servers and what else several contests need; opened if one of them is held."""
+
+    open: Callable[[Room], AbstractContextManager[P]]
+    plans: tuple[Plan[P], ...]
 
 
 @dataclass
 class Result:
-    """The samples of a contest, round by round."""
+    """The samples of a contest, side by side, round by round."""
 
-    name: str
-    ours: list[Sample] = field(default_factory=list)
-    peer: list[Sample] = field(default_factory=list)
+    contest: Contest
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
 
-    def ratio(self, part: Callable[[Sample], float]) -> float:
+    def ratio(self, ratio: Ratio, part: Callable[[Sample], float]) -> float:
         """The median over the rounds of peer divided by ours; above 1, ours needs less."""
+        ours = self.samples[ratio.ours]
+        rounds = zip(*(self.samples[peer] for peer in ratio.peers), strict=True)
+        best = [min(peers, key=lambda sample: sample.wall_s) for peers in rounds]
         return statistics.median(
-            part(peer) / part(ours) for ours, peer in zip(self.ours, self.peer, strict=True)
+            part(peer) / part(sample) for sample, peer in zip(ours, best, strict=True)
         )
 
 
@@ -45,44 +92,31 @@ Told = Callable[[str], None]
 
 
 def hold(contest: Contest, work: Path, rounds: int, *, warm_up: bool, tell: Told) -> Result:
-    """Hold the contest: ours, peer, ours, peer, ... Raises `BenchError` if a result is wrong.
+    """Hold the contest: A, B, C, A, B, C, ... Raises `BenchError` if a result is wrong.
 
     The warm-up is a round that does not count: programs and files come into the caches, memory
-    is touched for the first time, a service logs in. Contents are compared in the warm-up and
-    the first round that counts, number and sizes of files in each.
+    is touched for the first time, a service logs in. Results are looked at closely in the warm-up
+    and the first round that counts.
     """
-    result = Result(contest.name)
+    result = Result(contest, {side: [] for side in contest.sides})
     for number in range(0 if warm_up else 1, rounds + 1):
-        ours, peer = (
-            _move(contest, side, mover, work / "destination", compare=number <= 1)
-            for side, mover in (("ours", contest.ours), ("peer", contest.peer))
-        )
-        tell(
-            f"{contest.name} {f'{number}/{rounds}' if number else 'warm-up'}: "
-            f"{ours.wall_s:.2f} s, peer {peer.wall_s:.2f} s: {peer.wall_s / ours.wall_s:.2f}"
-        )
-        if number:
-            result.ours.append(ours)
-            result.peer.append(peer)
+        walls = []
+        for side, mover in contest.sides.items():
+            sample = _move(contest, side, mover, work / "destination", closely=number <= 1)
+            walls.append(f"{side} {sample.wall_s:.2f} s")
+            if number:
+                result.samples[side].append(sample)
+        tell(f"{contest.name} {f'{number}/{rounds}' if number else 'warm-up'}: {', '.join(walls)}")
     return result
 
 
-def _move(contest: Contest, side: str, mover: Mover, to: Path, *, compare: bool) -> Sample:
+def _move(contest: Contest, side: str, mover: Mover, to: Path, *, closely: bool) -> Sample:
     shutil.rmtree(to, ignore_errors=True)
     to.mkdir()
     sample = mover(to)
-    _check(f"{contest.name}, {side}", contest, to, compare=compare)
+    try:
+        contest.check(to, closely)
+    except BenchError as error:
+        raise BenchError(f"{contest.name}, {side}: {error}") from None
     shutil.rmtree(to)
     return sample
-
-
-def _check(who: str, contest: Contest, to: Path, *, compare: bool) -> None:
-    files = [path for path in to.rglob("*") if path.is_file()]
-    size = sum(path.stat().st_size for path in files)
-    if (len(files), size) != (len(contest.expected), contest.size_bytes):
-        raise BenchError(
-            f"{who}: {len(files)} files, {size} bytes arrived"
-            f" of {len(contest.expected)} files, {contest.size_bytes} bytes"
-        )
-    if compare and digests(to) != contest.expected:
-        raise BenchError(f"{who}: what arrived differs from what was sent")

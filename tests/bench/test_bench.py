@@ -4,21 +4,50 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
-from bench.measure import BenchError, Sample, measure, run_command, tree, tree_cpu_s
+from bench.__main__ import AREAS, main
+from bench.measure import BenchError, Ran, Sample, measure, run_command, tree, tree_cpu_s
 from bench.report import cpu_s, ratios, wall_s
-from bench.rounds import Contest, Result, hold
+from bench.rig import SEED, Tree
+from bench.rounds import Contest, Mover, Place, Plan, Ratio, Result, Room, hold
+from click.testing import CliRunner
 
-from towpath.demo.trees import TreeFile, expected_digests, make_tree
+from towpath.demo.trees import TreeFile, make_tree
 
 ROOT = Path(__file__).parents[2]
 FILES = [TreeFile("a/one", 1000), TreeFile("two", 5)]
 BURN = "import time\nwhile time.process_time() < 0.3: pass"
 FORK_AND_BURN = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {BURN!r}])"
 HOLD_MEMORY = "import time\nheld = b'x' * 100_000_000\ntime.sleep(0.3)"
+
+FAR = [
+    f"small_files_{count}_{side}_vs_{peer}_wan"
+    for count in (500, 2000)
+    for side in ("library", "command", "warm", "verified")
+    for peer in ("guc", "tar")
+]
+GRIDFTP = {
+    *FAR,
+    "small_files_500_warm_vs_warm_tar_wan",
+    "small_files_2000_warm_vs_warm_tar_wan",
+    "small_files_vs_guc_wan",
+    "small_files_vs_tar_wan",
+    "listing_vs_guc_wan",
+    "small_files_vs_guc",
+    "small_files_command_vs_guc",
+    "small_files_verified_vs_guc",
+    "big_vs_guc",
+    "verified_big_vs_guc_verify",
+    "verified_big_vs_guc_verify_sha256",
+    "verified_big_vs_guc_unverified",
+    "tiny_file_vs_guc",
+    "tiny_file_command_vs_guc",
+    "listing_vs_guc",
+}
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +56,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=170,
         check=False,
     )
 
@@ -36,7 +65,7 @@ def sample(wall: float, cpu: float = 1.0) -> Sample:
     return Sample(wall, cpu / 2, cpu / 2, 0)
 
 
-def writes(seed: int, files: list[TreeFile] = FILES) -> Callable[[Path], Sample]:
+def writes(seed: int, files: list[TreeFile] = FILES) -> Mover:
     def move(to: Path) -> Sample:
         assert list(to.iterdir()) == []
         make_tree(to, files, seed)
@@ -45,17 +74,17 @@ def writes(seed: int, files: list[TreeFile] = FILES) -> Callable[[Path], Sample]
     return move
 
 
-def contest(
-    ours: Callable[[Path], Sample], peer: Callable[[Path], Sample] | None = None
-) -> Contest:
-    return Contest("c", ours, peer or writes(1), expected_digests(FILES, 1), 1005)
+def contest(ours: Mover, peer: Mover | None = None, name: str = "c") -> Contest:
+    sides = {"ours": ours, "peer": peer or writes(SEED)}
+    check = Tree(Path("nowhere"), FILES).check
+    return Contest(name, sides, (Ratio(name, "ours", ("peer",)),), check)
 
 
 def test_the_gridftp_area_works_and_ends_with_json() -> None:
     done = bench("gridftp", "--quick")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert list(told) == ["small_files_vs_guc", "big_vs_guc", "tiny_file_vs_guc"]
+    assert set(told) == GRIDFTP
     assert all(ratio > 0 for ratio in told.values())
     assert "mean nothing" in done.stderr
 
@@ -65,7 +94,52 @@ def test_every_area_works() -> None:
     done = bench("--quick", "--rounds", "2")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert {"small_files_service_vs_guc", "big_verified_service_vs_guc_verify"} < set(told)
+    services = {"small_files_service_vs_guc", "big_verified_service_vs_guc_verify"}
+    assert set(told) == GRIDFTP | services
+
+
+def test_contests_are_chosen_by_name_and_the_library_is_profiled(tmp_path: Path) -> None:
+    done = bench("gridftp", "--quick", "--only", "^tiny", "--profile", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert set(told) == {"tiny_file_vs_guc", "tiny_file_command_vs_guc"}
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny_file-library.txt"]
+    assert "function calls" in (tmp_path / "tiny_file-library.txt").read_text()
+
+
+def test_no_contest_of_that_name() -> None:
+    done = bench("gridftp", "--only", "sail")
+    assert done.returncode == 2
+    assert "--list" in done.stderr
+    listed = bench("gridftp", "--only", "small", "--list")
+    names = ["wan_small_files_500", "wan_small_files_2000", "small_files"]
+    assert listed.stdout.split() == names
+
+
+def test_a_contest_that_goes_wrong_does_not_end_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = True
+
+    @contextmanager
+    def nowhere(_room: Room) -> Iterator[None]:
+        if closed:
+            raise BenchError("it is closed")
+        yield
+
+    def good(name: str) -> Plan[None]:
+        return Plan(name, 1, lambda _at: contest(writes(SEED), name=name))
+
+    bad = Plan[None]("bad", 1, lambda _at: contest(writes(2), name="bad"))
+    here = Place(lambda _room: nullcontext(), (good("one"), bad, good("two")))
+    monkeypatch.setitem(AREAS, "gridftp", (Place(nowhere, (good("closed"),)), here))
+    arguments = ["gridftp", "--quick", "--dir", str(tmp_path)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[-1]) == {"one": 1.0, "two": 1.0}
+    assert "closed: it is closed" in done.stderr
+    assert "bad, ours: what arrived differs" in done.stderr
+    assert "no figure for closed, bad" in done.stderr
 
 
 def test_an_unknown_area_is_refused() -> None:
@@ -76,29 +150,47 @@ def test_an_unknown_area_is_refused() -> None:
 
 
 def test_the_ratio_is_the_median_of_ratios_within_rounds() -> None:
-    result = Result("c")
+    result = Result(contest(writes(SEED)))
     # a machine that becomes ten times slower half-way: the ratio of medians would be 20 or 0.2
-    result.ours = [sample(1), sample(1), sample(10)]
-    result.peer = [sample(2), sample(20, cpu=4), sample(20, cpu=8)]
-    assert result.ratio(wall_s) == 2
-    assert result.ratio(cpu_s) == 4
+    result.samples = {
+        "ours": [sample(1), sample(1), sample(10)],
+        "peer": [sample(2), sample(20, cpu=4), sample(20, cpu=8)],
+    }
+    (ratio,) = result.contest.ratios
+    assert result.ratio(ratio, wall_s) == 2
+    assert result.ratio(ratio, cpu_s) == 4
     assert json.loads(ratios([result])) == {"c": 2.0}
+
+
+def test_a_peer_is_taken_at_its_best_in_each_round() -> None:
+    result = Result(contest(writes(SEED)))
+    result.samples = {
+        "ours": [sample(1), sample(1)],
+        "plain": [sample(3, cpu=9), sample(8)],
+        "many": [sample(5), sample(3, cpu=9)],
+    }
+    best = Ratio("k", "ours", ("plain", "many"))
+    assert result.ratio(best, wall_s) == 3
+    assert result.ratio(best, cpu_s) == 9
 
 
 def test_sides_take_turns_and_the_warm_up_does_not_count(tmp_path: Path) -> None:
     turns: list[str] = []
 
-    def noting(side: str) -> Callable[[Path], Sample]:
+    def noting(side: str) -> Mover:
         def move(to: Path) -> Sample:
             turns.append(side)
-            return writes(1)(to)
+            return writes(SEED)(to)
 
         return move
 
     lines: list[str] = []
     result = hold(contest(noting("A"), noting("B")), tmp_path, 2, warm_up=True, tell=lines.append)
     assert "".join(turns) == "ABABAB"
-    assert (len(result.ours), len(result.peer)) == (2, 2)
+    assert {side: len(samples) for side, samples in result.samples.items()} == {
+        "ours": 2,
+        "peer": 2,
+    }
     assert [line.split(":")[0] for line in lines] == ["c warm-up", "c 1/2", "c 2/2"]
     assert list(tmp_path.iterdir()) == []
 
@@ -110,14 +202,14 @@ def test_wrong_contents_give_no_figure(tmp_path: Path, warm_up: bool) -> None:
 
 
 def test_missing_files_of_the_peer_give_no_figure_in_any_round(tmp_path: Path) -> None:
-    runs = iter([writes(1), writes(1, FILES[:1])])
+    runs = iter([writes(SEED), writes(SEED, FILES[:1])])
 
     def peer(to: Path) -> Sample:
         return next(runs)(to)
 
     with pytest.raises(BenchError, match="c, peer: 1 files, 1000 bytes arrived of 2 files"):
         hold(
-            contest(writes(1), peer),
+            contest(writes(SEED), peer),
             tmp_path,
             2,
             warm_up=False,
@@ -126,7 +218,9 @@ def test_missing_files_of_the_peer_give_no_figure_in_any_round(tmp_path: Path) -
 
 
 def test_cpu_of_ended_children_counts() -> None:
-    assert run_command([sys.executable, "-c", FORK_AND_BURN], os.environ) >= 0.3
+    ran = run_command([sys.executable, "-c", FORK_AND_BURN], os.environ)
+    assert ran.cpu_s >= 0.3
+    assert ran.wall_s >= 0.3
     server = subprocess.Popen(
         [sys.executable, "-c", f"{FORK_AND_BURN}\nprint(flush=True)\nsys.stdin.read()"],
         stdin=subprocess.PIPE,
@@ -143,7 +237,7 @@ def test_cpu_of_ended_children_counts() -> None:
 
 
 def test_memory_counts_unless_it_is_a_bystanders() -> None:
-    def run() -> float:
+    def run() -> Ran:
         return run_command([sys.executable, "-c", HOLD_MEMORY], os.environ)
 
     # servers that other tests' fixtures keep running below this process
@@ -172,8 +266,8 @@ def test_memory_counts_unless_it_is_a_bystanders() -> None:
 def test_memory_of_a_child_not_yet_its_program_is_ours() -> None:
     held = b"x" * 200_000_000
 
-    def run() -> float:
-        return sum(run_command(["true"], os.environ) for _ in range(50))
+    def run() -> Ran:
+        return [run_command(["true"], os.environ) for _ in range(50)][-1]
 
     others = tree(os.getpid())[1:]
     with pytest.MonkeyPatch.context() as patch:
