@@ -1,0 +1,316 @@
+"""Tree transfers between two real servers, in health and with everything that goes wrong."""
+
+import asyncio
+import filecmp
+import os
+import random
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+from towpath.demo.gct import GctServer
+from towpath.demo.processes import descendants
+from towpath.gridftp.client import tree
+from towpath.gridftp.client.lane import Lane
+from towpath.gridftp.client.tree import Directory, File, Found, Moved, Told, TreeTransfer, Unmade
+from towpath.gridftp.errors import GridFTPError, Kind
+
+SEED = 20
+
+
+class Lanes:
+    """Opens lanes with the fixture, and remembers them."""
+
+    def __init__(self, open_lane: Callable) -> None:
+        self._open = open_lane
+        self.opened: list[Lane] = []
+        self.given_back: list[Lane] = []
+
+    async def open(self) -> Lane:
+        lane = await self._open()
+        self.opened.append(lane)
+        return lane
+
+    async def give_back(self, lane: Lane) -> None:
+        self.given_back.append(lane)
+        await lane.close()
+
+
+@pytest.fixture
+def lanes(open_lane) -> Lanes:
+    return Lanes(open_lane)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "RETRY_DELAY_S", 0.05)
+
+
+def make(root: Path, files: int, directories: int) -> list[Path]:
+    chance = random.Random(SEED)
+    made = []
+    for number in range(files):
+        path = root / "src" / f"d{number % directories}" / f"f{number}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(chance.randbytes(chance.choice((0, 1, 700, 3000))))
+        made.append(path)
+    return made
+
+
+def found(root: Path, paths: Iterable[Path]) -> list[Found]:
+    """What a listing would tell of these."""
+    told: list[Found] = []
+    seen = set()
+    for path in paths:
+        name = path.relative_to(root / "src")
+        for parent in reversed(name.parents[:-1]):
+            if parent not in seen:
+                seen.add(parent)
+                told.append(Directory(str(root / "dst" / parent)))
+        size = path.stat().st_size if path.exists() else 5
+        told.append(File(str(path), str(root / "dst" / name), size))
+    return told
+
+
+async def streamed(items: Sequence[Found], batch: int = 97) -> AsyncIterator[Sequence[Found]]:
+    for first in range(0, len(items), batch):
+        yield items[first : first + batch]
+        await asyncio.sleep(0)
+
+
+async def run(
+    lanes: Lanes, root: Path, items: Sequence[Found], **options: object
+) -> tuple[list[str], dict[str, GridFTPError]]:
+    """The sources that were moved, and errors by source or directory."""
+    given: dict = {"checksum": lambda _lane: "SHA256", **options}
+    transfer = TreeTransfer(lanes, str(root / "dst"), **given)
+    done, failed = [], {}
+    async for batch in transfer.run(streamed(items)):
+        for told in batch:
+            if isinstance(told, Unmade):
+                failed[told.destination] = told.error
+            elif told.error is not None:
+                failed[told.file.source] = told.error
+            else:
+                assert told.digest is not None or "checksum" in options
+                done.append(told.file.source)
+    assert len(done) == len(set(done)), "each file is told once"
+    return done, failed
+
+
+def differences(root: Path) -> list[str]:
+    """Files that are not the same on both sides, or on one side only."""
+    names = {
+        path.relative_to(side)
+        for side in (root / "src", root / "dst")
+        for path in side.rglob("*")
+        if not path.is_dir()
+    }
+    return [
+        str(name)
+        for name in sorted(names)
+        if not (root / "dst" / name).exists()
+        or not (root / "src" / name).exists()
+        or not filecmp.cmp(root / "src" / name, root / "dst" / name, shallow=False)
+    ]
+
+
+async def test_a_tree_arrives(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 600, 23)
+    empty = [Directory(str(tmp_path / "dst/empty")), Directory(str(tmp_path / "dst/deep/er/still"))]
+    done, failed = await run(lanes, tmp_path, [*found(tmp_path, paths), *empty])
+    assert (len(done), failed) == (600, {})
+    assert differences(tmp_path) == []
+    assert (tmp_path / "dst/empty").is_dir()
+    assert (tmp_path / "dst/deep/er/still").is_dir(), "above it, too"
+    assert len(lanes.opened) == tree.SMALL_LANES
+    assert set(lanes.given_back) == set(lanes.opened)
+
+
+async def test_nothing_to_do(lanes: Lanes, tmp_path: Path) -> None:
+    assert await run(lanes, tmp_path, []) == ([], {})
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_bad_files_cost_only_themselves(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 400, 7)
+    gone = [tmp_path / "src/d1" / name for name in ("gone-a", "gone-b")]
+    blocked = paths[120]
+    (tmp_path / "dst" / blocked.relative_to(tmp_path / "src")).mkdir(parents=True)
+    items = found(tmp_path, [*paths[:50], gone[0], *paths[50:200], gone[1], *paths[200:]])
+    done, failed = await run(lanes, tmp_path, items)
+    assert {path: error.kind for path, error in failed.items()} == {
+        str(gone[0]): Kind.NOT_FOUND,
+        str(gone[1]): Kind.NOT_FOUND,
+        str(blocked): Kind.IS_A_DIRECTORY,
+    }
+    assert len(done) == 399
+    # nothing is left where a file's source could not be opened, and nothing else is wrong
+    assert differences(tmp_path) == [str(blocked.relative_to(tmp_path / "src"))]
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_directories_that_cannot_be_made(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 30, 3)
+    (tmp_path / "dst").mkdir()
+    (tmp_path / "dst/d1").write_text("a file in the way")
+    items = [*found(tmp_path, paths), Directory(str(tmp_path / "dst/d1/sub"))]
+    done, failed = await run(lanes, tmp_path, items)
+    assert len(done) == 20
+    assert all(path.startswith(str(tmp_path / "src/d1/")) for path in set(failed) if "src" in path)
+    assert failed[str(tmp_path / "dst/d1/sub")].kind is Kind.NOT_A_DIRECTORY
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_lost_sessions_are_replaced(
+    lanes: Lanes, tmp_path: Path, server_a: GctServer, server_b: GctServer
+) -> None:
+    paths = make(tmp_path, 1500, 10)
+    done = 0
+
+    async def kill_now_and_then() -> None:
+        for server in (server_b, server_a, server_b):
+            while not done:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.15)
+            for pid in descendants(server.pid)[:1]:
+                os.kill(pid, signal.SIGKILL)
+
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: "SHA256")
+    killing = asyncio.create_task(kill_now_and_then())
+    async for batch in transfer.run(streamed(found(tmp_path, paths))):
+        assert all(isinstance(told, Moved) and told.error is None for told in batch)
+        done += len(batch)
+    await killing
+    assert done == 1500
+    assert differences(tmp_path) == []
+    assert len(lanes.opened) > tree.SMALL_LANES
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("seed", range(3))
+async def test_ten_thousand_files_and_failures(
+    lanes: Lanes, tmp_path: Path, server_a: GctServer, server_b: GctServer, seed: int
+) -> None:
+    """Missing sources, blocked destinations, sessions killed: every other file by its bytes."""
+    chance = random.Random(seed)
+    paths = make(tmp_path, 10_000, 100)
+    bad = [tmp_path / f"src/d{n}/gone{n}" for n in chance.sample(range(100), 12)]
+    blocked = chance.sample(paths, 8)
+    for path in blocked:
+        (tmp_path / "dst" / path.relative_to(tmp_path / "src")).mkdir(parents=True)
+    mixed = [*paths, *bad]
+    chance.shuffle(mixed)
+    ended = False
+
+    async def kill_now_and_then() -> None:
+        while not ended:
+            await asyncio.sleep(chance.uniform(0.3, 0.9))
+            sessions = descendants(chance.choice((server_a, server_b)).pid)
+            if sessions:
+                os.kill(chance.choice(sessions), signal.SIGKILL)
+
+    killing = asyncio.create_task(kill_now_and_then())
+    done, failed = await run(lanes, tmp_path, found(tmp_path, mixed))
+    ended = True
+    await killing
+    expected = {str(path) for path in (*bad, *blocked)}
+    unlucky = {path for path, error in failed.items() if not error.permanent}
+    assert set(failed) - unlucky == expected - unlucky
+    assert len(done) + len(failed) == 10_012
+    wrong = {str(tmp_path / "src" / name) for name in differences(tmp_path)}
+    assert wrong <= expected | unlucky
+
+
+async def test_large_files_have_a_lane_of_their_own(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "LARGE_BYTES", 2000)
+    paths = make(tmp_path, 60, 4)
+    large = [path for path in paths if path.stat().st_size >= 2000]
+    moved: list[tuple[str, list[str]]] = []
+
+    async def move_large(file: File, directories: Sequence[str]) -> Moved:
+        moved.append((file.source, list(directories)))
+        return Moved(file, None, "digest")
+
+    done, failed = await run(lanes, tmp_path, found(tmp_path, paths), move_large=move_large)
+    assert (len(done), failed) == (60, {})
+    assert {source for source, _ in moved} == {str(path) for path in large}
+    asked = [directory for _, directories in moved for directory in directories]
+    assert str(tmp_path / "dst/d0") in asked
+    assert len(asked) == len(set(asked)), "a directory is asked for once"
+
+
+async def test_a_listing_that_fails_ends_it(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 20, 2)
+
+    async def broken() -> AsyncIterator[Sequence[Found]]:
+        yield found(tmp_path, paths)
+        raise GridFTPError(Kind.CONNECTION_LOST, "gone", "there")
+
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: None)
+    with pytest.raises(GridFTPError, match="gone"):
+        async for _ in transfer.run(broken()):
+            pass
+    assert not any(lane.usable for lane in lanes.opened)
+
+
+async def test_whoever_leaves_early_leaves_nothing_behind(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 2000, 5)
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: None)
+    before = asyncio.all_tasks()
+    outcomes = transfer.run(streamed(found(tmp_path, paths)))
+    async for batch in outcomes:
+        assert batch
+        break
+    await outcomes.aclose()
+    assert not any(lane.usable for lane in lanes.opened)
+    assert asyncio.all_tasks() == before
+
+
+async def test_what_waits_is_bounded(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "WAITING_FILES", 50)
+    monkeypatch.setattr(tree, "WAITING_OUTCOMES", 20)
+    monkeypatch.setattr(tree, "WAITING_DIRECTORIES", 3)
+    paths = make(tmp_path, 700, 9)
+    listed = 0
+
+    async def counted() -> AsyncIterator[Sequence[Found]]:
+        nonlocal listed
+        async for batch in streamed(found(tmp_path, paths), 10):
+            listed += len(batch)
+            yield batch
+
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: None)
+    outcomes = transfer.run(counted())
+    told: list[Told] = list(await anext(outcomes))
+    await asyncio.sleep(0.5)  # nobody takes outcomes: lanes and listing stand still
+    assert listed < 600
+    async for batch in outcomes:
+        told += batch
+    assert len(told) == 700
+    assert differences(tmp_path) == []
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_servers_that_cannot_be_reached(tmp_path: Path) -> None:
+    tries = 0
+
+    async def refused() -> Lane:
+        nonlocal tries
+        tries += 1
+        raise GridFTPError(Kind.CONNECT, "cannot connect", "there")
+
+    transfer = TreeTransfer(
+        Lanes(refused), str(tmp_path / "dst"), checksum=lambda _lane: None, small_lanes=1
+    )
+    with pytest.raises(GridFTPError, match="cannot connect"):
+        async for _ in transfer.run(streamed(found(tmp_path, make(tmp_path, 3, 1)))):
+            pass
+    assert tries == tree.MAX_ATTEMPTS
