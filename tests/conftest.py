@@ -21,6 +21,8 @@ pytest_plugins = [
     "plugins.rig",
     "plugins.site",
     "plugins.sessions",
+    "plugins.myproxy",
+    "plugins.pairs",
 ]
 
 

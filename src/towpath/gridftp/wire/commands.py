@@ -9,6 +9,9 @@ from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.listings import format_time
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 
+LONGEST_PATH_BYTES = 4095
+"""What a POSIX system takes. GCT cuts a longer path without a word, and then works on another."""
+
 MAPPED_USER = ":globus-mapping:"
 """USER argument that asks for the account the server maps our identity to."""
 
@@ -31,6 +34,13 @@ def _with_path(verb: str, path: str) -> str:
         # Blanks in front of an argument are skipped by servers.
         raise GridFTPError(
             Kind.INVALID_NAME, "a name that begins with a blank needs an absolute path", "", path
+        )
+    # a character has at most four bytes; those that are no text are one
+    if len(path) > LONGEST_PATH_BYTES // 4 and len(path.encode(errors="replace")) > (
+        LONGEST_PATH_BYTES
+    ):
+        raise GridFTPError(
+            Kind.INVALID_NAME, f"a path of more than {LONGEST_PATH_BYTES} bytes", "", path
         )
     return check_line(f"{verb} {path}")
 
@@ -163,7 +173,12 @@ def mdtm(path: str) -> str:
 
 
 def cwd(path: str) -> str:
-    """Where relative paths start."""
+    """Where relative paths start. Not a directory whose name only begins with two dots."""
+    if any(part.startswith("..") and part != ".." for part in path.split("/")):
+        # GCT takes the dots for the way up, here and nowhere else: /a/b/..c would be /ac.
+        raise GridFTPError(
+            Kind.INVALID_NAME, "a name that begins with two dots cannot be changed to", "", path
+        )
     return _with_path("CWD", path)
 
 
