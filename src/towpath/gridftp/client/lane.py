@@ -533,6 +533,13 @@ class Lane:
         self._void()
         return await asyncio.shield(self._begin_closing())
 
+    async def give_up(self) -> None:
+        """Close both sockets at once. With nothing in flight there is no end to wait for."""
+        self.broken = True
+        self._stop_timers()
+        self._void()
+        await asyncio.gather(self.source.give_up(), self.destination.give_up())
+
     def _begin_closing(self) -> asyncio.Task[bool]:
         if self._closing is None:
             self._closing = self._loop.create_task(self._close_sessions())

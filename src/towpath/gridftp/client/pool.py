@@ -7,12 +7,12 @@ between the servers. So what is sound after its use waits a while for the next o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from towpath.gridftp.client.channel import Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
@@ -121,7 +121,7 @@ class SessionPool:
         self._keepalive_s = keepalive_s
         self._look_every_s = min(keepalive_s, idle_s, lane_idle_s) / _LOOKS
         self._keeper: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[bool]] = set()
+        self._closing: set[asyncio.Task[object]] = set()
         self._closed = False
 
     # -- sessions
@@ -166,10 +166,11 @@ class SessionPool:
 
     @asynccontextmanager
     async def borrow(self, login: Login, *, fresh: bool = False) -> AsyncIterator[Borrowed]:
-        """A session for one use, logged in; parked afterwards if it is still in step.
+        """A session for one use, logged in; parked afterwards.
 
-        After an error that the server answered with it is. A use that was broken off, by
-        cancellation too, may have answers outstanding. `fresh`: not one that was parked.
+        After a GridFTPError too, if no answer is outstanding. A use that was broken off in another
+        way, by cancellation too, may be half done: its session is closed. `fresh`: not one that was
+        parked.
         """
         parked = None if fresh else self.take_parked(login)
         session = parked or await self.start(login)
@@ -178,8 +179,8 @@ class SessionPool:
             await session.ready()
             yield Borrowed(session, fresh=parked is None)
             sound = True
-        except GridFTPError as error:
-            sound = error.reply is not None
+        except GridFTPError:
+            sound = True
             raise
         finally:
             self.give_back(login, session, sound=sound)
@@ -247,9 +248,17 @@ class SessionPool:
         self._keeper = None
 
     def _close_soon(self, item: Session | Lane) -> None:
-        closing = asyncio.get_running_loop().create_task(item.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        """One whose commands may still run: the server's end is waited for."""
+        self._finish(item.close())
+
+    def _drop_soon(self, item: Session | Lane) -> None:
+        """One at rest: there is nothing to wait for."""
+        self._finish(item.give_up())
+
+    def _finish(self, closing: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(closing)
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close all that is parked, and wait until nothing is closing any more.
