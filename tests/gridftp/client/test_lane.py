@@ -5,7 +5,6 @@ import hashlib
 import os
 import signal
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +25,7 @@ MIDDLE = 100
 
 @pytest.mark.parametrize("protection", [Protection.CLEAR, Protection.PRIVATE])
 async def test_two_authorities(open_lane, tree, protection: Protection) -> None:
-    pieces = [replace(p, modified=1577934245, checksum="SHA256") for p in tree(FILES)]
+    pieces = [p._replace(modified=1577934245, checksum="SHA256") for p in tree(FILES)]
     lane = await open_lane(protection=protection)
     outcomes = await finish(lane, pieces)
     assert [o.piece.tag for o in outcomes] == list(range(FILES))
@@ -65,7 +64,7 @@ async def test_sessions_that_still_log_in(
 
 
 async def test_more_than_a_server_queues(open_lane, tree) -> None:
-    pieces = [replace(p, modified=1577934245, checksum="MD5") for p in tree(500)]
+    pieces = [p._replace(modified=1577934245, checksum="MD5") for p in tree(500)]
     lane = await open_lane()  # 1500 commands for the destination, at once
     assert {o.status for o in await finish(lane, pieces)} == {"done"}
     assert wrong(pieces) == []
@@ -174,7 +173,7 @@ async def test_order_rule_when_a_file_is_read_only(
     there = open_tmp_path / "there"
     there.mkdir()
     there.chmod(0o777)
-    pieces = [replace(p, destination_path=f"{there}/{p.tag}") for p in tree(FILES)]
+    pieces = [p._replace(destination_path=f"{there}/{p.tag}") for p in tree(FILES)]
     blocked = Path(pieces[MIDDLE].destination_path)
     blocked.write_bytes(b"not ours")
     blocked.chmod(0o444)
@@ -226,14 +225,14 @@ async def test_a_directory_that_cannot_be_made_is_the_cause(open_lane, tree, tmp
     (tmp_path / "file").touch()
     bad = str(tmp_path / "file" / "below")
     lane = await open_lane()
-    (outcome,) = await finish(lane, [replace(piece, destination_path=f"{bad}/f")], [bad])
+    (outcome,) = await finish(lane, [piece._replace(destination_path=f"{bad}/f")], [bad])
     assert outcome.status == "failed"
     assert outcome.error.kind is Kind.NOT_A_DIRECTORY
     assert outcome.error.path == bad
 
 
 async def test_a_wrong_checksum_fails_alone(open_lane, tree, tmp_path) -> None:
-    pieces = [replace(p, checksum="SHA256") for p in tree(5)]
+    pieces = [p._replace(checksum="SHA256") for p in tree(5)]
     # The source is shorter than the range: it is cut in silence, and old bytes stay behind it.
     (tmp_path / "short").write_bytes(b"s" * 500)
     (tmp_path / "old").write_bytes(b"o" * 900)
@@ -251,7 +250,7 @@ async def test_an_unknown_checksum_and_a_bad_name_fail_alone(open_lane, tree) ->
     lane = await open_lane()
     outcomes = await finish(
         lane,
-        [one, replace(two, checksum="CRC99"), replace(three, destination_path="a\nDELE b"), four],
+        [one, two._replace(checksum="CRC99"), three._replace(destination_path="a\nDELE b"), four],
     )
     assert statuses(outcomes) == ["done", "failed", "failed", "done"]
     assert outcomes[1].error.kind is Kind.CHECKSUM_UNSUPPORTED

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.wire import commands
@@ -21,8 +20,7 @@ class Protection(StrEnum):
     PRIVATE = "P"
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One file, or one range of a file, to move."""
 
     source_path: str
@@ -39,8 +37,7 @@ class Piece:
     """The caller's own mark."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a piece."""
 
     piece: Piece

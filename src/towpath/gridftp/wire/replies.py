@@ -84,9 +84,14 @@ class LineSplitter:
             return []
         if rest:
             rest += data
-            lines = bytes(rest).split(b"\n")
-        else:
-            lines = data.split(b"\n")
+            data = bytes(rest)
+        whole = data.count(b"\r\n")
+        if whole == data.count(b"\n"):  # nearly always; it is cut at once
+            lines = data.split(b"\r\n")
+            rest[:] = lines.pop()
+            self._check(rest)
+            return lines
+        lines = data.split(b"\n")
         last = lines.pop()
         rest[:] = last
         self._check(rest)
