@@ -378,7 +378,7 @@ def _kind_of(code: int, lowered: str) -> Kind:
         return Kind.DATA_REFUSED
     if code == 426:
         return Kind.DATA_BROKEN
-    if code in (501, 502, 504, 536):
+    if code in (501, 502, 504, 522, 536):
         return Kind.UNSUPPORTED
     return Kind.UNKNOWN
 
