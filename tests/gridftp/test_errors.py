@@ -104,8 +104,8 @@ CASES = [
         (
             "Command failed. : callback failed.",
             (
-                "globus_xio: The GSI XIO driver failed to establish a secure connection. The failure"
-                " occurred during a handshake read."
+                "globus_xio: The GSI XIO driver failed to establish a secure connection."
+                " The failure occurred during a handshake read."
             ),
             "globus_xio: System error in recv: Connection reset by peer",
         ),
