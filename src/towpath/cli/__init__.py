@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from towpath import __version__
+from towpath.start import importing
 
 _COMMANDS = {
     "up": "Run the whole service on this machine.",
@@ -12,6 +13,7 @@ _COMMANDS = {
     "endpoint": "Register and show endpoints.",
     "credential": "Give the service your credential for an endpoint.",
     "gridftp": "List, copy and sum files on GridFTP servers, without the service.",
+    "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
     "worker": "Run one more transfer worker.",
     "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",
     "doctor": "Say what is missing on this machine, and how to get it.",
@@ -27,7 +29,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        command = import_module(f"towpath.cli.{cmd_name}").command
+        with importing():
+            command = import_module(f"towpath.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

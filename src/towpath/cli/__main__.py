@@ -1,5 +1,5 @@
 """``python -m towpath.cli``, as ``up`` starts its workers."""
 
-from towpath.cli import main
+from towpath.start import main
 
-main(prog_name="towpath")
+main()

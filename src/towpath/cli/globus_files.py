@@ -1,16 +1,19 @@
 """Credentials and trusted authorities where Globus tools have them, and errors as they are told."""
 
-import asyncio
+from __future__ import annotations
+
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from towpath.gridftp.errors import GridFTPError
-from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.security.trust import TrustRoots
+
+if TYPE_CHECKING:
+    from towpath.gridftp.security.credentials import Credential
+    from towpath.gridftp.security.trust import TrustRoots
 
 credential_option = click.option(
     "--credential",
@@ -26,6 +29,9 @@ def proxy_file() -> Path:
 
 def credential_in(file: Path | None) -> Credential:
     """The credential in this file, or in the usual one. Raises ClickException."""
+    # Here and below: the options above are read before anything is imported that works.
+    from towpath.gridftp.security.credentials import Credential  # noqa: PLC0415
+
     path = file or proxy_file()
     try:
         return Credential.from_proxy_file(path)
@@ -40,6 +46,8 @@ def credential_in(file: Path | None) -> Credential:
 
 def trust_roots() -> TrustRoots:
     """The trusted authorities. Raises ClickException."""
+    from towpath.gridftp.security.trust import TrustRoots  # noqa: PLC0415
+
     named = os.environ.get("X509_CERT_DIR")
     usual = [Path.home() / ".globus/certificates", Path("/etc/grid-security/certificates")]
     candidates = [Path(named)] if named else [path for path in usual if path.is_dir()]
@@ -55,6 +63,8 @@ def trust_roots() -> TrustRoots:
 
 def run_client(work: Coroutine[Any, Any, None]) -> None:
     """Run it; what goes wrong is told with what can be done."""
+    import asyncio  # noqa: PLC0415
+
     try:
         asyncio.run(work)
     except GridFTPError as error:

@@ -1,25 +1,18 @@
-"""``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service."""
+"""``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service.
 
-import os
-import posixpath
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+What it is asked to do is here, doing it in `towpath.cli.gridftp_work`: see `towpath.start`.
+"""
+
 from pathlib import Path
 from typing import Final
 
 import click
 
-from towpath.cli.globus_files import credential_in, credential_option, run_client, trust_roots
-from towpath.cli.gridftp_progress import reporter
-from towpath.gridftp.client.copy.copying import copy
+from towpath.cli.globus_files import credential_option
+from towpath.gridftp.client.ahead import DialledAhead
 from towpath.gridftp.client.copy.locations import Location
-from towpath.gridftp.client.copy.movers import CHECKSUMS
-from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
-from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import printable
-from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.gridftp.wire.features import CHECKSUMS
+from towpath.start import importing
 
 MAX_STREAMS: Final = 64
 
@@ -57,28 +50,10 @@ def command() -> None:
 @credential_option
 def list_files(url: Location, details: bool, recursive: bool, credential: Path | None) -> None:  # noqa: FBT001
     """List a directory, or tell of a file."""
-
-    async def run() -> None:
-        async with _session(url, credential) as (session, location):
-            entry = await session.stat(location.path)
-            if not entry.is_directory:
-                _print_entry(entry, posixpath.basename(location.path), details=details)
-                return
-            waiting = [""]
-            while waiting:
-                relative = waiting.pop(0)
-                entries = [
-                    item
-                    async for batch in session.list(posixpath.join(location.path, relative))
-                    for item in batch
-                ]
-                for item in sorted(entries, key=lambda item: item.name):
-                    name = posixpath.join(relative, item.name)
-                    _print_entry(item, name, details=details)
-                    if recursive and item.is_directory and item.link_target is None:
-                        waiting.append(name)
-
-    run_client(run())
+    dial = _dialled(url)
+    with importing():
+        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
+    work.list_files(dial, url, credential, details=details, recursive=recursive)
 
 
 @command.command(name="sum")
@@ -93,13 +68,10 @@ def list_files(url: Location, details: bool, recursive: bool, credential: Path |
 @credential_option
 def checksum(url: Location, algorithm: str, credential: Path | None) -> None:
     """Let the server compute a file's checksum; printed as sha256sum does."""
-
-    async def run() -> None:
-        async with _session(url, credential) as (session, location):
-            digest = await session.checksum(location.path, algorithm)
-            click.echo(os.fsencode(f"{digest}  {_shown(location.path)}"))
-
-    run_client(run())
+    dial = _dialled(url)
+    with importing():
+        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
+    work.checksum(dial, url, credential, algorithm)
 
 
 @command.command(name="cp")
@@ -144,62 +116,19 @@ def copy_files(
     """
     if source.server is None and destination.server is None:
         raise click.UsageError("SRC and DST are both local; cp does that")
-    options = CopyingOptions(recursive, parallel, verify, encrypt)
-
-    async def run() -> None:
-        ends = (
-            End(source, _access(source, source_credential or credential)),
-            End(destination, _access(destination, destination_credential or credential)),
-        )
-        with reporter() as progress:
-            complete = await copy(*ends, options, progress)
-        progress.conclude()
-        if not complete:
-            sys.exit(1)
-
-    run_client(run())
-
-
-@asynccontextmanager
-async def _session(
-    location: Location, credential: Path | None
-) -> AsyncIterator[tuple[Session, Location]]:
-    session = await _access(location, credential).open(location)
-    try:
-        yield session, location.at_home(session)
-    finally:
-        await session.close()
-
-
-def _access(location: Location, file: Path | None) -> Access:
-    """The login for a server; for a path here, and in clear text, none is needed."""
-    if location.server is None or location.clear:
-        return Access(None, None)
-    return Access(credential_in(file), trust_roots())
-
-
-def _print_entry(entry: Entry, name: str, *, details: bool) -> None:
-    shown = _shown(name) + ("/" if entry.is_directory else "")
-    if details:
-        time = "-" if entry.modified is None else _time(entry.modified)
-        kind = {EntryType.FILE: "-", EntryType.OTHER: "?"}.get(entry.type, "d")
-        mode = "---------" if entry.mode is None else _mode(entry.mode)
-        owner, group = (_shown(text or "-") for text in (entry.owner, entry.group))
-        link = "" if entry.link_target is None else f" -> {_shown(entry.link_target)}"
-        shown = f"{kind}{mode} {owner:8} {group:8} {entry.size:>14} {time} {shown}{link}"
-    click.echo(os.fsencode(shown))
-
-
-def _shown(text: str) -> str:
-    """A terminal gets no control characters from a server; a pipe gets the name as it is."""
-    return printable(text, 4096) if sys.stdout.isatty() else text
-
-
-def _time(unix_s: int) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _mode(mode: int) -> str:
-    return "".join(
-        letter if mode >> (8 - place) & 1 else "-" for place, letter in enumerate("rwxrwxrwx")
+    dial = _dialled(source, destination)
+    with importing():
+        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
+    work.copy_files(
+        dial,
+        (source, source_credential or credential),
+        (destination, destination_credential or credential),
+        recursive=recursive,
+        parallel=parallel,
+        verify=verify,
+        encrypt=encrypt,
     )
+
+
+def _dialled(*locations: Location) -> DialledAhead:
+    return DialledAhead(location.server for location in locations if location.server is not None)

@@ -1,21 +1,19 @@
 """How ``towpath gridftp cp`` tells of its progress: a bar on a terminal, else one line."""
 
+from __future__ import annotations
+
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from towpath.gridftp.errors import GridFTPError, printable
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Reporter:
@@ -86,10 +84,19 @@ class BarReporter(Reporter):
 @contextmanager
 def reporter() -> Iterator[Reporter]:
     """The one that fits where standard error goes."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield Reporter()
         return
+    from rich.console import Console  # noqa: PLC0415 - only who sees a bar waits for its import
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -97,5 +104,5 @@ def reporter() -> Iterator[Reporter]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield BarReporter(bar)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from towpath.gridftp.errors import GridFTPError, Kind
 
@@ -54,19 +53,19 @@ class Timeouts:
 
 
 async def default_dial(host: str, port: int) -> socket.socket:
-    """Resolve, and connect to the first address that answers, whatever it is.
+    """Resolve, and connect to the first address that answers, whatever it is."""
+    import asyncio  # noqa: PLC0415 - a command knows its servers (`Server`) before it imports this
 
-    IPv4 first: the addresses of data channels (PASV, PORT) are IPv4.
-    """
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+        found = await loop.getaddrinfo(encoded(host), port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a host name"
         raise GridFTPError(
-            Kind.CONNECT, f"the host name cannot be resolved ({error.strerror})", f"{host}:{port}"
+            Kind.CONNECT, f"the host name cannot be resolved ({reason})", f"{host}:{port}"
         ) from None
     last: OSError | None = None
-    for family, kind, protocol, _, address in sorted(found, key=lambda item: item[0]):
+    for family, kind, protocol, address in in_order(found):
         connection = socket.socket(family, kind, protocol)
         connection.setblocking(False)
         try:
@@ -81,6 +80,22 @@ async def default_dial(host: str, port: int) -> socket.socket:
             return connection
     reason = reason_of(last) if last is not None else "no address"
     raise GridFTPError(Kind.CONNECT, f"cannot connect ({reason})", f"{host}:{port}")
+
+
+def encoded(host: str) -> str | bytes:
+    """The name as getaddrinfo takes it: as text it would import all of Unicode's rules first."""
+    return host.encode("ascii") if host.isascii() else host
+
+
+def in_order(
+    found: Iterable[tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]],
+) -> list[tuple[socket.AddressFamily, socket.SocketKind, int, Any]]:
+    """Family, kind, protocol and address of what getaddrinfo has found, in the order to try them.
+
+    IPv4 first: the addresses of data channels (PASV, PORT) are IPv4.
+    """
+    chosen = [(family, kind, protocol, address) for family, kind, protocol, _, address in found]
+    return sorted(chosen, key=lambda item: item[0])
 
 
 def reason_of(error: OSError) -> str:

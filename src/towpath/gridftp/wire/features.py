@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from towpath.gridftp.wire.numbers import LARGEST, parse_unsigned
 from towpath.gridftp.wire.replies import Reply
+
+CHECKSUMS: Final = ("SHA256", "ADLER32", "SHA1", "MD5", "SHA512")
+"""What CKSM may be asked for, in our order of preference: with today's processors SHA256 costs less
+than MD5."""
 
 
 @dataclass(frozen=True)

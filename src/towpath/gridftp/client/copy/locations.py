@@ -1,10 +1,16 @@
 """Where a file is: a path here, or a URL of a GridFTP server."""
 
+from __future__ import annotations
+
 import posixpath
 import urllib.parse
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.client.dial import Server
+
+if TYPE_CHECKING:  # a command reads its locations before it imports the client (`towpath.start`)
+    from towpath.gridftp.client.session import Session
 
 DEFAULT_PORTS = {"gsiftp": 2811, "ftp": 21}
 
@@ -18,7 +24,7 @@ class Location:
     clear: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> "Location":
+    def parse(cls, text: str) -> Location:
         """From `gsiftp://host[:port]/path`, `ftp://...`, `file:///path` or a plain path.
 
         `/~/` at the start of a server's path is the directory the login starts in. Percent escapes
@@ -54,7 +60,7 @@ class Location:
         """The last part of the path."""
         return posixpath.basename(self.path.rstrip("/"))
 
-    def at_home(self, session: Session) -> "Location":
+    def at_home(self, session: Session) -> Location:
         """With `/~/` replaced by the session's starting directory."""
         if self.path != "/~" and not self.path.startswith("/~/"):
             return self

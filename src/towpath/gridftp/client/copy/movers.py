@@ -17,12 +17,10 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.features import CHECKSUMS
 
 LARGE_BYTES = 16 * 1024 * 1024
 """From this size on a file is worth several streams, and goes alone when it has them."""
-
-CHECKSUMS = ("SHA256", "ADLER32", "SHA1", "MD5", "SHA512")
-"""In order of preference: with today's processors SHA256 costs less than MD5."""
 
 
 class Result(NamedTuple):
