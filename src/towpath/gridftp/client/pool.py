@@ -114,9 +114,9 @@ class SessionPool:
         self._dial = dial
         self._timeouts = timeouts
         self._clock = clock
-        self._sessions: _Shelf[Session] = _Shelf(self._close_soon, per_login, in_all, idle_s)
+        self._sessions: _Shelf[Session] = _Shelf(self._drop_soon, per_login, in_all, idle_s)
         self._lanes: _Shelf[Lane] = _Shelf(
-            self._close_soon, lanes_per_key, lanes_in_all, lane_idle_s
+            self._drop_soon, lanes_per_key, lanes_in_all, lane_idle_s
         )
         self._keepalive_s = keepalive_s
         self._look_every_s = min(keepalive_s, idle_s, lane_idle_s) / _LOOKS
@@ -326,12 +326,12 @@ class _Shelf(Generic[Item]):
 
     def __init__(
         self,
-        close_soon: Callable[[Session | Lane], None],
+        drop_soon: Callable[[Session | Lane], None],
         per_key: int,
         in_all: int,
         idle_s: float,
     ) -> None:
-        self._close_soon = close_soon
+        self._drop_soon = drop_soon
         self._per_key = per_key
         self._in_all = in_all
         self._idle_s = idle_s
@@ -343,7 +343,7 @@ class _Shelf(Generic[Item]):
         return len(self._in_order)
 
     def park(self, key: Hashable, item: Item, sessions: tuple[Session, ...]) -> None:
-        """Let an item wait; close what is too many."""
+        """Let an item wait; drop what is too many."""
         parked = _Parked(key, item, sessions, asyncio.get_running_loop().time())
         parked.on_loss = partial(self._lost, parked)
         for session in sessions:
@@ -363,11 +363,11 @@ class _Shelf(Generic[Item]):
             self._remove(parked)
             if not any(session.closed for session in parked.sessions):
                 return parked.item
-            self._close_soon(parked.item)
+            self._drop_soon(parked.item)
         return None
 
     async def look_at_all(self, keepalive_s: float) -> None:
-        """Close what waited too long or gives no sign of life; ask the others for one."""
+        """Drop what waited too long or gives no sign of life; ask the others for one."""
         for count, parked in enumerate(list(self._in_order), 1):
             if parked in self._in_order:  # it may have been taken since the round began
                 self._look_at(parked, keepalive_s)
@@ -381,7 +381,7 @@ class _Shelf(Generic[Item]):
             self._drop(parked)
 
     def clear(self) -> None:
-        """Close all."""
+        """Drop all."""
         for parked in list(self._in_order):
             self._drop(parked)
 
@@ -391,7 +391,7 @@ class _Shelf(Generic[Item]):
 
     def _drop(self, parked: _Parked[Item]) -> None:
         self._remove(parked)
-        self._close_soon(parked.item)
+        self._drop_soon(parked.item)
 
     def _remove(self, parked: _Parked[Item]) -> None:
         del self._in_order[parked]
