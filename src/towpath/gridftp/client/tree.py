@@ -46,6 +46,15 @@ IN_FLIGHT_BYTES: Final = 256 * 1024 * 1024
 FILES_PER_S: Final = 4000
 """What a pair of servers moves at best of the smallest files, all lanes together."""
 
+FIRST_OUTCOME_ROUNDS: Final = 4
+
+LEAST_FILES: Final = 100
+MOST_FILES: Final = 400
+"""Files under way on a lane. All may have to be sent again, and each is two commands or three of
+the thousand that a server queues."""
+
+REFILL_FILES: Final = 25
+
 MAX_ATTEMPTS: Final = 3
 RETRY_DELAY_S: Final = 1.0
 
@@ -359,7 +368,9 @@ class _LaneSupply:
         self._tree = tree
         self._made: dict[str, None] = {}
         self._errors: dict[str, GridFTPError] = {}
-        self.loop: LaneLoop[File] = LaneLoop(self, self._open, Window(100, IN_FLIGHT_BYTES, 25))
+        self.loop: LaneLoop[File] = LaneLoop(
+            self, self._open, Window(LEAST_FILES, IN_FLIGHT_BYTES, REFILL_FILES)
+        )
 
     async def _open(self) -> Lane:
         lane = await self._tree.open_lane()
@@ -442,10 +453,14 @@ class _LaneSupply:
 
 
 def window(lane: Lane, lanes: int) -> Window:
-    """What a lane keeps under way: two round trips of what the servers do in that time."""
+    """What a lane keeps under way: what the servers do until the first outcomes come.
+
+    On a new data channel that takes four round trips: to connect, to authenticate, to move the
+    bytes, to answer.
+    """
     rtt_s = max(lane.source.rtt_s, lane.destination.rtt_s)
-    files = math.ceil(2 * rtt_s * FILES_PER_S / lanes)
-    return Window(min(400, max(100, files)), IN_FLIGHT_BYTES, 25)
+    files = math.ceil(FIRST_OUTCOME_ROUNDS * rtt_s * FILES_PER_S / lanes)
+    return Window(min(MOST_FILES, max(LEAST_FILES, files)), IN_FLIGHT_BYTES, REFILL_FILES)
 
 
 def spoiled_path(outcomes: Sequence[Outcome]) -> str | None:
@@ -459,7 +474,8 @@ def spoiled_path(outcomes: Sequence[Outcome]) -> str | None:
     error = failed.error
     if error.scope is not Scope.FILE or error.kind is Kind.INVALID_NAME or not error.permanent:
         return None
-    return failed.piece.destination_path
+    path: str = failed.piece.destination_path
+    return path
 
 
 def ancestors(path: str) -> list[str]:

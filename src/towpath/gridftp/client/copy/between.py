@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from towpath.gridftp.client.copy.movers import checksum_of, protection_of
 from towpath.gridftp.client.copy.plan import CopyingOptions, End, Progress
 from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.lane import Lane
+from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import Directory, File, Found, Told, TreeTransfer, Unmade
@@ -46,9 +46,7 @@ async def _copy(
         root = destination.location.path
         transfer = TreeTransfer(lanes, root, checksum=lanes.checksum)
         listing = list_tree(
-            lambda: pool.take(source.login),
-            source.location.path,
-            security=lanes.security,
+            lambda: pool.take(source.login), source.location.path, security=await lanes.security()
         )
         try:
             await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
@@ -83,14 +81,21 @@ class Lanes:
         self._algorithm: str | None = None
         self._spare: Lane | None = None
         # Over a clear-text session the credential for the data would be public.
-        credential = None if clear else DataCredential.create(datetime.now(UTC))
-        self.security = DataSecurity(credential, protection_of(options))
-        """How data channels are protected."""
+        self._authenticated = not clear
+        self._making: asyncio.Task[DataSecurity] | None = None
+
+    async def security(self) -> DataSecurity:
+        """How data channels are protected. The credential is made in a thread, while the servers
+        are busy with their part of the logins."""
+        if not self._authenticated:
+            return DataSecurity()
+        if self._making is None:
+            self._making = asyncio.create_task(_make_security(protection_of(self._options)))
+        return await asyncio.shield(self._making)
 
     @property
     def _key(self) -> tuple[object, ...]:
-        authenticated = self.security.credential is not None
-        return (self._source, self._destination, self.security.protection, authenticated)
+        return (self._source, self._destination, self._options.encrypt, self._authenticated)
 
     def checksum(self, lane: Lane) -> str | None:
         """The algorithm to verify by. Raises CHECKSUM_UNSUPPORTED."""
@@ -149,17 +154,18 @@ class Lanes:
     async def open_on(self, source: Session, destination: Session) -> Lane:
         """A lane on these sessions, which are closed if that fails."""
         try:
+            security = await self.security()
             return await Lane.open(
                 source,
                 destination,
-                data_credential=self.security.credential,
-                protection=self.security.protection,
+                data_credential=security.credential,
+                protection=security.protection,
             )
         except BaseException as error:
             await asyncio.gather(source.give_up(), destination.give_up())
             if not self._does_without_dcsc(error, source, destination):
                 raise
-        self.security = DataSecurity()
+        self._authenticated = False
         return await self.open_on(*await self.sessions())
 
     def _does_without_dcsc(
@@ -169,6 +175,11 @@ class Lanes:
         refused = isinstance(error, GridFTPError) and error.message.startswith("DCSC ")
         lacking = not (source.features.dcsc and destination.features.dcsc)
         return refused and lacking and not self._options.encrypt
+
+
+async def _make_security(protection: Protection) -> DataSecurity:
+    credential = await asyncio.to_thread(DataCredential.create, datetime.now(UTC))
+    return DataSecurity(credential, protection)
 
 
 class _Reporter:
