@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, and
-# OpenSSH, which the bench compares with (its package may start a server on the machine).
+# What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, MyProxy and a
+# PAM of its own for the tests, and OpenSSH, which the bench compares with. The packages of the last two may
+# start their servers on the machine.
 DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils \
-  openssh-client openssh-server
+  myproxy myproxy-server libpam-wrapper openssh-client openssh-server
 
 .PHONY: help deps setup demo test test-long check format bench clean lock
 

@@ -4,10 +4,12 @@ import shutil
 import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from towpath.demo.authority import Domain, write_secret
 
@@ -19,15 +21,17 @@ PASSWORDS = {"alice": "correct horse", "mallory": "battery staple"}
 MAPPED = {"alice": "Alice"}
 """Common name of the certificate that the online authority gives to a user."""
 
-_STORED = """
+STORE = """
 accepted_credentials "*"
 authorized_retrievers "*"
 default_retrievers "*"
 authorized_renewers "*"
 default_renewers "none"
+cert_dir "{domain}/certificates"
+max_cred_lifetime 240
 """
 
-_AUTHORITY = """
+AUTHORITY = """
 authorized_retrievers "*"
 certificate_issuer_cert "{domain}/ca.pem"
 certificate_issuer_key "{domain}/ca.key"
@@ -65,10 +69,12 @@ class MyProxyServer:
 
 
 @contextmanager
-def serving(domain: Domain, workdir: Path, config: str) -> Iterator[MyProxyServer]:
+def serving(
+    domain: Domain, workdir: Path, config: str, env: Mapping[str, str] | None = None
+) -> Iterator[MyProxyServer]:
     """Run the server as inetd would: one process for each connection, which dies with us."""
     workdir.mkdir(parents=True, exist_ok=True)
-    environment = _equip(domain, workdir, config)
+    environment = _equip(domain, workdir, config) | dict(env or {})
     program = shutil.which("myproxy-server", path=_PATH)
     assert program is not None, "myproxy-server is not installed: run `make deps` as root"
     command = ["setpriv", "--pdeathsig", "KILL", program, "-d"]
@@ -99,6 +105,7 @@ def serving(domain: Domain, workdir: Path, config: str) -> Iterator[MyProxyServe
             thread.join()
             for process in list(running):
                 process.kill()
+                process.wait()
 
 
 def _equip(domain: Domain, workdir: Path, config: str) -> dict[str, str]:
@@ -132,3 +139,17 @@ def _equip(domain: Domain, workdir: Path, config: str) -> dict[str, str]:
         "PAM_WRAPPER": "1",
         "PAM_WRAPPER_SERVICE_DIR": str(workdir / "pam"),
     }
+
+
+@pytest.fixture
+def myproxy_store(domain_a: Domain, tmp_path: Path) -> Iterator[MyProxyServer]:
+    """Keeps credentials for users, and has trust roots to give."""
+    with serving(domain_a, tmp_path / "myproxy-store", STORE) as server:
+        yield server
+
+
+@pytest.fixture
+def myproxy_authority(domain_a: Domain, tmp_path: Path) -> Iterator[MyProxyServer]:
+    """Makes a certificate of domain A for who knows a password (`PASSWORDS`)."""
+    with serving(domain_a, tmp_path / "myproxy-authority", AUTHORITY) as server:
+        yield server

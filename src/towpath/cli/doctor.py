@@ -18,11 +18,12 @@ from towpath.platform.settings import DataDirectory
 PYTHON_SINCE = (3, 11)
 FREE_BYTES_WANTED = 1024**3
 """The embedded PostgreSQL with a large plan in it, and logs."""
-# Debian's package of each GridFTP program that the demo and the tests talk to.
+# Debian's package of each program that the demo and the tests talk to.
 GRIDFTP_PROGRAMS = {
     "globus-gridftp-server": "globus-gridftp-server-progs",
     "globus-url-copy": "globus-gass-copy-progs",
     "grid-proxy-init": "globus-proxy-utils",
+    "myproxy-server": "myproxy-server",
     "openssl": "openssl",
 }
 

@@ -29,7 +29,7 @@ OK = b"VERSION=MYPROXYv2\nRESPONSE=0\n\0"
 texts = st.text(st.characters(exclude_characters="\n\0", exclude_categories=["Cs"]), max_size=30)
 words = st.text("abcXYZ019_-.", min_size=1, max_size=12)
 file_names = st.from_regex(r"[0-9a-f]{8}\.(0|r0|signing_policy|info)", fullmatch=True)
-unix_s = st.integers(0, 10**11)
+unix_s = st.integers(0, 10**11 - 1)
 
 
 @st.composite
@@ -111,6 +111,20 @@ def test_responses(response: Response, nuls: int, data: st.DataObject) -> None:
     found, reader = read(stream, lambda reader: reader.response, data)
     assert found == response
     assert reader.response() is None
+
+
+@given(st.lists(responses(), max_size=4), st.data())
+def test_responses_one_after_another(expected: list[Response], data: st.DataObject) -> None:
+    stream = b"".join(map(encode, expected))
+    reader = MessageReader()
+    found = []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        reader.feed(stream[:size])
+        stream = stream[size:]
+        while (response := reader.response()) is not None:
+            found.append(response)
+    assert found == expected
 
 
 @given(chains, st.data())

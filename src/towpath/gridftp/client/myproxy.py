@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from ssl import DER_cert_to_PEM_cert
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -224,9 +225,7 @@ class MyProxy:
 
     def _received(self, chain: tuple[bytes, ...], key_pem: bytes) -> Credential:
         try:
-            first, *rest = [
-                x509.load_der_x509_certificate(item).public_bytes(Encoding.PEM) for item in chain
-            ]
+            first, *rest = [DER_cert_to_PEM_cert(item).encode() for item in chain]
             credential = Credential.from_pem(first + key_pem + b"".join(rest))
         except ValueError as error:
             raise self._error(

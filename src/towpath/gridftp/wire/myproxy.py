@@ -44,7 +44,8 @@ _KEYS: Final = re.compile(
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of trust root files that are taken: they can neither leave a directory nor hide in it."""
 
-_SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+_SECONDS: Final = re.compile(rb"[0-9]{1,11}")
+"""Until the year 5138."""
 
 
 class Command(IntEnum):
@@ -202,7 +203,7 @@ class MessageReader:
 
     def _holds_text(self) -> bool:
         # 86 certificates would begin with a V too; but no certificate begins with an E.
-        return self._data[:2] == b"VE"
+        return bool(self._data) and b"VE".startswith(self._data[:2])
 
     def _element_end(self, start: int) -> int | None:
         """Where the DER element that starts there ends; None when it is not whole."""
