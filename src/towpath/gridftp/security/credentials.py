@@ -7,7 +7,6 @@ import re
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,20 +32,27 @@ _KEY_ALGORITHMS = ("1.2.840.113549.1.1.1", "1.2.840.10045.2.1")
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 
 
-@dataclass(frozen=True, repr=False)
 class Credential:
-    """Private key and chain (leaf first), usually an RFC 3820 proxy.
+    """Private key and chain (leaf first), usually an RFC 3820 proxy. Never shows its key."""
 
-    `subject` is the identity behind it (first certificate that is no proxy), `not_after` the
-    moment (UTC) when the first certificate of the chain expires. Never shows its key.
-    """
+    def __init__(self, chain_pem: bytes, key_pem: bytes, subject: str, not_after: datetime) -> None:
+        """Use `from_pem`."""
+        self.chain_pem = chain_pem
+        self.key_pem = key_pem
+        self.subject = subject
+        """The identity behind it: of the first certificate that is no proxy, in one line."""
+        self.not_after = not_after
+        """When (UTC) the first certificate of the chain expires."""
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._lock = threading.Lock()
 
-    chain_pem: bytes
-    key_pem: bytes
-    subject: str
-    not_after: datetime
-    _contexts: dict[str, ssl.SSLContext] = field(default_factory=dict, compare=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Credential):
+            return NotImplemented
+        return (self.chain_pem, self.key_pem) == (other.chain_pem, other.key_pem)
+
+    def __hash__(self) -> int:
+        return hash(self.chain_pem)
 
     @classmethod
     def from_pem(cls, pem: bytes) -> Credential:
