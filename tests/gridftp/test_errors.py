@@ -1,6 +1,14 @@
 import pytest
 
-from towpath.gridftp.errors import GridFTPError, Kind, Scope, cause_of, classify, printable
+from towpath.gridftp.errors import (
+    GridFTPError,
+    Kind,
+    Scope,
+    cause_of,
+    classify,
+    classify_myproxy,
+    printable,
+)
 from towpath.gridftp.wire.replies import Reply
 
 CASES = [
@@ -285,3 +293,28 @@ def test_replies_are_shown_bounded_and_printable() -> None:
     assert len(shown) < 1200
     assert shown.isprintable()
     assert printable("a\udce9\nb") == "a\\xe9 / b"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Bad password\ninvalid credential passphrase", Kind.LOGIN),
+        ("Pass phrase too short.  Must be at least 6 characters long.", Kind.LOGIN),
+        ("PAM authentication failed: User account has expired", Kind.LOGIN),
+        ('No credentials exist for username "expired".', Kind.LOGIN),
+        ("credential locked\nby order", Kind.LOGIN),
+        ("Credential lifetime (480 hours) exceeds maximum allowed by server.", Kind.LOGIN),
+        ('"/O=A/CN=B" not authorized by server\'s authorized_retrievers policy', Kind.LOGIN),
+        ("X509_verify_cert() failed: certificate has expired", Kind.CREDENTIAL_EXPIRED),
+        ("Credential expired!", Kind.CREDENTIAL_EXPIRED),
+        ("Credentials are not valid.", Kind.AUTHENTICATION),
+        ("authentication failed", Kind.AUTHENTICATION),
+        ("command not supported by MyProxy CA", Kind.UNSUPPORTED),
+        ("Unable to store credentials.", Kind.UNKNOWN),
+        ("", Kind.UNKNOWN),
+    ],
+)
+def test_refusals_of_myproxy_servers(text: str, kind: Kind) -> None:
+    error = classify_myproxy(text, where="here:7512")
+    assert (error.kind, error.where) == (kind, "here:7512")
+    assert error.reply == text.replace("\n", " / ")
