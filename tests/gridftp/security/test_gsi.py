@@ -56,6 +56,8 @@ def test_login_without_delegation(domain_a: Domain, version: ssl.TLSVersion, tic
         assert client.step(answer) == []
     first = acceptor.write(b"331 Pass")
     assert client.unwrap(first + acceptor.write(b"word\r\n")) == b"331 Password\r\n"
+    listing = [f" Type=file; {number}\r\n".encode() for number in range(2000)]
+    assert client.unwrap(b"".join(map(acceptor.write, listing))) == b"".join(listing)
     chain = [x509.load_der_x509_certificate(der) for der in verified_chain(acceptor.tls)]
     assert chain[:2] == domain_a.credential.certificates
 

@@ -107,3 +107,12 @@ def test_a_server_without_features() -> None:
     assert not features.values
     assert features.checksums == ()
     assert not features.dcsc
+
+
+def test_sessions_of_one_server_share_its_features_unless_they_are_long() -> None:
+    short, long = [" MLSC"], [f" FEATURE{number} {'x' * 100}" for number in range(100)]
+    for lines, shared in ((short, True), (long, False)):
+        one, other = (parse_features(Reply.of(211, "", *lines, "End")) for _ in range(2))
+        assert one == other
+        assert len(one.values) == len(lines)
+        assert (one is other) == shared

@@ -26,6 +26,10 @@ MAX_TOKEN_BYTES = 256 * 1024
 
 _READ_BYTES = 64 * 1024
 
+_PORTION_BYTES = 8 * 1024
+"""Given to the TLS engine at one go. Its buffer keeps the size it once had to have, so a session
+that has listed a large directory would hold 170 KiB for the rest of its life."""
+
 
 class _State(Enum):
     HANDSHAKE = auto()
@@ -114,9 +118,15 @@ class Initiator:
         return self._outgoing.read()
 
     def unwrap(self, token: bytes) -> bytes:
-        """Decrypt the (base64-decoded) argument of a 63x reply line. Raises `SecurityError`."""
-        self._feed(token)
-        return self._read()
+        """Decrypt the (base64-decoded) arguments of 63x reply lines. Raises `SecurityError`."""
+        if len(token) <= _PORTION_BYTES:
+            self._feed(token)
+            return self._read()
+        plain: list[bytes] = []
+        for start in range(0, len(token), _PORTION_BYTES):
+            self._feed(token[start : start + _PORTION_BYTES])
+            plain.append(self._read())
+        return b"".join(plain)
 
     def _handshake(self, tls: ssl.SSLObject) -> list[bytes]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from towpath.gridftp.wire.numbers import LARGEST, parse_unsigned
@@ -12,6 +13,9 @@ from towpath.gridftp.wire.replies import Reply
 CHECKSUMS: Final = ("SHA256", "ADLER32", "SHA1", "MD5", "SHA512")
 """What CKSM may be asked for, in our order of preference: with today's processors SHA256 costs less
 than MD5."""
+
+_SHARED_BYTES: Final = 8 * 1024
+"""GCT says 1 KiB. What is longer than this is not kept for others."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,22 @@ class Features:
 
 
 def parse_features(reply: Reply) -> Features:
-    """From the 211 reply to FEAT."""
+    """From the 211 reply to FEAT. All sessions of one server share what it says."""
+    if sum(map(len, reply.raw)) > _SHARED_BYTES:
+        return _parse(reply)
+    return _parse_once(reply)
+
+
+def _parse(reply: Reply) -> Features:
     values: dict[str, str] = {}
     for line in reply.lines[1:-1]:
         name, _, parameters = line.strip().partition(" ")
         if name:
             values[name.upper()] = parameters.strip()
     return Features(values, _checksums(values.get("CKSM", "")))
+
+
+_parse_once = lru_cache(maxsize=64)(_parse)
 
 
 def _checksums(text: str) -> tuple[str, ...]:
