@@ -4,8 +4,8 @@ A copy of one small file is over in a tenth of a second, and most of that is Pyt
 So the command imports in stages, each with what it needs and no more:
 
 1. What reads the command line: click and the options (`towpath.cli`, `towpath.cli.gridftp`).
-2. The client (`towpath.cli.gridftp_work`), while the servers, dialled already, get ready
-   (`towpath.gridftp.client.ahead`).
+2. The client (`towpath.cli.gridftp_look`, `gridftp_copy`), while the servers, dialled already, get
+   ready (`towpath.gridftp.client.ahead`).
 3. What signs (`cryptography`, in `towpath.gridftp.security`), while the servers work on the logins.
    What a login reads of certificates needs no library (`towpath.gridftp.security.certificates`).
 

@@ -61,6 +61,23 @@ def trust_roots() -> TrustRoots:
         raise click.ClickException(f"the trusted authorities cannot be read: {error}") from None
 
 
+class Logins:
+    """Finds what to log in with. A file is read once, and so are the authorities."""
+
+    def __init__(self) -> None:
+        self._credentials: dict[Path | None, Credential] = {}
+        self._trust: TrustRoots | None = None
+
+    def find(self, file: Path | None) -> tuple[Credential, TrustRoots]:
+        """The credential in this file, or in the usual one, and whom to trust."""
+        if file not in self._credentials:
+            self._credentials[file] = credential_in(file)
+        credential = self._credentials[file]
+        self._trust = self._trust or trust_roots()
+        credential.ssl_context(self._trust)  # at hand now; a session would make it in a thread
+        return credential, self._trust
+
+
 def run_client(work: Coroutine[Any, Any, None]) -> None:
     """Run it; what goes wrong is told with what can be done."""
     import asyncio  # noqa: PLC0415

@@ -1,6 +1,6 @@
 """``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service.
 
-What it is asked to do is here, doing it in `towpath.cli.gridftp_work`: see `towpath.start`.
+What can be asked is here; `gridftp_look` and `gridftp_copy` do it. See `towpath.start`.
 """
 
 from pathlib import Path
@@ -52,8 +52,8 @@ def list_files(url: Location, details: bool, recursive: bool, credential: Path |
     """List a directory, or tell of a file."""
     dial = _dialled(url)
     with importing():
-        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
-    work.list_files(dial, url, credential, details=details, recursive=recursive)
+        from towpath.cli import gridftp_look  # noqa: PLC0415 - stage 2
+    gridftp_look.list_files(dial, url, credential, details=details, recursive=recursive)
 
 
 @command.command(name="sum")
@@ -70,8 +70,8 @@ def checksum(url: Location, algorithm: str, credential: Path | None) -> None:
     """Let the server compute a file's checksum; printed as sha256sum does."""
     dial = _dialled(url)
     with importing():
-        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
-    work.checksum(dial, url, credential, algorithm)
+        from towpath.cli import gridftp_look  # noqa: PLC0415 - stage 2
+    gridftp_look.checksum(dial, url, credential, algorithm)
 
 
 @command.command(name="cp")
@@ -118,8 +118,8 @@ def copy_files(
         raise click.UsageError("SRC and DST are both local; cp does that")
     dial = _dialled(source, destination)
     with importing():
-        from towpath.cli import gridftp_work as work  # noqa: PLC0415 - stage 2
-    work.copy_files(
+        from towpath.cli import gridftp_copy  # noqa: PLC0415 - stage 2
+    gridftp_copy.copy_files(
         dial,
         (source, source_credential or credential),
         (destination, destination_credential or credential),
