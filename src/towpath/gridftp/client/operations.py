@@ -92,7 +92,10 @@ class Operations(ABC):
             if error.kind is Kind.UNSUPPORTED:
                 error.kind = Kind.CHECKSUM_UNSUPPORTED
             raise
-        return reply.text.strip().lower()
+        digest = reply.text.strip().lower()
+        if reply.code != 213 or not digest:  # two such answers would be equal
+            raise self._senseless("the server told no checksum", reply, path)
+        return digest
 
     # -- making and changing
 

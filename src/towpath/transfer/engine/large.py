@@ -1,15 +1,19 @@
 """One large file, by ranges: each confirmed range is a restart point (I4).
 
-ESTO writes a range and truncates nothing, so the destination is removed before the first range.
+Writing ranges truncates nothing, so the destination is removed before the first one.
 Ranges of an earlier pair of sessions are compared again before the file counts: what a lost
 session reported as written was received, not necessarily kept.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.pieces import SideName
+from towpath.gridftp.client.ranges import Checks, RangeTransfer, cut
+from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
@@ -21,34 +25,15 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Range, Returned, State
 from towpath.transfer.store.segments import Finished
 
 MEBIBYTE = 1024 * 1024
-# What a lost session costs at most is what is in flight; smaller ranges cost the servers more
-# commands than they save. Measured by the protocol notes: 64 MiB or a 128th of the file.
-RANGE_MIN_BYTES = 16 * MEBIBYTE
-RANGE_MAX_BYTES = 64 * MEBIBYTE
-RANGES_PER_FILE = 128
 # A slow disk reads this fast; a server says nothing while it computes a checksum.
 CHECKSUM_MIN_RATE = 20 * MEBIBYTE
 CHECKSUM_GRACE_S = 60.0
-
-
-def range_size(size: int) -> int:
-    """Bytes of a range for a file of `size` bytes."""
-    return max(RANGE_MIN_BYTES, min(RANGE_MAX_BYTES, size // RANGES_PER_FILE))
-
-
-def cut(size: int, present: RangeSet) -> list[ByteRange]:
-    """The ranges still to send of a file of `size` bytes, in order."""
-    step = range_size(size)
-    return [
-        ByteRange(first, min(first + step, gap.after))
-        for gap in present.complement(size)
-        for first in range(gap.first, gap.after, step)
-    ]
 
 
 def present(ranges: Sequence[Range]) -> RangeSet:
@@ -124,47 +109,47 @@ class LargeFile:
         return ranges
 
     async def send_missing(self, ranges: Sequence[Range]) -> Outcome | None:
-        """Send all ranges but the given ones; an outcome if one failed."""
-        lane, size = self._pair.lane, self._file.size
-        missing = cut(size, present(ranges))
-        window = max(1, self._context.settings.in_flight_bytes // range_size(size))
-        algorithm = None
-        if self._context.options.verify_checksum:
-            algorithm = checksum_algorithm(self._context, self._pair)
-        missing.reverse()
+        """Send all ranges but the given ones; an outcome if one failed.
+
+        With verification on a range counts when it has been compared: other sessions with the same
+        logins do that meanwhile. What is not compared yet is part of what is in flight (I4).
+        """
         failed: Outcome | None = None
-        while missing or lane.in_flight:
-            if missing and lane.in_flight < window:
-                some = [missing.pop() for _ in range(min(window - lane.in_flight, len(missing)))]
-                self._context.lease.check()
-                lane.send([self._piece(one, algorithm) for one in some])
-            for outcome in await lane.outcomes():
-                done = outcome.piece.byte_range
-                assert done is not None, "only ranges were sent"
-                if outcome.status == "done":
-                    self._record(done, verified=algorithm is not None)
-                    continue
-                self._recorder.resent(outcome.piece.size)
-                failed = failed or outcome
-            if failed is not None:
-                if not lane.broken:  # a checksum differs: later ranges are good, let them land
-                    missing.clear()
-                    continue
-                break
+        checks = self._checks()
+        transfer = RangeTransfer(
+            [self._pair.lane],
+            self._source_path,
+            self._destination_path,
+            cut(self._file.size, present(ranges)),
+            checks=checks,
+            window_bytes=self._context.settings.in_flight_bytes,
+            before_send=self._context.lease.check,
+        )
+        async with transfer:
+            while outcomes := await transfer.outcomes():
+                for outcome in outcomes:
+                    done = outcome.piece.byte_range
+                    assert done is not None, "only ranges were sent"
+                    if outcome.status == "done":
+                        self._record(done, verified=checks is not None)
+                        continue
+                    self._recorder.resent(done.length)
+                    failed = failed or outcome
+                    transfer.stop()  # what was sent may still arrive
         if failed is not None:
             assert failed.error is not None, "a failed outcome says why"
             failed = Outcome(self._whole(), "failed", failed.error, failed.failed_side)
         await self._recorder.flush()
         return failed
 
-    def _piece(self, part: ByteRange, algorithm: str | None) -> Piece:
-        return Piece(
-            self._source_path,
-            self._destination_path,
-            part.length,
-            byte_range=part,
-            checksum=algorithm,
-            tag=self._file,
+    def _checks(self) -> Checks | None:
+        if not self._context.options.verify_checksum:
+            return None
+        pair, sessions = self._pair, self._context.sessions
+        return Checks(
+            checksum_algorithm(self._context, pair),
+            partial(_checker, sessions, pair.source_login),
+            partial(_checker, sessions, pair.destination_login),
         )
 
     def _record(self, done: ByteRange, *, verified: bool) -> None:
@@ -266,6 +251,18 @@ class LargeFile:
         """These restart points do not hold."""
         async with self._context.fenced() as conn:
             await plan.drop_ranges(conn, self._context.task_no, self._file.file_no, firsts)
+
+
+@asynccontextmanager
+async def _checker(sessions: EndpointSessions, login: Login) -> AsyncIterator[Session]:
+    """One more session with the login of a pair's end."""
+    session = await sessions.open_login(login)
+    try:
+        yield session
+    except BaseException:
+        await session.give_up()
+        raise
+    await session.close()
 
 
 async def digests_of_both(

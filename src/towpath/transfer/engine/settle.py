@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Sequence
 
 from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.client.ranges import cut
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.wire.listings import Entry
@@ -25,7 +26,6 @@ from towpath.transfer.engine.faults import Consequence, file_backoff_s
 from towpath.transfer.engine.large import (
     LargeFile,
     checksum_timeout_s,
-    cut,
     digests_of_both,
     present,
 )
