@@ -340,7 +340,7 @@ PLACES = (
     Place(
         _near,
         (
-            _plan("small_files", 30, _small_near),
+            _plan("small_files", 20, _small_near),
             _plan("big", 65, _big),
             _plan("tiny_file", 2, _tiny),
             _plan("listing", 5, partial(_listing, "listing_vs_guc")),

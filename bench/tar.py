@@ -1,7 +1,10 @@
 """The peer that is no GridFTP: tar at the source, through ssh with a new login, to tar."""
 
+import contextlib
 import getpass
+import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +16,7 @@ from bench.measure import BenchError, Sample, run_command
 from bench.rig import Site, Tree, program_path
 from bench.rounds import Mover
 from towpath.demo.gct import Host
+from towpath.demo.processes import descendants
 
 START_TIMEOUT_S = 20.0
 _POLL_S = 0.02
@@ -25,9 +29,11 @@ StrictModes no
 UsePAM no
 UseDNS no
 PidFile none
+ClientAliveInterval 5
 SetEnv HOME={work}
 """
-"""HOME, so that no start-up file of the user's shell is read, whatever it takes."""
+"""HOME, so that no start-up file of the user's shell is read, whatever it takes; ClientAlive, so
+that sessions end when all else was killed."""
 
 _SCRIPT = """\
 set -o pipefail
@@ -80,7 +86,10 @@ class TarOverSsh:
             yield cls(site, source, destination, work, server.pid)
         finally:
             site.lasting.discard(server.pid)
-            server.kill()
+            # Sessions too: the way may be gone before the end of a connection has come along it.
+            for pid in [*descendants(server.pid), server.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             server.wait()
 
     def mover(self, tree: Tree) -> Mover:

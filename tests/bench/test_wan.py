@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from bench.measure import BenchError
+from bench.rig import Site, Tree
+from bench.tar import TarOverSsh
 from bench.wan import Wan, Way
 
 from towpath.demo.gct import Host
+from towpath.demo.trees import TreeFile
 
 RECEIVE = """
 import hashlib, json, socket, sys, time
@@ -77,6 +81,33 @@ def test_loss(tmp_path: Path) -> None:
     with Wan.open(tmp_path, Way(rtt_s=0.002, loss=0.01)) as wan:
         _, _, again = send(wan, 5_000_000)
     assert again > 5_000_000 / 1448 * 0.01 / 3
+
+
+def test_nothing_is_left_in_the_namespaces(tmp_path: Path) -> None:
+    site_work, ssh_work, to = tmp_path / "site", tmp_path / "ssh", tmp_path / "to"
+    tree = Tree.make(tmp_path / "tree", [TreeFile("file", 1000)])
+    to.mkdir()
+    with (
+        Wan.open(tmp_path, Way(rtt_s=0.2)) as wan,
+        Site.open(site_work, source=wan.source, destination=wan.destination) as site,
+        TarOverSsh.open(site, wan.source, wan.destination, ssh_work) as tar,
+    ):
+        namespaces = {
+            Path(word.partition("=")[2]).stat().st_ino
+            for host in (wan.client, wan.source, wan.destination)
+            for word in host.enter
+            if word.startswith("--net=")
+        }
+        # the end of its session is still on the way when the way is taken down
+        tar.warm_mover(tree)(to)
+        tree.check(to, True)
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (process / "ns/net").stat().st_ino in namespaces:
+                left.append((process / "cmdline").read_bytes())
+    assert len(namespaces) == 3
+    assert left == []
 
 
 def test_says_so_where_it_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
