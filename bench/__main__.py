@@ -70,8 +70,8 @@ def main(
     wrong has no figure; the others are held all the same, and the exit code is 1.
     """
     end_on_sigterm()
-    chosen = {area: _matching(AREAS[area], only) for area in areas or AREAS}
-    plans = [plan for places in chosen.values() for place in places for plan in place.plans]
+    chosen = [places for area in areas or AREAS if (places := _matching(AREAS[area], only))]
+    plans = [plan for places in chosen for place in places for plan in place.plans]
     if not plans:
         raise click.BadParameter(f"no contest matches {only!r}; see --list")
     if list_only:
@@ -85,7 +85,7 @@ def main(
         run = _Run(progress, plans, rounds or (1 if once else ROUNDS), warm_up=not once)
         if not quick:
             console.print(f"this will take about {run.expected_s / 60:.0f} minutes")
-        for places in chosen.values():
+        for places in chosen:
             with (
                 tempfile.TemporaryDirectory(
                     prefix="towpath-bench-", dir=directory or _roomy(quick=quick)
