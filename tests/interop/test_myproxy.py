@@ -271,8 +271,19 @@ async def test_a_credential_that_the_server_does_not_trust(
 ) -> None:
     myproxy = client(myproxy_store)
     stranger = domain_b.credential
-    await refusal(myproxy.info("alice", credential=stranger), Kind.AUTHENTICATION)
-    await refusal(myproxy.store("alice", PASSPHRASE, credential=stranger), Kind.AUTHENTICATION)
+    kinds = set()
+    for _ in range(5):
+        for work in (
+            myproxy.info("alice", credential=stranger),
+            myproxy.store("alice", PASSPHRASE, credential=stranger),
+        ):
+            with pytest.raises(GridFTPError) as caught:
+                await work
+            kinds.add(caught.value.kind)
+    # It hangs up without reading our request: once in hundreds of times the reset is faster than
+    # what it says.
+    assert Kind.AUTHENTICATION in kinds
+    assert kinds <= {Kind.AUTHENTICATION, Kind.CONNECTION_LOST}
 
 
 async def test_what_has_expired(myproxy_store: MyProxyServer, domain_a: Domain) -> None:

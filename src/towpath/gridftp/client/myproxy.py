@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -190,8 +191,8 @@ class MyProxy:
         try:
             message = request.encode()
             first = await asyncio.to_thread(_first_tokens, security)
-            async with self._connected() as (receiver, sender):
-                exchange = _Exchange(receiver, sender, security, reader, self._timeouts, secrets)
+            async with self._connected() as connection:
+                exchange = _Exchange(connection, security, reader, self._timeouts, secrets)
                 await exchange.shake_hands(first)
                 exchange.send(message)
                 yield exchange, await exchange.response()
@@ -200,28 +201,19 @@ class MyProxy:
             raise
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async def _connected(self) -> AsyncIterator[socket.socket]:
         limit = self._timeouts.connect_s
         try:
             async with asyncio.timeout(limit):
                 connection = await self._dial(self.server.host, self.server.port)
         except TimeoutError:
             raise self._error(Kind.CONNECT, f"no connection within {limit:g} s") from None
-        try:
-            keep_alive(connection)
-            receiver, sender = await asyncio.open_connection(sock=connection)
-        except OSError as error:
-            connection.close()
-            raise _broken(error) from None
-        except BaseException:
-            connection.close()
-            raise
-        try:
-            yield receiver, sender
-        finally:
-            sender.transport.abort()
-            with contextlib.suppress(OSError):
-                await sender.wait_closed()
+        with connection:
+            try:
+                keep_alive(connection)
+            except OSError as error:
+                raise _broken(error) from None
+            yield connection
 
     def _received(self, chain: tuple[bytes, ...], key_pem: bytes) -> Credential:
         try:
@@ -255,28 +247,27 @@ class _Exchange:
 
     def __init__(
         self,
-        receiver: asyncio.StreamReader,
-        sender: asyncio.StreamWriter,
+        connection: socket.socket,
         security: Initiator,
         reader: MessageReader,
         timeouts: Timeouts,
         secrets: tuple[str, ...],
     ) -> None:
         self.reader = reader
-        self._receiver = receiver
-        self._sender = sender
+        self._connection = connection
         self._security = security
         self._timeouts = timeouts
         self._secrets = secrets
+        self._outgoing: list[bytes] = []
 
     async def shake_hands(self, first: list[bytes]) -> None:
         """Until the server has proven who it is; `first` are the tokens to begin with."""
         limit = self._timeouts.login_s
         try:
             async with asyncio.timeout(limit):
-                self._sender.writelines(first)
+                self._outgoing += first
                 while not self._security.handshake_done:
-                    self._sender.writelines(self._security.step(await self._bytes()))
+                    self._outgoing += self._security.step(await self._bytes())
         except TimeoutError:
             raise GridFTPError(
                 Kind.TIMEOUT, f"the server did not finish the login within {limit:g} s", ""
@@ -285,9 +276,12 @@ class _Exchange:
             raise _translated(error) from None
 
     def send(self, message: bytes) -> None:
-        """One message. The server takes what it finds at one moment for one message, so each is
-        sent after the answer to the one before."""
-        self._sender.write(self._security.wrap(message))
+        """One message, which goes out when its answer is waited for.
+
+        The server takes what it finds at one moment for one message, so each is sent after the
+        answer to the one before.
+        """
+        self._outgoing.append(self._security.wrap(message))
 
     async def response(self) -> Response:
         """The next response, which is OK. Raises what it means if it is not."""
@@ -318,8 +312,16 @@ class _Exchange:
             raise _translated(error) from None
 
     async def _bytes(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        if self._outgoing:
+            outgoing = b"".join(self._outgoing)
+            self._outgoing.clear()
+            # A server that has hung up may have said why: what came in is read all the same.
+            with contextlib.suppress(OSError):
+                await loop.sock_sendall(self._connection, outgoing)
         try:
-            data = await self._receiver.read(_READ_BYTES)
+            # Not by a stream: that forgets what it has read when the connection is reset.
+            data = await loop.sock_recv(self._connection, _READ_BYTES)
         except OSError as error:
             raise _broken(error) from None
         if not data:
