@@ -350,21 +350,25 @@ async def move_file(
     window_bytes: int = WINDOW_BYTES,
     before_send: Callable[[], None] = _nothing,
     on_moved: Callable[[int], None] | None = None,
+    present: RangeSet | None = None,
 ) -> Outcome:
     """Move a whole file, which must not be empty, by ranges; what became of it.
 
-    What is at the destination is removed first, because writing ranges truncates nothing. A range
-    that differs, or whose lane broke while another works, is sent again. In the end the size must
-    be right; then the file gets its time (`modified`). Digests are compared as `checks` says, not
+    `present` is what earlier calls have moved and compared, and is added to. While that is nothing
+    the destination is removed first, because writing ranges truncates nothing. A range that
+    differs, or whose lane broke while another works, is sent again. In the end the size must be
+    right; then the file gets its time (`modified`). Digests are compared as `checks` says, not
     `file.checksum`. `on_moved` gets the bytes of each range that is done.
 
     If it failed, lanes that are not broken are idle, and part of the file may be there. If this is
     cancelled, or `before_send` raises, close the lanes.
     """
-    present = RangeSet()
+    if present is None:
+        present = RangeSet()
     try:
         before_send()
-        await _remove(lanes[0].destination, file.destination_path)
+        if not present:
+            await _remove(lanes[0].destination, file.destination_path)
         for attempt in range(1, MAX_ATTEMPTS + 1):
             lanes = [lane for lane in lanes if not lane.broken]
             transfer = RangeTransfer(

@@ -2,20 +2,32 @@
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from towpath.gridftp.client.copy.movers import checksum_of, protection_of
 from towpath.gridftp.client.copy.plan import CopyingOptions, End, Progress
 from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.lane import Lane, Protection
+from towpath.gridftp.client.lane import Lane, Piece, Protection
 from towpath.gridftp.client.pool import SessionPool
+from towpath.gridftp.client.ranges import Checks, move_file
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.client.tree import Directory, File, Found, Told, TreeTransfer, Unmade
+from towpath.gridftp.client.tree import (
+    LARGE_BYTES,
+    Directory,
+    File,
+    Found,
+    Moved,
+    Told,
+    TreeTransfer,
+    Unmade,
+)
 from towpath.gridftp.client.tree_listing import Listed, list_tree
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.gridftp.wire.ranges import RangeSet
 
 
 async def copy_between(
@@ -27,46 +39,73 @@ async def copy_between(
 ) -> bool:
     """Copy a file or a tree; whether all of it was copied. See `copying.copy`."""
     lanes = Lanes(source, destination, options, pool)
+    large = LargeFiles(
+        Lanes(source, destination, options, pool, streams=options.streams, markers=True),
+        pool,
+        progress,
+    )
+    reporter = _Reporter(progress)
     try:
-        return await _copy(lanes, source, destination, options, progress, pool)
+        if options.recursive:
+            try:
+                await _copy_tree(lanes, large, source, destination, reporter, pool)
+            except GridFTPError as error:
+                if error.kind is not Kind.NOT_A_DIRECTORY or error.path != source.location.path:
+                    raise
+            else:
+                return reporter.complete
+        await _copy_file(large, source, destination, reporter)
     finally:
         await lanes.close()
+        await large.close()
+    return reporter.complete
 
 
-async def _copy(
+async def _copy_tree(
     lanes: "Lanes",
+    large: "LargeFiles",
     source: End,
     destination: End,
-    options: CopyingOptions,
-    progress: Progress,
+    reporter: "_Reporter",
     pool: SessionPool,
-) -> bool:
-    reporter = _Reporter(progress)
-    if options.recursive:
-        root = destination.location.path
-        transfer = TreeTransfer(lanes, root, checksum=lanes.checksum)
-        listing = list_tree(
-            lambda: pool.take(source.login), source.location.path, security=await lanes.security()
-        )
-        try:
-            await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
-        except GridFTPError as error:
-            if error.kind is not Kind.NOT_A_DIRECTORY or error.path != source.location.path:
-                raise
-        else:
-            return reporter.complete
+) -> None:
+    listing = list_tree(
+        lambda: pool.take(source.login), source.location.path, security=await lanes.security()
+    )
+    transfer = TreeTransfer(
+        lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
+    )
+    await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
+
+
+async def _copy_file(
+    large: "LargeFiles", source: End, destination: End, reporter: "_Reporter"
+) -> None:
+    lanes = large.lanes
     file = await _look(lanes, source, destination)
-    progress.planned(file.size)
-    transfer = TreeTransfer(lanes, None, checksum=lanes.checksum, small_lanes=1)
+    reporter.progress.planned(file.size)
+    transfer = TreeTransfer(
+        lanes,
+        None,
+        checksum=lanes.checksum,
+        move_large=large.move,
+        small_lanes=0 if file.size >= LARGE_BYTES else 1,
+    )
     await reporter.take(transfer.run(_only(file)))
-    return reporter.complete
 
 
 class Lanes:
     """Opens lanes between the servers of two ends, and keeps them, and sessions, in the pool."""
 
     def __init__(
-        self, source: End, destination: End, options: CopyingOptions, pool: SessionPool
+        self,
+        source: End,
+        destination: End,
+        options: CopyingOptions,
+        pool: SessionPool,
+        *,
+        streams: int = 1,
+        markers: bool = False,
     ) -> None:
         clear = source.location.clear or destination.location.clear
         if clear and options.encrypt:
@@ -74,10 +113,12 @@ class Lanes:
             raise GridFTPError(
                 Kind.UNSUPPORTED, "data channels cannot be encrypted here", end.where
             )
-        self._source = source.login
-        self._destination = destination.login
+        self.source = source.login
+        self.destination = destination.login
         self._options = options
         self._pool = pool
+        self._streams = streams
+        self._markers = markers
         self._algorithm: str | None = None
         self._spare: Lane | None = None
         # Over a clear-text session the credential for the data would be public.
@@ -95,7 +136,8 @@ class Lanes:
 
     @property
     def _key(self) -> tuple[object, ...]:
-        return (self._source, self._destination, self._options.encrypt, self._authenticated)
+        how = (self._options.encrypt, self._authenticated, self._streams, self._markers)
+        return (self.source, self.destination, *how)
 
     def checksum(self, lane: Lane) -> str | None:
         """The algorithm to verify by. Raises CHECKSUM_UNSUPPORTED."""
@@ -114,7 +156,7 @@ class Lanes:
 
     async def give_back(self, lane: Lane) -> None:
         """For the next copy."""
-        if lane.usable:
+        if lane.usable and not lane.due:
             self._pool.keep_lane(self._key, lane)
         else:
             await lane.close()
@@ -137,8 +179,7 @@ class Lanes:
     async def sessions(self) -> tuple[Session, Session]:
         """One at each end, which may still be logging in."""
         tasks = [
-            asyncio.create_task(self._pool.take(login))
-            for login in (self._source, self._destination)
+            asyncio.create_task(self._pool.take(login)) for login in (self.source, self.destination)
         ]
         try:
             source, destination = await asyncio.gather(*tasks)
@@ -160,6 +201,8 @@ class Lanes:
                 destination,
                 data_credential=security.credential,
                 protection=security.protection,
+                streams=self._streams,
+                markers=self._markers,
             )
         except BaseException as error:
             await asyncio.gather(source.give_up(), destination.give_up())
@@ -175,6 +218,59 @@ class Lanes:
         refused = isinstance(error, GridFTPError) and error.message.startswith("DCSC ")
         lacking = not (source.features.dcsc and destination.features.dcsc)
         return refused and lacking and not self._options.encrypt
+
+
+class LargeFiles:
+    """Moves large files, one after the other, by ranges over a lane of their own."""
+
+    def __init__(self, lanes: Lanes, pool: SessionPool, progress: Progress) -> None:
+        self.lanes = lanes
+        self._pool = pool
+        self._progress = progress
+        self._lane: Lane | None = None
+        self._unfinished: File | None = None
+        self._present = RangeSet()
+        """What has arrived of it."""
+
+    async def move(self, file: File, directories: Sequence[str]) -> Moved:
+        """Move one; what was compared of it counts when it is tried again."""
+        if file is not self._unfinished:
+            self._unfinished, self._present = file, RangeSet()
+        lane = await self._usable_lane()
+        lane.send([], directories)
+        algorithm = self.lanes.checksum(lane)
+        if algorithm is None:  # it may not be there any more after a session was lost
+            self._progress.moved(-self._present.total)
+            self._present = RangeSet()
+        outcome = await move_file(
+            [lane],
+            Piece(file.source, file.destination, file.size, modified=file.modified),
+            checks=None if algorithm is None else self._checks(algorithm),
+            on_moved=self._progress.moved,
+            present=self._present,
+        )
+        return Moved(file, outcome.error)
+
+    def _checks(self, algorithm: str) -> Checks:
+        logins = (self.lanes.source, self.lanes.destination)
+        source, destination = (partial(self._pool.session, login) for login in logins)
+        return Checks(algorithm, source, destination)
+
+    async def _usable_lane(self) -> Lane:
+        if self._lane is None or not self._lane.usable:
+            await self._give_back()
+            self._lane = await self.lanes.open()
+        return self._lane
+
+    async def _give_back(self) -> None:
+        lane, self._lane = self._lane, None
+        if lane is not None:
+            await self.lanes.give_back(lane)
+
+    async def close(self) -> None:
+        """Nothing is left open, but what the pool keeps."""
+        await self._give_back()
+        await self.lanes.close()
 
 
 async def _make_security(protection: Protection) -> DataSecurity:
@@ -198,7 +294,8 @@ class _Reporter:
                 elif told.error is not None:
                     self.failed(told.file.source, told.error)
                 else:
-                    progress.moved(told.file.size)
+                    if told.file.size < LARGE_BYTES:  # of large ones the ranges are told
+                        progress.moved(told.file.size)
                     progress.done(told.file.source)
 
     def failed(self, path: str, error: GridFTPError) -> None:
