@@ -301,15 +301,20 @@ class _Exchange:
         limit = self._timeouts.reply_s
         try:
             async with asyncio.timeout(limit):
-                while True:
-                    message = take()
-                    if message is not None:
-                        return message
-                    self.reader.feed(self._security.unwrap(await self._bytes()))
+                message = take()
+                while message is None:
+                    data = await self._bytes()
+                    # MiB of trust roots take a while.
+                    message = await asyncio.to_thread(self._digest, data, take)
+                return message
         except TimeoutError:
             raise GridFTPError(Kind.TIMEOUT, f"no answer within {limit:g} s", "") from None
         except SecurityError as error:
             raise _translated(error) from None
+
+    def _digest(self, data: bytes, take: Callable[[], T | None]) -> T | None:
+        self.reader.feed(self._security.unwrap(data))
+        return take()
 
     async def _bytes(self) -> bytes:
         loop = asyncio.get_running_loop()
