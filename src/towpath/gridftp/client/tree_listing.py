@@ -1,21 +1,388 @@
-"""Stub."""
-import posixpath
+"""A whole tree listed by several sessions at once, as a stream.
+
+Each session takes directories from one frontier and adds to it what it finds (`Lister`). The first
+one begins in its login's last flight, so a small tree is there as soon as the login is; more are
+opened while there is much to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
 from collections import deque
-from typing import NamedTuple
-from towpath.gridftp.wire.listings import Entry
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.lister import (
+    DataTrouble,
+    Done,
+    Lister,
+    Place,
+    Restart,
+    RootError,
+    Way,
+    control_s,
+    data_setup_s,
+    login_s,
+)
+from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.wire.listings import Entry
+
+SESSIONS: Final = 3
+"""With three a server of two or four cores is busy, and nobody's limit of sessions is reached."""
+
+FACTS: Final = ("Type", "Size", "Modify", "UNIX.slink")
+"""What is needed to transfer a tree. Other facts double the bytes."""
+
+ALL_FACTS: Final = (*FACTS, "Perm", "UNIX.mode", "UNIX.owner", "UNIX.group", "Unique")
+
+WAITING_ENTRIES: Final = 20_000
+"""Found and not yet taken by the consumer, before the servers have to wait."""
+
+WIDE: Final = 1000
+"""Directories on the frontier from which on the deepest are taken first, so that it does not grow;
+below that the highest are, because most is found in them. One that waits takes 100 bytes."""
+
+MAX_LOSSES: Final = 3
+"""Sessions lost in one directory before it counts as one that cannot be listed."""
+
+MAX_LOSSES_IN_ALL: Final = 8
+"""Sessions lost without a directory listed in between: it is the server, or the way to it."""
+
+MAX_DATA_TROUBLES: Final = 3
+
+EAGER_RTT_S: Final = 0.01
+"""From here on all sessions are opened at once: their logins take longer than what they cost."""
+
+_PRIOR_ENTRIES: Final = 20
+"""A directory is taken to have so many until some are known."""
+
+
 class Listed(NamedTuple):
+    """A part of what was found."""
+
     entries: list[Entry]
+    """Files, directories, links and others; names are paths relative to the root."""
     failed: list[tuple[str, GridFTPError]]
-async def list_tree(open_session, root, *, security, sessions=3):
-    s = await open_session()
-    e = await s.stat(root)
-    if not e.is_directory: raise GridFTPError(Kind.NOT_A_DIRECTORY, "x", "", root)
-    w = deque([""])
-    while w:
-        r = w.popleft()
-        async for b in s.list(posixpath.join(root, r)):
-            es=[x._replace(name=posixpath.join(r,x.name)) for x in b]
-            w.extend(x.name for x in es if x.is_directory and x.link_target is None)
-            yield Listed(es, [])
-    await s.close()
+    """Directories, relative to the root, that could not be listed, or not to their end."""
+
+
+async def list_tree(
+    open_session: Callable[[], Awaitable[Session]],
+    root: str,
+    *,
+    security: DataSecurity = DataSecurity(),  # noqa: B008 - frozen
+    sessions: int = SESSIONS,
+    facts: Sequence[str] = FACTS,
+) -> AsyncIterator[Listed]:
+    """Everything below a directory; links to directories are told and not followed.
+
+    A directory is told before anything that is in it, and the entries of one directory come in the
+    server's order; otherwise the order is nobody's. Each entry is told once. While the consumer is
+    busy the servers wait.
+
+    `open_session` gives sessions as `Session.start` does, up to `sessions` of them; they are closed
+    at the end, and when the consumer stops early (close the iterator then, as with
+    `contextlib.aclosing`). `security` is for the data channels that large trees are listed over;
+    without a credential only their other end's address is checked, and names travel in clear. A
+    server that cannot reach us is asked without data channels.
+
+    Raises GridFTPError when the root cannot be listed (NOT_A_DIRECTORY for a file), when no session
+    can be opened, and when sessions are lost again and again.
+    """
+    tree = Tree(open_session, root, security, sessions, facts)
+    work = asyncio.create_task(tree.run())
+    work.add_done_callback(lambda _: tree.wake_consumer())
+    try:
+        while (listed := await tree.next(work)) is not None:
+            yield listed
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()
+
+
+class _Data(Enum):
+    """What is known of data channels from this server to us."""
+
+    UNKNOWN = "unknown"
+    REACHED = "reached"
+    IMPOSSIBLE = "impossible"
+
+
+class _NotLoggedIn(Exception):  # noqa: N818
+    """A session could not be opened, or its login was refused."""
+
+    def __init__(self, error: GridFTPError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Tree:
+    """What the sessions share: the frontier, the consumer's basket, and what is known so far."""
+
+    def __init__(
+        self,
+        open_session: Callable[[], Awaitable[Session]],
+        root: str,
+        security: DataSecurity,
+        sessions: int,
+        facts: Sequence[str],
+    ) -> None:
+        self.security = security
+        self.facts = f"OPTS MLST {';'.join([*facts, 'X.count'])};"
+        """The command that asks for no more than these."""
+        self._open_session = open_session
+        self._root = root
+        self._below_root = root if root.endswith("/") else f"{root}/"
+        self._sessions = max(1, sessions)
+        self._frontier: deque[str] = deque()
+        self._again = [Place("")]
+        """Directories that are not simply the next: the root, and what is listed once more."""
+        self._unfinished = 1
+        self._entries = 0
+        self._directories = 0
+        self._losses = 0
+        self._data = _Data.UNKNOWN
+        self._data_troubles = 0
+        self._probing: set[Lister] = set()
+        """Who finds out whether the server reaches us."""
+        self._workers: set[asyncio.Task[None]] = set()
+        self._listers: list[Lister] = []
+        """With the sessions that are open, the oldest first."""
+        self._group: asyncio.TaskGroup | None = None
+        self._news = asyncio.Event()
+        self._complete = asyncio.Event()
+        self._basket: deque[Listed] = deque()
+        self._in_basket = 0
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+
+    # -- the consumer's side
+
+    async def next(self, work: asyncio.Task[None]) -> Listed | None:
+        """The next part; None after the last. Raises what `work` raises."""
+        while not self._basket:
+            if work.done():
+                await work
+                return None
+            self._filled.clear()
+            await self._filled.wait()
+        listed = self._basket.popleft()
+        self._in_basket -= _size(listed)
+        _pulse(self._emptied)
+        return listed
+
+    def wake_consumer(self) -> None:
+        """There is something, or nothing more will be."""
+        self._filled.set()
+
+    # -- the work
+
+    async def run(self) -> None:
+        """List everything. Raises GridFTPError."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                self._hire(at_once=True)
+                await self._complete.wait()
+                for worker in self._workers:
+                    worker.cancel()
+        except BaseExceptionGroup as group:
+            first = group.exceptions[0]
+            raise first.error if isinstance(first, RootError) else first from None
+
+    def _hire(self, *, at_once: bool = False) -> None:
+        assert self._group is not None
+        worker = self._group.create_task(self._work(at_once=at_once))
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
+
+    async def _work(self, *, at_once: bool) -> None:
+        """One session after the other: one that is lost is replaced."""
+        while True:
+            if not at_once:
+                await self.wait_for_work(lambda: bool(self._frontier or self._again))
+            at_once = False
+            try:
+                session = await self._open()
+                while session.rtt_s >= EAGER_RTT_S and len(self._workers) < self._sessions:
+                    self._hire(at_once=True)
+                await self._use(session)
+            except _NotLoggedIn as refusal:
+                if not self._listers:
+                    raise refusal.error from refusal
+                self._sessions = len(self._workers) - 1  # the server takes no more
+                return
+
+    async def _open(self) -> Session:
+        try:
+            return await self._open_session()
+        except GridFTPError as error:
+            raise _NotLoggedIn(error) from error
+
+    async def _use(self, session: Session) -> None:
+        """List with one session until it is lost. Raises _NotLoggedIn and what ends all."""
+        lister = Lister(self, session)
+        self._listers.append(lister)
+        try:
+            await lister.run()
+        except DataTrouble as trouble:
+            await lister.flush()
+            self._count_trouble(trouble.error)
+        except Restart:
+            await lister.flush()
+        except GridFTPError as error:
+            if not lister.logged_in:
+                raise _NotLoggedIn(error) from error
+            await lister.flush()
+            self._count_loss(lister, error)
+            await lister.flush()
+        finally:
+            self._listers.remove(lister)
+            self._probing.discard(lister)
+            self.put_back(lister.unfinished())
+            lister.close()
+            await session.give_up()
+
+    def _count_trouble(self, error: GridFTPError) -> None:
+        self._data_troubles += 1
+        if (
+            self._data is _Data.UNKNOWN
+            or self._data_troubles >= MAX_DATA_TROUBLES
+            or error.permanent
+        ):
+            self._data = _Data.IMPOSSIBLE
+
+    def _count_loss(self, lister: Lister, error: GridFTPError) -> None:
+        """A session was lost: because of the directory it listed, or for another reason."""
+        if error.permanent and error.kind is not Kind.INVALID_NAME:
+            raise error
+        first = next(iter(lister.unfinished()), None)
+        if first is not None:
+            first.losses += 1
+            if error.kind is Kind.INVALID_NAME or first.losses >= MAX_LOSSES:
+                # Names that look like the server's own answers end a session each.
+                lister.fail_first(error)
+                return
+        self._losses += 1
+        if self._losses >= MAX_LOSSES_IN_ALL:
+            raise error
+
+    # -- what the listers use
+
+    def absolute(self, path: str) -> str:
+        """The server's path of one that is relative to the root."""
+        return self._below_root + path if path else self._root
+
+    @property
+    def mean_entries(self) -> float:
+        """What a directory has on average, as far as is known."""
+        return (self._entries + _PRIOR_ENTRIES) / (self._directories + 1)
+
+    def _waiting_s(self, rtt_s: float) -> float:
+        """How long one session would be busy with what waits."""
+        directories = len(self._frontier)
+        return control_s(directories, directories * self.mean_entries, rtt_s)
+
+    @property
+    def data_possible(self) -> bool:
+        """Whether the server may be able to reach us."""
+        return self._data is not _Data.IMPOSSIBLE
+
+    def data_reached(self) -> None:
+        """It is."""
+        if self._data is _Data.UNKNOWN:
+            self._data = _Data.REACHED
+            _pulse(self._news)
+
+    def wants_data(self, lister: Lister, rtt_s: float) -> bool:
+        """Whether a session should have a data channel made."""
+        if self._data is _Data.IMPOSSIBLE:
+            return False
+        if self._data is _Data.UNKNOWN and len(self._workers) > 1:
+            # It may take seconds to find out; one goes on without.
+            oldest = self._listers[0]
+            if lister is oldest or oldest in self._probing:
+                return False
+        wanted = self._waiting_s(rtt_s) > data_setup_s(rtt_s) or any(
+            place.way is Way.DATA for place in self._again
+        )
+        if wanted and self._data is _Data.UNKNOWN:
+            self._probing.add(lister)
+        return wanted
+
+    def offers(self, *, data: bool) -> bool:
+        """Whether there is a directory for a session with or without a data channel."""
+        return bool(self._frontier) or any(self._suits(place, data=data) for place in self._again)
+
+    def _suits(self, place: Place, *, data: bool) -> bool:
+        return data or place.way is not Way.DATA or not self.data_possible
+
+    def take(self, count: int, *, data: bool) -> list[Place]:
+        """At most so many directories; not more than a fair share of what waits."""
+        suitable = [place for place in self._again if self._suits(place, data=data)][:count]
+        for place in suitable:
+            self._again.remove(place)
+        share = math.ceil(len(self._frontier) / len(self._workers))
+        take_next = self._frontier.popleft
+        if len(self._frontier) > WIDE:
+            take_next = self._frontier.pop
+        return suitable + [Place(take_next()) for _ in range(min(count - len(suitable), share))]
+
+    def put_back(self, places: Iterable[Place]) -> None:
+        """Taken, and not finished."""
+        self._again += places
+        _pulse(self._news)
+
+    def add(self, paths: Sequence[str]) -> None:
+        """Directories that were found; the consumer knows of them already."""
+        self._frontier += paths
+        self._unfinished += len(paths)
+        _pulse(self._news)
+
+    def finished(self, done: Done) -> None:
+        """Directories have been listed, or cannot be; all there is to tell of them was told."""
+        self._unfinished -= done.directories
+        self._directories += done.listed
+        self._entries += done.entries
+        if done.listed:
+            self._losses = 0
+        if done.by_data:
+            self._data_troubles = 0
+        if not self._unfinished:
+            self._complete.set()
+
+    async def wait_for_work(self, offered: Callable[[], bool]) -> None:
+        """Until `offered` says yes."""
+        while not offered():
+            await self._news.wait()
+
+    def hire_if_useful(self, rtt_s: float) -> None:
+        """Open more sessions, if what waits keeps those that are there busy for long enough."""
+        while len(self._workers) < self._sessions and self._waiting_s(rtt_s) / len(
+            self._workers
+        ) > login_s(rtt_s):
+            self._hire()
+
+    async def tell(self, entries: list[Entry], failed: list[tuple[str, GridFTPError]]) -> None:
+        """Hand something to the consumer; waits while there is much in the basket."""
+        while self._in_basket >= WAITING_ENTRIES:
+            await self._emptied.wait()
+        listed = Listed(entries, failed)
+        self._basket.append(listed)
+        self._in_basket += _size(listed)
+        self._filled.set()
+
+
+def _size(listed: Listed) -> int:
+    return len(listed.entries) + len(listed.failed)
+
+
+def _pulse(event: asyncio.Event) -> None:
+    """Wake all who wait now."""
+    event.set()
+    event.clear()

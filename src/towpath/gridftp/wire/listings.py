@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import lru_cache
 from itertools import repeat
+from operator import add
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -97,34 +98,36 @@ def parse_status_line(line: bytes, *, where: str = "") -> Entry:
 def parse_fact_lines(block: bytes, *, where: str = "", prefix: str = "") -> list[Entry]:
     """The entries of a directory from whole lines of its listing, with their line ends.
 
-    As `parse_fact_line` line by line, and raising what it raises, but three times faster; without
+    As `parse_fact_line` line by line, and raising what it raises, but four times faster; without
     the lines for the directory itself and its parent. `prefix` is put before each name.
     """
     if block and not block.endswith(b"\n"):
         raise ValueError("the last line is not whole")
     text = block.decode("utf-8", "surrogateescape")
-    # The listed directory and its parent come first, and have facts of their own.
     last_line = text[text.rfind("\n", 0, -1) + 1 :]
     facts = last_line.partition("; ")[0].split(";")
     shape = _shape_of(tuple([fact.partition("=")[0] for fact in facts]))
     if shape is None:
         return _parse_slowly(text.split("\n")[:-1], where, prefix)
     rows = shape.pattern.findall(text)
+    # The directory itself and its parent come first, and have facts of their own.
+    first = next((number for number, row in enumerate(rows) if not row[-1]), len(rows))
+    entries = _parse_slowly([row[-1][:-1] for row in rows[:first]], where, prefix)
+    rows = rows[first:]
     usual = [row for row in rows if not row[-1]]
     try:
-        entries = shape.entries(usual, prefix)
+        usual_entries = shape.entries(usual, prefix)
     except ValueError:  # the 30th of February
         return _parse_slowly(text.split("\n")[:-1], where, prefix)
     if len(usual) == len(rows):
-        return entries
-    merged: list[Entry] = []
-    quickly = iter(entries)
+        return entries + usual_entries
+    quickly = iter(usual_entries)
     for row in rows:
         if row[-1]:
-            merged += _parse_slowly([row[-1][:-1]], where, prefix)
+            entries += _parse_slowly([row[-1][:-1]], where, prefix)
         else:
-            merged.append(next(quickly))
-    return merged
+            entries.append(next(quickly))
+    return entries
 
 
 def _parse_slowly(lines: Iterable[str], where: str, prefix: str) -> list[Entry]:
@@ -183,11 +186,8 @@ class _Shape:
             sizes = map(int, columns[at["size"]])
         modified: Iterable[int | None] = repeat(None)
         if "modify" in at:
-            hours, minutes, seconds = columns[at["modify"] : at["modify"] + 3]
-            modified = [
-                _hour(hour) + int(minute) * 60 + int(second)
-                for hour, minute, second in zip(hours, minutes, seconds, strict=True)
-            ]
+            hours, rests = columns[at["modify"] : at["modify"] + 2]
+            modified = map(add, map(_hour, hours), map(_within_hour, rests))
         modes: Iterable[int | None] = repeat(None)
         if "unix.mode" in at:
             modes = map(int, columns[at["unix.mode"]], repeat(8))
@@ -211,7 +211,7 @@ _TEXT = (r"([^;\r\n]*)", 1)
 _VALUES: dict[str, tuple[str, int]] = {
     "type": ("(file|dir)", 1),
     "size": ("([0-9]{1,18})", 1),
-    "modify": ("([0-9]{10})([0-9]{2})([0-9]{2})", 3),
+    "modify": ("([0-9]{10})([0-9]{4})", 2),
     "unix.mode": ("([0-7]{1,7})", 1),
     "unix.owner": _TEXT,
     "unix.group": _TEXT,
@@ -289,6 +289,11 @@ def _parse_mode(text: str) -> int:
 @lru_cache(maxsize=16384)  # two years of hours
 def _hour(text: str) -> int:
     return _day(text[:8]) + int(text[8:]) * 3600
+
+
+@lru_cache(maxsize=4096)  # all 3,600
+def _within_hour(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[2:])
 
 
 @lru_cache(maxsize=4096)

@@ -14,14 +14,12 @@ from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, expected_digests, make_tree, uniform
 from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.data.listing import list_by_data
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import MAX_FILES, Copy, digest_of, download, upload
 from towpath.gridftp.client.lane import Protection
 from towpath.gridftp.client.session import Server, Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import Kind
 from towpath.gridftp.security.dcsc import DataCredential
-from towpath.gridftp.wire.listings import Entry, EntryType
 
 SEED = 7
 
@@ -226,50 +224,6 @@ async def test_a_stranger_on_the_data_channel(session: Session, tmp_path: Path) 
     assert outcome.error is not None
     assert outcome.error.kind is Kind.DATA_AUTH
     assert not (tmp_path / "g").exists()
-
-
-async def listed(
-    session: Session, path: Path, options: DataOptions, *, recursive: bool
-) -> list[Entry]:
-    found: list[Entry] = []
-    async for batch in list_by_data(session, str(path), recursive=recursive, options=options):
-        assert 0 < len(batch) <= 1000
-        found += batch
-    return found
-
-
-async def test_listings(session: Session, security: DataSecurity, tmp_path: Path) -> None:
-    names = ["a b", "日本", "quo\"te'", "semi;colon; x=y", " lead", "trail ", os.fsdecode(b"\xff")]
-    files = [TreeFile(f"sub/{name}", 10) for name in names] + list(uniform(1, 2500, 0))
-    make_tree(tmp_path / "tree", files, SEED)
-    options = DataOptions(security=security)
-    flat = await listed(session, tmp_path / "tree/sub", options, recursive=False)
-    assert sorted(entry.name for entry in flat) == sorted(names)
-    assert {entry.size for entry in flat} == {10}
-    tree = await listed(session, tmp_path / "tree", options, recursive=True)
-    assert sorted(entry.name for entry in tree if entry.type is EntryType.FILE) == sorted(
-        file.path for file in files
-    )
-    # GCT 13.24 leaves out the line of a directory that holds a name beginning with a blank.
-    assert {entry.name for entry in tree if entry.is_directory} >= {"d0000"}
-    assert await listed(session, tmp_path / "tree/d0000/f0000", options, recursive=False)
-
-
-async def test_listing_of_nothing(session: Session, tmp_path: Path) -> None:
-    assert await listed(session, tmp_path, DataOptions(), recursive=True) == []
-    with pytest.raises(GridFTPError) as caught:
-        await listed(session, tmp_path / "missing", DataOptions(), recursive=False)
-    assert caught.value.kind is Kind.NOT_FOUND
-    assert session.closed
-
-
-async def test_leaving_a_listing_early(session: Session, tmp_path: Path) -> None:
-    make_tree(tmp_path, uniform(1, 30_000, 0), SEED)
-    listing = list_by_data(session, str(tmp_path), recursive=True, options=DataOptions())
-    first = await anext(listing)
-    assert len(first) == 1000
-    await listing.aclose()  # type: ignore[attr-defined]
-    assert session.closed
 
 
 async def test_cancelling_leaves_nothing_behind(session: Session, tmp_path: Path) -> None:

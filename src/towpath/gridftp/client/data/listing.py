@@ -1,133 +1,427 @@
-"""Listings over a data channel: several times faster than on the control channel for many files."""
+"""A data channel over which a server sends listing after listing.
+
+On the loop and without threads: what arrives must be parsed in Python anyway, so a thread that
+receives it would only wait for the loop's.
+"""
+
+from __future__ import annotations
 
 import asyncio
-import threading
+import socket
+import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, cast
 
-from towpath.gridftp.client.data.setup import DataOptions, Watch, in_thread, listen
-from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
+from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.lane import Protection
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
-from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_line
-from towpath.gridftp.wire.replies import Reply
+from towpath.gridftp.wire.addresses import HostPort
+from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accounting, BlockHeader
 
-BATCH = 1000
-"""Entries handed over at a time."""
+MAX_WAITING_BYTES: Final = 1024 * 1024
+"""Received and not yet taken, before nothing more is read: some 15,000 entries."""
 
-AHEAD = 8
-"""Batches read ahead of whoever takes them; then the server has to wait."""
+TAKEN_BYTES: Final = 64 * 1024
+"""Enough at a time to be parsed at full speed, and for 2 ms."""
 
-MAX_LINE_BYTES = 64 * 1024
-"""Facts and a path of 4096 bytes fit many times; more is no listing."""
+MAX_WAITING_LISTINGS: Final = 1000
+"""Listings that began and were not taken; no session has as many commands under way."""
+
+MAX_CONNECTIONS: Final = 8
+"""At a time, while the server's own is still to come: anyone may connect."""
+
+_RECORD_HEADER_BYTES: Final = 5
+_MAX_RECORD_BYTES: Final = 16384 + 2048  # RFC 5246 6.2.3, the larger of the two versions
 
 
-async def list_by_data(
-    session: Session, path: str, *, recursive: bool, options: DataOptions
-) -> AsyncIterator[list[Entry]]:
-    """The entries of a directory (MLSD), or of a tree (MLSR, names relative), in batches.
+class Arriving:
+    """What has come of one listing."""
 
-    Without the entries for the directory itself and its parent. A server refuses a whole tree when
-    one directory of it cannot be read. Raises `GridFTPError`; after an error, or when the caller
-    stops early, the session is closed. Needs one stream: the order of blocks is that of lines.
+    __slots__ = ("_channel", "_parts", "ended")
+
+    def __init__(self, channel: ListingChannel) -> None:
+        self._channel = channel
+        self._parts: deque[bytes] = deque()
+        self.ended = False
+        """Whether all of it has come."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has been taken."""
+        return self.ended and not self._parts
+
+    def add(self, part: bytes) -> None:
+        """Called by the connection."""
+        self._parts.append(part)
+
+    def take(self) -> bytes:
+        """The next of what has come; empty when that is all so far."""
+        taken: list[bytes] = []
+        size = 0
+        while self._parts and size < TAKEN_BYTES:
+            part = self._parts.popleft()
+            taken.append(part)
+            size += len(part)
+        if size:
+            self._channel.taken(size)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
+
+
+class ListingChannel:
+    """The listening end of one data channel: MODE E, one stream, kept from listing to listing.
+
+    The server connects when the first listing begins. `on_change` is called when something has
+    arrived, or `error` is set; then the channel is of no use any more.
     """
-    where = str(session.server)
-    watch = Watch(options.stall_s, where)
-    line = commands.mlsr(path) if recursive else commands.mlsd(path)
-    receiver = await listen(session, options, watch)
-    sink = _ListingSink(where, recursive=recursive)
 
-    def answered(future: "asyncio.Future[Reply]") -> None:
-        if future.cancelled() or future.exception() is not None or not future.result().ok:
-            receiver.abort()  # else it would wait for a connection that does not come
+    def __init__(
+        self,
+        security: DataSecurity,
+        allowed_hosts: frozenset[str],
+        *,
+        where: str,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`allowed_hosts` are the addresses that may connect when nothing authenticates them."""
+        self.security = security
+        self.where = where
+        self.listings: deque[Arriving] = deque()
+        """Those that have begun, in the order of their commands; whoever has all of one takes it
+        off."""
+        self.error: GridFTPError | None = None
+        self.reached = False
+        """Whether a connection from an allowed address has come."""
+        self._allowed = allowed_hosts
+        self._on_change = on_change
+        self._listener: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+        self._chosen: _Connection | None = None
+        self._waiting_bytes = 0
 
-    (answer,) = session.submit([line], watch.heard)
-    answer.add_done_callback(answered)
-    received = in_thread(lambda: receiver.run([sink], lambda _index: sink.finish()))
-    received.add_done_callback(lambda _future: sink.arrived.set())
-    whole = False
-    try:
-        while True:
-            while sink.batches:
-                yield sink.batches.popleft()
-                sink.taken()
-            if received.done():
-                break
-            sink.arrived.clear()
-            await sink.arrived.wait()
-        reply = await watch.reply(answer)
-        refused = None if reply.ok else classify(reply, where=where, path=path)
-        failure = received.exception()
-        if failure is not None and not isinstance(failure, GridFTPError):
-            raise failure
-        error = cause_of(refused, failure)
-        if error is not None:
-            raise error
-        whole = True
-    finally:
-        if not whole:
-            receiver.abort()
-            sink.stop()
-            await asyncio.wait([received])
-            await session.close()
+    @property
+    def connected(self) -> bool:
+        """Whether the server's connection is there, and known to be the server's."""
+        return self._chosen is not None
 
+    async def listen(self, address: str) -> list[str]:
+        """Begin to listen; the commands that tell the server where. Contains a key: never log it.
 
-class _ListingSink:
-    """Cuts the stream into lines, the lines into batches, and waits when too many lie about."""
-
-    def __init__(self, where: str, *, recursive: bool) -> None:
-        self.batches: deque[list[Entry]] = deque()
-        self.arrived = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._where = where
-        self._recursive = recursive
-        self._room = threading.Semaphore(AHEAD)
-        self._stopped = False
-        self._at = 0
-        self._rest = b""
-        self._batch: list[Entry] = []
-
-    def write(self, data: memoryview, offset: int) -> None:
-        """Called by the receiving thread."""
-        if offset != self._at:
-            raise GridFTPError(Kind.PROTOCOL, "the listing came out of order", self._where)
-        self._at += len(data)
-        *lines, self._rest = (self._rest + bytes(data)).split(b"\n")
-        if len(self._rest) > MAX_LINE_BYTES:
-            raise GridFTPError(Kind.PROTOCOL, "the listing has an endless line", self._where)
-        for line in lines:
-            entry = parse_fact_line(
-                line.removesuffix(b"\r"), where=self._where, relative_paths=self._recursive
+        Their replies must all be good before anything that comes counts.
+        """
+        listener = socket.create_server((address, 0), backlog=MAX_CONNECTIONS)
+        try:
+            host, port = listener.getsockname()[:2]
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: _Connection(self), sock=listener
             )
-            if entry.type in (EntryType.LISTED_DIRECTORY, EntryType.PARENT_DIRECTORY):
-                continue
-            self._batch.append(entry)
-            if len(self._batch) >= BATCH:
-                self._hand_over()
+        except BaseException:
+            listener.close()
+            raise
+        return [
+            *self.security.commands(),
+            commands.parallelism(1),
+            commands.port(HostPort(host, port)),
+        ]
 
-    def finish(self) -> None:
-        """Everything has come. Called by the receiving thread."""
+    def taken(self, count: int) -> None:
+        """So many bytes do not wait any more."""
+        self._waiting_bytes -= count
+        if self._chosen is not None and self._waiting_bytes < MAX_WAITING_BYTES // 2:
+            self._chosen.resume()
+
+    def close(self) -> None:
+        """Give everything up."""
+        self._stop_listening()
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    # -- called by the connections
+
+    def met(self, connection: _Connection, host: str) -> bool:
+        """Someone has connected; whether to go on with it."""
+        known = host in self._allowed
+        self.reached = self.reached or known
+        wanted = known or self.security.credential is not None
+        if not wanted or self._chosen is not None or len(self._connections) >= MAX_CONNECTIONS:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def trust(self, connection: _Connection) -> None:
+        """It is the server's; no other is needed."""
+        if self._chosen is not None:
+            connection.abort()
+            return
+        self._chosen = connection
+        self._stop_listening()
+        for other in tuple(self._connections - {connection}):
+            other.abort()
+        self._on_change()
+
+    def arrived(self, count: int) -> None:
+        """Bytes were added to the listings, or one has ended."""
+        self._waiting_bytes += count
+        if self._waiting_bytes > MAX_WAITING_BYTES and self._chosen is not None:
+            self._chosen.pause()
+        self._on_change()
+
+    def ended(self, connection: _Connection, host: str, error: GridFTPError) -> None:
+        """A connection is over. That of a stranger is nobody's loss."""
+        self._connections.discard(connection)
+        if connection is self._chosen or (self._chosen is None and host in self._allowed):
+            self.error = self.error or error
+            self._stop_listening()
+            self._on_change()
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to a channel."""
+
+    def __init__(self, channel: ListingChannel) -> None:
+        self._channel = channel
+        self._transport: asyncio.Transport | None = None
+        self._host = ""
+        self._guard: _Guard | None = None
+        self._rest = b""
+        self._block: BlockHeader | None = None
+        self._left = 0
+        """Bytes of the current block that are still to come."""
+        self._arriving: Arriving | None = None
+        self._at = 0
+        self._account = Accounting()
+        self._over = False
+
+    # -- called by the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Someone has connected."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self._host = str(transport.get_extra_info("peername")[0])
+        if not self._channel.met(self, self._host):
+            self._over = True
+            self._transport.abort()
+            return
+        credential = self._channel.security.credential
+        if credential is None:
+            self._channel.trust(self)
+        else:
+            private = self._channel.security.protection is Protection.PRIVATE
+            self._guard = _Guard(credential, private=private, send=self._transport.write)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._over:
+            return
+        try:
+            if self._guard is not None:
+                known = self._guard.done
+                data = self._guard.feed(data)
+                if self._guard.done and not known:
+                    self._channel.trust(self)
+            if data and not self._over:
+                self._take(data)
+        except GridFTPError as error:
+            error.where = error.where or self._channel.where
+            self._end(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended, or broke."""
+        reason = f"the data connection broke ({exc})" if exc else "the data connection ended early"
+        self._end(GridFTPError(Kind.DATA_BROKEN, reason, self._channel.where))
+
+    # -- called by the channel
+
+    def abort(self) -> None:
+        """End it without a word."""
+        self._over = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Read no more."""
+        if self._transport is not None and not self._over:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """The opposite of `pause`; harmless when not paused."""
+        if self._transport is not None and not self._over:
+            self._transport.resume_reading()
+
+    # -- blocks
+
+    def _take(self, data: bytes) -> None:
         if self._rest:
-            raise GridFTPError(Kind.PROTOCOL, "the listing breaks off", self._where)
-        if self._batch:
-            self._hand_over()
+            data = self._rest + data
+        at = 0
+        added = 0
+        while True:
+            if self._left:
+                part = data[at : at + self._left]
+                self._current().add(part)
+                at += len(part)
+                added += len(part)
+                self._at += len(part)
+                self._left -= len(part)
+            if self._left:
+                break
+            if self._block is not None:
+                self._end_block(self._block)
+                self._block = None
+            if len(data) - at < HEADER_BYTES:
+                break
+            self._begin_block(BlockHeader.decode(data[at : at + HEADER_BYTES]))
+            at += HEADER_BYTES
+        self._rest = data[at:]
+        self._channel.arrived(added)
 
-    def taken(self) -> None:
-        """Room for one more batch."""
-        self._room.release()
+    def _current(self) -> Arriving:
+        if self._arriving is None:
+            if len(self._channel.listings) >= MAX_WAITING_LISTINGS:
+                raise self._nonsense("the server sent more listings than asked")
+            self._arriving = Arriving(self._channel)
+            self._channel.listings.append(self._arriving)
+        return self._arriving
 
-    def stop(self) -> None:
-        """Nobody takes batches any more."""
-        self._stopped = True
-        self._room.release()
+    def _begin_block(self, block: BlockHeader) -> None:
+        self._block = block
+        if block.descriptor & EOF:
+            if block.offset != 1:
+                raise self._nonsense("the server used more streams than asked")
+            return
+        if block.length and block.offset != self._at:
+            raise self._nonsense("the listing came out of order")
+        self._left = block.length
 
-    def _hand_over(self) -> None:
-        batch, self._batch = self._batch, []
-        self._room.acquire()
-        if self._stopped:
-            raise GridFTPError(Kind.DATA_BROKEN, "the listing was given up", self._where)
-        self._loop.call_soon_threadsafe(self._append, batch)
+    def _end_block(self, block: BlockHeader) -> None:
+        self._account.take(block)
+        if block.descriptor & EOD:
+            if not self._account.complete:
+                raise self._nonsense("the server used more streams than asked")
+            self._current().ended = True
+            self._arriving = None
+            self._at = 0
+            self._account = Accounting()
+        if block.descriptor & CLOSE:
+            raise GridFTPError(
+                Kind.DATA_BROKEN, "the data connection ended early", self._channel.where
+            )
 
-    def _append(self, batch: list[Entry]) -> None:
-        self.batches.append(batch)
-        self.arrived.set()
+    def _nonsense(self, message: str) -> GridFTPError:
+        return GridFTPError(Kind.PROTOCOL, message, self._channel.where)
+
+    def _end(self, error: GridFTPError) -> None:
+        if not self._over:
+            self.abort()
+            self._channel.ended(self, self._host, error)
+
+
+class _Guard:
+    """Authenticates the peer that connected, and takes its data out of TLS if they are in it."""
+
+    def __init__(
+        self, credential: DataCredential, *, private: bool, send: Callable[[bytes], None]
+    ) -> None:
+        self._credential = credential
+        self._private = private
+        self._send = send
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = credential.server_context.wrap_bio(
+            self._incoming, self._outgoing, server_side=True
+        )
+        self._shaken = False
+        self._buffer = bytearray()
+        self.done = False
+        """Whether the peer is known, and what follows is data."""
+
+    def feed(self, data: bytes) -> bytes:
+        """The data in what has come. Raises GridFTPError(DATA_AUTH)."""
+        try:
+            if self._private:
+                return self._feed_tls(data)
+            return data if self.done else self._feed_records(data)
+        except ssl.SSLError as error:
+            with suppress(OSError):
+                self._send(self._outgoing.read())  # why, in TLS's own words
+            reason = error.reason or str(error)
+            raise _unknown_peer(f"data channel authentication: {reason}") from None
+
+    def _feed_tls(self, data: bytes) -> bytes:
+        self._incoming.write(data)
+        if not self._shake():
+            return b""
+        self.done = True
+        parts: list[bytes] = []
+        with suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while part := self._tls.read(65536):
+                parts.append(part)
+        self._flush()
+        return b"".join(parts)
+
+    def _feed_records(self, data: bytes) -> bytes:
+        """PROT C: a handshake, a flag byte from the peer, then clear bytes on the same socket.
+
+        Record by record, so that no clear byte is swallowed by the engine.
+        """
+        self._buffer += data
+        while not self.done and (record := self._next_record()):
+            self._incoming.write(record)
+            if self._shaken:
+                with suppress(ssl.SSLWantReadError):
+                    if self._tls.read(1) != b"0":
+                        raise _unknown_peer("the peer wants to delegate a credential")
+                    self.done = True
+            elif self._shake():
+                if not self._outgoing.pending:
+                    self._tls.write(b"\0")  # an acceptor that has nothing to say says so
+                self._flush()
+        if not self.done:
+            return b""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def _next_record(self) -> bytes:
+        if len(self._buffer) < _RECORD_HEADER_BYTES:
+            return b""
+        length = int.from_bytes(self._buffer[3:_RECORD_HEADER_BYTES], "big")
+        if length > _MAX_RECORD_BYTES:
+            raise _unknown_peer("the peer does not speak TLS on the data channel")
+        end = _RECORD_HEADER_BYTES + length
+        if len(self._buffer) < end:
+            return b""
+        record = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        return record
+
+    def _shake(self) -> bool:
+        """Whether the handshake is complete."""
+        if self._shaken:
+            return True
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        if not self._credential.is_peer(self._tls.getpeercert(binary_form=True)):
+            raise _unknown_peer("a stranger connected to the data channel")
+        self._shaken = True
+        if self._private:
+            self._flush()
+        return True
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            self._send(self._outgoing.read())
+
+
+def _unknown_peer(message: str) -> GridFTPError:
+    return GridFTPError(Kind.DATA_AUTH, message, "")

@@ -15,6 +15,7 @@ from towpath.gridftp.client.session import Dial, Session, default_dial
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive
+from towpath.gridftp.wire.markers import parse_performance
 from towpath.gridftp.wire.replies import Reply
 
 T = TypeVar("T")
@@ -49,14 +50,19 @@ class Watch:
         self._stall_s = stall_s
         self._where = where
         self._last = time.monotonic()
+        self._told_bytes = 0
 
     def touch(self) -> None:
         """A sign of life."""
         self._last = time.monotonic()
 
-    def heard(self, _reply: Reply) -> None:
-        """An intermediate reply is a sign of life."""
-        self.touch()
+    def heard(self, reply: Reply) -> None:
+        """Of the intermediate replies only a marker of more bytes is a sign of life: a server could
+        send others for ever."""
+        marker = parse_performance(reply)
+        if marker is not None and marker.stripe_bytes > self._told_bytes:
+            self._told_bytes = marker.stripe_bytes
+            self.touch()
 
     def progress(self, report: Callable[[int], None]) -> Callable[[int], None]:
         """A callback for bytes moved that counts as a sign of life too."""
@@ -70,6 +76,7 @@ class Watch:
     async def reply(self, future: "asyncio.Future[Reply]", extra_s: float = 0.0) -> Reply:
         """The final reply. Raises what the session raises, and STALLED after silence."""
         self.touch()
+        self._told_bytes = 0
         while not future.done():
             left = self._last + self._stall_s + extra_s - time.monotonic()
             if left <= 0:
@@ -111,7 +118,7 @@ async def connect(session: Session, options: DataOptions) -> list[Link]:
 
 async def listen(session: Session, options: DataOptions, watch: Watch) -> Receiver:
     """A receiver the server has been told to connect to. Raises `GridFTPError`."""
-    listener = socket.create_server((_local_address(session.peer_ip), 0), backlog=options.streams)
+    listener = socket.create_server((local_address(session.peer_ip), 0), backlog=options.streams)
     try:
         host, port = listener.getsockname()[:2]
         await _told(
@@ -173,7 +180,7 @@ async def _told(session: Session, lines: list[str]) -> list[Reply]:
     return [session.require(reply) for reply in replies]
 
 
-def _local_address(peer_ip: str) -> str:
+def local_address(peer_ip: str) -> str:
     """Our address as seen on the way to the peer. Sends nothing."""
     family = socket.AF_INET6 if ":" in peer_ip else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
