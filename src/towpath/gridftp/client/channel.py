@@ -171,7 +171,9 @@ class ControlChannel(asyncio.Protocol):
             error.where = error.where or self.where
             self.fail(error)
         except SecurityError as error:
-            self.fail(GridFTPError(Kind[error.kind.value], error.message, self.where))
+            # After the login it is not about anybody's credential: what came is garbled.
+            kind = Kind.PROTOCOL if self._protected_replies else Kind[error.kind.value]
+            self.fail(GridFTPError(kind, error.message, self.where))
         except Base64Error:
             self.fail(GridFTPError(Kind.PROTOCOL, "a wrapped reply is garbled", self.where))
         if self._backlog and not self.over:

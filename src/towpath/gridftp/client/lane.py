@@ -306,14 +306,11 @@ class Lane:
 
     def heard(self, side: _Side, reply: Reply) -> None:
         """A side's 1xx reply."""
-        if reply.code != 112:
-            self._heard_at = self._loop.time()
-            return
         marker = parse_performance(reply)
         if marker is None:
             return
         more = marker.stripe_bytes - side.stripes.get(marker.stripe, 0)
-        if more > 0:  # a marker that repeats the same bytes is no sign of life
+        if more > 0:  # nothing else is a sign of life: it could be said for ever
             side.stripes[marker.stripe] = marker.stripe_bytes
             self._heard_at = self._loop.time()
             if self.on_progress is not None:
@@ -482,10 +479,6 @@ class Lane:
         self._timer = None
         if not self._flights or self.broken:
             return
-        if not self.markers:  # then whatever came was a sign of life
-            self._heard_at = max(
-                self._heard_at, *(side.session.channel.heard_at for side in self._sides)
-            )
         silent_s = self._loop.time() - self._heard_at
         left_s = self._patience_s() - silent_s
         if left_s > 0:

@@ -7,11 +7,17 @@ from collections import deque
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
 from towpath.gridftp.errors import GridFTPError, Kind, classify
-from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_line
+from towpath.gridftp.wire.listings import Entry, parse_fact_lines
 from towpath.gridftp.wire.replies import Reply
 
 BATCH_ENTRIES = 1000
 """What GCT sends as one part of a listing; parsing it takes about 5 ms."""
+
+BATCH_BYTES = 1 << 20
+"""A batch ends here too; 1000 entries with all facts are 200 KiB."""
+
+MAX_LINE_BYTES = 64 * 1024
+"""Facts and a path of 4095 bytes fit many times; more is no listing."""
 
 WAITING_BATCHES = 4
 """Batches held for a slow consumer before nothing more is read from the server."""
@@ -27,37 +33,53 @@ class Listing(Receiver):
         self._where = where
         self._path = path
         self._lines: list[bytes] = []
+        self._bytes = 0
         self._batches: deque[list[bytes]] = deque()
         self._ended = False
         self._error: GridFTPError | None = None
         self._arrived = asyncio.Event()
 
     async def next_batch(self, timeout_s: float) -> list[Entry] | None:
-        """The next entries, perhaps none; None after the last. Raises GridFTPError."""
-        while not self._batches:
-            if self._error is not None:
-                raise self._error
-            if self._ended:
-                return None
-            self._arrived.clear()
+        """The next entries, perhaps none; None after the last. Raises GridFTPError.
+
+        A server that lists slowly is fine as long as it names one entry in `timeout_s`; replies
+        that name none are no sign of life.
+        """
+        while not self._batches and not self._ended:
             try:
                 async with asyncio.timeout(timeout_s):
-                    await self._arrived.wait()
+                    await self._wait()
             except TimeoutError:
-                self._channel.fail(
-                    GridFTPError(
-                        Kind.TIMEOUT, f"no listing within {timeout_s:g} s", self._where, self._path
+                if self._lines:
+                    self._flush()
+                else:
+                    self._channel.fail(
+                        GridFTPError(
+                            Kind.TIMEOUT,
+                            f"no listing within {timeout_s:g} s",
+                            self._where,
+                            self._path,
+                        )
                     )
-                )
+        if not self._batches:
+            if self._error is not None:
+                raise self._error
+            return None
         lines = self._batches.popleft()
         if not self._batches:
             self._channel.resume()
         try:
-            return self._parse(lines)
+            # with CR, so that a name that ends in one is seen
+            return parse_fact_lines(b"\r\n".join(lines) + b"\r\n", where=self._where)
         except GridFTPError as error:
             error.path = self._path
             self._channel.fail(error)
             raise
+
+    async def _wait(self) -> None:
+        while not self._batches and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
 
     def leave(self) -> None:
         """The consumer is gone. What it has not read would stand in the way of later commands."""
@@ -74,8 +96,13 @@ class Listing(Receiver):
         """One entry."""
         if code >= 300:
             return False
+        if len(line) > MAX_LINE_BYTES:
+            raise GridFTPError(
+                Kind.PROTOCOL, "the listing has an endless line", self._where, self._path
+            )
         self._lines.append(line)
-        if len(self._lines) >= BATCH_ENTRIES:
+        self._bytes += len(line)
+        if len(self._lines) >= BATCH_ENTRIES or self._bytes >= BATCH_BYTES:
             self._flush()
         return True
 
@@ -102,14 +129,7 @@ class Listing(Receiver):
         if self._lines:
             self._batches.append(self._lines)
             self._lines = []
+            self._bytes = 0
             if len(self._batches) >= WAITING_BATCHES:
                 self._channel.pause()
         self._arrived.set()
-
-    def _parse(self, lines: list[bytes]) -> list[Entry]:
-        entries: list[Entry] = []
-        for line in lines:
-            entry = parse_fact_line(line, where=self._where)
-            if entry.type not in (EntryType.LISTED_DIRECTORY, EntryType.PARENT_DIRECTORY):
-                entries.append(entry)
-        return entries

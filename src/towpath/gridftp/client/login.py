@@ -45,6 +45,8 @@ class Banner(Receiver):
             )
         else:
             error = classify(reply, where=self._channel.where)
+            if error.kind is Kind.UNKNOWN:
+                error.kind, error.message = Kind.CONNECT, "the server takes no sessions"
         self._channel.fail(error)
 
     def lost(self, error: GridFTPError) -> None:
@@ -63,6 +65,8 @@ class GsiLogin(Receiver):
         self._send_commands = send_commands
         self._commands_sent = False
         self._authenticating = False
+        self._unanswered = 0
+        """Of our lines: when the server has answered all of them, it waits for the next."""
         self.verified = quiet_future()
         """Done when the peer has proven who it is and the commands are sent."""
         self.done = quiet_future()
@@ -74,10 +78,11 @@ class GsiLogin(Receiver):
             tokens = self._initiator.step(None)
         except SecurityError as error:
             raise self._translated(error) from None
-        self._channel.send_in_clear([b"AUTH GSSAPI", *self._adats(tokens)], self)
+        self._send([b"AUTH GSSAPI", *self._adats(tokens)])
 
     def reply(self, reply: Reply) -> None:
         """The answer to AUTH, then to each token."""
+        self._unanswered -= 1
         if self.done.done() or self.verified.cancelled():
             return  # who waited has given up, and is about to end the channel
         try:
@@ -129,7 +134,10 @@ class GsiLogin(Receiver):
             self.done.set_result(None)
             return
         if tokens:
-            self._channel.send_in_clear(self._adats(tokens), self)
+            self._send(self._adats(tokens))
+        elif not self._unanswered:
+            self._fail(self._nonsense(reply))  # it wants more, and we have nothing more to say
+            return
         if self._initiator.complete and not self._commands_sent:
             self._commands_sent = True
             self._channel.protect_commands(self._initiator)
@@ -165,6 +173,10 @@ class GsiLogin(Receiver):
 
     def _translated(self, error: SecurityError) -> GridFTPError:
         return GridFTPError(Kind[error.kind.value], error.message, self._channel.where)
+
+    def _send(self, lines: list[bytes]) -> None:
+        self._unanswered += len(lines)
+        self._channel.send_in_clear(lines, self)
 
     @staticmethod
     def _adats(tokens: Iterable[bytes]) -> list[bytes]:
