@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import gridftp, service
+from bench import gridftp, service, sessions
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
@@ -30,7 +30,7 @@ MEMORY_BYTES = 3 * gridftp.FULL.big_bytes
 
 
 @click.command(name="bench")
-@click.argument("areas", nargs=-1, type=click.Choice(list(AREAS)), metavar="[AREA]...")
+@click.argument("areas", nargs=-1, type=click.Choice([*AREAS, sessions.AREA]), metavar="[AREA]...")
 @click.option(
     "--only",
     metavar="PATTERN",
@@ -68,8 +68,15 @@ def main(
     The areas are gridftp and service; without one, all. Tables go to standard error; the last
     line of standard output is a JSON object of ratios: above 1, we are faster. A contest that goes
     wrong has no figure; the others are held all the same, and the exit code is 1.
+
+    sessions is no contest and is measured alone: what thousands of sessions cost us, as JSON.
     """
     end_on_sigterm()
+    if sessions.AREA in areas:
+        if len(areas) > 1:
+            raise click.BadParameter(f"{sessions.AREA} is measured alone")
+        _measure_sessions(quick=quick)
+        return
     chosen = [places for area in areas or AREAS if (places := _matching(AREAS[area], only))]
     plans = [plan for places in chosen for place in places for plan in place.plans]
     if not plans:
@@ -104,6 +111,13 @@ def main(
     click.echo(ratios(run.results))
     if run.failed:
         raise click.ClickException(f"no figure for {', '.join(run.failed)}: see above")
+
+
+def _measure_sessions(*, quick: bool) -> None:
+    try:
+        click.echo(sessions.measure(new_console(), quick=quick))
+    except (BenchError, ServerMissing) as error:
+        raise click.ClickException(str(error)) from None
 
 
 class _Run:

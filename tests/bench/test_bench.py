@@ -142,6 +142,19 @@ def test_a_contest_that_goes_wrong_does_not_end_the_others(
     assert "no figure for closed, bad" in done.stderr
 
 
+def test_the_cost_of_sessions_is_measured_alone() -> None:
+    done = bench("sessions", "--quick")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert (told["idle_sessions"], told["active_sessions"]) == (40, 6)
+    assert all(figure > 0 for figure in told.values())
+    assert 10_000 < told["idle_bytes_per_session"] <= told["active_bytes_per_session"] < 1_000_000
+    both = bench("sessions", "gridftp", "--quick")
+    assert both.returncode == 2
+    assert "alone" in both.stderr
+
+
 def test_an_unknown_area_is_refused() -> None:
     done = bench("sail")
     assert done.returncode == 2
