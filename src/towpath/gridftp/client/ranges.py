@@ -44,7 +44,7 @@ WINDOW_RANGES: Final = 32
 OPENING_RANGES: Final = 2
 """The same while the checkers log in: these ranges hold a lane up with their checks."""
 
-FEW_RANGES: Final = 8
+FEW_RANGES: Final = 16
 """Below, two more sessions cost more than is won when checks and transfers overlap."""
 
 MOST_CHECKERS: Final = 4
