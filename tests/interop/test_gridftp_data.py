@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from plugins.lanes import finish
-from plugins.pairs import Pair, Told, data_commands, tell
+from plugins.pairs import Pair, Told, data_commands, fetch, tell
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.lane import Piece
@@ -22,7 +22,7 @@ from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive
-from towpath.gridftp.wire.blocks import EOD, EOF, HEADER_BYTES, BlockHeader
+from towpath.gridftp.wire.blocks import EOD, EOF, BlockHeader
 from towpath.gridftp.wire.markers import parse_performance, parse_restart
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 
@@ -110,33 +110,10 @@ async def test_mode_s_either_end_listens_and_nothing_is_kept(
 @pytest.mark.parametrize("streams", [1, 4])
 async def test_blocks_a_server_sends(open_a, files: Path, streams: int) -> None:
     """n connections to one address; each ends with one EOD, one of them with the EOF and n."""
-    session = await open_a()
-    ended: list[BlockHeader] = []
-    content = bytearray(len(A))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            header = BlockHeader.decode(await reader.readexactly(HEADER_BYTES))
-            if not header.descriptor & EOF:
-                data = await reader.readexactly(header.length)
-                content[header.offset : header.offset + header.length] = data
-            if header.descriptor & EOD:
-                ended.append(header)
-                break
-        writer.close()
-
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with listener:
-        address = HostPort("127.0.0.1", listener.sockets[0].getsockname()[1])
-        await session.command("DCAU N")
-        await session.command(commands.parallelism(streams))
-        await session.command(commands.port(address))
-        assert (await tell(session, f"RETR {files}/a")).codes == [150, 226]
-        async with asyncio.timeout(5):
-            while len(ended) < streams:
-                await asyncio.sleep(0.01)
-    assert bytes(content) == A
-    assert sorted(ended) == [BlockHeader(EOD, 0, 0)] * (streams - 1) + [
+    data, ends, told = await fetch(await open_a(), f"RETR {files}/a", streams)
+    assert told.codes == [150, 226]
+    assert data == A
+    assert sorted(ends) == [BlockHeader(EOD, 0, 0)] * (streams - 1) + [
         BlockHeader(EOD | EOF, 0, streams)
     ]
 

@@ -17,18 +17,19 @@ from pathlib import Path
 import pytest
 
 from plugins.lanes import finish, wrong
+from plugins.pairs import fetch, tell
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.data.listing import list_by_data
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.commands import LONGEST_PATH_BYTES
-from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_line
 from towpath.gridftp.wire.ranges import ByteRange
 
 THEN = 1577934245  # 2020-01-02 03:04:05
@@ -71,8 +72,14 @@ async def listed(session: Session, path: Path) -> dict[str, Entry]:
 
 
 async def listed_by_data(session: Session, path: Path, *, recursive: bool) -> dict[str, Entry]:
-    batches = list_by_data(session, str(path), recursive=recursive, options=DataOptions())
-    return {entry.name: entry async for batch in batches for entry in batch}
+    """By MLSD, or a whole tree by MLSR, over a data channel."""
+    builder = commands.mlsr if recursive else commands.mlsd
+    data, _, told = await fetch(session, builder(str(path)))
+    assert told.final is not None
+    session.require(told.final, str(path))
+    found = [parse_fact_line(line, relative_paths=recursive) for line in data.split(b"\r\n")[:-1]]
+    kinds = (EntryType.LISTED_DIRECTORY, EntryType.PARENT_DIRECTORY)
+    return {entry.name: entry for entry in found if entry.type not in kinds}
 
 
 async def failure(awaitable) -> GridFTPError:
@@ -200,6 +207,28 @@ async def test_all_forms_of_listing_agree(session: Session, tmp_path: Path) -> N
     assert {name: await session.stat(f"{tmp_path}/{name}") for name in found} == {
         name: entry._replace(name=f"{tmp_path}/{name}") for name, entry in found.items()
     }
+
+
+async def test_lists_for_people(session: Session, tmp_path: Path) -> None:
+    """NLST and LIST on a data channel, STAT on the control channel: nothing here relies on them."""
+    (tmp_path / "a name").write_bytes(b"12345")
+    names, _, _ = await fetch(session, f"NLST {tmp_path}")
+    assert sorted(names.split(b"\r\n")) == [b"", b".", b"..", b"a name"]
+    text, _, _ = await fetch(session, f"LIST {tmp_path}")
+    assert b" 5 " in text
+    told = await tell(session, f"STAT {tmp_path}/a name")
+    assert told.code == 213
+    assert told.text.split("\n")[1].endswith("a name")
+
+
+async def test_a_large_listing_comes_in_parts(session: Session, tmp_path: Path) -> None:
+    """One `150-` of a thousand entries after the other, the last one `250-`."""
+    for number in range(2500):
+        (tmp_path / f"{number}").touch()
+    told = await tell(session, f"MLSC {tmp_path}")
+    assert told.codes == [150, 150, 250]
+    parts = [len(reply.raw) - 2 for reply in (*told.on_the_way, told.final) if reply]
+    assert parts == [1000, 1000, 502]  # with the directory itself and its parent
 
 
 # -- commands

@@ -13,7 +13,9 @@ import pytest
 from plugins.sessions import OpenSession
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive
+from towpath.gridftp.wire.blocks import EOD, EOF, HEADER_BYTES, BlockHeader
 from towpath.gridftp.wire.replies import Reply
 
 ANSWER_S = 10.0
@@ -42,6 +44,41 @@ class Told:
     def text(self) -> str:
         """The final reply's."""
         return "" if self.final is None else self.final.text
+
+
+async def fetch(
+    session: Session, line: str, streams: int = 1
+) -> tuple[bytes, list[BlockHeader], Told]:
+    """What a server sends to us in MODE E without authentication: the data, the end of each
+    connection, and what it says."""
+    data = bytearray()
+    ends: list[BlockHeader] = []
+    complete = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            header = BlockHeader.decode(await reader.readexactly(HEADER_BYTES))
+            if not header.descriptor & EOF and header.length:
+                part = await reader.readexactly(header.length)
+                data.extend(bytes(max(0, header.offset - len(data))))
+                data[header.offset : header.offset + header.length] = part
+            if header.descriptor & EOD:
+                ends.append(header)
+                writer.close()
+                break
+        if sum(end.offset for end in ends if end.descriptor & EOF) == len(ends):
+            complete.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
+        address = HostPort("127.0.0.1", listener.sockets[0].getsockname()[1])
+        settings = ["DCAU N", commands.parallelism(streams), commands.port(address)]
+        for reply in await session.answers(session.submit(settings), ANSWER_S):
+            session.require(reply)
+        told = await tell(session, line)
+        if told.code == 226:
+            async with asyncio.timeout(ANSWER_S):
+                await complete.wait()
+    return bytes(data), ends, told
 
 
 async def tell(session: Session, line: str, timeout_s: float = ANSWER_S) -> Told:
