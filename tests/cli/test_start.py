@@ -27,7 +27,12 @@ COPYING = {"towpath.gridftp.client.pool", "towpath.gridftp.client.tree"}
 SIGNING = {"cryptography.hazmat.primitives.asymmetric.ec"}
 """What the third stage imports."""
 
-SLOW = {"cryptography.x509", "rich"}
+SLOW = {
+    "cryptography.x509",
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.primitives.serialization",
+    "rich",
+}
 """For delegation and revocation lists, and for a bar on a terminal."""
 
 
