@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugins.doubles import scripted
+from towpath.gridftp.client.checkers import Check, Checkers
 from towpath.gridftp.client.lane import Lane, Outcome, Piece
 from towpath.gridftp.client.ranges import (
     FEW_RANGES,
@@ -409,6 +410,33 @@ async def test_a_checker_that_breaks_twice_fails_what_it_had(
     assert_digests(rest, content)
     assert opener.opened == opener.closed == 2
     assert lane.usable
+
+
+async def test_what_comes_when_the_checkers_are_gone_fails_at_once(open_a, tmp_path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 10)
+    opened = 0
+
+    @asynccontextmanager
+    async def dying() -> AsyncIterator[Session]:
+        nonlocal opened
+        opened += 1
+        session = await open_a()
+        await session.give_up()
+        yield session
+
+    told: list[str | GridFTPError] = []
+    checkers = Checkers(
+        dying, 1, f"{tmp_path}/file", "SHA256", on_change=lambda: None, on_end=lambda _: None
+    )
+    await until(lambda: checkers.ready)
+    checkers.put(Check(ByteRange(0, 5), told.append))
+    await until(lambda: told)
+    assert not checkers.ready
+    assert not checkers.opening
+    checkers.put(Check(ByteRange(5, 10), told.append))
+    assert [error.kind for error in told] == [Kind.CONNECTION_LOST] * 2
+    assert opened == 2
+    await checkers.close()
 
 
 async def test_what_is_not_checked_counts_as_under_way(

@@ -63,6 +63,7 @@ class Checkers:
         self._open = 0
         self._left = sessions
         """Sessions that are open or may yet be."""
+        self._given_up: GridFTPError | None = None
         self._under_way = 0
         self._tasks = [asyncio.create_task(self._run()) for _ in range(sessions)]
         for task in self._tasks:
@@ -79,8 +80,11 @@ class Checkers:
         return self._open == 0 and self._left > 0
 
     def put(self, check: Check) -> None:
-        """Have a digest computed, after those put before. Only while a session is open."""
-        self._queue.put_nowait(check)
+        """Have a digest computed, after those put before. Without sessions it fails at once."""
+        if self._given_up is not None:
+            check.done(self._given_up)
+        else:
+            self._queue.put_nowait(check)
 
     async def close(self) -> None:
         """End the sessions: in good order, or, if any is still busy or being opened, at once."""
@@ -153,6 +157,7 @@ class Checkers:
             self._under_way -= 1
 
     def _give_up(self, error: GridFTPError) -> None:
+        self._given_up = error
         while not self._queue.empty():
             check = self._queue.get_nowait()
             if check is not None:
