@@ -73,6 +73,9 @@ class Login:
     restriction: str | None = None
     """See `Session.open`."""
     delegate: bool = False
+    purpose: str = ""
+    """What its sessions are set up for; with other settings than a login leaves they serve for
+    nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

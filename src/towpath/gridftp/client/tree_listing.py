@@ -77,6 +77,7 @@ async def list_tree(
     security: DataSecurity = DataSecurity(),  # noqa: B008 - frozen
     sessions: int = SESSIONS,
     facts: Sequence[str] = FACTS,
+    keep_session: Callable[[Session], None] | None = None,
 ) -> AsyncIterator[Listed]:
     """Everything below a directory; links to directories are told and not followed.
 
@@ -84,8 +85,9 @@ async def list_tree(
     server's order; otherwise the order is nobody's. Each entry is told once. While the consumer is
     busy the servers wait.
 
-    `open_session` gives sessions as `Session.start` does, up to `sessions` of them; they are closed
-    at the end, and when the consumer stops early (close the iterator then, as with
+    `open_session` gives sessions as `Session.start` does, up to `sessions` of them. Those that have
+    nothing more to do go to `keep_session`, set up for listing as they are; without it they are
+    closed, as all are when the consumer stops early (close the iterator then, as with
     `contextlib.aclosing`). `security` is for the data channels that large trees are listed over;
     without a credential only their other end's address is checked, and names travel in clear. A
     server that cannot reach us is asked without data channels.
@@ -94,16 +96,12 @@ async def list_tree(
     can be opened, and when sessions are lost again and again.
     """
     tree = Tree(open_session, root, security, sessions, facts)
-    work = asyncio.create_task(tree.run())
-    work.add_done_callback(lambda _: tree.wake_consumer())
+    tree.start()
     try:
-        while (listed := await tree.next(work)) is not None:
+        while (listed := await tree.next()) is not None:
             yield listed
     finally:
-        work.cancel()
-        await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()
+        await tree.close()
 
 
 class _Data(Enum):
@@ -132,11 +130,13 @@ class Tree:
         security: DataSecurity,
         sessions: int,
         facts: Sequence[str],
+        keep_session: Callable[[Session], None] | None,
     ) -> None:
         self.security = security
         self.facts = f"OPTS MLST {';'.join([*facts, 'X.count'])};"
         """The command that asks for no more than these."""
         self._open_session = open_session
+        self._keep_session = keep_session
         self._root = root
         self._below_root = root if root.endswith("/") else f"{root}/"
         self._sessions = max(1, sessions)
@@ -154,6 +154,7 @@ class Tree:
         self._workers: set[asyncio.Task[None]] = set()
         self._listers: list[Lister] = []
         """With the sessions that are open, the oldest first."""
+        self._task: asyncio.Task[None] | None = None
         self._group: asyncio.TaskGroup | None = None
         self._news = asyncio.Event()
         self._complete = asyncio.Event()
@@ -164,11 +165,17 @@ class Tree:
 
     # -- the consumer's side
 
-    async def next(self, work: asyncio.Task[None]) -> Listed | None:
-        """The next part; None after the last. Raises what `work` raises."""
+    def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(lambda _: self._filled.set())
+
+    async def next(self) -> Listed | None:
+        """The next part; None after the last. Raises GridFTPError."""
+        assert self._task is not None
         while not self._basket:
-            if work.done():
-                await work
+            if self._task.done():
+                await self._task
                 return None
             self._filled.clear()
             await self._filled.wait()
@@ -177,14 +184,17 @@ class Tree:
         _pulse(self._emptied)
         return listed
 
-    def wake_consumer(self) -> None:
-        """There is something, or nothing more will be."""
-        self._filled.set()
+    async def close(self) -> None:
+        """End everything that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if not self._task.cancelled():
+                self._task.exception()
 
     # -- the work
 
-    async def run(self) -> None:
-        """List everything. Raises GridFTPError."""
+    async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as self._group:
                 self._hire(at_once=True)
@@ -246,7 +256,15 @@ class Tree:
             self._probing.discard(lister)
             self.put_back(lister.unfinished())
             lister.close()
-            await session.give_up()
+            if self._keep_session is not None and self._is_sound(session):
+                self._keep_session(session)
+            else:
+                await session.give_up()
+
+    def _is_sound(self, session: Session) -> bool:
+        """Whether it has done all it was asked for, at the end of everything."""
+        done = self._complete.is_set() and not session.channel.unanswered
+        return done and not session.closed
 
     def _count_trouble(self, error: GridFTPError) -> None:
         self._data_troubles += 1

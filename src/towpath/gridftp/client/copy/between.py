@@ -3,6 +3,7 @@
 import asyncio
 import posixpath
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,6 +29,9 @@ from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.gridftp.wire.ranges import RangeSet
+
+LISTING_FACTS = ("Type", "Size", "Perm", "UNIX.slink")
+"""What a copy without times needs to know."""
 
 
 async def copy_between(
@@ -69,8 +73,14 @@ async def _copy_tree(
     reporter: "_Reporter",
     pool: SessionPool,
 ) -> None:
+    login = replace(source.login, purpose="listing trees")
     listing = list_tree(
-        lambda: pool.take(source.login), source.location.path, security=await lanes.security()
+        lambda: pool.take(login),
+        source.location.path,
+        security=await lanes.security(),
+        sessions=1,  # one lists several times as fast as files can be moved
+        facts=LISTING_FACTS,
+        keep_session=lambda session: pool.give_back(login, session, sound=True),
     )
     transfer = TreeTransfer(
         lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
@@ -147,12 +157,14 @@ class Lanes:
 
     async def open(self) -> Lane:
         """A lane, perhaps one that an earlier copy has left."""
-        spare, self._spare = self._spare, None
-        lane = spare or self._pool.take_lane(self._key)
-        if lane is not None and lane.usable:
+        lane, self._spare = self._spare, None
+        if lane is not None and not lane.usable:
+            await lane.close()
+            lane = None
+        lane = lane or self.parked()
+        if lane is not None:
             return lane
-        source, destination = await self.sessions()
-        return await self.open_on(source, destination)
+        return await self.open_on(*await self.sessions())
 
     async def give_back(self, lane: Lane) -> None:
         """For the next copy."""
@@ -173,8 +185,7 @@ class Lanes:
 
     def parked(self) -> Lane | None:
         """A lane that an earlier copy has left."""
-        lane = self._pool.take_lane(self._key)
-        return lane if lane is not None and lane.usable else None
+        return self._pool.take_lane(self._key)
 
     async def sessions(self) -> tuple[Session, Session]:
         """One at each end, which may still be logging in."""
@@ -341,17 +352,26 @@ async def _only(file: File) -> AsyncIterator[list[Found]]:
 
 
 async def _look(lanes: Lanes, source: End, destination: End) -> File:
-    """What the source is, and where it goes: like cp, into an existing directory under its name.
-
-    Asked while the lane that will move it is being opened, on its sessions.
-    """
+    """What the source is, and where it goes: like cp, into an existing directory under its name."""
     lane = lanes.parked()
-    if lane is None:
-        sessions = await lanes.sessions()
-        opening = asyncio.create_task(lanes.open_on(*sessions))
-    else:
-        sessions = lane.source, lane.destination
-        opening = asyncio.create_task(_itself(lane))
+    if lane is not None:
+        try:
+            return await _look_on(lanes, (lane.source, lane.destination), lane, source, destination)
+        except GridFTPError as error:
+            if error.kind is not Kind.CONNECTION_LOST:
+                raise  # else it had died unseen
+    return await _look_on(lanes, await lanes.sessions(), None, source, destination)
+
+
+async def _look_on(
+    lanes: Lanes,
+    sessions: tuple[Session, Session],
+    lane: Lane | None,
+    source: End,
+    destination: End,
+) -> File:
+    """Ask while the lane that will move the file is being opened, on its sessions."""
+    opening = asyncio.create_task(lanes.open_on(*sessions) if lane is None else _itself(lane))
     here = asyncio.create_task(sessions[0].stat(source.location.path))
     there = asyncio.create_task(_is_directory(sessions[1], destination))
     await asyncio.wait([opening, here, there])

@@ -1,0 +1,173 @@
+"""Copies between two servers of two authorities, as a library does them."""
+
+import asyncio
+import filecmp
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from towpath.demo.authority import Domain
+from towpath.demo.gct import GctServer
+from towpath.demo.processes import descendants
+from towpath.gridftp.client import tree
+from towpath.gridftp.client.copy.copying import copy
+from towpath.gridftp.client.copy.locations import Location
+from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
+from towpath.gridftp.client.pool import SessionPool
+from towpath.gridftp.client.session import Server
+from towpath.gridftp.errors import GridFTPError, Kind
+
+MEBIBYTE = 1024 * 1024
+
+
+@dataclass
+class Heard:
+    """A progress that remembers."""
+
+    planned_bytes: int = 0
+    moved_bytes: int = 0
+    finished: list[str] = field(default_factory=list)
+    failures: dict[str, Kind] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def planned(self, size: int) -> None:
+        self.planned_bytes += size
+
+    def moved(self, count: int) -> None:
+        self.moved_bytes += count
+
+    def done(self, path: str) -> None:
+        self.finished.append(path)
+
+    def failed(self, path: str, error: GridFTPError) -> None:
+        self.failures[path] = error.kind
+
+    def skipped(self, path: str, reason: str) -> None:
+        self.left_out[path] = reason
+
+
+@dataclass
+class Ends:
+    """Two directories on the two servers."""
+
+    accesses: tuple[Access, Access]
+    servers: tuple[GctServer, GctServer]
+    root: Path
+
+    def at(self, number: int, name: str) -> End:
+        """A path below source (0) or destination (1)."""
+        path = str(self.root / ("src", "dst")[number] / name)
+        location = Location(path, Server("localhost", self.servers[number].port))
+        return End(location, self.accesses[number])
+
+    def sessions(self) -> set[int]:
+        """The processes of both servers' sessions."""
+        return {pid for server in self.servers for pid in descendants(server.pid)}
+
+    async def watch(self, seen: set[int]) -> None:
+        """Add all sessions to `seen`; a login takes longer than a look."""
+        while True:
+            seen |= self.sessions()
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def ends(
+    tmp_path: Path,
+    domain_a: Domain,
+    domain_b: Domain,
+    server_a: GctServer,
+    server_b: GctServer,
+) -> Ends:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "dst").mkdir()
+    here, there = (Access(domain.credential, domain.trust) for domain in (domain_a, domain_b))
+    return Ends((here, there), (server_a, server_b), tmp_path)
+
+
+async def test_a_large_file_goes_on_where_it_was_cut(ends: Ends) -> None:
+    size = 400 * MEBIBYTE
+    source, destination = ends.root / "src/big", ends.root / "dst/big"
+    source.write_bytes(os.urandom(MEBIBYTE) * 400)
+    heard = Heard()
+    copying = asyncio.create_task(
+        copy(ends.at(0, "big"), ends.at(1, "big"), CopyingOptions(), heard)
+    )
+    while heard.moved_bytes < size // 3:
+        await asyncio.sleep(0.01)
+    before = heard.moved_bytes
+    for pid in descendants(ends.servers[1].pid):
+        os.kill(pid, signal.SIGKILL)
+    assert await copying
+    assert before < size, "it was cut in the middle"
+    assert heard.moved_bytes == size, "what was compared was not sent again"
+    assert filecmp.cmp(source, destination, shallow=False)
+
+
+async def test_large_and_small_files_of_a_tree(ends: Ends, monkeypatch) -> None:
+    monkeypatch.setattr(tree, "LARGE_BYTES", 20 * MEBIBYTE)
+    (ends.root / "src/deep/down").mkdir(parents=True)
+    for number in range(40):
+        (ends.root / f"src/deep/f{number}").write_bytes(os.urandom(number))
+    for name in ("deep/down/large-1", "large-2"):
+        (ends.root / "src" / name).write_bytes(os.urandom(MEBIBYTE) * 33)
+    (ends.root / "src/link").symlink_to(ends.root / "src/deep")
+    heard = Heard()
+    assert await copy(ends.at(0, ""), ends.at(1, "new"), CopyingOptions(recursive=True), heard)
+    assert len(heard.finished) == 42
+    assert list(heard.left_out.values()) == ["a link to a directory"]
+    difference = filecmp.dircmp(ends.root / "src", ends.root / "dst/new")
+    assert difference.left_only == ["link"]
+    for path in (ends.root / "src").rglob("*"):
+        if path.is_file():
+            there = ends.root / "dst/new" / path.relative_to(ends.root / "src")
+            assert filecmp.cmp(path, there, shallow=False)
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+async def test_a_pool_saves_logins_and_data_channels(ends: Ends, recursive: bool) -> None:
+    for number in range(20):
+        (ends.root / f"src/f{number}").write_bytes(os.urandom(100))
+    name = "" if recursive else "f1"
+    options = CopyingOptions(recursive=recursive)
+    pool = SessionPool()
+    try:
+        assert await copy(ends.at(0, name), ends.at(1, name), options, Heard(), pool)
+        await asyncio.sleep(0.5)  # sessions are given back in the background
+        before = ends.sessions()
+        assert before
+        seen: set[int] = set()
+        watching = asyncio.create_task(ends.watch(seen))
+        for _ in range(3):
+            heard = Heard()
+            assert await copy(ends.at(0, name), ends.at(1, name), options, heard, pool)
+            assert len(heard.finished) == (20 if recursive else 1)
+            await asyncio.sleep(0.2)
+        watching.cancel()
+        assert seen == before
+    finally:
+        await pool.close()
+
+
+async def test_what_was_dropped_unseen_costs_a_retry(ends: Ends) -> None:
+    (ends.root / "src/f").write_bytes(b"content")
+    pool = SessionPool()
+    try:
+        assert await copy(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), Heard(), pool)
+        for server in ends.servers:
+            for pid in descendants(server.pid):
+                os.kill(pid, signal.SIGKILL)
+        (ends.root / "dst/f").unlink()
+        assert await copy(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), Heard(), pool)
+        assert (ends.root / "dst/f").read_bytes() == b"content"
+    finally:
+        await pool.close()
+
+
+async def test_a_recursive_copy_of_one_file_is_one_file(ends: Ends) -> None:
+    (ends.root / "src/f").write_bytes(b"content")
+    assert await copy(ends.at(0, "f"), ends.at(1, ""), CopyingOptions(recursive=True), Heard())
+    assert (ends.root / "dst/f").read_bytes() == b"content"
