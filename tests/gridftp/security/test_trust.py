@@ -136,7 +136,7 @@ def test_directory_leaves_out_what_makes_no_sense(domain_a: Domain, tmp_path: Pa
         "22222222.r0",
         "33333333.0",
     )
-    assert trust.fingerprint == domain_a.trust.fingerprint
+    assert trust.contents == domain_a.trust.contents
 
 
 def test_bad_file_from_memory_is_named(domain_a: Domain) -> None:

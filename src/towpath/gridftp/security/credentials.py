@@ -43,7 +43,7 @@ class Credential:
         """The identity behind it: of the first certificate that is no proxy, in one line."""
         self.not_after = not_after
         """When (UTC) the first certificate of the chain expires."""
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[tuple[str, str], ...], ssl.SSLContext] = {}
         self._lock = threading.Lock()
 
     def __eq__(self, other: object) -> bool:
@@ -123,7 +123,7 @@ class Credential:
 
     def has_ssl_context(self, trust: TrustRoots) -> bool:
         """Whether `ssl_context` is at hand, so that asking for it costs nothing."""
-        return trust.fingerprint in self._contexts
+        return trust.contents in self._contexts
 
     def ssl_context(self, trust: TrustRoots) -> ssl.SSLContext:
         """A TLS client context that shows this credential and verifies peers against `trust`.
@@ -132,11 +132,11 @@ class Credential:
         (about 3 ms), and shared: contexts are safe to use from several threads.
         """
         with self._lock:
-            context = self._contexts.get(trust.fingerprint)
+            context = self._contexts.get(trust.contents)
             if context is None:
                 context = trust.client_context()
                 load_key(context, self.to_pem())
-                self._contexts[trust.fingerprint] = context
+                self._contexts[trust.contents] = context
         return context
 
 

@@ -6,7 +6,6 @@ the names it may sign, `<hash>.r0` its revocation list (optional).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import ssl
@@ -130,16 +129,12 @@ class TrustRoots:
         return cls(files, skipped)
 
     def __repr__(self) -> str:
-        return f"TrustRoots({len(self.authorities)} authorities, {self.fingerprint[:12]})"
+        return f"TrustRoots({len(self.authorities)} authorities)"
 
     @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 over all files: equal roots have equal fingerprints."""
-        digest = hashlib.sha256()
-        for name, text in sorted(self.files.items()):
-            for part in (name.encode(), text.encode()):
-                digest.update(len(part).to_bytes(8, "big") + part)
-        return digest.hexdigest()
+    def contents(self) -> tuple[tuple[str, str], ...]:
+        """All files with their names, in order: roots with equal contents are equal."""
+        return tuple(sorted(self.files.items()))
 
     @cached_property
     def authorities(self) -> tuple[bytes, ...]:
