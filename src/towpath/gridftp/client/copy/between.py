@@ -74,18 +74,26 @@ async def _copy_tree(
     pool: SessionPool,
 ) -> None:
     login = replace(source.login, purpose="listing trees")
-    listing = list_tree(
-        lambda: pool.take(login),
-        source.location.path,
-        security=await lanes.security(),
-        sessions=1,  # one lists several times as fast as files can be moved
-        facts=LISTING_FACTS,
-        keep_session=lambda session: pool.give_back(login, session, sound=True),
-    )
-    transfer = TreeTransfer(
-        lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
-    )
-    await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
+    begun = [asyncio.create_task(pool.take(login))]  # all else waits for what it will find
+
+    async def open_session() -> Session:
+        return await (begun.pop() if begun else pool.take(login))
+
+    try:
+        listing = list_tree(
+            open_session,
+            source.location.path,
+            security=await lanes.security(),
+            sessions=1,  # one lists several times as fast as files can be moved
+            facts=LISTING_FACTS,
+            keep_session=lambda session: pool.give_back(login, session, sound=True),
+        )
+        transfer = TreeTransfer(
+            lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
+        )
+        await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
+    finally:
+        await _abandon(begun)
 
 
 async def _copy_file(
@@ -195,11 +203,7 @@ class Lanes:
         try:
             source, destination = await asyncio.gather(*tasks)
         except BaseException:
-            for task in tasks:
-                task.cancel()
-            for opened in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(opened, Session):
-                    await opened.give_up()
+            await _abandon(tasks)
             raise
         return source, destination
 
@@ -282,6 +286,15 @@ class LargeFiles:
         """Nothing is left open, but what the pool keeps."""
         await self._give_back()
         await self.lanes.close()
+
+
+async def _abandon(opening: Sequence["asyncio.Task[Session]"]) -> None:
+    """Sessions being opened that nobody wants any more."""
+    for task in opening:
+        task.cancel()
+    for opened in await asyncio.gather(*opening, return_exceptions=True):
+        if isinstance(opened, Session):
+            await opened.give_up()
 
 
 async def _make_security(protection: Protection) -> DataSecurity:
