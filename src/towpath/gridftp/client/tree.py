@@ -399,7 +399,10 @@ class _LaneSupply:
         waiting = tree.small
         work: list[File] = []
         left = room.size_bytes
-        while waiting and len(work) < room.files and (left > 0 or not work):
+        # What there is is for all lanes: a new data channel is slow, several are less so.
+        share = max(REFILL_FILES, math.ceil(len(waiting) / tree.small_lanes))
+        most = min(room.files, share)
+        while waiting and len(work) < most and (left > 0 or not work):
             file = waiting.popleft()
             left -= file.size
             work.append(file)
