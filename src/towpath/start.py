@@ -1,6 +1,6 @@
 """How the command ``towpath`` starts, and how it ends.
 
-A copy of one small file is over in a tenth of a second, and most of that is Python's own start.
+A copy of one small file takes little more than a tenth of a second, and most of that is importing.
 So the command imports in stages, each with what it needs and no more:
 
 1. What reads the command line: click and the options (`towpath.cli`, `towpath.cli.gridftp`).
