@@ -26,7 +26,7 @@ from typing import Any
 
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
-from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
+from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Session
@@ -98,20 +98,11 @@ class Jobs:
             await pool.close()
 
 
-class _Failures:
-    """Remembers what failed; needs no progress."""
+class _Failures(Progress):
+    """Remembers what failed."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-
-    def planned(self, size: int) -> None:
-        pass
-
-    def moved(self, count: int) -> None:
-        pass
-
-    def done(self, path: str) -> None:
-        pass
 
     def failed(self, path: str, error: GridFTPError) -> None:
         self.texts.append(f"{path}: {error}")

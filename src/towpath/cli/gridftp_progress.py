@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from towpath.gridftp.client.copy.plan import Progress
 from towpath.gridftp.errors import GridFTPError, printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
 
-class Reporter:
+class Reporter(Progress):
     """Counts, and prints what must be said at once to standard error."""
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class Reporter:
 class BarReporter(Reporter):
     """The same with a bar."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar: Bar) -> None:
         super().__init__()
         self._bar = bar
         self._task = bar.add_task("copying", total=0)
@@ -91,11 +92,11 @@ def reporter() -> Iterator[Reporter]:
     from rich.progress import (  # noqa: PLC0415
         BarColumn,
         DownloadColumn,
-        Progress,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
+    from rich.progress import Progress as Bar  # noqa: PLC0415
 
     columns = (
         TextColumn("{task.description}"),
@@ -104,5 +105,5 @@ def reporter() -> Iterator[Reporter]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         yield BarReporter(bar)

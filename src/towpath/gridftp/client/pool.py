@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeVar
 
 from towpath.gridftp.client.channel import Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
@@ -96,7 +97,8 @@ class SessionPool:
 
     Whoever takes a session or lane has it alone until it is given back. Parked ones are kept alive
     with NOOP; one that is lost while parked is dropped without a word. When there are too many the
-    one that waited longest is closed. All methods that wait raise GridFTPError.
+    one that waited longest is closed. As a context it is closed at the end. All methods that wait
+    raise GridFTPError.
     """
 
     def __init__(
@@ -126,6 +128,17 @@ class SessionPool:
         self._keeper: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[object]] = set()
         self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     # -- sessions
 

@@ -15,7 +15,7 @@ from towpath.demo.processes import descendants
 from towpath.gridftp.client import tree
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
-from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End
+from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Server
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -24,7 +24,7 @@ MEBIBYTE = 1024 * 1024
 
 
 @dataclass
-class Heard:
+class Heard(Progress):
     """A progress that remembers."""
 
     planned_bytes: int = 0

@@ -48,11 +48,8 @@ async def copy(
         raise ValueError("both ends are local")
     if pool is not None:
         return await _copy(source, destination, options, progress, pool)
-    pool = SessionPool()
-    try:
-        return await _copy(source, destination, options, progress, pool)
-    finally:
-        await pool.close()
+    async with SessionPool() as own:
+        return await _copy(source, destination, options, progress, own)
 
 
 async def _copy(

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.data.mode_e import local_error
@@ -68,8 +68,8 @@ class CopyingOptions:
     encrypt: bool = False
 
 
-class Progress(Protocol):
-    """Hears of the work; `moved` is called from threads."""
+class Progress:
+    """Hears of the work: override what you want to hear. `moved` is called from threads."""
 
     def planned(self, size: int) -> None:
         """One more file of this size will be copied."""
