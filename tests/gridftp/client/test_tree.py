@@ -13,7 +13,7 @@ import pytest
 from towpath.demo.gct import GctServer
 from towpath.demo.processes import descendants
 from towpath.gridftp.client import tree
-from towpath.gridftp.client.lane import Lane
+from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.tree import Directory, File, Found, Moved, Told, TreeTransfer, Unmade
 from towpath.gridftp.errors import GridFTPError, Kind
 
@@ -314,3 +314,50 @@ async def test_servers_that_cannot_be_reached(tmp_path: Path) -> None:
         async for _ in transfer.run(streamed(found(tmp_path, make(tmp_path, 3, 1)))):
             pass
     assert tries == tree.MAX_ATTEMPTS
+
+
+@pytest.mark.usefixtures("quick_retries")
+@pytest.mark.parametrize("large", [False, True])
+async def test_directories_that_a_lost_lane_did_not_make(
+    open_lane, tmp_path: Path, server_b: GctServer, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    """The session ends before it gets to its MKDs: the next one has to make them."""
+    stopped: list[int] = []
+
+    async def open_and_stop() -> Lane:
+        lane = await open_lane()
+        if not all_lanes.opened:
+            stopped.extend(descendants(server_b.pid))
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+        return lane
+
+    async def kill_when_sent() -> None:
+        while not (all_lanes.opened and all_lanes.opened[0].destination.channel.unanswered):
+            await asyncio.sleep(0.01)
+        for pid in stopped:
+            os.kill(pid, signal.SIGKILL)
+
+    async def move_large(file: File, directories: Sequence[str]) -> Moved:
+        lane = (
+            next((lane for lane in all_lanes.opened if lane.usable), None) or await all_lanes.open()
+        )
+        piece = Piece(file.source, file.destination, file.size)
+        lane.send([piece], directories)
+        (outcome,) = await lane.outcomes()
+        return Moved(file, outcome.error)
+
+    all_lanes = Lanes(open_and_stop)
+    paths = make(tmp_path, 20, 4)
+    if large:
+        monkeypatch.setattr(tree, "LARGE_BYTES", 0)
+    given: dict = {"small_lanes": 0, "move_large": move_large} if large else {"small_lanes": 1}
+    killing = asyncio.create_task(kill_when_sent())
+    done, failed = await run(
+        all_lanes, tmp_path, found(tmp_path, paths), checksum=lambda _lane: None, **given
+    )
+    await killing
+    assert (len(done), failed) == (20, {})
+    assert differences(tmp_path) == []
+    for lane in all_lanes.opened:
+        await lane.close()

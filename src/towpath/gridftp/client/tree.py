@@ -219,6 +219,7 @@ class TreeTransfer:
             if moved.error is None:
                 await self.tell([moved])
             else:
+                made.clear()  # the lane may be lost, before they were made
                 await self.failed(file, moved.error, queue=self._large)
 
     async def _finish(self) -> None:
@@ -369,25 +370,29 @@ class _LaneSupply:
         self._made: dict[str, None] = {}
         self._errors: dict[str, GridFTPError] = {}
         self.loop: LaneLoop[File] = LaneLoop(
-            self, self._open, Window(LEAST_FILES, IN_FLIGHT_BYTES, REFILL_FILES)
+            self,
+            self._open,
+            Window(LEAST_FILES, IN_FLIGHT_BYTES, REFILL_FILES),
+            on_close=self._keep_errors,
         )
 
     async def _open(self) -> Lane:
         lane = await self._tree.open_lane()
+        self._made = {}  # what the lane before was told to make may not have been made
         self.loop.window = window(lane, self._tree.small_lanes)
         return lane
 
     def directory_errors(self) -> dict[str, GridFTPError]:
         """What could not be made below the root."""
-        self._keep_errors(self.loop.lane)
+        if self.loop.lane is not None:
+            self._keep_errors(self.loop.lane)
         return self._errors
 
-    def _keep_errors(self, lane: Lane | None) -> None:
-        if lane is not None:
-            known = self._made
-            self._errors |= {
-                path: error for path, error in lane.directory_errors.items() if path in known
-            }
+    def _keep_errors(self, lane: Lane) -> None:
+        known = self._made
+        self._errors |= {
+            path: error for path, error in lane.directory_errors.items() if path in known
+        }
 
     async def take(self, room: Room, *, idle: bool) -> Sequence[File] | None:
         """From the front of what waits."""
@@ -439,7 +444,6 @@ class _LaneSupply:
         """Tell what is done; what is void goes first when sending again."""
         tree = self._tree
         if lane.broken:
-            self._keep_errors(lane)
             path = spoiled_path(outcomes)
             if path is not None:  # a permanent failure: nobody writes this file again
                 tree.spoiled(path)
