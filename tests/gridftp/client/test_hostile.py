@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from plugins.hostile import Line, Memory, Reaction, forever, hostile
+from plugins.lanes import finish
 from towpath.demo.authority import Domain
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download
+from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.session import Server, Session, Timeouts
+from towpath.gridftp.client.tree_listing import list_tree
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, BlockHeader
 
@@ -116,13 +119,13 @@ async def log_in(
     )
 
 
-async def fails(operation: Awaitable[object]) -> GridFTPError:
+async def fails(operation: Awaitable[object], within_s: float = OVER_S) -> GridFTPError:
     """The error, which must come soon, and cost little memory."""
     memory = Memory()
     began = time.monotonic()
     with pytest.raises(GridFTPError) as caught:
         await operation
-    assert time.monotonic() - began < OVER_S
+    assert time.monotonic() - began < within_s
     assert memory.grown_bytes < MEMORY_BYTES
     error = caught.value
     assert error.where.startswith("localhost:")
@@ -441,3 +444,126 @@ async def test_download(tmp_path: Path, case: str) -> None:
         assert outcome.error.kind in kinds, outcome.error
         assert not any(tmp_path.iterdir())
         await session.close()
+
+
+# -- between two servers
+
+PASSIVE: dict[str, tuple[Reaction | bytes, set[Kind]]] = {
+    "no address": (b"227 Entering Passive Mode\r\n", {Kind.PROTOCOL}),
+    "port 0": (b"227 (127,0,0,1,0,0)\r\n", {Kind.PROTOCOL}),
+    "a number of 300": (b"227 (127,0,0,300,1,1)\r\n", {Kind.PROTOCOL}),
+    "another host": (b"227 (127,0,0,2,1,1)\r\n", {Kind.ADDRESS_REFUSED}),
+    "no stripes": (b"229-Entering\r\n229 End\r\n", {Kind.PROTOCOL}),
+    "stripes without end": (
+        forever(b"229-Entering\r\n", many(b" 127,0,0,1,1,1\r\n")),
+        {Kind.PROTOCOL},
+    ),
+    "silence": (nothing, {Kind.TIMEOUT}),
+    "1xx without end": (endless(b"127 (127,0,0,1,1,1)\r\n"), {Kind.TIMEOUT}),
+    "reset": (reset, {Kind.CONNECTION_LOST}),
+}
+
+
+@pytest.mark.parametrize("case", PASSIVE)
+async def test_a_lane_is_not_opened(case: str) -> None:
+    reaction, kinds = PASSIVE[case]
+    with hostile({"PASV": reaction}, None) as there, hostile({}, None) as here:
+        source = await log_in(here.port, None)
+        destination = await log_in(there.port, None, other_s=limit_for(kinds))
+        error = await fails(Lane.open(source, destination, data_credential=None))
+        assert error.kind in kinds, error
+        await source.close()
+        await destination.close()
+        assert not any(command.startswith("PORT") for command in here.commands)
+
+
+def markers(*told: bytes) -> Reaction:
+    """Performance markers with these numbers of bytes, then the same again and again."""
+
+    def marker(count: bytes) -> bytes:
+        return b"112-Perf\r\n Stripe Bytes Transferred: %s\r\n112 End.\r\n" % count
+
+    return forever(b"150 x\r\n", *map(marker, told), many(marker(told[-1])))
+
+
+DONE = b"150 x\r\n226 done\r\n"
+PASV = b"227 Entering Passive Mode (127,0,0,1,9,9)\r\n"
+TRANSFERS: dict[str, tuple[Reaction | bytes, set[Kind]]] = {
+    "silence": (nothing, {Kind.STALLED}),
+    "1xx without end": (endless(b"150 x\r\n"), {Kind.STALLED}),
+    "markers of no progress": (markers(b"5"), {Kind.STALLED}),
+    "markers that go back": (markers(b"9", b"5", b"1"), {Kind.STALLED}),
+    "markers that are none": (markers(b"-1", b"x", b"9" * 5000), {Kind.STALLED}),
+    "slow": (slowly(b"150 " + b"x" * 1000), {Kind.STALLED}),
+    "code 200": (b"200 fine\r\n", {Kind.PROTOCOL}),
+    "code 350": (b"350 go on\r\n", {Kind.PROTOCOL}),
+    "code 999": (b"999 what\r\n", {Kind.STALLED}),
+    "too many answers": (DONE * 9, {Kind.PROTOCOL}),
+    "endless line": (forever(b"150 ", b"x" * FLOOD), {Kind.PROTOCOL}),
+    "endless reply": (forever(b"500-\r\n", many(b" x\r\n")), {Kind.PROTOCOL}),
+    "half-close": (half_closed, {Kind.CONNECTION_LOST}),
+    "reset": (reset, {Kind.CONNECTION_LOST}),
+}
+
+
+@pytest.mark.parametrize("end", ["source", "destination"])
+@pytest.mark.parametrize("case", TRANSFERS)
+async def test_a_lane_gives_up(case: str, end: str) -> None:
+    """One piece fails, or none when both ends said so; what is behind it does not count."""
+    reaction, kinds = TRANSFERS[case]
+    told: dict[str, Reaction | bytes] = {"RETR": DONE, "STOR": DONE, "PASV": PASV}
+    liar = told | {"RETR" if end == "source" else "STOR": reaction}
+    here_says, there_says = (liar, told) if end == "source" else (told, liar)
+    with hostile(here_says, None) as here, hostile(there_says, None) as there:
+        limit_s = limit_for(kinds)
+        source = await log_in(here.port, None, other_s=limit_s)
+        destination = await log_in(there.port, None, other_s=limit_s)
+        memory = Memory()
+        began = time.monotonic()
+        lane = await Lane.open(source, destination, data_credential=None, markers=True)
+        outcomes = await finish(lane, [Piece("/a", "/b", 1), Piece("/c", "/d", 1)])
+        assert time.monotonic() - began < OVER_S
+        await lane.close()
+        assert memory.grown_bytes < MEMORY_BYTES
+    if case == "too many answers":
+        # what comes after the last answer is seen; before it nobody can tell
+        assert {outcome.status for outcome in outcomes} <= {"done", "failed", "void"}
+        return
+    assert [outcome.status for outcome in outcomes] == ["failed", "void"]
+    error = outcomes[0].error
+    assert error is not None
+    assert error.kind in kinds, error
+
+
+async def test_replies_that_say_nothing_keep_no_lane_without_markers_alive() -> None:
+    there_says = {"STOR": endless(b"150 x\r\n"), "PASV": PASV}
+    with hostile({"RETR": DONE}, None) as here, hostile(there_says, None) as there:
+        source = await log_in(here.port, None, other_s=LIMIT_S)
+        destination = await log_in(there.port, None, other_s=LIMIT_S)
+        lane = await Lane.open(source, destination, data_credential=None)
+        async with asyncio.timeout(OVER_S):
+            (outcome,) = await finish(lane, [Piece("/a", "/b", 1)])
+        assert outcome.error is not None
+        assert outcome.error.kind is Kind.STALLED
+        await lane.close()
+
+
+# -- trees
+
+
+@pytest.mark.parametrize("case", LISTINGS)
+async def test_a_tree(case: str) -> None:
+    """Its root cannot be listed: that is told as an error."""
+    reaction, kinds = LISTINGS[case]
+    with hostile({"MLSC": reaction}, None) as peer:
+
+        async def open_session() -> Session:
+            return await log_in(peer.port, None, other_s=limit_for(kinds))
+
+        async def read() -> None:
+            async for _ in list_tree(open_session, "/", sessions=1):
+                pass
+
+        # it is tried three times, and what is of no use is read for some time
+        error = await fails(read(), within_s=4 * OVER_S)
+        assert error.kind in kinds | {Kind.CONNECTION_LOST}, error

@@ -63,6 +63,9 @@ MLSD_GAIN_S: Final = 13e-6
 MAX_LINE_BYTES: Final = 64 * 1024
 """Facts and a path of 4096 bytes fit many times; more is no listing."""
 
+MAX_WASTED_BYTES: Final = 16 * 1024 * 1024
+"""Of a listing that is of no use any more, before its session is given up with it."""
+
 _LINES_AT_ONCE: Final = 1000
 _COUNT = re.compile(rb"(?:^|\n)[^\r\n]*\btype=cdir;[^\r\n]*\bx\.count=([0-9]{1,9});", re.IGNORECASE)
 
@@ -161,20 +164,26 @@ class _Asked(Receiver):
         """Over the names of those that the consumer has from an earlier attempt."""
         self.bad: GridFTPError | None = None
         """What is wrong with it; the rest is only waited for."""
+        self.wasted = 0
+        """Bytes of that rest."""
         self._lister = lister
 
     def inner_line(self, code: int, line: bytes) -> bool:
         """An entry, by MLSC."""
         if code >= 300:
             return False
+        if len(line) > MAX_LINE_BYTES:
+            raise GridFTPError(Kind.PROTOCOL, "the listing has an endless line", "")
         self.lines.append(line)
         self._lister.hold(len(line))
         return True
 
     def intermediate(self, reply: Reply) -> None:
         """One part has come, or data will."""
-        self.begun = self.begun or reply.code in (125, 150)
-        self._lister.wake()
+        begins = not self.begun and reply.code in (125, 150)
+        self.begun = self.begun or begins
+        if begins or self.lines:  # others could be sent for ever
+            self._lister.wake()
 
     def reply(self, reply: Reply) -> None:
         """The end."""
@@ -417,6 +426,9 @@ class Lister:
 
     def _read(self, asked: _Asked, raw: bytes) -> None:
         if asked.bad is not None:
+            asked.wasted += len(raw)
+            if asked.wasted > MAX_WASTED_BYTES:
+                raise asked.bad
             return
         place = asked.place
         if not asked.by_data and not asked.seen and asked.answer is None:
@@ -474,6 +486,8 @@ class Lister:
             async with asyncio.timeout(limit_s):
                 await self._changed.wait()
         except TimeoutError:
+            if asked.lines:  # slowly, but it comes
+                return
             path = self._tree.absolute(asked.place.path)
             if connecting:
                 raise DataTrouble(

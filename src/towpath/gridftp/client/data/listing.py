@@ -101,6 +101,7 @@ class ListingChannel:
         self._connections: set[_Connection] = set()
         self._chosen: _Connection | None = None
         self._waiting_bytes = 0
+        self._closed = False
 
     @property
     def connected(self) -> bool:
@@ -135,6 +136,7 @@ class ListingChannel:
 
     def close(self) -> None:
         """Give everything up."""
+        self._closed = True  # the loop may have accepted someone whom it has not yet shown us
         self._stop_listening()
         for connection in tuple(self._connections):
             connection.abort()
@@ -146,7 +148,8 @@ class ListingChannel:
         known = host in self._allowed
         self.reached = self.reached or known
         wanted = known or self.security.credential is not None
-        if not wanted or self._chosen is not None or len(self._connections) >= MAX_CONNECTIONS:
+        late = self._closed or self._chosen is not None
+        if late or not wanted or len(self._connections) >= MAX_CONNECTIONS:
             return False
         self._connections.add(connection)
         return True
