@@ -229,10 +229,9 @@ class RangeTransfer:
         apart = bool(self._checkers) and all(c.ready for c in self._checkers.values())
         algorithm = None if apart or self._checks is None else self._checks.algorithm
         sent: dict[_Road, list[_Moving]] = {}
-        while with_room := [road for road in roads if self._has_room(road)]:
-            for road in with_room:
-                if self._waiting:
-                    sent.setdefault(road, []).append(self._take(road, algorithm))
+        while any(map(self._has_room, roads)):
+            for road in filter(self._has_room, roads):
+                sent.setdefault(road, []).append(self._take(road, algorithm))
         for road, together in sent.items():
             road.lane.send([moving.piece for moving in together])
             if road.driver is None or road.driver.done():
@@ -303,7 +302,7 @@ class RangeTransfer:
             for check in moving.checks:
                 check.wanted = False
             self._tell(moving, Outcome(piece, "failed", error, side))
-        elif len(moving.digests) == len(self._checkers):
+        elif len(moving.digests) == 2:
             here, there = moving.digests["source"], moving.digests["destination"]
             if here == there:
                 self._tell(moving, Outcome(piece, "done", digest=here))
@@ -407,9 +406,9 @@ async def _run(
                     present.add(part)
                     if on_moved is not None:
                         on_moved(part.length)
-                elif outcome.status == "failed":
+                elif outcome.error is not None:
                     failed = failed or outcome
-                    if outcome.error is None or outcome.error.permanent:
+                    if outcome.error.permanent:
                         transfer.stop()
     return failed
 
