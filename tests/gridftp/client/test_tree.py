@@ -5,6 +5,7 @@ import filecmp
 import os
 import random
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -149,6 +150,20 @@ async def test_bad_files_cost_only_themselves(lanes: Lanes, tmp_path: Path) -> N
     assert len(done) == 399
     # nothing is left where a file's source could not be opened, and nothing else is wrong
     assert differences(tmp_path) == [str(blocked.relative_to(tmp_path / "src"))]
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_nothing_is_left_of_a_file_that_is_given_up(lanes: Lanes, tmp_path: Path) -> None:
+    """Also where the source's failure was not known to be for good."""
+    paths = make(tmp_path, 30, 3)
+    unreadable = tmp_path / "src/d1/socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(unreadable))
+        items = found(tmp_path, [*paths[:10], unreadable, *paths[10:]])
+        done, failed = await run(lanes, tmp_path, items)
+    assert {path: error.kind for path, error in failed.items()} == {str(unreadable): Kind.UNKNOWN}
+    assert len(done) == 30
+    assert not (tmp_path / "dst/d1/socket").exists()
 
 
 @pytest.mark.usefixtures("quick_retries")

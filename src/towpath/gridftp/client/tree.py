@@ -332,20 +332,21 @@ class TreeTransfer:
         while len(self._outbox) >= WAITING_OUTCOMES:
             await self._taken.wait()
 
-    async def failed(self, file: File, error: GridFTPError, *, queue: deque[File]) -> None:
-        """A file failed: it is tried again, or given up, or everything is."""
+    async def failed(self, file: File, error: GridFTPError, *, queue: deque[File]) -> bool:
+        """A file failed: it is tried again, or given up, or everything is. Whether it is."""
         if error.permanent and error.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL):
             raise error
         file.attempts += 1
         if error.permanent or file.attempts >= MAX_ATTEMPTS:
             await self.tell([Moved(file, error)])
-            return
+            return True
 
         def again() -> None:
             queue.append(file)
             self.wake()
 
         asyncio.get_running_loop().call_later(RETRY_DELAY_S * file.attempts, again)
+        return False
 
     def spoiled(self, path: str) -> None:
         """This destination may hold another file's bytes."""
@@ -443,10 +444,7 @@ class _LaneSupply:
     async def settle(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Tell what is done; what is void goes first when sending again."""
         tree = self._tree
-        if lane.broken:
-            path = spoiled_path(outcomes)
-            if path is not None:  # a permanent failure: nobody writes this file again
-                tree.spoiled(path)
+        spoiled = spoiled_path(outcomes) if lane.broken else None
         void = [outcome.piece.tag for outcome in outcomes if outcome.status == "void"]
         if void:
             tree.small.extendleft(reversed(void))
@@ -456,7 +454,10 @@ class _LaneSupply:
         for outcome in outcomes:
             if outcome.status == "failed":
                 assert outcome.error is not None, "a failed outcome says why"
-                await tree.failed(outcome.piece.tag, outcome.error, queue=tree.small)
+                file: File = outcome.piece.tag
+                given_up = await tree.failed(file, outcome.error, queue=tree.small)
+                if given_up and file.destination == spoiled:  # nobody writes it again
+                    tree.spoiled(spoiled)
 
 
 def window(lane: Lane, lanes: int) -> Window:
@@ -478,8 +479,7 @@ def spoiled_path(outcomes: Sequence[Outcome]) -> str | None:
     failed = next((o for o in reversed(outcomes) if o.status == "failed"), None)
     if failed is None or failed.failed_side != "source" or failed.error is None:
         return None
-    error = failed.error
-    if error.scope is not Scope.FILE or error.kind is Kind.INVALID_NAME or not error.permanent:
+    if failed.error.scope is not Scope.FILE or failed.error.kind is Kind.INVALID_NAME:
         return None
     path: str = failed.piece.destination_path
     return path
