@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from towpath.demo.gct import GctServer
 from towpath.demo.processes import descendants
 from towpath.gridftp.client import tree
+from towpath.gridftp.client.dial import Timeouts
 from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.tree import Directory, File, Found, Moved, Told, TreeTransfer, Unmade
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -75,7 +76,9 @@ def found(root: Path, paths: Iterable[Path]) -> list[Found]:
     return told
 
 
-async def streamed(items: Sequence[Found], batch: int = 97) -> AsyncIterator[Sequence[Found]]:
+async def streamed(
+    items: Sequence[Found], batch: int = 97
+) -> AsyncGenerator[Sequence[Found], None]:
     for first in range(0, len(items), batch):
         yield items[first : first + batch]
         await asyncio.sleep(0)
@@ -263,7 +266,7 @@ async def test_large_files_have_a_lane_of_their_own(
 async def test_a_listing_that_fails_ends_it(lanes: Lanes, tmp_path: Path) -> None:
     paths = make(tmp_path, 20, 2)
 
-    async def broken() -> AsyncIterator[Sequence[Found]]:
+    async def broken() -> AsyncGenerator[Sequence[Found], None]:
         yield found(tmp_path, paths)
         raise GridFTPError(Kind.CONNECTION_LOST, "gone", "there")
 
@@ -296,7 +299,7 @@ async def test_what_waits_is_bounded(
     paths = make(tmp_path, 700, 9)
     listed = 0
 
-    async def counted() -> AsyncIterator[Sequence[Found]]:
+    async def counted() -> AsyncGenerator[Sequence[Found], None]:
         nonlocal listed
         async for batch in streamed(found(tmp_path, paths), 10):
             listed += len(batch)
@@ -376,3 +379,166 @@ async def test_directories_that_a_lost_lane_did_not_make(
     assert differences(tmp_path) == []
     for lane in all_lanes.opened:
         await lane.close()
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_a_session_lost_while_it_removes_what_is_spoiled(open_lane, tmp_path: Path) -> None:
+    async def open_and_lose_the_second() -> Lane:
+        lane = await open_lane()
+        if len(all_lanes.opened) == 1:
+            lane.destination.channel.fail(GridFTPError(Kind.CONNECTION_LOST, "lost", "there"))
+        return lane
+
+    all_lanes = Lanes(open_and_lose_the_second)
+    paths = make(tmp_path, 20, 2)
+    gone = tmp_path / "src/d1/gone"
+    items = found(tmp_path, [*paths[:5], gone, *paths[5:]])
+    done, failed = await run(all_lanes, tmp_path, items, small_lanes=1)
+    assert (len(done), list(failed)) == (20, [str(gone)])
+    assert differences(tmp_path) == []
+    assert all(lane.source.closed for lane in all_lanes.opened)
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_a_session_lost_while_it_makes_directories(open_lane, tmp_path: Path) -> None:
+    async def open_and_lose_the_first() -> Lane:
+        lane = await open_lane()
+        if not all_lanes.opened:
+            lane.destination.channel.fail(GridFTPError(Kind.CONNECTION_LOST, "lost", "there"))
+        return lane
+
+    all_lanes = Lanes(open_and_lose_the_first)
+    items = [Directory(str(tmp_path / "dst/empty"))]
+    assert await run(all_lanes, tmp_path, items, small_lanes=1) == ([], {})
+    assert (tmp_path / "dst/empty").is_dir()
+    assert all(lane.source.closed for lane in all_lanes.opened)
+
+
+async def test_a_directory_whose_name_cannot_be_told(open_lane, tmp_path: Path) -> None:
+    async def open_like_in_clear_text() -> Lane:
+        lane = await open_lane()
+        lane.destination.channel.clear_text = True  # then names must be ASCII
+        return lane
+
+    bad, good = str(tmp_path / "dst/žluťoučký"), str(tmp_path / "dst/good")
+    items = [Directory(bad), Directory(good)]
+    _, failed = await run(Lanes(open_like_in_clear_text), tmp_path, items)
+    assert {path: error.kind for path, error in failed.items()} == {bad: Kind.INVALID_NAME}
+    assert Path(good).is_dir()
+
+
+async def test_a_small_window_stays_small_after_a_failure(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "MOST_FILES", 4)
+    sent: list[int] = []
+    send = Lane.send
+
+    def watched(lane: Lane, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
+        send(lane, pieces, directories)
+        sent.append(lane.in_flight)
+
+    monkeypatch.setattr(Lane, "send", watched)
+    paths = make(tmp_path, 30, 2)
+    await run(lanes, tmp_path, found(tmp_path, [*paths[:5], tmp_path / "src/d1/gone", *paths[5:]]))
+    assert max(sent) == 4
+
+
+async def test_the_listing_is_closed_when_somebody_leaves(lanes: Lanes, tmp_path: Path) -> None:
+    paths = make(tmp_path, 20, 2)
+    closed = False
+
+    async def listing() -> AsyncGenerator[Sequence[Found], None]:
+        nonlocal closed
+        try:
+            yield found(tmp_path, paths)
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            closed = True
+
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: None)
+    outcomes = transfer.run(listing())
+    await anext(outcomes)
+    await outcomes.aclose()
+    assert closed
+
+
+async def test_the_listing_is_closed_when_it_has_to_wait(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tree, "WAITING_FILES", 5)
+    monkeypatch.setattr(tree, "WAITING_OUTCOMES", 5)
+    paths = make(tmp_path, 500, 2)
+    closed = False
+
+    async def listing() -> AsyncGenerator[Sequence[Found], None]:
+        nonlocal closed
+        try:
+            async for batch in streamed(found(tmp_path, paths), 10):
+                yield batch
+        finally:
+            await asyncio.sleep(0.05)
+            closed = True
+
+    transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: None)
+    outcomes = transfer.run(listing())
+    await anext(outcomes)
+    await asyncio.sleep(0.3)
+    await outcomes.aclose()
+    assert closed
+
+
+async def test_leaving_waits_for_a_broken_lane(
+    lanes: Lanes, tmp_path: Path, server_a: GctServer, server_b: GctServer
+) -> None:
+    """Its sessions may still write."""
+    paths = make(tmp_path, 20, 2)
+    transfer = TreeTransfer(
+        lanes, str(tmp_path / "dst"), checksum=lambda _lane: None, small_lanes=1
+    )
+
+    async def move() -> None:
+        async for _ in transfer.run(streamed(found(tmp_path, paths))):
+            pass
+
+    moving = asyncio.create_task(move())
+    while not lanes.opened:
+        await asyncio.sleep(0.001)
+    (lane,) = lanes.opened
+    lane.destination.timeouts = Timeouts(close_s=0.5)
+    stopped = descendants(server_b.pid)
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    while not lane.due:
+        await asyncio.sleep(0.001)
+    for pid in descendants(server_a.pid):
+        os.kill(pid, signal.SIGKILL)
+    while not lane.broken:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    assert lane.settled is None, "the lane is being closed"
+    moving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    assert lane.settled is False
+    for pid in stopped:
+        os.kill(pid, signal.SIGKILL)
+
+
+async def test_leaving_while_lanes_are_given_back(open_lane, tmp_path: Path) -> None:
+    class Slow(Lanes):
+        async def give_back(self, lane: Lane) -> None:
+            self.given_back.append(lane)
+            await asyncio.sleep(60)
+
+    all_lanes = Slow(open_lane)
+    moving = asyncio.create_task(run(all_lanes, tmp_path, found(tmp_path, make(tmp_path, 5, 1))))
+    while not all_lanes.given_back:
+        await asyncio.sleep(0.01)
+    moving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await moving
+    (first,) = all_lanes.given_back
+    assert [lane.usable for lane in all_lanes.opened if lane is not first] == [False]
+    await first.close()

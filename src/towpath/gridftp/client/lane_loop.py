@@ -104,15 +104,16 @@ class LaneLoop(Generic[Work]):
                 await self._settle(lane)
 
     async def close(self) -> None:
-        """Close the lane if it is open."""
-        lane, self.lane = self.lane, None
+        """Close the lane if it is open. Cancelled meanwhile, the lane is still here."""
+        lane = self.lane
         if lane is not None:
-            self._on_close(lane)
             await lane.close()
+            self.lane = None
+            self._on_close(lane)
 
     def _room(self, lane: Lane | None) -> Room | None:
         flying = 0 if lane is None else lane.in_flight
-        limit = self._fewer_files or self.window.files
+        limit = min(self._fewer_files or self.window.files, self.window.files)
         files = limit - flying
         if flying and files < min(self.window.refill_files, limit):
             return None

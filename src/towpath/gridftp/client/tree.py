@@ -11,16 +11,18 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 from towpath.gridftp.client.lane import Lane
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.pieces import Outcome, Piece
+from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
 from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.replies import Reply
 
 LARGE_BYTES: Final = 64 * 1024 * 1024
 """From this size on a file goes by ranges, beside the small ones and not in front of them."""
@@ -54,6 +56,9 @@ MOST_FILES: Final = 400
 the thousand that a server queues."""
 
 REFILL_FILES: Final = 25
+
+REPLIES: Final = 100
+"""Of directories made ahead: so many have to come within the time for one."""
 
 MAX_ATTEMPTS: Final = 3
 RETRY_DELAY_S: Final = 1.0
@@ -142,11 +147,14 @@ class TreeTransfer:
         self._arrived = _Signal()
         self._taken = _Signal()
 
-    async def run(self, found: AsyncIterable[Sequence[Found]]) -> AsyncIterator[list[Told]]:
+    async def run(
+        self, found: AsyncGenerator[Sequence[Found], None]
+    ) -> AsyncGenerator[list[Told], None]:
         """Move what is found; a directory must be found before anything in it.
 
         Raises what `found` raises, and GridFTPError for what concerns all files: no lane can be
-        opened, or an end refuses everything. Leaving early stops the transfer.
+        opened, or an end refuses everything. Leaving early stops the transfer: close the iterator
+        then, as with `contextlib.aclosing`. `found` is closed here.
         """
         work = asyncio.create_task(self._work(found))
         work.add_done_callback(lambda _: self._arrived.fire())
@@ -163,13 +171,13 @@ class TreeTransfer:
                     await self._arrived.wait()
         finally:
             work.cancel()
-            with suppress(asyncio.CancelledError, GridFTPError):
-                await asyncio.wait([work])
-                work.exception()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # it has been raised, or nobody asks any more
 
     # -- the parts
 
-    async def _work(self, found: AsyncIterable[Sequence[Found]]) -> None:
+    async def _work(self, found: AsyncGenerator[Sequence[Found], None]) -> None:
         loops = [supply.loop for supply in self._supplies]
         try:
             await _together(
@@ -178,31 +186,29 @@ class TreeTransfer:
                 *(loop.run(eager=True) for loop in loops),
             )
             await self._finish()
+            for loop in loops:
+                lane, loop.lane = loop.lane, None
+                if lane is not None:
+                    await self._lanes.give_back(lane)
         except BaseException:
             await asyncio.gather(*(loop.close() for loop in loops))
             raise
-        for loop in loops:
-            if loop.lane is not None:
-                await self._lanes.give_back(loop.lane)
 
-    async def _feed(self, found: AsyncIterable[Sequence[Found]]) -> None:
-        async for batch in found:
-            for item in batch:
-                if isinstance(item, Directory):
-                    self._empty[item.destination] = None
-                    continue
-                self._unfinished += 1
-                large = self._move_large is not None and item.size >= LARGE_BYTES
-                (self._large if large else self._small).append(item)
-            self.wake()
-            while len(self._small) + len(self._large) >= WAITING_FILES:
-                await self._room.wait()
-            if len(self._empty) >= WAITING_DIRECTORIES:
-                lane = await self.open_lane()
-                try:
-                    await self._make_empty(lane)
-                finally:
-                    await self._lanes.give_back(lane)
+    async def _feed(self, found: AsyncGenerator[Sequence[Found], None]) -> None:
+        async with aclosing(found):
+            async for batch in found:
+                for item in batch:
+                    if isinstance(item, Directory):
+                        self._empty[item.destination] = None
+                        continue
+                    self._unfinished += 1
+                    large = self._move_large is not None and item.size >= LARGE_BYTES
+                    (self._large if large else self._small).append(item)
+                self.wake()
+                while len(self._small) + len(self._large) >= WAITING_FILES:
+                    await self._room.wait()
+                if len(self._empty) >= WAITING_DIRECTORIES:
+                    await self._at_destination(self._make_empty)
         self._listed = True
         self.wake()
 
@@ -224,13 +230,10 @@ class TreeTransfer:
 
     async def _finish(self) -> None:
         """Directories without files; files that are no version of their source."""
-        if self._empty or self._spoiled:
-            lane = next((lane for lane in self._open_lanes() if lane.usable), None)
-            if lane is None:
-                lane = await self.open_lane()
-                self._supplies[0].loop.lane = lane
-            await self._remove_spoiled(lane)
-            await self._make_empty(lane)
+        if self._spoiled:
+            await self._at_destination(self._remove_spoiled, self._open_lanes())
+        if self._empty:
+            await self._at_destination(self._make_empty, self._open_lanes())
         unmade: dict[str, GridFTPError] = {}
         for supply in self._supplies:
             unmade |= supply.directory_errors()
@@ -239,17 +242,46 @@ class TreeTransfer:
     def _open_lanes(self) -> list[Lane]:
         return [supply.loop.lane for supply in self._supplies if supply.loop.lane is not None]
 
+    async def _at_destination(
+        self, act: Callable[[Lane], Awaitable[None]], lanes: Sequence[Lane] = ()
+    ) -> None:
+        """Do what may be done twice, on one of these lanes or on one more."""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            there = next((lane for lane in lanes if lane.usable), None)
+            lane = there or await self.open_lane()
+            try:
+                await act(lane)
+                return
+            except GridFTPError as error:
+                if error.permanent or attempt == MAX_ATTEMPTS:
+                    raise
+            finally:
+                if there is None:
+                    await self._lanes.give_back(lane)
+
     async def _make_empty(self, lane: Lane) -> None:
         paths, self._empty = list(self._empty), {}
         if not paths or self._root is None:
             return
         made: dict[str, None] = {}
         each = [made_now for path in paths for made_now in self.directories_of(f"{path}/", made)]
-        session = lane.destination
-        replies = await session.answers(session.submit([commands.mkd(path) for path in each]))
         wanted = set(paths)
         unmade: list[Told] = []
-        for path, reply in zip(each, replies, strict=True):
+        possible = []
+        session = lane.destination
+        for path in each:
+            try:
+                session.encode(path)
+                possible.append(path)
+            except GridFTPError as refusal:
+                if path in wanted:
+                    unmade.append(Unmade(path, refusal))
+        try:
+            replies = await _answers(session, [commands.mkd(path) for path in possible])
+        except GridFTPError:
+            self._empty = dict.fromkeys(paths) | self._empty
+            raise
+        for path, reply in zip(possible, replies, strict=True):
             if not reply.ok and path in wanted:
                 error = classify(reply, where=str(session.server), path=path)
                 if error.kind is not Kind.EXISTS:
@@ -304,23 +336,30 @@ class TreeTransfer:
 
     async def open_lane(self) -> Lane:
         """A lane; a server that cannot be reached is tried a few times."""
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 lane = await self._lanes.open()
-                break
+                try:
+                    await self._remove_spoiled(lane)
+                except BaseException:
+                    await lane.give_up()
+                    raise
+                return lane
             except GridFTPError as error:
                 if error.permanent or attempt == MAX_ATTEMPTS:
                     raise
                 await asyncio.sleep(RETRY_DELAY_S * attempt)
-        await self._remove_spoiled(lane)
-        return lane
 
     async def _remove_spoiled(self, lane: Lane) -> None:
         """Before anything else is sent: it may be among what is sent again."""
         paths, self._spoiled = self._spoiled, []
-        if paths:
-            session = lane.destination
-            await session.answers(session.submit([commands.dele(path) for path in paths]))
+        try:
+            await _answers(lane.destination, [commands.dele(path) for path in paths])
+        except GridFTPError:
+            self._spoiled += paths
+            raise
 
     async def tell(self, items: Sequence[Told]) -> None:
         """Hand outcomes out; waits while too many have not been taken."""
@@ -460,6 +499,13 @@ class _LaneSupply:
                     tree.spoiled(spoiled)
 
 
+async def _answers(session: Session, lines: Sequence[str]) -> list[Reply]:
+    """The replies of any number of commands: each batch has as long as one alone."""
+    futures = session.submit(lines)
+    batches = (futures[at : at + REPLIES] for at in range(0, len(futures), REPLIES))
+    return [reply for batch in batches for reply in await session.answers(batch)]
+
+
 def window(lane: Lane, lanes: int) -> Window:
     """What a lane keeps under way: what the servers do until the first outcomes come.
 
@@ -512,8 +558,10 @@ async def _together(*parts: Coroutine[Any, Any, None]) -> None:
     """Run all; the first failure cancels the others and is raised itself."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
-        await asyncio.gather(*tasks)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:
         for task in tasks:
-            task.cancel()
+            task.cancel()  # once: what they do to end in good order must not be cut off
         await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -2,7 +2,8 @@
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -309,18 +310,21 @@ class _Reporter:
         self.complete = True
         self.progress = progress
 
-    async def take(self, outcomes: AsyncIterator[list[Told]]) -> None:
-        progress = self.progress
-        async for batch in outcomes:
-            for told in batch:
-                if isinstance(told, Unmade):
-                    self.failed(told.destination, told.error)
-                elif told.error is not None:
-                    self.failed(told.file.source, told.error)
-                else:
-                    if told.file.size < LARGE_BYTES:  # of large ones the ranges are told
-                        progress.moved(told.file.size)
-                    progress.done(told.file.source)
+    async def take(self, outcomes: AsyncGenerator[list[Told], None]) -> None:
+        async with aclosing(outcomes):
+            async for batch in outcomes:
+                for told in batch:
+                    self._tell(told)
+
+    def _tell(self, told: Told) -> None:
+        if isinstance(told, Unmade):
+            self.failed(told.destination, told.error)
+        elif told.error is not None:
+            self.failed(told.file.source, told.error)
+        else:
+            if told.file.size < LARGE_BYTES:  # of large ones the ranges are told
+                self.progress.moved(told.file.size)
+            self.progress.done(told.file.source)
 
     def failed(self, path: str, error: GridFTPError) -> None:
         self.complete = False
@@ -328,30 +332,31 @@ class _Reporter:
 
 
 async def _found(
-    listing: AsyncIterator[Listed], source: End, destination: End, reporter: _Reporter
-) -> AsyncIterator[list[Found]]:
+    listing: AsyncGenerator[Listed, None], source: End, destination: End, reporter: _Reporter
+) -> AsyncGenerator[list[Found], None]:
     """What the listing tells, as what is to be moved and made."""
     from_root = source.location.path.rstrip("/") + "/"
     to_root = destination.location.path.rstrip("/") + "/"
     progress = reporter.progress
-    async for listed in listing:
-        found: list[Found] = []
-        for entry in listed.entries:
-            name = entry.name
-            if entry.type is EntryType.FILE:
-                if "r" in entry.perm or not entry.perm:
-                    progress.planned(entry.size)
-                    found.append(File(from_root + name, to_root + name, entry.size))
-                else:  # in a pipeline its failure would void what follows
-                    reporter.failed(from_root + name, _unreadable(source, from_root + name))
-            elif entry.is_directory and entry.link_target is None:
-                found.append(Directory(to_root + name))
-            else:
-                reason = "a link to a directory" if entry.is_directory else "not a regular file"
-                progress.skipped(from_root + name, reason)
-        for name, error in listed.failed:
-            reporter.failed(posixpath.join(from_root, name), error)
-        yield found
+    async with aclosing(listing):
+        async for listed in listing:
+            found: list[Found] = []
+            for entry in listed.entries:
+                name = entry.name
+                if entry.type is EntryType.FILE:
+                    if "r" in entry.perm or not entry.perm:
+                        progress.planned(entry.size)
+                        found.append(File(from_root + name, to_root + name, entry.size))
+                    else:  # in a pipeline its failure would void what follows
+                        reporter.failed(from_root + name, _unreadable(source, from_root + name))
+                elif entry.is_directory and entry.link_target is None:
+                    found.append(Directory(to_root + name))
+                else:
+                    reason = "a link to a directory" if entry.is_directory else "not a regular file"
+                    progress.skipped(from_root + name, reason)
+            for name, error in listed.failed:
+                reporter.failed(posixpath.join(from_root, name), error)
+            yield found
 
 
 def _unreadable(source: End, path: str) -> GridFTPError:
@@ -360,7 +365,7 @@ def _unreadable(source: End, path: str) -> GridFTPError:
     )
 
 
-async def _only(file: File) -> AsyncIterator[list[Found]]:
+async def _only(file: File) -> AsyncGenerator[list[Found], None]:
     yield [file]
 
 
