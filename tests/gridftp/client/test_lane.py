@@ -70,6 +70,18 @@ async def test_more_than_a_server_queues(open_lane, tree) -> None:
     assert wrong(pieces) == []
 
 
+async def test_a_nudge_wakes_who_waits_and_is_not_kept_for_the_next(open_lane, tree) -> None:
+    lane = await open_lane()
+    lane.nudge()  # nothing is in flight: nobody waits
+    pieces = tree(1)
+    lane.send(pieces)
+    assert [outcome.status for outcome in await lane.outcomes()] == ["done"]
+    lane.send(pieces)
+    lane.nudge()
+    assert await lane.outcomes() == []
+    assert [outcome.status for outcome in await lane.outcomes()] == ["done"]
+
+
 async def test_directories_odd_names_and_empty_files(open_lane, tmp_path) -> None:
     names = ["; a = b", ' le"ading ', "žluťoučký 🐎", "\udce9\udcff", "x" * 255, "empty"]
     pieces = []

@@ -386,8 +386,11 @@ class Lane:
         return ready
 
     def nudge(self) -> None:
-        """Let `outcomes` return although it has none: there is more to send."""
-        self._nudged = True
+        """Let `outcomes` return although it has none: there is more to send.
+
+        Nothing is remembered when nothing is in flight: the next user of the lane may be another.
+        """
+        self._nudged = bool(self._flights)
         self._wake()
 
     def _wake(self) -> None:
