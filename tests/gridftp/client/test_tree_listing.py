@@ -501,8 +501,8 @@ def sockets() -> int:
 @pytest.fixture
 def busy(tmp_path: Path) -> Path:
     """A tree that takes some time."""
-    for number in range(200):
-        fill(tmp_path / f"d{number}", 200)
+    for number in range(150):
+        fill(tmp_path / f"d{number}", 100)
     return tmp_path
 
 
@@ -523,7 +523,7 @@ async def test_sessions_killed_half_way_are_replaced(
         nonlocal kills
         async for part in list_tree(opener(domain_a, own_server), str(busy), security=security):
             parts.append(part)
-            if kills and sum(len(part.entries) for part in parts) > 9_000 * (4 - kills):
+            if kills and sum(len(part.entries) for part in parts) > 3_000 * (4 - kills):
                 kills -= 1
                 own_server.kill_sessions()
             yield part
@@ -548,7 +548,7 @@ async def test_a_server_killed_half_way_raises(
     assert caught.value.kind in (Kind.CONNECT, Kind.CONNECTION_LOST)
 
 
-@pytest.mark.parametrize("after", [1, 20])
+@pytest.mark.parametrize("after", [1, 5])
 async def test_a_consumer_that_stops_early_leaves_nothing_behind(
     domain_a: Domain,
     own_server: GctServer,
@@ -624,7 +624,7 @@ async def test_while_nobody_takes_anything_the_servers_wait(
         for number in range(60):
             fill(tmp_path / f"d{number}", 1000)
     tree = Tree(open_session, str(tmp_path), security, 3, tree_listing.FACTS)
-    work = asyncio.create_task(tree.run())
+    tree.start()
     most = tree_listing.WAITING_ENTRIES + 3 * lister.HELD_ENTRIES
     last = -1
     while last != tree._in_basket or not last:
@@ -632,10 +632,10 @@ async def test_while_nobody_takes_anything_the_servers_wait(
         assert last <= most
         await asyncio.sleep(0.3)
     assert last >= tree_listing.WAITING_ENTRIES
-    assert not work.done()
     count = 0
-    while (part := await tree.next(work)) is not None:
+    while (part := await tree.next()) is not None:
         count += len(part.entries)
+    await tree.close()
     assert count == 60_000 + (60 if shape == "wide" else 0)
 
 
@@ -655,7 +655,7 @@ async def test_a_server_that_takes_no_second_session(
     entries, failed = await collect(list_tree(only_one, str(busy), security=security))
     assert not failed
     assert told(entries) == really(busy)
-    assert opened == 2
+    assert 2 <= opened <= 3  # all that were wanted, once
 
 
 async def test_no_session_at_all(domain_a: Domain, own_server: GctServer, domain_b: Domain) -> None:

@@ -57,6 +57,9 @@ CONTROL_WAITING_BYTES: Final = 1024 * 1024
 CONNECT_WAIT_S: Final = 5.0
 """For the server's data connection; one that comes at all comes within a few round trips."""
 
+DRAIN_S: Final = 3.0
+"""For the answers to what was asked for ahead and is not wanted any more."""
+
 MLSD_GAIN_S: Final = 13e-6
 """What a server needs less for an entry by MLSD than by MLSC."""
 
@@ -231,6 +234,9 @@ class Lister:
         self._below: list[str] = []
         self._failed: list[tuple[str, GridFTPError]] = []
         self._done = Done()
+        self._stuck = False
+        """Whether the server is in the middle of something that takes long."""
+        self._ending = False
         self.logged_in = False
         """Whether the server has accepted the login."""
 
@@ -256,11 +262,27 @@ class Lister:
         """The directories in hand, the one being read first."""
         return [asked.place for asked in self._asked]
 
-    def close(self) -> None:
-        """Give the data channel up."""
-        self._asked.clear()
+    def give_back(self) -> None:
+        """Leave the session to others."""
         if self._data is not None:
             self._data.close()
+
+    async def end(self) -> None:
+        """Close the session, with what belongs to it.
+
+        GCT may leave its process hanging when the connection ends in the middle of queued MLSC, so
+        they are answered first, if that does not take long.
+        """
+        self._asked.clear()
+        self._ending = True
+        if self._data is not None:
+            self._data.close()
+        try:
+            if self._session.channel.unanswered and not self._stuck:
+                self._session.channel.resume()
+                await self._session.channel.drain(DRAIN_S)
+        finally:
+            await self._session.give_up()
 
     def fail_first(self, error: GridFTPError) -> None:
         """Do not try the directory being read again."""
@@ -286,12 +308,15 @@ class Lister:
         """Something has come."""
         self._changed.set()
 
-    def hold(self, count: int) -> None:
-        """Bytes of MLSC have come."""
+    def hold(self, count: int) -> bool:
+        """Bytes of MLSC have come; whether they are wanted."""
+        if self._ending:
+            return False
         self._waiting_bytes += count
         if self._waiting_bytes > CONTROL_WAITING_BYTES:
             self._session.channel.pause()
             self.wake()
+        return True
 
     def setting_refused(self, reply: Reply) -> None:
         """The data channel cannot be set up as it must be."""
@@ -465,6 +490,7 @@ class Lister:
         gain_s = int(found[1]) * MLSD_GAIN_S
         if self._tree.data_possible and gain_s > login_s(self._rtt_s) + data_setup_s(self._rtt_s):
             place.way = Way.DATA
+            self._stuck = True
             raise Restart
 
     def _release(self, asked: _Asked) -> None:
@@ -489,6 +515,7 @@ class Lister:
             if asked.lines:  # slowly, but it comes
                 return
             path = self._tree.absolute(asked.place.path)
+            self._stuck = True
             if connecting:
                 raise DataTrouble(
                     GridFTPError(Kind.DATA_REFUSED, "no data connection came", self._where, path)

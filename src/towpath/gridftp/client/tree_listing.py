@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -78,7 +78,7 @@ async def list_tree(
     sessions: int = SESSIONS,
     facts: Sequence[str] = FACTS,
     keep_session: Callable[[Session], None] | None = None,
-) -> AsyncIterator[Listed]:
+) -> AsyncGenerator[Listed, None]:
     """Everything below a directory; links to directories are told and not followed.
 
     A directory is told before anything that is in it, and the entries of one directory come in the
@@ -95,7 +95,7 @@ async def list_tree(
     Raises GridFTPError when the root cannot be listed (NOT_A_DIRECTORY for a file), when no session
     can be opened, and when sessions are lost again and again.
     """
-    tree = Tree(open_session, root, security, sessions, facts)
+    tree = Tree(open_session, root, security, sessions, facts, keep_session)
     tree.start()
     try:
         while (listed := await tree.next()) is not None:
@@ -130,7 +130,7 @@ class Tree:
         security: DataSecurity,
         sessions: int,
         facts: Sequence[str],
-        keep_session: Callable[[Session], None] | None,
+        keep_session: Callable[[Session], None] | None = None,
     ) -> None:
         self.security = security
         self.facts = f"OPTS MLST {';'.join([*facts, 'X.count'])};"
@@ -223,10 +223,12 @@ class Tree:
                     self._hire(at_once=True)
                 await self._use(session)
             except _NotLoggedIn as refusal:
-                if not self._listers:
+                if self._listers:
+                    self._sessions = len(self._workers) - 1  # the server takes no more
+                    return
+                if refusal.error.permanent or not self._directories:
                     raise refusal.error from refusal
-                self._sessions = len(self._workers) - 1  # the server takes no more
-                return
+                self._count_loss(refusal.error)
 
     async def _open(self) -> Session:
         try:
@@ -249,17 +251,20 @@ class Tree:
             if not lister.logged_in:
                 raise _NotLoggedIn(error) from error
             await lister.flush()
-            self._count_loss(lister, error)
+            if error.permanent and error.kind is not Kind.INVALID_NAME:
+                raise
+            if not self._give_up_first(lister, error):
+                self._count_loss(error)
             await lister.flush()
         finally:
             self._listers.remove(lister)
             self._probing.discard(lister)
             self.put_back(lister.unfinished())
-            lister.close()
             if self._keep_session is not None and self._is_sound(session):
+                lister.give_back()
                 self._keep_session(session)
             else:
-                await session.give_up()
+                await lister.end()
 
     def _is_sound(self, session: Session) -> bool:
         """Whether it has done all it was asked for, at the end of everything."""
@@ -275,17 +280,19 @@ class Tree:
         ):
             self._data = _Data.IMPOSSIBLE
 
-    def _count_loss(self, lister: Lister, error: GridFTPError) -> None:
-        """A session was lost: because of the directory it listed, or for another reason."""
-        if error.permanent and error.kind is not Kind.INVALID_NAME:
-            raise error
+    def _give_up_first(self, lister: Lister, error: GridFTPError) -> bool:
+        """Whether a session was lost because of the directory that it listed."""
         first = next(iter(lister.unfinished()), None)
-        if first is not None:
-            first.losses += 1
-            if error.kind is Kind.INVALID_NAME or first.losses >= MAX_LOSSES:
-                # Names that look like the server's own answers end a session each.
-                lister.fail_first(error)
-                return
+        if first is None:
+            return False
+        first.losses += 1
+        if error.kind is not Kind.INVALID_NAME and first.losses < MAX_LOSSES:
+            return False
+        # Names that look like the server's own answers end a session each.
+        lister.fail_first(error)
+        return True
+
+    def _count_loss(self, error: GridFTPError) -> None:
         self._losses += 1
         if self._losses >= MAX_LOSSES_IN_ALL:
             raise error
