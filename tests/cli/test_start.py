@@ -24,16 +24,11 @@ CLIENT = {"asyncio", "ssl", "towpath.gridftp.client.session", "towpath.gridftp.s
 COPYING = {"towpath.gridftp.client.pool", "towpath.gridftp.client.tree"}
 """The same, for who copies."""
 
-SIGNING = {"cryptography.hazmat.primitives.asymmetric.ec"}
+SIGNING = {"cryptography.x509"}
 """What the third stage imports."""
 
-SLOW = {
-    "cryptography.x509",
-    "cryptography.hazmat.backends.openssl.backend",
-    "cryptography.hazmat.primitives.serialization",
-    "rich",
-}
-"""For delegation and revocation lists, and for a bar on a terminal."""
+SLOW = {"rich"}
+"""For a bar on a terminal."""
 
 
 def run(

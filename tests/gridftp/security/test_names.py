@@ -1,5 +1,6 @@
 """Names: spelled as OpenSSL does, and host names matched as RFC 6125 asks."""
 
+import ssl
 import subprocess
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from towpath.gridftp.security.certificates import Certificate, to_pem
+from towpath.gridftp.security.certificates import Certificate
 from towpath.gridftp.security.names import canonical, one_line, speaks_for
 
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -70,7 +71,7 @@ def test_every_spelling_is_openssls(tmp_path: Path) -> None:
     attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, "Zoë/host = a,b"))
     name = x509.Name(attributes)
     file = tmp_path / "name.pem"
-    file.write_bytes(to_pem(certificate(name).der))
+    file.write_text(ssl.DER_cert_to_PEM_cert(certificate(name).der))
     openssl = subprocess.run(
         ["openssl", "x509", "-in", file, "-noout", "-subject", "-nameopt", "compat"],
         check=True,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from binascii import Error as Base64Error
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -113,14 +113,6 @@ def revocation_lists_in(text: str) -> list[bytes]:
     return _pem_blocks(text, "CRL")
 
 
-def to_pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
-    """DER in the lines of PEM."""
-    text = b2a_base64(der, newline=False)
-    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    kind = label.encode("ascii")
-    return b"\n".join([b"-----BEGIN %b-----" % kind, *lines, b"-----END %b-----" % kind, b""])
-
-
 def _pem_blocks(text: str, what: str) -> list[bytes]:
     try:
         found = [a2b_base64(block[2]) for block in _PEM.finditer(text) if block[1].endswith(what)]
@@ -161,16 +153,6 @@ def _elements(data: bytes) -> list[_Element]:
         found.append(_Element(tag, data[at : at + length]))
         at += length
     return found
-
-
-def encode(tag: int, *contents: bytes) -> bytes:
-    """An element of these contents."""
-    content = b"".join(contents)
-    length = len(content)
-    if length < 0x80:
-        return bytes((tag, length)) + content
-    size = (length.bit_length() + 7) // 8
-    return bytes((tag, 0x80 | size)) + length.to_bytes(size, "big") + content
 
 
 def _expect(element: _Element, tag: int) -> bytes:
