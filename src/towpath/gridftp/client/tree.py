@@ -22,6 +22,7 @@ from towpath.gridftp.client.pieces import Outcome, Piece
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
 from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.ranges import RangeSet
 from towpath.gridftp.wire.replies import Reply
 
 LARGE_BYTES: Final = 64 * 1024 * 1024
@@ -74,6 +75,8 @@ class File:
     modified: int | None = None
     """Unix seconds to give the copy."""
     attempts: int = 0
+    arrived: RangeSet | None = None
+    """What earlier attempts have moved of a large file, and compared."""
 
 
 class Directory(NamedTuple):

@@ -13,12 +13,16 @@ from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.demo.processes import descendants
 from towpath.gridftp.client import tree
+from towpath.gridftp.client.copy.between import Lanes
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
 from towpath.gridftp.client.pool import SessionPool
-from towpath.gridftp.client.session import Server
+from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire.features import Features
+from towpath.gridftp.wire.listings import Entry
 
 MEBIBYTE = 1024 * 1024
 
@@ -171,3 +175,82 @@ async def test_a_recursive_copy_of_one_file_is_one_file(ends: Ends) -> None:
     (ends.root / "src/f").write_bytes(b"content")
     assert await copy(ends.at(0, "f"), ends.at(1, ""), CopyingOptions(recursive=True), Heard())
     assert (ends.root / "dst/f").read_bytes() == b"content"
+
+
+async def test_large_files_that_were_cut_go_on_in_any_order(ends: Ends, monkeypatch) -> None:
+    """The next one begins while the first one waits for its next attempt."""
+    size = 160 * MEBIBYTE
+    for name in ("a", "b"):
+        (ends.root / "src" / name).write_bytes(os.urandom(MEBIBYTE) * 160)
+    heard = Heard()
+    copying = asyncio.create_task(
+        copy(ends.at(0, ""), ends.at(1, ""), CopyingOptions(recursive=True), heard)
+    )
+    while heard.moved_bytes < size // 3:
+        await asyncio.sleep(0.005)
+    for pid in descendants(ends.servers[1].pid):
+        os.kill(pid, signal.SIGKILL)
+    assert await copying
+    assert heard.moved_bytes == heard.planned_bytes == 2 * size
+    for name in ("a", "b"):
+        assert filecmp.cmp(ends.root / "src" / name, ends.root / "dst" / name, shallow=False)
+
+
+async def test_half_of_a_kept_lane_that_died_is_closed(ends: Ends) -> None:
+    (ends.root / "src/f").write_bytes(b"content")
+    pool = SessionPool()
+    try:
+        assert await copy(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), Heard(), pool)
+        (old,) = descendants(ends.servers[1].pid)
+        for pid in descendants(ends.servers[0].pid):
+            os.kill(pid, signal.SIGKILL)
+        assert await copy(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), Heard(), pool)
+    finally:
+        await pool.close()
+    await asyncio.sleep(0.2)
+    assert old not in descendants(ends.servers[1].pid)
+
+
+@pytest.mark.parametrize("opened", [False, True])
+async def test_cancelled_while_it_looks_it_leaves_nothing(
+    ends: Ends, opened: bool, monkeypatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(self: Session, path: str) -> Entry:
+        asked.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(Session, "stat", never)
+    before = asyncio.all_tasks()
+    copying = asyncio.create_task(copy(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), Heard()))
+    await asked.wait()
+    if opened:
+        await asyncio.sleep(0.3)  # the lane is opened meanwhile
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    assert asyncio.all_tasks() == before
+    await asyncio.sleep(0.1)
+    assert ends.sessions() == set()
+
+
+@pytest.mark.parametrize("knows", [True, False])
+async def test_only_who_knows_no_dcsc_does_without(ends: Ends, knows: bool, monkeypatch) -> None:
+    """The other server may still be logging in: what it knows is not known yet."""
+    pool = SessionPool()
+    lanes = Lanes(ends.at(0, "f"), ends.at(1, "f"), CopyingOptions(), pool)
+    monkeypatch.setattr(DataCredential, "blob", "AAAA")
+    source, destination = await lanes.sessions()
+    await asyncio.gather(source.ready(), destination.ready())
+    (source if knows else destination).features = Features()
+    try:
+        opening = lanes.open_on(source, destination)
+        if knows:
+            with pytest.raises(GridFTPError, match="DCSC"):
+                await opening
+        else:
+            await (await opening).close()
+    finally:
+        await pool.close()

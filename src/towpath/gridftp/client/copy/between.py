@@ -222,18 +222,20 @@ class Lanes:
             )
         except BaseException as error:
             await asyncio.gather(source.give_up(), destination.give_up())
-            if not self._does_without_dcsc(error, source, destination):
+            if not self._does_without_dcsc(error, (source, destination)):
                 raise
         self._authenticated = False
         return await self.open_on(*await self.sessions())
 
-    def _does_without_dcsc(
-        self, error: BaseException, source: Session, destination: Session
-    ) -> bool:
-        """A server that knows no DCSC can still move data, which then nobody authenticates."""
-        refused = isinstance(error, GridFTPError) and error.message.startswith("DCSC ")
-        lacking = not (source.features.dcsc and destination.features.dcsc)
-        return refused and lacking and not self._options.encrypt
+    def _does_without_dcsc(self, error: BaseException, sessions: Sequence[Session]) -> bool:
+        """A server that knows no DCSC can still move data, which then nobody authenticates.
+
+        One that knows it and refuses it cannot: what it knows it has told before it refused.
+        """
+        if not isinstance(error, GridFTPError) or not error.message.startswith("DCSC "):
+            return False
+        refusing = [session for session in sessions if str(session.server) == error.where]
+        return not (self._options.encrypt or any(session.features.dcsc for session in refusing))
 
 
 class LargeFiles:
@@ -244,26 +246,22 @@ class LargeFiles:
         self._pool = pool
         self._progress = progress
         self._lane: Lane | None = None
-        self._unfinished: File | None = None
-        self._present = RangeSet()
-        """What has arrived of it."""
 
     async def move(self, file: File, directories: Sequence[str]) -> Moved:
         """Move one; what was compared of it counts when it is tried again."""
-        if file is not self._unfinished:
-            self._unfinished, self._present = file, RangeSet()
         lane = await self._usable_lane()
         lane.send([], directories)
         algorithm = self.lanes.checksum(lane)
-        if algorithm is None:  # it may not be there any more after a session was lost
-            self._progress.moved(-self._present.total)
-            self._present = RangeSet()
+        if algorithm is None and file.arrived:  # a lost session may not have kept it
+            self._progress.moved(-file.arrived.total)
+            file.arrived = None
+        file.arrived = file.arrived or RangeSet()
         outcome = await move_file(
             [lane],
             Piece(file.source, file.destination, file.size, modified=file.modified),
             checks=None if algorithm is None else self._checks(algorithm),
             on_moved=self._progress.moved,
-            present=self._present,
+            present=file.arrived,
         )
         return Moved(file, outcome.error)
 
@@ -378,6 +376,7 @@ async def _look(lanes: Lanes, source: End, destination: End) -> File:
         except GridFTPError as error:
             if error.kind is not Kind.CONNECTION_LOST:
                 raise  # else it had died unseen
+            await lanes.close()
     return await _look_on(lanes, await lanes.sessions(), None, source, destination)
 
 
@@ -392,14 +391,16 @@ async def _look_on(
     opening = asyncio.create_task(lanes.open_on(*sessions) if lane is None else _itself(lane))
     here = asyncio.create_task(sessions[0].stat(source.location.path))
     there = asyncio.create_task(_is_directory(sessions[1], destination))
-    await asyncio.wait([opening, here, there])
+    asking = (opening, here, there)
     try:
-        lane = opening.result()
-    except BaseException:
-        for task in (here, there):
-            task.exception()
-        raise
-    lanes.keep(lane)
+        await asyncio.wait(asking)
+    finally:
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        if not opening.cancelled() and opening.exception() is None:
+            lanes.keep(opening.result())
+    opening.result()
     entry, into = here.result(), there.result()
     return _file(entry, source, destination, into=into)
 
