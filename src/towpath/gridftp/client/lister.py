@@ -368,7 +368,7 @@ class Lister:
 
     async def _open_data(self) -> None:
         self._data = ListingChannel(
-            self._tree.security,
+            await self._tree.security(),
             frozenset({self._session.peer_ip}),
             where=self._where,
             on_change=self._data_changed,

@@ -61,6 +61,9 @@ _PRIOR_ENTRIES: Final = 20
 """A directory is taken to have so many until some are known."""
 
 
+MakeSecurity = Callable[[], Awaitable[DataSecurity]]
+
+
 class Listed(NamedTuple):
     """A part of what was found."""
 
@@ -74,7 +77,7 @@ async def list_tree(
     open_session: Callable[[], Awaitable[Session]],
     root: str,
     *,
-    security: DataSecurity = DataSecurity(),  # noqa: B008 - frozen
+    security: DataSecurity | MakeSecurity = DataSecurity(),  # noqa: B008 - frozen
     sessions: int = SESSIONS,
     facts: Sequence[str] = FACTS,
     keep_session: Callable[[Session], None] | None = None,
@@ -88,9 +91,10 @@ async def list_tree(
     `open_session` gives sessions as `Session.start` does, up to `sessions` of them. Those that have
     nothing more to do go to `keep_session`, set up for listing as they are; without it they are
     closed, as all are when the consumer stops early (close the iterator then, as with
-    `contextlib.aclosing`). `security` is for the data channels that large trees are listed over;
-    without a credential only their other end's address is checked, and names travel in clear. A
-    server that cannot reach us is asked without data channels.
+    `contextlib.aclosing`). `security`, or what makes it when it is needed, is for the data channels
+    that large trees are listed over; without a credential only their other end's address is
+    checked, and names travel in clear. A server that cannot reach us is asked without data
+    channels.
 
     Raises GridFTPError when the root cannot be listed (NOT_A_DIRECTORY for a file), when no session
     can be opened, and when sessions are lost again and again.
@@ -127,12 +131,13 @@ class Tree:
         self,
         open_session: Callable[[], Awaitable[Session]],
         root: str,
-        security: DataSecurity,
+        security: DataSecurity | MakeSecurity,
         sessions: int,
         facts: Sequence[str],
         keep_session: Callable[[Session], None] | None = None,
     ) -> None:
-        self.security = security
+        self._security = security
+        self._making_security = asyncio.Lock()
         self.facts = f"OPTS MLST {';'.join([*facts, 'X.count'])};"
         """The command that asks for no more than these."""
         self._open_session = open_session
@@ -298,6 +303,13 @@ class Tree:
             raise error
 
     # -- what the listers use
+
+    async def security(self) -> DataSecurity:
+        """For data channels."""
+        async with self._making_security:
+            if not isinstance(self._security, DataSecurity):
+                self._security = await self._security()
+        return self._security
 
     def absolute(self, path: str) -> str:
         """The server's path of one that is relative to the root."""
