@@ -141,6 +141,8 @@ class SmallFiles(LaneRunner):
         window = Window(files, context.settings.in_flight_bytes, max(files // 2, 1))
         self._loop: LaneLoop[File] = LaneLoop(self, self._open_lane, window, on_close=self._closes)
         self._idle_since = 0.0
+        self._sent = False
+        """Whether what we hold was sent; all of it is, or nothing."""
         # Pieces whose destination may hold another file's bytes, until they are on their way again.
         self._suspects: list[Piece] = []
 
@@ -171,6 +173,7 @@ class SmallFiles(LaneRunner):
         # A retried file may have lost its directory meanwhile.
         retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
         self._context.lease.check()
+        self._sent = True
         return Load(pieces, sorted(retried))
 
     def put_back(self, work: Sequence[File]) -> None:
@@ -201,6 +204,7 @@ class SmallFiles(LaneRunner):
                 self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
             else:
                 failure = self._failed(file, outcome, state) or failure
+        self._sent = bool(self._flying)
         if failure is not None:
             raise failure
         self._suspects = []
@@ -228,7 +232,8 @@ class SmallFiles(LaneRunner):
         pair, state = self._pair, State.PENDING
         cut_off: list[Piece] = []
         if pair is not None:
-            cut_off = [self._piece(pair, f) for f in self._flying.values()]
+            if self._sent:
+                cut_off = [self._piece(pair, f) for f in self._flying.values()]
             if pair.lane.broken:
                 self._suspects += cut_off
             await self._loop.close()
@@ -237,7 +242,7 @@ class SmallFiles(LaneRunner):
         if state is State.PENDING:
             self._context.shifted += self._suspects
             self._context.cut_off += cut_off
-        self._hand_back(state, sent=True)
+        self._hand_back(state if self._sent else State.PENDING, sent=self._sent)
 
 
 class LargeFiles(LaneRunner):
@@ -287,12 +292,13 @@ class LargeFiles(LaneRunner):
         return self._pair or await self._open()
 
     async def _close(self) -> State:
-        """Close the pair; how files of it stand then."""
-        pair, self._pair = self._pair, None
+        """Close the pair (one whose closing is cancelled is kept); how files of it stand then."""
+        pair = self._pair
         if pair is None:
             return State.PENDING
-        self._closes(pair.lane)
         await pair.lane.close()
+        self._pair = None
+        self._closes(pair.lane)
         return _state_after(pair.lane)
 
 

@@ -1,0 +1,168 @@
+"""What a lane of small files holds when it is left."""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine import lanes
+from towpath.transfer.engine.context import Options, Signal, TaskContext
+from towpath.transfer.engine.faults import judge
+from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.store.plan import File, Returned, State
+
+
+class LostLane:
+    """Its first file arrives, its last fails with the session; how the session ended is unknown."""
+
+    settled: bool | None = None
+
+    def __init__(self) -> None:
+        self.broken = False
+        self.usable = True
+        self.flying: list[Piece] = []
+
+    @property
+    def due(self) -> bool:
+        return bool(self.flying)
+
+    @property
+    def in_flight(self) -> int:
+        return len(self.flying)
+
+    in_flight_bytes = 0
+
+    def send(self, pieces: Sequence[Piece], directories: Sequence[str]) -> None:
+        del directories
+        self.flying += pieces
+
+    async def outcomes(self) -> list[Outcome]:
+        *good, bad = self.flying
+        self.flying = []
+        self.broken, self.usable = True, False
+        lost = GridFTPError(Kind.CONNECTION_LOST, "lost", "there")
+        return [*(Outcome(p, "done") for p in good), Outcome(bad, "failed", lost, "destination")]
+
+    async def close(self) -> bool:
+        await asyncio.sleep(0.05)
+        self.settled = False
+        return False
+
+
+class Notes(Recorder):
+    """A recorder that writes nothing."""
+
+    def __init__(self) -> None:
+        self.back: list[tuple[Returned, int]] = []
+        self.arrived: list[int] = []
+
+    def returned(self, file: Returned, *, resent: int = 0) -> None:
+        self.back.append((file, resent))
+
+    def finished(self, file_no: int, *_: Any, **_options: Any) -> None:
+        self.arrived.append(file_no)
+
+    def event(self, event: Any) -> None:
+        del event
+
+
+def context() -> TaskContext:
+    given: Any = SimpleNamespace(
+        settings=SimpleNamespace(in_flight_files=100, in_flight_bytes=1 << 28),
+        options=Options(False, False, False, False, None),
+        lease=SimpleNamespace(check=lambda: None),
+        changed=Signal(),
+        clock=asyncio.get_running_loop().time,
+        random=Random(1),
+        complete=False,
+        lanes_open=0,
+        shifted=[],
+        cut_off=[],
+        source_path=lambda _item, path: f"/from/{path}",
+        destination_path=lambda _item, path: f"/to/{path}",
+        judge=lambda error, *, at_source: judge(error, at_source=at_source, fail_on_quota=False),
+    )
+    return given  # type: ignore[no-any-return]
+
+
+async def test_files_that_were_never_sent_go_back_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever became of the lane before: nothing of theirs can be running, or be shifted."""
+    opening = asyncio.Event()
+    first = [SimpleNamespace(lane=LostLane())]
+
+    async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
+        if first:
+            return first.pop()
+        opening.set()
+        return await asyncio.sleep(60)
+
+    batches = [[File(n, 1, f"f{n}", 10, None, 0) for n in part] for part in ((3, 4), (1, 2))]
+    recorder, given = Notes(), context()
+    runner = SmallFiles(given, recorder, number=1)
+
+    async def take(_room: object) -> list[File]:
+        files = batches.pop() if batches else []
+        runner._flying.update({f.file_no: f for f in files})
+        return files
+
+    monkeypatch.setattr(lanes, "open_pair", open_pair)
+    monkeypatch.setattr(lanes, "REOPEN_AFTER_S", 0)
+    monkeypatch.setattr(runner, "_take", take)
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(5):
+        await opening.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    states = {file.file_no: (file.state, resent) for file, resent in recorder.back}
+    assert recorder.arrived == [1]
+    assert states[2] == (State.CONTESTED, 10)
+    assert states[3] == states[4] == (State.PENDING, 0)
+    assert given.shifted == given.cut_off == []
+
+
+async def test_a_large_file_is_contested_also_when_its_lane_is_left_while_it_closes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lane = LostLane()
+    closing = asyncio.Event()
+    file = File(1, 1, "f1", 10, None, 0)
+    recorder, given = Notes(), context()
+    runner = LargeFiles(given, recorder, number=1)
+
+    class Fails:
+        def __init__(self, *_: object) -> None:
+            pass
+
+        async def transfer(self) -> Outcome:
+            lane.send([Piece("/from/f1", "/to/f1", 10)], [])
+            (outcome,) = await lane.outcomes()
+            closing.set()
+            return outcome
+
+    async def take(_room: object) -> list[File]:
+        runner._flying[1] = file
+        return [file]
+
+    async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
+        return SimpleNamespace(lane=lane)
+
+    monkeypatch.setattr(lanes, "open_pair", open_pair)
+    monkeypatch.setattr(lanes, "LargeFile", Fails)
+    monkeypatch.setattr(runner, "_take", take)
+    running = asyncio.create_task(runner.run())
+    await closing.wait()
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert [back.state for back, _ in recorder.back] == [State.CONTESTED]
+    assert given.lanes_open == 0
