@@ -9,8 +9,7 @@ from typing import Literal
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID, ObjectIdentifier
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from towpath.demo.authority import Domain
 from towpath.gridftp.security.certificates import (
+    PROXY_CERT_INFO,
     Certificate,
     certificates_in,
     issuer_of_revocation_list,
@@ -26,7 +26,23 @@ from towpath.gridftp.security.certificates import (
 )
 from towpath.gridftp.security.dcsc import CLOCK_SKEW, DataCredential
 
-KEY = ec.generate_private_key(ec.SECP256R1())
+SIGNER = ed25519.Ed25519PrivateKey.generate()
+"""Of a kind whose signatures are always the same for the same content."""
+
+HOLDERS = [
+    SIGNER.public_key(),
+    ec.generate_private_key(ec.SECP256R1()).public_key(),
+    ec.generate_private_key(ec.SECP384R1()).public_key(),
+    rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key(),
+]
+REFUSALS = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What `cryptography` raises for a certificate that it does not take."""
+
 NOW = datetime(2026, 7, 1, tzinfo=UTC)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16)
@@ -72,7 +88,7 @@ def certificates(draw: st.DrawFn) -> x509.Certificate:
         x509.CertificateBuilder()
         .subject_name(draw(names()))
         .issuer_name(draw(names()))
-        .public_key(KEY.public_key())
+        .public_key(draw(st.sampled_from(HOLDERS)))
         .serial_number(draw(st.integers(1, 2**159 - 1)))
         .not_valid_before(first)
         .not_valid_after(last)
@@ -84,17 +100,18 @@ def certificates(draw: st.DrawFn) -> x509.Certificate:
     ]
     if alternatives:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-    for dotted in draw(st.sets(st.sampled_from(["1.3.6.1.5.5.7.1.14", "1.2.3"]))):
+    for dotted in draw(st.sets(st.sampled_from([PROXY_CERT_INFO, "1.2.3"]))):
         extension = x509.UnrecognizedExtension(ObjectIdentifier(dotted), draw(st.binary()))
         builder = builder.add_extension(extension, critical=draw(st.booleans()))
-    return builder.sign(KEY, hashes.SHA256())
+    return builder.sign(SIGNER, None)
 
 
 def plain(name: x509.Name) -> list[tuple[str, bytes]]:
     found = []
     for attribute in name:
-        assert isinstance(attribute.value, str)
-        found.append((attribute.oid.dotted_string, attribute.value.encode()))
+        value = attribute.value
+        text = value.encode() if isinstance(value, str) else value
+        found.append((attribute.oid.dotted_string, text))
     return found
 
 
@@ -115,6 +132,7 @@ def agree(got: Certificate, expected: x509.Certificate) -> None:
     assert got.serial == expected.serial_number
     assert got.not_before == expected.not_valid_before_utc
     assert got.not_after == expected.not_valid_after_utc
+    assert got.key_algorithm == expected.public_key_algorithm_oid.dotted_string
     assert list(got.extensions) == [item.oid.dotted_string for item in expected.extensions]
     assert got.alternative_names() == alternative_names(expected)
 
@@ -123,8 +141,32 @@ def agree(got: Certificate, expected: x509.Certificate) -> None:
 def test_reads_what_cryptography_reads(expected: x509.Certificate) -> None:
     got = Certificate(expected.public_bytes(Encoding.DER))
     agree(got, expected)
-    assert got.key_algorithm == "1.2.840.10045.2.1"
+    contents = {item.oid.dotted_string: item.value.public_bytes() for item in expected.extensions}
+    assert got.extensions == contents
+    assert got.is_proxy == (PROXY_CERT_INFO in contents)
     assert certificates_in(expected.public_bytes(Encoding.PEM).decode()) == [got.der]
+
+
+@st.composite
+def damaged_certificates(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(certificates()).public_bytes(Encoding.DER))
+    for _ in range(draw(st.integers(1, 3))):
+        at, byte = draw(st.integers(0, len(data) - 1)), draw(st.integers(0, 255))
+        data[at : at + draw(st.integers(0, 1))] = bytes([byte])[: draw(st.integers(0, 1))]
+    return bytes(data)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of cryptography, about odd names
+@given(damaged_certificates())
+def test_any_certificate_damaged_is_refused_or_read_as_cryptography_does(data: bytes) -> None:
+    try:
+        got = Certificate(data)
+        got.alternative_names()
+        expected = x509.load_der_x509_certificate(data)
+        _ = expected.subject, expected.issuer, expected.extensions
+    except REFUSALS:
+        return
+    agree(got, expected)
 
 
 def damaged(whole: bytes) -> Iterator[bytes]:
@@ -153,7 +195,7 @@ def test_damage_is_refused_or_read_as_cryptography_does(domain_a: Domain) -> Non
             expected = x509.load_der_x509_certificate(data)
             list(expected.extensions)
             names = plain(expected.subject), plain(expected.issuer)
-        except (ValueError, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
+        except REFUSALS:
             continue
         assert all(names)
         agree(got, expected)
