@@ -145,13 +145,14 @@ class Lanes:
         self._making: asyncio.Task[DataSecurity] | None = None
 
     async def security(self) -> DataSecurity:
-        """How data channels are protected. The credential is made in a thread, while the servers
-        are busy with their part of the logins."""
-        if not self._authenticated:
-            return DataSecurity()
-        if self._making is None:
+        """How data channels are protected."""
+        self._make_security()
+        return DataSecurity() if self._making is None else await asyncio.shield(self._making)
+
+    def _make_security(self) -> None:
+        """Begin to make the credential: in a thread, while the servers work on the logins."""
+        if self._authenticated and self._making is None:
             self._making = asyncio.create_task(_make_security(protection_of(self._options)))
-        return await asyncio.shield(self._making)
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -201,6 +202,7 @@ class Lanes:
         tasks = [
             asyncio.create_task(self._pool.take(login)) for login in (self.source, self.destination)
         ]
+        self._make_security()
         try:
             source, destination = await asyncio.gather(*tasks)
         except BaseException:
@@ -224,7 +226,7 @@ class Lanes:
             await asyncio.gather(source.give_up(), destination.give_up())
             if not self._does_without_dcsc(error, (source, destination)):
                 raise
-        self._authenticated = False
+        self._authenticated, self._making = False, None
         return await self.open_on(*await self.sessions())
 
     def _does_without_dcsc(self, error: BaseException, sessions: Sequence[Session]) -> bool:
