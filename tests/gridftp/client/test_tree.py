@@ -542,3 +542,22 @@ async def test_leaving_while_lanes_are_given_back(open_lane, tmp_path: Path) -> 
     (first,) = all_lanes.given_back
     assert [lane.usable for lane in all_lanes.opened if lane is not first] == [False]
     await first.close()
+
+
+@pytest.mark.usefixtures("quick_retries")
+async def test_a_full_disk_ends_it_all(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file would fail three times, and each time take those behind it along."""
+    paths = make(tmp_path, 300, 3)
+
+    def full(_reply: object, *, where: str, path: str | None = None) -> GridFTPError:
+        return GridFTPError(Kind.NO_SPACE, "no space left on device", where, path)
+
+    (tmp_path / "dst").mkdir()
+    for name in ("d0", "d1", "d2"):
+        (tmp_path / "dst" / name).write_text("in the way, so that every file is refused")
+    monkeypatch.setattr("towpath.gridftp.client.lane.classify", full)
+    with pytest.raises(GridFTPError, match="no space left"):
+        await run(lanes, tmp_path, found(tmp_path, paths))
+    assert len(lanes.opened) < 12

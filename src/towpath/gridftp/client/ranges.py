@@ -386,10 +386,19 @@ async def move_file(
             assert error is not None, "a failed outcome says why"
             if error.permanent or attempt == MAX_ATTEMPTS or all(lane.broken for lane in lanes):
                 return Outcome(file, "failed", error, failed.failed_side)
-        await _finish(next(lane for lane in lanes if not lane.broken), file, before_send)
+        working = [lane for lane in lanes if lane.usable]
+        if not working or present.complement(file.size):
+            raise _no_lane(lanes[0] if lanes else None, file)
+        await _finish(working[0], file, before_send)
     except GridFTPError as error:
         return Outcome(file, "failed", error, "destination")
     return Outcome(file, "done")
+
+
+def _no_lane(lane: Lane | None, file: Piece) -> GridFTPError:
+    where = "" if lane is None else str(lane.destination.server)
+    message = "the sessions were lost before the file was finished"
+    return GridFTPError(Kind.CONNECTION_LOST, message, where, file.destination_path)
 
 
 async def _run(

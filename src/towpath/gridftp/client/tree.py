@@ -77,6 +77,8 @@ class File:
     attempts: int = 0
     arrived: RangeSet | None = None
     """What earlier attempts have moved of a large file, and compared."""
+    source_time: int | None = None
+    """Of the source then, Unix seconds."""
 
 
 class Directory(NamedTuple):
@@ -143,6 +145,8 @@ class TreeTransfer:
         self._spoiled: list[str] = []
         self._listed = False
         self._unfinished = 0
+        self._endpoint_failures = 0
+        """In a row, without a file moved in between."""
         self._outbox: list[Told] = []
         self._supplies = [_LaneSupply(self) for _ in range(small_lanes)]
         self._changed = _Signal()
@@ -367,7 +371,10 @@ class TreeTransfer:
     async def tell(self, items: Sequence[Told]) -> None:
         """Hand outcomes out; waits while too many have not been taken."""
         self._outbox += items
-        self._unfinished -= sum(isinstance(item, Moved) for item in items)
+        moved = [item for item in items if isinstance(item, Moved)]
+        self._unfinished -= len(moved)
+        if any(item.error is None for item in moved):
+            self._endpoint_failures = 0
         self._arrived.fire()
         if self.complete:
             self.wake()
@@ -378,6 +385,10 @@ class TreeTransfer:
         """A file failed: it is tried again, or given up, or everything is. Whether it is."""
         if error.permanent and error.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL):
             raise error
+        if error.scope is Scope.ENDPOINT:  # a full disk, say: no other file will do better
+            self._endpoint_failures += 1
+            if self._endpoint_failures >= MAX_ATTEMPTS:
+                raise error
         file.attempts += 1
         if error.permanent or file.attempts >= MAX_ATTEMPTS:
             await self.tell([Moved(file, error)])

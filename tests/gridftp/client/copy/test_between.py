@@ -17,7 +17,9 @@ from towpath.gridftp.client.copy.between import Lanes
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
+from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.client.pool import SessionPool
+from towpath.gridftp.client.ranges import move_file
 from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
@@ -254,3 +256,31 @@ async def test_only_who_knows_no_dcsc_does_without(ends: Ends, knows: bool, monk
             await (await opening).close()
     finally:
         await pool.close()
+
+
+async def test_a_large_source_that_changes_meanwhile(ends: Ends) -> None:
+    """What is there in the end is one version of it, not a mixture."""
+    source, destination = ends.root / "src/big", ends.root / "dst/big"
+    source.write_bytes(os.urandom(MEBIBYTE) * 300)
+    os.utime(source, (1_600_000_000, 1_600_000_000))
+    heard = Heard()
+    copying = asyncio.create_task(
+        copy(ends.at(0, "big"), ends.at(1, "big"), CopyingOptions(), heard)
+    )
+    while not heard.moved_bytes:
+        await asyncio.sleep(0.005)
+    source.write_bytes(os.urandom(MEBIBYTE) * 300)
+    assert await copying
+    assert heard.moved_bytes == 300 * MEBIBYTE
+    assert filecmp.cmp(source, destination, shallow=False)
+
+
+async def test_a_file_whose_sessions_are_lost_at_its_end(open_lane, tmp_path: Path) -> None:
+    lane = await open_lane()
+    (tmp_path / "src").write_bytes(b"content")
+    piece = Piece(str(tmp_path / "src"), str(tmp_path / "dst"), 7)
+    await lane.source.give_up()
+    lane.send([], [])
+    outcome = await move_file([lane], piece)
+    assert outcome.error is not None
+    assert outcome.error.kind is Kind.CONNECTION_LOST

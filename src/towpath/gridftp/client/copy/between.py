@@ -254,9 +254,26 @@ class LargeFiles:
         lane = await self._usable_lane()
         lane.send([], directories)
         algorithm = self.lanes.checksum(lane)
-        if algorithm is None and file.arrived:  # a lost session may not have kept it
-            self._progress.moved(-file.arrived.total)
-            file.arrived = None
+        try:
+            found = await lane.source.stat(file.source)
+            # A lost session may not have kept what nobody has compared.
+            if algorithm is None or _differs(found, file):
+                self._forget(file)
+            file.size, file.source_time = found.size, found.modified
+            error = await self._move(lane, file, algorithm)
+            if error is None and _differs(await lane.source.stat(file.source), file):
+                self._forget(file)
+                error = GridFTPError(
+                    Kind.CHECKSUM_MISMATCH,
+                    "the source changed while it was copied",
+                    str(lane.source.server),
+                    file.source,
+                )
+        except GridFTPError as caught:
+            error = caught
+        return Moved(file, error)
+
+    async def _move(self, lane: Lane, file: File, algorithm: str | None) -> GridFTPError | None:
         file.arrived = file.arrived or RangeSet()
         outcome = await move_file(
             [lane],
@@ -265,7 +282,13 @@ class LargeFiles:
             on_moved=self._progress.moved,
             present=file.arrived,
         )
-        return Moved(file, outcome.error)
+        return outcome.error
+
+    def _forget(self, file: File) -> None:
+        """What has arrived does not count."""
+        if file.arrived:
+            self._progress.moved(-file.arrived.total)
+        file.arrived = None
 
     def _checks(self, algorithm: str) -> Checks:
         logins = (self.lanes.source, self.lanes.destination)
@@ -287,6 +310,10 @@ class LargeFiles:
         """Nothing is left open, but what the pool keeps."""
         await self._give_back()
         await self.lanes.close()
+
+
+def _differs(entry: Entry, file: File) -> bool:
+    return (entry.size, entry.modified) != (file.size, file.source_time)
 
 
 async def _abandon(opening: Sequence["asyncio.Task[Session]"]) -> None:
