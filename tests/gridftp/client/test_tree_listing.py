@@ -588,7 +588,7 @@ async def test_cancelling_leaves_nothing_behind(
             list_tree(opener(domain_a, own_server), str(busy), security=security)
         ) as listing:
             async for _ in listing:
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.05)
 
     task = asyncio.create_task(consume())
     await asyncio.sleep(delay_s)

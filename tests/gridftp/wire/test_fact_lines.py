@@ -101,6 +101,18 @@ def test_one_odd_line_among_good_ones() -> None:
             assert at_once(block, "d/") == line_by_line(block, "d/")
 
 
+@pytest.mark.parametrize("modify", ["20260115103059", "20260230103059", "x"])
+@pytest.mark.parametrize("size", ["1", "-1", "9" * 20])
+@pytest.mark.parametrize("kind", ["cdir", "pdir", "dir", "Cdir"])
+@pytest.mark.parametrize(
+    "end", [" .\r\n", " ..\n", " .\r\r\n", " /a\r\n", "X.count=3; .\r\n", " .x\r\n"]
+)
+def test_the_directory_itself(modify: str, size: str, kind: str, end: str) -> None:
+    head = f"Type={kind};Modify={modify};Size={size};{end}".encode()
+    for block in (head + head + b"Type=file;Modify=20260115103059;Size=1; f\r\n", head):
+        assert at_once(block, "d/") == line_by_line(block, "d/")
+
+
 @given(st.binary(max_size=200))
 def test_so_does_garbage(garbage: bytes) -> None:
     block = garbage + b"\n"

@@ -47,9 +47,14 @@ DATA_ENTRIES_PER_S: Final = 200_000
 """Of these, by MLSD, as many as have about so many entries, and what is on the way meanwhile.
 What one session has asked for no other can help with."""
 
-CONTROL_ENTRIES: Final = 2_000
-CONTROL_ENTRIES_PER_S: Final = 40_000
+CONTROL_ENTRIES: Final = 500
+CONTROL_ENTRIES_PER_S: Final = 30_000
 """The same for MLSC."""
+
+GATHER_FROM: Final = 8
+GATHER_S: Final = 0.001
+"""With so many directories under way a few answers are waited for: the others keep the server busy
+meanwhile, and being woken for each small directory costs more than reading it."""
 
 CONTROL_WAITING_BYTES: Final = 1024 * 1024
 """Lines of MLSC received and not yet read, before nothing more is taken from the server."""

@@ -320,9 +320,8 @@ class Tree:
         """What a directory has on average, as far as is known."""
         return (self._entries + _PRIOR_ENTRIES) / (self._directories + 1)
 
-    def _waiting_s(self, rtt_s: float) -> float:
-        """How long one session would be busy with what waits."""
-        directories = len(self._frontier)
+    def _control_s(self, directories: int, rtt_s: float) -> float:
+        """How long one session would be busy with so many, without a data channel."""
         return control_s(directories, directories * self.mean_entries, rtt_s)
 
     @property
@@ -345,7 +344,9 @@ class Tree:
             oldest = self._listers[0]
             if lister is oldest or oldest in self._probing:
                 return False
-        wanted = self._waiting_s(rtt_s) > data_setup_s(rtt_s) or any(
+        # Directories lead to directories: what is still to be found counts as much as what was.
+        expected = 2 * self._unfinished
+        wanted = self._control_s(expected, rtt_s) > data_setup_s(rtt_s) or any(
             place.way is Way.DATA for place in self._again
         )
         if wanted and self._data is _Data.UNKNOWN:
@@ -400,9 +401,8 @@ class Tree:
 
     def hire_if_useful(self, rtt_s: float) -> None:
         """Open more sessions, if what waits keeps those that are there busy for long enough."""
-        while len(self._workers) < self._sessions and self._waiting_s(rtt_s) / len(
-            self._workers
-        ) > login_s(rtt_s):
+        busy_s = self._control_s(len(self._frontier), rtt_s)
+        while len(self._workers) < self._sessions and busy_s / len(self._workers) > login_s(rtt_s):
             self._hire()
 
     async def tell(self, entries: list[Entry], failed: list[tuple[str, GridFTPError]]) -> None:

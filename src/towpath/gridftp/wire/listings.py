@@ -112,7 +112,8 @@ def parse_fact_lines(block: bytes, *, where: str = "", prefix: str = "") -> list
     rows = shape.pattern.findall(text)
     # The directory itself and its parent come first, and have facts of their own.
     first = next((number for number, row in enumerate(rows) if not row[-1]), len(rows))
-    entries = _parse_slowly([row[-1][:-1] for row in rows[:first]], where, prefix)
+    heads = [row[-1][:-1] for row in rows[:first]]
+    entries = _parse_slowly([line for line in heads if not _is_head(line)], where, prefix)
     rows = rows[first:]
     usual = [row for row in rows if not row[-1]]
     try:
@@ -130,6 +131,15 @@ def parse_fact_lines(block: bytes, *, where: str = "", prefix: str = "") -> list
     return entries
 
 
+def _is_head(line: str) -> bool:
+    """Whether a line is plainly that of the listed directory or its parent, and well-formed."""
+    match = _HEAD.fullmatch(line)
+    try:
+        return match is not None and _hour(match[1]) is not None
+    except ValueError:
+        return False
+
+
 def _parse_slowly(lines: Iterable[str], where: str, prefix: str) -> list[Entry]:
     entries: list[Entry] = []
     for line in lines:
@@ -139,6 +149,10 @@ def _parse_slowly(lines: Iterable[str], where: str, prefix: str) -> list[Entry]:
         entries.append(entry._replace(name=prefix + entry.name) if prefix else entry)
     return entries
 
+
+_HEAD = re.compile(
+    r"Type=[cp]dir;Modify=([0-9]{10})[0-9]{4};Size=[0-9]{1,18};(?:X\.count=[0-9]*;)? \.\.?\r?"
+)
 
 _MAX_FACTS = 32
 """GCT knows 13; the pattern for a line without end would take long to make."""
