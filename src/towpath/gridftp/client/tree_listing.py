@@ -57,6 +57,10 @@ MAX_DATA_TROUBLES: Final = 3
 EAGER_RTT_S: Final = 0.01
 """From here on all sessions are opened at once: their logins take longer than what they cost."""
 
+ALONE: Final = 4
+"""A single session tells nothing while its data channel is made. Whoever moves files meanwhile
+stands still, and is served faster than it can work by MLSC, too."""
+
 _PRIOR_ENTRIES: Final = 20
 """A directory is taken to have so many until some are known."""
 
@@ -346,9 +350,9 @@ class Tree:
                 return False
         # Directories lead to directories: what is still to be found counts as much as what was.
         expected = 2 * self._unfinished
-        wanted = self._control_s(expected, rtt_s) > data_setup_s(rtt_s) or any(
-            place.way is Way.DATA for place in self._again
-        )
+        wanted = self._control_s(expected, rtt_s) > data_setup_s(rtt_s) * (
+            1 if self._sessions > 1 else ALONE
+        ) or any(place.way is Way.DATA for place in self._again)
         if wanted and self._data is _Data.UNKNOWN:
             self._probing.add(lister)
         return wanted
