@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from towpath.gridftp.client.data.link import DataSecurity, Link
 from towpath.gridftp.client.data.mode_e import Receiver
@@ -172,6 +172,24 @@ def in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+async def result_of(running: "asyncio.Future[T]") -> T:
+    """Wait for a thread's result. Whoever is cancelled meanwhile leaves the future as it is."""
+    await asyncio.wait([running])
+    return running.result()
+
+
+async def ended(*running: "asyncio.Future[Any]") -> None:
+    """Wait for threads to end, however often cancelled: then what they use can be given back."""
+    cancelled: asyncio.CancelledError | None = None
+    while not all(one.done() for one in running):
+        try:
+            await asyncio.wait(running)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _told(session: Session, lines: list[str]) -> list[Reply]:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 import stat
+import threading
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,16 @@ from typing import Literal
 
 from towpath.gridftp.client.data.link import BUFFER_BYTES
 from towpath.gridftp.client.data.mode_e import FileSink, Sender, local_error
-from towpath.gridftp.client.data.setup import DataOptions, Watch, connect, in_thread, listen
+from towpath.gridftp.client.data.setup import (
+    DataOptions,
+    Watch,
+    connect,
+    ended,
+    in_thread,
+    listen,
+    result_of,
+)
+from towpath.gridftp.client.lane import DRAIN_S
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify, printable
 from towpath.gridftp.wire import commands
@@ -84,17 +94,16 @@ async def upload(
     """Send local files, whose directories must exist there. Outcomes in the order of `copies`.
 
     A file that cannot be opened here fails without touching the others. When an outcome is void,
-    or a transfer failed, the session has been closed. Raises `GridFTPError` when the data channel
-    cannot be set up.
+    a transfer failed, or it was cancelled under way, the session has been closed. Raises
+    `GridFTPError` when the data channel cannot be set up.
     """
     _check(copies, options)
-    opened, outcomes = await asyncio.to_thread(_open_each, copies, _open_source)
+    opened, outcomes = await _open_all(copies, _open_source)
     try:
         if opened:
             outcomes += await _send(session, opened, options)
     finally:
-        for item in opened:
-            os.close(item.descriptor)
+        _discard(opened)
     return _in_order(copies, outcomes)
 
 
@@ -106,12 +115,12 @@ async def download(
     A file appears under its name, replacing what was there, when it is whole and verified.
     """
     _check(copies, options)
-    opened, outcomes = await asyncio.to_thread(_open_each, copies, _open_target)
+    opened, outcomes = await _open_all(copies, _open_target)
     try:
         if opened:
             outcomes += await _receive(session, opened, options)
     finally:
-        await asyncio.to_thread(_discard, opened)
+        await ended(in_thread(lambda: _discard(opened)))
     return _in_order(copies, outcomes)
 
 
@@ -120,6 +129,7 @@ async def _send(session: Session, opened: list[_Open], options: DataOptions) -> 
     links = await connect(session, options)
     sender = Sender(links, watch.progress(options.on_progress))
     failed_at: list[int] = []
+    given_up = threading.Event()
 
     def send() -> None:
         sent = 0
@@ -141,7 +151,7 @@ async def _send(session: Session, opened: list[_Open], options: DataOptions) -> 
             refused = classify(answer, where=str(session.server), path=item.copy.remote)
             ours = await _failure(sending) if failed_at and failed_at[0] <= index else None
             raise cause_of(ours, refused) or refused
-        await hashing
+        await result_of(hashing)
         return await _compared(session, item, commanded[index], watch)
 
     try:
@@ -150,13 +160,20 @@ async def _send(session: Session, opened: list[_Open], options: DataOptions) -> 
         sender.close()
         raise
     sending = in_thread(send)
-    hashing = in_thread(lambda: _digest_each(opened, options.checksum))
+    hashing = in_thread(lambda: _digest_each(opened, options.checksum, given_up))
+    whole = False
     try:
-        return await _each_in_order(session, opened, finish)
+        outcomes, whole = await _each_in_order(opened, finish)
+        return outcomes
     finally:
+        given_up.set()
         sender.abort()
-        await asyncio.wait([sending, hashing])
-        sender.close()
+        try:
+            await ended(sending, hashing)
+        finally:
+            sender.close()
+            if not whole:
+                await _end(session)
 
 
 async def _receive(
@@ -167,6 +184,7 @@ async def _receive(
     sinks = [FileSink(item.descriptor, item.size, os.fspath(item.copy.local)) for item in opened]
     loop = asyncio.get_running_loop()
     arrived: list[asyncio.Future[None]] = [loop.create_future() for _ in opened]
+    given_up = threading.Event()
 
     def complete(index: int) -> None:
         loop.call_soon_threadsafe(arrived[index].set_result, None)
@@ -181,32 +199,61 @@ async def _receive(
             raise cause_of(refused, await _failure(received)) or refused
         await asyncio.wait([arrived[index], received], return_when=asyncio.FIRST_COMPLETED)
         if not arrived[index].done():
-            await received  # raises
+            await result_of(received)  # raises
         if sinks[index].received != item.size:
             return CopyOutcome(item.copy, "failed", _changed(item, sinks[index].received))
-        await asyncio.to_thread(_digest_each, [item], options.checksum)
+        await aside(lambda: _digest_each([item], options.checksum, given_up))
         outcome = await _compared(session, item, commanded[index], watch)
         if outcome.status == "done":
             try:
-                await asyncio.to_thread(_publish, item)
+                await aside(lambda: _publish(item))
             except OSError as error:
                 failure = local_error(error, os.fspath(item.copy.local))
                 return CopyOutcome(item.copy, "failed", failure)
         return outcome
 
+    async def aside(function: Callable[[], None]) -> None:
+        running[:] = [in_thread(function)]
+        await result_of(running[0])
+
+    running: list[asyncio.Future[None]] = []
     received = in_thread(lambda: receiver.run(sinks, complete))
+    whole = False
     try:
         commanded = _command(session, opened, options, watch, _retr)
-        return await _each_in_order(session, opened, finish)
+        outcomes, whole = await _each_in_order(opened, finish)
+        return outcomes
     finally:
+        given_up.set()
         receiver.abort()
-        await asyncio.wait([received])
+        try:
+            await ended(received, *running)
+        finally:
+            if not whole:
+                await _end(session)
+
+
+async def _end(session: Session) -> None:
+    """End a session among its commands, when the data channel is closed.
+
+    Then a server fails what it has queued; GCT may hang for good when it is cut off before that
+    (see `Lane`). Goes on when who waits for it is cancelled.
+    """
+
+    async def end() -> None:
+        await session.channel.drain(DRAIN_S)
+        await session.close()
+
+    await asyncio.shield(asyncio.ensure_future(end()))
 
 
 async def _each_in_order(
-    session: Session, opened: list[_Open], finish: Callable[[int], Awaitable[CopyOutcome]]
-) -> list[CopyOutcome]:
-    """The order rule: a failed transfer ends the session and makes void what comes after it."""
+    opened: list[_Open], finish: Callable[[int], Awaitable[CopyOutcome]]
+) -> tuple[list[CopyOutcome], bool]:
+    """The order rule: a failed transfer makes void what comes after it, and is the session's end.
+
+    Also whether there was none.
+    """
     outcomes: list[CopyOutcome] = []
     for index, item in enumerate(opened):
         try:
@@ -214,9 +261,8 @@ async def _each_in_order(
         except GridFTPError as error:
             outcomes.append(CopyOutcome(item.copy, "failed", error))
             outcomes += [CopyOutcome(other.copy, "void") for other in opened[index + 1 :]]
-            await session.close()
-            break
-    return outcomes
+            return outcomes, False
+    return outcomes, True
 
 
 def _command(
@@ -300,6 +346,18 @@ def _in_order(copies: Sequence[Copy], outcomes: list[CopyOutcome]) -> list[CopyO
     return [by_copy[id(copy)] for copy in copies]
 
 
+async def _open_all(
+    copies: Sequence[Copy], opener: Callable[[Copy], _Open]
+) -> tuple[list[_Open], list[CopyOutcome]]:
+    """What the thread opens is given back, too, when nobody waits for it any more."""
+    opening = asyncio.ensure_future(asyncio.to_thread(_open_each, copies, opener))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(lambda done: _discard(done.result()[0]))
+        raise
+
+
 def _open_each(
     copies: Sequence[Copy], opener: Callable[[Copy], _Open]
 ) -> tuple[list[_Open], list[CopyOutcome]]:
@@ -368,22 +426,29 @@ def _changed(item: _Open, received: int) -> GridFTPError:
     )
 
 
-def _digest_each(opened: list[_Open], algorithm: str | None) -> None:
-    """Compute the digests of the files as they lie here."""
+def _digest_each(opened: list[_Open], algorithm: str | None, given_up: threading.Event) -> None:
+    """Compute the digests of the files as they lie here, unless they are of no use any more."""
     if algorithm is None:
         return
     for item in opened:
-        item.digest = digest_of(item.descriptor, algorithm)
+        item.digest = digest_of(item.descriptor, algorithm, given_up)
 
 
-def digest_of(descriptor: int, algorithm: str) -> str:
-    """Hexadecimal digest of an open file. Raises `ValueError` for an unknown algorithm."""
+def digest_of(
+    descriptor: int, algorithm: str, given_up: threading.Event | None = None
+) -> str | None:
+    """Hexadecimal digest of an open file; None when it was given up meanwhile.
+
+    Raises `ValueError` for an unknown algorithm.
+    """
     buffer = memoryview(bytearray(BUFFER_BYTES))
     offset = 0
     name = algorithm.lower().replace("-", "")
     digest = None if name == "adler32" else hashlib.new(name, usedforsecurity=False)
     checksum = 1
     while count := os.preadv(descriptor, [buffer], offset):
+        if given_up is not None and given_up.is_set():
+            return None
         if digest is None:
             checksum = zlib.adler32(buffer[:count], checksum)
         else:
