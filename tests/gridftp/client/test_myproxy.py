@@ -248,6 +248,7 @@ def _elliptic_request() -> bytes:
         (OK, Kind.PROTOCOL),
         (REFUSED + b"ERROR=Failed to accept credentials.\n\0", Kind.UNKNOWN),
     ],
+    ids=["short", "endless", "elliptic", "nothing", "accepted", "refused"],  # the key is a new one
 )
 async def test_nothing_is_signed_for_a_server_that_asks_nonsense(
     domain_a: Domain, request_der: bytes, kind: Kind
