@@ -13,6 +13,7 @@ import pytest
 from plugins.pairs import Pair, tell
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
+from towpath.gridftp.client import channel
 from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.features import parse_features
@@ -121,6 +122,19 @@ async def test_commands_are_answered_in_order_whatever_they_take(open_a, tmp_pat
     lines = ["NOOP", f"CKSM MD5 0 -1 {tmp_path}/f", "PWD", "NOSUCH", f"SIZE {tmp_path}/f"]
     replies = await session.answers(session.submit(lines))
     assert [reply.code for reply in replies] == [200, 213, 257, 501, 213]
+
+
+async def test_more_commands_than_a_server_queues_cost_the_session(
+    open_a, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Why the channel holds back what is more than it may send."""
+    monkeypatch.setattr(channel, "MAX_QUEUED_COMMANDS", 10_000)
+    session = await open_a()
+    futures = session.submit(["NOOP"] * 5000)
+    with pytest.raises(GridFTPError) as caught:
+        await session.answers(futures)
+    assert caught.value.kind in (Kind.CONNECTION_LOST, Kind.PROTOCOL)
+    assert session.closed
 
 
 async def test_clear_text_after_the_login_ends_the_session(open_a) -> None:
@@ -324,9 +338,11 @@ async def test_a_server_that_is_offline(start, domain_a) -> None:
     assert "422 Service temporarily offline" in (error.reply or "")
 
 
-async def test_an_idle_session_is_told_421_one_with_noops_is_not(start, domain_a) -> None:
+async def test_an_idle_session_is_told_421_one_with_noops_is_not(start, domain_a, tmp_path) -> None:
     server = start("-control-idle-timeout", "1")
-    idle, busy = await asyncio.gather(open_at(server, domain_a), open_at(server, domain_a))
+    idle, busy, storing = await asyncio.gather(*(open_at(server, domain_a) for _ in range(3)))
+    await storing.answers(storing.submit(["DCAU N", "PASV"]))
+    (stored,) = storing.submit([f"STOR {tmp_path}/never"])
     async with asyncio.timeout(10):
         while not idle.closed:
             await busy.command("NOOP")
@@ -336,7 +352,9 @@ async def test_an_idle_session_is_told_421_one_with_noops_is_not(start, domain_a
     assert (error.kind, error.permanent) == (Kind.CONNECTION_LOST, False)
     assert "421 Idle Timeout" in (error.reply or "")
     await busy.command("NOOP")
-    await busy.close()
+    assert not storing.closed, "waiting for a sender, without limit, is not idle"
+    assert not stored.done()
+    await asyncio.gather(busy.close(), storing.close())
     with pytest.raises(GridFTPError) as caught:
         await idle.command("NOOP")
     assert caught.value is error
