@@ -34,6 +34,9 @@ from towpath.gridftp.wire.ranges import RangeSet
 LISTING_FACTS = ("Type", "Size", "Perm", "UNIX.slink")
 """What a copy without times needs to know."""
 
+AT_REST_S = 1.0
+"""For the last answers on a lane that is to be kept; without them it is closed."""
+
 
 async def copy_between(
     source: End,
@@ -179,6 +182,10 @@ class Lanes:
     async def give_back(self, lane: Lane) -> None:
         """For the next copy."""
         if lane.usable and not lane.due:
+            # One that was opened and had nothing to do may still be being set up.
+            await asyncio.gather(
+                *(end.channel.drain(AT_REST_S) for end in (lane.source, lane.destination))
+            )
             self._pool.keep_lane(self._key, lane)
         else:
             await lane.close()
