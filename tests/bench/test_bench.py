@@ -28,13 +28,14 @@ FAR = [
     f"small_files_{count}_{side}_vs_{peer}_wan"
     for count in (500, 2000)
     for side in ("library", "command", "warm", "verified")
-    for peer in ("guc", "tar")
+    for peer in ("guc", "guc_cc4", "tar")
 ]
 GRIDFTP = {
     *FAR,
     "small_files_500_warm_vs_warm_tar_wan",
     "small_files_2000_warm_vs_warm_tar_wan",
     "small_files_vs_guc_wan",
+    "small_files_vs_guc_cc4_wan",
     "small_files_vs_tar_wan",
     "listing_vs_guc_wan",
     "small_files_vs_guc",
