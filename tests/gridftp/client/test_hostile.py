@@ -313,6 +313,7 @@ LISTINGS: dict[str, tuple[Reaction | bytes, set[Kind]]] = {
     "a long line": (forever(b"250-\r\n", entries(70_000)), {Kind.PROTOCOL}),
     "endless line": (forever(b"250-\r\n", b" Type=file; " + b"n" * FLOOD), {Kind.PROTOCOL}),
     "no facts": (forever(b"250-\r\n", many(b" nothing\r\n")), {Kind.INVALID_NAME}),
+    "empty lines": (forever(b"250-\r\n", many(b" \r\n")), {Kind.INVALID_NAME}),
     "traversal": (b"250-\r\n Type=file; ../x\r\n250 End\r\n", {Kind.PROTOCOL}),
     "refused without end": (forever(b"550-\r\n", many(b"550-no\r\n")), {Kind.PROTOCOL}),
     "half-close": (half_closed, {Kind.CONNECTION_LOST}),

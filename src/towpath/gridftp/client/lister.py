@@ -71,8 +71,11 @@ MLSD_GAIN_S: Final = 13e-6
 MAX_LINE_BYTES: Final = 64 * 1024
 """Facts and a path of 4096 bytes fit many times; more is no listing."""
 
-MAX_WASTED_BYTES: Final = 16 * 1024 * 1024
+MAX_WASTED_LINES: Final = 200_000
 """Of a listing that is of no use any more, before its session is given up with it."""
+
+_LINE_COST_BYTES: Final = 64
+"""What a waiting line costs in memory besides its bytes: there are servers that send empty ones."""
 
 _LINES_AT_ONCE: Final = 1000
 _COUNT = re.compile(rb"(?:^|\n)[^\r\n]*\btype=cdir;[^\r\n]*\bx\.count=([0-9]{1,9});", re.IGNORECASE)
@@ -173,7 +176,7 @@ class _Asked(Receiver):
         self.bad: GridFTPError | None = None
         """What is wrong with it; the rest is only waited for."""
         self.wasted = 0
-        """Bytes of that rest."""
+        """Lines of that rest."""
         self._lister = lister
 
     def inner_line(self, code: int, line: bytes) -> bool:
@@ -182,8 +185,8 @@ class _Asked(Receiver):
             return False
         if len(line) > MAX_LINE_BYTES:
             raise GridFTPError(Kind.PROTOCOL, "the listing has an endless line", "")
-        self.lines.append(line)
-        self._lister.hold(len(line))
+        if self._lister.hold(len(line) + _LINE_COST_BYTES):
+            self.lines.append(line)
         return True
 
     def intermediate(self, reply: Reply) -> None:
@@ -439,7 +442,7 @@ class Lister:
             if not lines:
                 return b""
             del asked.lines[:_LINES_AT_ONCE]
-            self._waiting_bytes -= sum(map(len, lines))
+            self._waiting_bytes -= sum(map(len, lines)) + len(lines) * _LINE_COST_BYTES
             if self._waiting_bytes < CONTROL_WAITING_BYTES // 2:
                 self._session.channel.resume()
             return b"\r\n".join(lines) + b"\r\n"
@@ -456,8 +459,8 @@ class Lister:
 
     def _read(self, asked: _Asked, raw: bytes) -> None:
         if asked.bad is not None:
-            asked.wasted += len(raw)
-            if asked.wasted > MAX_WASTED_BYTES:
+            asked.wasted += raw.count(b"\n")
+            if asked.wasted > MAX_WASTED_LINES:
                 raise asked.bad
             return
         place = asked.place
