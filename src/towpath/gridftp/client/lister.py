@@ -382,7 +382,7 @@ class Lister:
             on_change=self._data_changed,
         )
         try:
-            lines = await self._data.listen(local_address(self._session.peer_ip))
+            lines = self._data.listen(local_address(self._session.peer_ip))
         except (OSError, ValueError) as error:  # no port is free; the address is none for PORT
             raise DataTrouble(
                 GridFTPError(Kind.DATA_REFUSED, f"cannot listen ({error})", self._where)

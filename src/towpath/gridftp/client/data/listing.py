@@ -97,7 +97,7 @@ class ListingChannel:
         """Whether a connection from an allowed address has come."""
         self._allowed = allowed_hosts
         self._on_change = on_change
-        self._listener: asyncio.Server | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._connections: set[_Connection] = set()
         self._chosen: _Connection | None = None
         self._waiting_bytes = 0
@@ -108,20 +108,16 @@ class ListingChannel:
         """Whether the server's connection is there, and known to be the server's."""
         return self._chosen is not None
 
-    async def listen(self, address: str) -> list[str]:
+    def listen(self, address: str) -> list[str]:
         """Begin to listen; the commands that tell the server where. Contains a key: never log it.
 
         Their replies must all be good before anything that comes counts.
         """
         listener = socket.create_server((address, 0), backlog=MAX_CONNECTIONS)
-        try:
-            host, port = listener.getsockname()[:2]
-            self._listener = await asyncio.get_running_loop().create_server(
-                lambda: _Connection(self), sock=listener
-            )
-        except BaseException:
-            listener.close()
-            raise
+        listener.setblocking(False)
+        host, port = listener.getsockname()[:2]
+        self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
+        self._accepting.add_done_callback(lambda _: listener.close())
         return [
             *self.security.commands(),
             commands.parallelism(1),
@@ -141,18 +137,43 @@ class ListingChannel:
         for connection in tuple(self._connections):
             connection.abort()
 
-    # -- called by the connections
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections, until one is the server's. Not by `create_server`: what that accepts
+        while it is closed is left open."""
+        loop = asyncio.get_running_loop()
+        while self._chosen is None:
+            try:
+                connection, (host, *_) = await loop.sock_accept(listener)
+            except OSError as error:
+                self._fail(f"no data connection can be taken ({error.strerror})")
+                return
+            known = host in self._allowed
+            if known and not self.reached:
+                self.reached = True
+                self._on_change()
+            wanted = known or self.security.credential is not None
+            if wanted and len(self._connections) < MAX_CONNECTIONS:
+                await self._take_in(connection, host)
+            else:
+                connection.close()
 
-    def met(self, connection: _Connection, host: str) -> bool:
-        """Someone has connected; whether to go on with it."""
-        known = host in self._allowed
-        self.reached = self.reached or known
-        wanted = known or self.security.credential is not None
-        late = self._closed or self._chosen is not None
-        if late or not wanted or len(self._connections) >= MAX_CONNECTIONS:
-            return False
-        self._connections.add(connection)
-        return True
+    async def _take_in(self, connection: socket.socket, host: str) -> None:
+        protocol = _Connection(self, host)
+        self._connections.add(protocol)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+        except OSError:  # it is gone again
+            connection.close()
+            self._connections.discard(protocol)
+            return
+        if self.security.credential is None:
+            self.trust(protocol)
+
+    def _fail(self, message: str) -> None:
+        self.error = self.error or GridFTPError(Kind.DATA_REFUSED, message, self.where)
+        self._on_change()
+
+    # -- called by the connections
 
     def trust(self, connection: _Connection) -> None:
         """It is the server's; no other is needed."""
@@ -181,18 +202,17 @@ class ListingChannel:
             self._on_change()
 
     def _stop_listening(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self._accepting is not None:
+            self._accepting.cancel()
 
 
 class _Connection(asyncio.Protocol):
     """One connection to a channel."""
 
-    def __init__(self, channel: ListingChannel) -> None:
+    def __init__(self, channel: ListingChannel, host: str) -> None:
         self._channel = channel
+        self._host = host
         self._transport: asyncio.Transport | None = None
-        self._host = ""
         self._guard: _Guard | None = None
         self._rest = b""
         self._block: BlockHeader | None = None
@@ -208,17 +228,12 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Someone has connected."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
-        self._host = str(transport.get_extra_info("peername")[0])
-        if not self._channel.met(self, self._host):
-            self._over = True
-            self._transport.abort()
-            return
         credential = self._channel.security.credential
-        if credential is None:
-            self._channel.trust(self)
-        else:
+        if credential is not None:
             private = self._channel.security.protection is Protection.PRIVATE
             self._guard = _Guard(credential, private=private, send=self._transport.write)
+        if self._over:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
