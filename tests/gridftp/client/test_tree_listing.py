@@ -14,7 +14,7 @@ import pytest
 
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
-from towpath.gridftp.client import lister, tree_listing
+from towpath.gridftp.client import asked, lister, tree_listing
 from towpath.gridftp.client.data import listing as data_listing
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.data.listing import ListingChannel
@@ -296,20 +296,39 @@ async def test_a_directory_with_a_name_that_no_line_can_hold(
     assert set(told(entries)) == good
 
 
-async def test_clear_text_carries_ascii_names_only(domain_a: Domain, tmp_path: Path) -> None:
-    fill(tmp_path / "tree/dé", 2)
-    fill(tmp_path / "tree/d", 2)
+@pytest.fixture
+def open_in_clear(domain_a: Domain, tmp_path: Path) -> Iterator[OpenSession]:
     args = ["-aa", "-anonymous-user", "root"] if os.getuid() == 0 else ["-aa"]
     with GctServer.start(domain_a, tmp_path / "server", args=args) as server:
 
-        async def anonymously() -> Session:
+        async def open_session() -> Session:
             return await Session.start(
                 Server("localhost", server.port), credential=None, trust=None
             )
 
-        entries, failed = await collect(list_tree(anonymously, str(tmp_path / "tree")))
+        yield open_session
+
+
+async def test_clear_text_carries_ascii_names_only(
+    open_in_clear: OpenSession, tmp_path: Path
+) -> None:
+    fill(tmp_path / "tree/dé", 2)
+    fill(tmp_path / "tree/d", 2)
+    entries, failed = await collect(list_tree(open_in_clear, str(tmp_path / "tree")))
     assert set(told(entries)) == {"dé", "d", "d/f000000", "d/f000001"}
     assert [(path, error.kind) for path, error in failed.items()] == [("dé", Kind.INVALID_NAME)]
+
+
+async def test_in_clear_text_a_name_cannot_answer_for_other_directories(
+    open_in_clear: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("control", monkeypatch)
+    root = tmp_path / "tree"
+    fill(root, 40, "d{:02d}/f")
+    (root / "d07" / ("a" + "\r\n250 End." * 20)).touch()
+    entries, failed = await collect(list_tree(open_in_clear, str(root)))
+    assert list(failed) == ["d07"]
+    assert set(told(entries)) == {path for path in really(root) if not path.startswith("d07/")}
 
 
 # -- large directories
@@ -417,6 +436,25 @@ def deaf(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(ListingChannel, "listen", elsewhere)
         monkeypatch.setattr(lister, "CONNECT_WAIT_S", 0.5)
         yield
+
+
+async def test_a_server_without_mlsc(
+    open_session: OpenSession, security: DataSecurity, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lister.commands, "mlsc", lambda path: f"XMLSC {path}")
+    entries, failed = await collect(list_tree(open_session, str(tree), security=security))
+    assert not failed
+    assert told(entries) == really(tree)
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_a_server_without_mlsc_that_does_not_reach_us(
+    open_session: OpenSession, security: DataSecurity, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lister.commands, "mlsc", lambda path: f"XMLSC {path}")
+    with pytest.raises(GridFTPError) as caught:
+        await collect(list_tree(open_session, str(tree), security=security))
+    assert caught.value.kind is Kind.UNSUPPORTED
 
 
 @pytest.mark.usefixtures("deaf")
@@ -621,6 +659,38 @@ async def test_a_whole_listing_leaves_nothing_behind(
     assert asyncio.all_tasks() == tasks
 
 
+@pytest.mark.parametrize("after", [1, None])
+async def test_sessions_are_kept_after_a_whole_listing_only(
+    domain_a: Domain,
+    own_server: GctServer,
+    security: DataSecurity,
+    way: str,
+    busy: Path,
+    after: int | None,
+) -> None:
+    del way
+    kept: list[Session] = []
+    open_session = opener(domain_a, own_server)
+    listing = list_tree(open_session, str(busy), security=security, keep_session=kept.append)
+    if after:
+        async with aclosing(listing):
+            await anext(listing)
+        assert not kept
+        return
+    await collect(listing)
+    assert kept
+    spare = list(kept)
+
+    async def kept_session() -> Session:
+        return spare.pop() if spare else await open_session()
+
+    entries, _ = await collect(list_tree(kept_session, str(busy), keep_session=kept.append))
+    assert len(entries) == 15_150
+    for session in set(kept):
+        assert (await session.command("NOOP")).ok
+        assert await session.close()
+
+
 @pytest.mark.parametrize("shape", ["wide", "flat"])
 async def test_while_nobody_takes_anything_the_servers_wait(
     open_session: OpenSession, security: DataSecurity, way: str, tmp_path: Path, shape: str
@@ -633,7 +703,7 @@ async def test_while_nobody_takes_anything_the_servers_wait(
             fill(tmp_path / f"d{number}", 1000)
     tree = Tree(open_session, str(tmp_path), security, 3, tree_listing.FACTS)
     tree.start()
-    most = tree_listing.WAITING_ENTRIES + 3 * lister.HELD_ENTRIES
+    most = tree_listing.WAITING_ENTRIES + 3 * asked.HELD_ENTRIES
     last = -1
     while last != tree._in_basket or not last:
         last = tree._in_basket

@@ -12,22 +12,20 @@ from an answer that ends in success.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import math
 import re
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from towpath.gridftp.client.asked import LINE_COST_BYTES, Asked, Place, Way
 from towpath.gridftp.client.channel import Receiver
 from towpath.gridftp.client.data.listing import Arriving, ListingChannel
 from towpath.gridftp.client.data.setup import local_address
+from towpath.gridftp.client.listing_costs import data_gain_s, data_setup_s, login_s
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
 from towpath.gridftp.wire import commands
-from towpath.gridftp.wire.listings import Entry, EntryType, parse_fact_lines, parse_status_line
+from towpath.gridftp.wire.listings import Entry, EntryType, parse_status_line
 from towpath.gridftp.wire.replies import Reply
 
 if TYPE_CHECKING:
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
 
 BATCH_ENTRIES: Final = 1000
 """Entries handed on at a time."""
-
-HELD_ENTRIES: Final = 4000
-"""Of one directory, until its listing is known to be whole; a larger one is told as it comes."""
 
 IN_FLIGHT: Final = 600
 """Directories asked for ahead; a server takes about 1,000 queued commands."""
@@ -65,62 +60,7 @@ CONNECT_WAIT_S: Final = 5.0
 DRAIN_S: Final = 3.0
 """For the answers to what was asked for ahead and is not wanted any more."""
 
-MLSD_GAIN_S: Final = 13e-6
-"""What a server needs less for an entry by MLSD than by MLSC."""
-
-MAX_LINE_BYTES: Final = 64 * 1024
-"""Facts and a path of 4096 bytes fit many times; more is no listing."""
-
-MAX_WASTED_LINES: Final = 200_000
-"""Of a listing that is of no use any more, before its session is given up with it."""
-
-_LINE_COST_BYTES: Final = 64
-"""What a waiting line costs in memory besides its bytes: there are servers that send empty ones."""
-
-_LINES_AT_ONCE: Final = 1000
 _COUNT = re.compile(rb"(?:^|\n)[^\r\n]*\btype=cdir;[^\r\n]*\bx\.count=([0-9]{1,9});", re.IGNORECASE)
-
-
-def data_setup_s(rtt_s: float) -> float:
-    """What a data channel costs: a connection, a handshake, and the computing at both ends."""
-    return 0.01 + 3 * rtt_s
-
-
-def login_s(rtt_s: float) -> float:
-    """What another session costs; with some margin, for it is also a process at the server."""
-    return 0.05 + 4 * rtt_s
-
-
-def control_s(directories: int, entries: float, rtt_s: float) -> float:
-    """How long one session takes for so much by MLSC: a server computes for every line, and a
-    connection carries 14 KiB in its first round trip and twice as much in each that follows."""
-    rounds = math.log2(1 + entries * 100 / 14_000)
-    return directories * 250e-6 + entries * 20e-6 + rounds * rtt_s
-
-
-class Way(Enum):
-    """How a directory can be listed."""
-
-    EITHER = "either"
-    CONTROL = "control"
-    """Over a data channel it did not go."""
-    DATA = "data"
-    """It is too large to be worth anything else."""
-
-
-@dataclass(slots=True, eq=False)
-class Place:
-    """A directory that is to be listed."""
-
-    path: str
-    """Relative to the root; empty for the root itself."""
-    way: Way = Way.EITHER
-    losses: int = 0
-    """Sessions that were lost while they listed it."""
-    told: int = 0
-    """Entries of it that the consumer has, from a listing that broke off."""
-    names: hashlib.blake2b = field(default_factory=lambda: hashlib.blake2b(digest_size=16))
-    """Over their names, in order."""
 
 
 @dataclass(slots=True)
@@ -154,59 +94,6 @@ class Restart(Exception):  # noqa: N818
     """The session is given up although it works: what it is in the middle of takes too long."""
 
 
-class _Asked(Receiver):
-    """One directory whose listing was asked for."""
-
-    def __init__(self, lister: Lister, place: Place, *, by_data: bool) -> None:
-        self.place = place
-        self.by_data = by_data
-        self.takes_lines = not by_data
-        self.lines: list[bytes] = []
-        self.begun = False
-        """By data: whether the server has said that it sends something."""
-        self.answer: Reply | None = None
-        self.lost_by: GridFTPError | None = None
-        self.rest = b""
-        """Of the last line that has come, the beginning."""
-        self.held: list[Entry] = []
-        self.seen = 0
-        """Entries that have come, in this attempt."""
-        self.repeated = hashlib.blake2b(digest_size=16)
-        """Over the names of those that the consumer has from an earlier attempt."""
-        self.bad: GridFTPError | None = None
-        """What is wrong with it; the rest is only waited for."""
-        self.wasted = 0
-        """Lines of that rest."""
-        self._lister = lister
-
-    def inner_line(self, code: int, line: bytes) -> bool:
-        """An entry, by MLSC."""
-        if code >= 300:
-            return False
-        if len(line) > MAX_LINE_BYTES:
-            raise GridFTPError(Kind.PROTOCOL, "the listing has an endless line", "")
-        if self._lister.hold(len(line) + _LINE_COST_BYTES):
-            self.lines.append(line)
-        return True
-
-    def intermediate(self, reply: Reply) -> None:
-        """One part has come, or data will."""
-        begins = not self.begun and reply.code in (125, 150)
-        self.begun = self.begun or begins
-        if begins or self.lines:  # others could be sent for ever
-            self._lister.wake()
-
-    def reply(self, reply: Reply) -> None:
-        """The end."""
-        self.answer = reply
-        self._lister.wake()
-
-    def lost(self, error: GridFTPError) -> None:
-        """The session ended first."""
-        self.lost_by = error
-        self._lister.wake()
-
-
 class _Setting(Receiver):
     """Takes the answers to what sets up the data channel."""
 
@@ -232,7 +119,10 @@ class Lister:
         self._session = session
         self._where = str(session.server)
         self._rtt_s = session.rtt_s
-        self._asked: deque[_Asked] = deque()
+        # A name with line breaks may answer for the server there. By MLSD it can not; by MLSC only
+        # for itself, if nothing else was asked.
+        self._careful = session.channel.clear_text
+        self._asked: deque[Asked] = deque()
         self._changed = asyncio.Event()
         self._data: ListingChannel | None = None
         self._setting_error: GridFTPError | None = None
@@ -342,16 +232,21 @@ class Lister:
         tree = self._tree
         if self._data is not None:
             return tree.offers(data=True)
-        return tree.offers(data=False) or tree.wants_data(self, self._rtt_s)
+        return tree.offers(data=False) or self._wants_data()
+
+    def _wants_data(self) -> bool:
+        return self._tree.wants_data(self, self._rtt_s, at_any_cost=self._careful)
 
     async def _fill(self) -> None:
         """Ask for more directories, as many as are good to have under way."""
-        if self._data is None and self._tree.wants_data(self, self._rtt_s):
+        if self._data is None and self._wants_data():
             await self._open_data()
         entries = CONTROL_ENTRIES + CONTROL_ENTRIES_PER_S * self._rtt_s
         if self._data is not None:
             entries = DATA_ENTRIES + DATA_ENTRIES_PER_S * self._rtt_s
         window = max(2, min(IN_FLIGHT, round(entries / self._tree.mean_entries)))
+        if self._careful and self._data is None:
+            window = 1
         room = window - len(self._asked)
         if room < window // 4 and self._asked:
             return
@@ -362,7 +257,7 @@ class Lister:
     def _ask(self, place: Place) -> None:
         path = self._tree.absolute(place.path)
         by_data = self._data is not None and place.way is not Way.CONTROL
-        asked = _Asked(self, place, by_data=by_data)
+        asked = Asked(self, place, self._where, path, by_data=by_data)
         self._asked.append(asked)
         try:
             line = self._session.encode(commands.mlsd(path) if by_data else commands.mlsc(path))
@@ -393,7 +288,7 @@ class Lister:
 
     # -- reading
 
-    async def _settle(self, asked: _Asked) -> None:
+    async def _settle(self, asked: Asked) -> None:
         """Read the first directory to its end."""
         while not self._has_ended(asked):
             self._changed.clear()
@@ -411,7 +306,7 @@ class Lister:
         self._asked.popleft()
         self._conclude(asked)
 
-    def _has_ended(self, asked: _Asked) -> bool:
+    def _has_ended(self, asked: Asked) -> bool:
         """Whether all of it has been read. Raises what ends the session."""
         if self._setting_error is not None:
             raise DataTrouble(self._setting_error)
@@ -429,80 +324,48 @@ class Lister:
             raise DataTrouble(self._data.error)
         return False
 
-    def _arriving(self, asked: _Asked) -> Arriving | None:
+    def _arriving(self, asked: Asked) -> Arriving | None:
         """What belongs to a directory: the server announces what it sends, in order, and sends
         nothing of a directory that it refuses."""
         assert self._data is not None
         return self._data.listings[0] if asked.begun and self._data.listings else None
 
-    def _next_of(self, asked: _Asked) -> bytes:
+    def _next_of(self, asked: Asked) -> bytes:
         """Whole lines of it that have come."""
         if not asked.by_data:
-            lines = asked.lines[:_LINES_AT_ONCE]
+            lines = asked.next_lines()
             if not lines:
                 return b""
-            del asked.lines[:_LINES_AT_ONCE]
-            self._waiting_bytes -= sum(map(len, lines)) + len(lines) * _LINE_COST_BYTES
+            self._waiting_bytes -= sum(map(len, lines)) + len(lines) * LINE_COST_BYTES
             if self._waiting_bytes < CONTROL_WAITING_BYTES // 2:
                 self._session.channel.resume()
             return b"\r\n".join(lines) + b"\r\n"
         arriving = self._arriving(asked)
-        while arriving is not None and (part := arriving.take()):
-            whole, newline, rest = part.rpartition(b"\n")
-            if newline:
-                raw, asked.rest = asked.rest + whole + newline, rest
-                return raw
-            asked.rest += part
-            if len(asked.rest) > MAX_LINE_BYTES:
-                raise DataTrouble(self._nonsense("the listing has an endless line"))
-        return b""
-
-    def _read(self, asked: _Asked, raw: bytes) -> None:
-        if asked.bad is not None:
-            asked.wasted += raw.count(b"\n")
-            if asked.wasted > MAX_WASTED_LINES:
-                raise asked.bad
-            return
-        place = asked.place
-        if not asked.by_data and not asked.seen and asked.answer is None:
-            self._consider_restart(place, raw)
-        prefix = f"{place.path}/" if place.path else ""
+        if arriving is None:
+            return b""
         try:
-            entries = parse_fact_lines(raw, where=self._where, prefix=prefix)
+            return asked.next_block(arriving)
         except GridFTPError as error:
-            error.path = self._tree.absolute(place.path)
-            asked.bad = error
-            return
-        before, asked.seen = asked.seen, asked.seen + len(entries)
-        if before < place.told:
-            entries = self._without_told(asked, entries, place.told - before)
-        asked.held += entries
-        if len(asked.held) > HELD_ENTRIES:
-            place.told += len(asked.held)
-            place.names.update(_names(asked.held))
-            self._release(asked)
+            raise DataTrouble(error) from error
 
-    def _without_told(self, asked: _Asked, entries: list[Entry], count: int) -> list[Entry]:
-        """Without the first, which the consumer has already, if they are still the same."""
-        asked.repeated.update(_names(entries[:count]))
-        if len(entries) >= count and asked.repeated.digest() != asked.place.names.digest():
-            asked.bad = self._changed_meanwhile(asked.place)
-            return []
-        return entries[count:]
+    def _read(self, asked: Asked, block: bytes) -> None:
+        if not asked.by_data and not asked.seen and asked.answer is None:
+            self._consider_restart(asked.place, block)
+        asked.read(block)
+        self._release(asked.overflow())
 
     def _consider_restart(self, place: Place, raw: bytes) -> None:
         """A huge directory takes less time anew, by data, than to its end in this way."""
         found = _COUNT.search(raw)
         if found is None or place.told or place.way is not Way.EITHER:
             return
-        gain_s = int(found[1]) * MLSD_GAIN_S
-        if self._tree.data_possible and gain_s > login_s(self._rtt_s) + data_setup_s(self._rtt_s):
+        restart_s = login_s(self._rtt_s) + data_setup_s(self._rtt_s)
+        if self._tree.data_possible and data_gain_s(int(found[1])) > restart_s:
             place.way = Way.DATA
             self._stuck = True
             raise Restart
 
-    def _release(self, asked: _Asked) -> None:
-        entries, asked.held = asked.held, []
+    def _release(self, entries: list[Entry]) -> None:
         self._out += entries
         self._below += [
             entry.name
@@ -510,7 +373,7 @@ class Lister:
             if entry.type is EntryType.DIRECTORY and entry.link_target is None
         ]
 
-    async def _wait(self, asked: _Asked) -> None:
+    async def _wait(self, asked: Asked) -> None:
         """Until something comes. Raises when nothing does."""
         limit_s = self._session.timeouts.reply_s
         connecting = asked.by_data and self._data is not None and not self._data.connected
@@ -536,7 +399,7 @@ class Lister:
 
     # -- the end of a directory
 
-    def _conclude(self, asked: _Asked) -> None:
+    def _conclude(self, asked: Asked) -> None:
         place, answer = asked.place, asked.answer
         assert answer is not None
         error = None
@@ -551,14 +414,12 @@ class Lister:
         if error is not None and place.way is Way.EITHER and self._try_otherwise(asked, error):
             self._tree.put_back([place])
             return
-        error = error or asked.bad or self._not_a_directory(place)
-        if error is None and asked.seen < place.told:
-            error = self._changed_meanwhile(place)
+        error = error or asked.bad or self._not_a_directory(place) or asked.missing()
         if error is None:
-            self._release(asked)
+            self._release(asked.release())
         self._finish(asked, error)
 
-    def _try_otherwise(self, asked: _Asked, error: GridFTPError) -> bool:
+    def _try_otherwise(self, asked: Asked, error: GridFTPError) -> bool:
         if asked.by_data and not error.permanent:
             asked.place.way = Way.CONTROL
             return True
@@ -567,7 +428,7 @@ class Lister:
             return True
         return False
 
-    def _conclude_data(self, asked: _Asked, error: GridFTPError | None) -> None:
+    def _conclude_data(self, asked: Asked, error: GridFTPError | None) -> None:
         """Whether the data channel is still in step. Raises DataTrouble if not."""
         assert self._data is not None
         if asked.begun:
@@ -595,7 +456,7 @@ class Lister:
             )
         return None if reply.ok else classify(reply, where=self._where, path=path)
 
-    def _finish(self, asked: _Asked, error: GridFTPError | None) -> None:
+    def _finish(self, asked: Asked, error: GridFTPError | None) -> None:
         self._done.directories += 1
         if error is None:
             self._done.listed += 1
@@ -606,17 +467,5 @@ class Lister:
         else:
             raise RootError(error)
 
-    def _changed_meanwhile(self, place: Place) -> GridFTPError:
-        return GridFTPError(
-            Kind.DATA_BROKEN,
-            "the listing broke off, and the directory changed before it was listed again",
-            self._where,
-            self._tree.absolute(place.path),
-        )
-
     def _nonsense(self, message: str) -> GridFTPError:
         return GridFTPError(Kind.PROTOCOL, message, self._where)
-
-
-def _names(entries: Sequence[Entry]) -> bytes:
-    return "".join([f"{entry.name}\0" for entry in entries]).encode("utf-8", "surrogateescape")

@@ -14,19 +14,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from enum import Enum
 from typing import Final, NamedTuple
 
+from towpath.gridftp.client.asked import Place, Way
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.lister import (
     DataTrouble,
     Done,
     Lister,
-    Place,
     Restart,
     RootError,
-    Way,
-    control_s,
-    data_setup_s,
-    login_s,
 )
+from towpath.gridftp.client.listing_costs import control_s, data_setup_s, login_s
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
@@ -339,7 +336,7 @@ class Tree:
             self._data = _Data.REACHED
             _pulse(self._news)
 
-    def wants_data(self, lister: Lister, rtt_s: float) -> bool:
+    def wants_data(self, lister: Lister, rtt_s: float, *, at_any_cost: bool) -> bool:
         """Whether a session should have a data channel made."""
         if self._data is _Data.IMPOSSIBLE:
             return False
@@ -350,9 +347,12 @@ class Tree:
                 return False
         # Directories lead to directories: what is still to be found counts as much as what was.
         expected = 2 * self._unfinished
-        wanted = self._control_s(expected, rtt_s) > data_setup_s(rtt_s) * (
-            1 if self._sessions > 1 else ALONE
-        ) or any(place.way is Way.DATA for place in self._again)
+        cost_s = data_setup_s(rtt_s) * (1 if self._sessions > 1 else ALONE)
+        wanted = (
+            at_any_cost
+            or self._control_s(expected, rtt_s) > cost_s
+            or any(place.way is Way.DATA for place in self._again)
+        )
         if wanted and self._data is _Data.UNKNOWN:
             self._probing.add(lister)
         return wanted
