@@ -334,6 +334,8 @@ async def nothing_left(
         unsure.append(place.source if "lane" in name.lower() else place.destination)
     if "twice" in name and "load" in name:
         unsure.append(place.destination)
+    if "in the clear" in name:  # so does one clear-text login in a hundred that is cut off
+        unsure.append(place.source)
 
     def sessions() -> set[int]:
         servers = {place.source, place.destination}.difference(unsure)
