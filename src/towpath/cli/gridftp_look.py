@@ -6,6 +6,7 @@ import posixpath
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import click
@@ -132,7 +133,9 @@ def _print(lines: list[str]) -> None:
 
 
 def _line(entry: Entry, *, details: bool) -> str:
-    shown = _shown(entry.name) + ("/" if entry.is_directory else "")
+    shown = _shown(entry.name)
+    if entry.type is EntryType.DIRECTORY:
+        shown += "/"
     if not details:
         return shown
     time = "-" if entry.modified is None else _time(entry.modified)
@@ -145,7 +148,12 @@ def _line(entry: Entry, *, details: bool) -> str:
 
 def _shown(text: str) -> str:
     """A terminal gets no control characters from a server; a pipe gets the name as it is."""
-    return printable(text, 4096) if sys.stdout.isatty() else text
+    return printable(text, 4096) if _is_terminal() else text
+
+
+@cache
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _time(unix_s: int) -> str:
