@@ -494,6 +494,7 @@ async def test_leaving_waits_for_a_broken_lane(
 ) -> None:
     """Its sessions may still write."""
     paths = make(tmp_path, 20, 2)
+    paths[0].write_bytes(bytes(40_000_000))  # more than fits on the way: the source is at it
     transfer = TreeTransfer(
         lanes, str(tmp_path / "dst"), checksum=lambda _lane: None, small_lanes=1
     )
