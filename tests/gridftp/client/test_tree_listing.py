@@ -736,6 +736,32 @@ async def test_a_server_that_takes_no_second_session(
     assert 2 <= opened <= 3  # all that were wanted, once
 
 
+@pytest.mark.parametrize("eager", [False, True])
+async def test_a_server_that_takes_one_session_at_a_time(
+    open_session: OpenSession,
+    security: DataSecurity,
+    large: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    eager: bool,
+) -> None:
+    """Even the one that has begun anew, by data, waits until the first is gone."""
+    monkeypatch.setattr(tree_listing, "EAGER_RTT_S", 0.0 if eager else 1.0)
+    calls = 0
+
+    async def slowly_free() -> Session:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise GridFTPError(Kind.CONNECT, "too many", "")
+        return await open_session()
+
+    root = str(large / "d")
+    entries, failed = await collect(list_tree(slowly_free, root, security=security))
+    assert not failed
+    assert len(entries) == 20_000
+    assert calls >= 4
+
+
 async def test_no_session_at_all(domain_a: Domain, own_server: GctServer, domain_b: Domain) -> None:
     async def as_a_stranger() -> Session:
         return await Session.start(

@@ -49,7 +49,12 @@ MAX_LOSSES: Final = 3
 MAX_LOSSES_IN_ALL: Final = 8
 """Sessions lost without a directory listed in between: it is the server, or the way to it."""
 
+RETRY_S: Final = 0.1
+"""Between attempts to replace a session when none is left, and with each loss longer: a server may
+not have noticed yet that the last one is gone."""
+
 MAX_DATA_TROUBLES: Final = 3
+"""Data channels that broke without a directory listed in between."""
 
 EAGER_RTT_S: Final = 0.01
 """From here on all sessions are opened at once: their logins take longer than what they cost."""
@@ -153,6 +158,8 @@ class Tree:
         self._entries = 0
         self._directories = 0
         self._losses = 0
+        self._logged_in = False
+        """Whether any session ever was."""
         self._data = _Data.UNKNOWN
         self._data_troubles = 0
         self._probing: set[Lister] = set()
@@ -215,7 +222,11 @@ class Tree:
         assert self._group is not None
         worker = self._group.create_task(self._work(at_once=at_once))
         self._workers.add(worker)
-        worker.add_done_callback(self._workers.discard)
+        worker.add_done_callback(self._dismiss)
+
+    def _dismiss(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        _pulse(self._news)  # who was not to wait for a data channel may have to now
 
     async def _work(self, *, at_once: bool) -> None:
         """One session after the other: one that is lost is replaced."""
@@ -232,9 +243,10 @@ class Tree:
                 if self._listers:
                     self._sessions = len(self._workers) - 1  # the server takes no more
                     return
-                if refusal.error.permanent or not self._directories:
+                if refusal.error.permanent or not self._logged_in:
                     raise refusal.error from refusal
                 self._count_loss(refusal.error)
+                await asyncio.sleep(RETRY_S * self._losses)
 
     async def _open(self) -> Session:
         try:
@@ -263,6 +275,7 @@ class Tree:
                 self._count_loss(error)
             await lister.flush()
         finally:
+            self._logged_in = self._logged_in or lister.logged_in
             self._listers.remove(lister)
             self._probing.discard(lister)
             self.put_back(lister.unfinished())

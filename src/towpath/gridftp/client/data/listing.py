@@ -92,11 +92,11 @@ class ListingChannel:
         """Whether a connection from an allowed address has come."""
         self._allowed = allowed_hosts
         self._on_change = on_change
-        self._accepting: asyncio.Task[None] | None = None
+        self._listener: socket.socket | None = None
+        self._taking_in: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
         self._chosen: _Connection | None = None
         self._waiting_bytes = 0
-        self._closed = False
 
     @property
     def connected(self) -> bool:
@@ -111,8 +111,8 @@ class ListingChannel:
         listener = socket.create_server((address, 0), backlog=MAX_CONNECTIONS)
         listener.setblocking(False)
         host, port = listener.getsockname()[:2]
-        self._accepting = asyncio.get_running_loop().create_task(self._accept(listener))
-        self._accepting.add_done_callback(lambda _: listener.close())
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept)
         return [
             *self.security.commands(),
             commands.parallelism(1),
@@ -127,45 +127,55 @@ class ListingChannel:
 
     def close(self) -> None:
         """Give everything up."""
-        self._closed = True  # the loop may have accepted someone whom it has not yet shown us
         self._stop_listening()
         for connection in tuple(self._connections):
             connection.abort()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        """Take connections, until one is the server's. Not by `create_server`: what that accepts
-        while it is closed is left open."""
-        loop = asyncio.get_running_loop()
-        while self._chosen is None:
-            try:
-                connection, (host, *_) = await loop.sock_accept(listener)
-            except OSError as error:
-                self._fail(f"no data connection can be taken ({error.strerror})")
-                return
-            known = host in self._allowed
-            if known and not self.reached:
-                self.reached = True
-                self._on_change()
-            wanted = known or self.security.credential is not None
-            if wanted and len(self._connections) < MAX_CONNECTIONS:
-                await self._take_in(connection, host)
-            else:
-                connection.close()
-
-    async def _take_in(self, connection: socket.socket, host: str) -> None:
-        protocol = _Connection(self, host)
-        self._connections.add(protocol)
+    def _accept(self) -> None:
+        """Take one connection. Not by `create_server` or `sock_accept`: what they have accepted
+        when they are stopped is left open."""
+        assert self._listener is not None
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
-        except OSError:  # it is gone again
-            connection.close()
-            self._connections.discard(protocol)
+            connection, (host, *_) = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return  # it is gone again
+        except OSError as error:
+            self._fail(f"no data connection can be taken ({error.strerror})")
             return
-        if self.security.credential is None:
-            self.trust(protocol)
+        known = host in self._allowed
+        if (known or self.security.credential is not None) and (
+            len(self._connections) < MAX_CONNECTIONS
+        ):
+            connection.setblocking(False)
+            self._take_in(connection, _Connection(self, host))
+        else:
+            connection.close()
+        if known and not self.reached:
+            self.reached = True
+            self._on_change()
+
+    def _take_in(self, connection: socket.socket, protocol: _Connection) -> None:
+        self._connections.add(protocol)
+
+        async def begin() -> None:
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(lambda: protocol, connection)
+            if self.security.credential is None and not protocol.over:
+                self.trust(protocol)
+
+        def begun(task: asyncio.Task[None]) -> None:
+            self._taking_in.discard(task)
+            if task.cancelled() or task.exception() is not None:
+                connection.close()
+                self._connections.discard(protocol)
+
+        task = asyncio.get_running_loop().create_task(begin())
+        self._taking_in.add(task)
+        task.add_done_callback(begun)
 
     def _fail(self, message: str) -> None:
         self.error = self.error or GridFTPError(Kind.DATA_REFUSED, message, self.where)
+        self._stop_listening()
         self._on_change()
 
     # -- called by the connections
@@ -197,8 +207,10 @@ class ListingChannel:
             self._on_change()
 
     def _stop_listening(self) -> None:
-        if self._accepting is not None:
-            self._accepting.cancel()
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
 
 class _Connection(asyncio.Protocol):
@@ -216,7 +228,8 @@ class _Connection(asyncio.Protocol):
         self._arriving: Arriving | None = None
         self._at = 0
         self._account = Accounting()
-        self._over = False
+        self.over = False
+        """Whether nobody wants it any more."""
 
     # -- called by the loop
 
@@ -227,12 +240,12 @@ class _Connection(asyncio.Protocol):
         if credential is not None:
             private = self._channel.security.protection is Protection.PRIVATE
             self._guard = Guard(credential, private=private, send=self._transport.write)
-        if self._over:
+        if self.over:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
-        if self._over:
+        if self.over:
             return
         try:
             if self._guard is not None:
@@ -240,7 +253,7 @@ class _Connection(asyncio.Protocol):
                 data = self._guard.feed(data)
                 if self._guard.done and not known:
                     self._channel.trust(self)
-            if data and not self._over:
+            if data and not self.over:
                 self._take(data)
         except GridFTPError as error:
             error.where = error.where or self._channel.where
@@ -255,18 +268,18 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End it without a word."""
-        self._over = True
+        self.over = True
         if self._transport is not None:
             self._transport.abort()
 
     def pause(self) -> None:
         """Read no more."""
-        if self._transport is not None and not self._over:
+        if self._transport is not None and not self.over:
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """The opposite of `pause`; harmless when not paused."""
-        if self._transport is not None and not self._over:
+        if self._transport is not None and not self.over:
             self._transport.resume_reading()
 
     # -- blocks
@@ -332,6 +345,6 @@ class _Connection(asyncio.Protocol):
         return GridFTPError(Kind.PROTOCOL, message, self._channel.where)
 
     def _end(self, error: GridFTPError) -> None:
-        if not self._over:
+        if not self.over:
             self.abort()
             self._channel.ended(self, self._host, error)
