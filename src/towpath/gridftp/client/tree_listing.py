@@ -43,7 +43,7 @@ WIDE: Final = 1000
 """Directories on the frontier from which on the deepest are taken first, so that it does not grow;
 below that the highest are, because most is found in them. One that waits takes 100 bytes."""
 
-MAX_LOSSES: Final = 3
+MAX_LOSSES: Final = 4
 """Sessions lost in one directory before it counts as one that cannot be listed."""
 
 MAX_LOSSES_IN_ALL: Final = 8
