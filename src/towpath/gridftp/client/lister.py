@@ -46,6 +46,9 @@ CONTROL_ENTRIES: Final = 500
 CONTROL_ENTRIES_PER_S: Final = 30_000
 """The same for MLSC."""
 
+FEW: Final = 4
+"""Directories by MLSC while it is about to be known whether there will be data channels."""
+
 GATHER_FROM: Final = 8
 GATHER_S: Final = 0.001
 """With so many directories under way a few answers are waited for: the others keep the server busy
@@ -241,18 +244,29 @@ class Lister:
         """Ask for more directories, as many as are good to have under way."""
         if self._data is None and self._wants_data():
             await self._open_data()
-        entries = CONTROL_ENTRIES + CONTROL_ENTRIES_PER_S * self._rtt_s
+        if self.hungry:
+            room = self._window - len(self._asked)
+            for place in self._tree.take(room, data=self._data is not None):
+                self._ask(place)
+        self._session.channel.flush()
+
+    @property
+    def hungry(self) -> bool:
+        """Whether more could be asked for."""
+        window = self._window
+        return len(self._asked) <= window - max(1, window // 4)
+
+    @property
+    def _window(self) -> int:
         if self._data is not None:
             entries = DATA_ENTRIES + DATA_ENTRIES_PER_S * self._rtt_s
-        window = max(2, min(IN_FLIGHT, round(entries / self._tree.mean_entries)))
-        if self._careful and self._data is None:
-            window = 1
-        room = window - len(self._asked)
-        if room < window // 4 and self._asked:
-            return
-        for place in self._tree.take(room, data=self._data is not None):
-            self._ask(place)
-        self._session.channel.flush()
+        elif self._careful:
+            return 1
+        elif self._tree.about_to_know(self, self._rtt_s):
+            return FEW
+        else:
+            entries = CONTROL_ENTRIES + CONTROL_ENTRIES_PER_S * self._rtt_s
+        return max(2, min(IN_FLIGHT, round(entries / self._tree.mean_entries)))
 
     def _ask(self, place: Place) -> None:
         path = self._tree.absolute(place.path)
@@ -302,6 +316,7 @@ class Lister:
             elif self._done.directories or self._out:
                 await self.flush()
             else:
+                await self._fill()
                 await self._wait(asked)
         self._asked.popleft()
         self._conclude(asked)

@@ -164,6 +164,7 @@ class Tree:
         self._data_troubles = 0
         self._probing: set[Lister] = set()
         """Who finds out whether the server reaches us."""
+        self._probing_since = 0.0
         self._workers: set[asyncio.Task[None]] = set()
         self._listers: list[Lister] = []
         """With the sessions that are open, the oldest first."""
@@ -347,7 +348,7 @@ class Tree:
         """It is."""
         if self._data is _Data.UNKNOWN:
             self._data = _Data.REACHED
-            _pulse(self._news)
+            self._tell_listers()
 
     def wants_data(self, lister: Lister, rtt_s: float, *, at_any_cost: bool) -> bool:
         """Whether a session should have a data channel made."""
@@ -367,8 +368,16 @@ class Tree:
             or any(place.way is Way.DATA for place in self._again)
         )
         if wanted and self._data is _Data.UNKNOWN:
+            self._probing_since = self._probing_since or asyncio.get_running_loop().time()
             self._probing.add(lister)
         return wanted
+
+    def about_to_know(self, lister: Lister, rtt_s: float) -> bool:
+        """Whether others will know in a moment if the server reaches us."""
+        if self._data is not _Data.UNKNOWN or self._probing <= {lister}:
+            return False
+        passed_s = asyncio.get_running_loop().time() - self._probing_since
+        return passed_s < 2 * data_setup_s(rtt_s)
 
     def offers(self, *, data: bool) -> bool:
         """Whether there is a directory for a session with or without a data channel."""
@@ -391,13 +400,13 @@ class Tree:
     def put_back(self, places: Iterable[Place]) -> None:
         """Taken, and not finished."""
         self._again += places
-        _pulse(self._news)
+        self._tell_listers()
 
     def add(self, paths: Sequence[str]) -> None:
         """Directories that were found; the consumer knows of them already."""
         self._frontier += paths
         self._unfinished += len(paths)
-        _pulse(self._news)
+        self._tell_listers()
 
     def finished(self, done: Done) -> None:
         """Directories have been listed, or cannot be; all there is to tell of them was told."""
@@ -410,6 +419,13 @@ class Tree:
             self._data_troubles = 0
         if not self._unfinished:
             self._complete.set()
+
+    def _tell_listers(self) -> None:
+        """There is something to do, or another way of doing it."""
+        _pulse(self._news)
+        for lister in self._listers:
+            if lister.hungry:
+                lister.wake()
 
     async def wait_for_work(self, offered: Callable[[], bool]) -> None:
         """Until `offered` says yes."""

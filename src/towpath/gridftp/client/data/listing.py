@@ -23,6 +23,9 @@ from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accountin
 MAX_WAITING_BYTES: Final = 1024 * 1024
 """Received and not yet taken, before nothing more is read: some 15,000 entries."""
 
+WINDOW_BYTES: Final = 2 * 1024 * 1024
+"""What a server lists in 150 ms."""
+
 TAKEN_BYTES: Final = 64 * 1024
 """Enough at a time to be parsed at full speed, and for 2 ms."""
 
@@ -147,6 +150,7 @@ class ListingChannel:
             len(self._connections) < MAX_CONNECTIONS
         ):
             connection.setblocking(False)
+            _widen(connection)
             self._take_in(connection, _Connection(self, host))
         else:
             connection.close()
@@ -211,6 +215,14 @@ class ListingChannel:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
+
+
+def _widen(connection: socket.socket) -> None:
+    """Let the window grow as fast as the sender does. Linux adapts it to what was read in a round
+    trip, and now and then falls so far behind that a listing takes twice as long. A low-water mark
+    makes room for itself, beyond what SO_RCVBUF may, and leaves the adapting on."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, WINDOW_BYTES)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
 
 
 class _Connection(asyncio.Protocol):
