@@ -138,7 +138,7 @@ def test_one_bad_file_does_not_stop_the_others(
     source, target = open_tmp_path / "source", open_tmp_path / "target"
     make_tree(source, TREE, SEED)
     (source / "d0001/f0020").chmod(0)
-    (source / "pipe").parent.mkdir(exist_ok=True)
+    (source / "closed").mkdir(mode=0)
     os.mkfifo(source / "pipe")
     done = towpath("cp", "-r", unprivileged_server.url(source), str(target))
     assert done.returncode == 1
@@ -146,7 +146,8 @@ def test_one_bad_file_does_not_stop_the_others(
     assert "permission denied" in done.stderr
     assert "Ask the owner or the server's administrator" in done.stderr
     assert f"{source}/pipe: skipped: not a regular file" in done.stderr
-    assert "; 1 failed" in done.stderr
+    assert f"{source}/closed: " in done.stderr
+    assert "; 2 failed" in done.stderr
     expected = expected_digests(TREE, SEED)
     del expected["d0001/f0020"]
     assert digests(target) == expected

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,34 +19,33 @@ OpenSession = Callable[..., Awaitable[Session]]
 OpenLane = Callable[..., Awaitable[Lane]]
 
 
-@pytest.fixture
-async def open_a(domain_a: Domain, server_a: GctServer) -> AsyncIterator[OpenSession]:
-    """Opens sessions at server A."""
+@asynccontextmanager
+async def opener(domain: Domain, server: GctServer) -> AsyncIterator[OpenSession]:
+    """Opens sessions at a server, and closes them in the end."""
     opened: list[Session] = []
 
     async def open_session(**options: object) -> Session:
-        given: dict = {"credential": domain_a.credential, "trust": domain_a.trust, **options}
-        session = await Session.open(Server("localhost", server_a.port), **given)
+        given: dict = {"credential": domain.credential, "trust": domain.trust, **options}
+        session = await Session.open(Server("localhost", server.port), **given)
         opened.append(session)
         return session
 
     yield open_session
     await asyncio.gather(*(session.close() for session in opened))
+
+
+@pytest.fixture
+async def open_a(domain_a: Domain, server_a: GctServer) -> AsyncIterator[OpenSession]:
+    """Opens sessions at server A."""
+    async with opener(domain_a, server_a) as open_session:
+        yield open_session
 
 
 @pytest.fixture
 async def open_b(domain_b: Domain, server_b: GctServer) -> AsyncIterator[OpenSession]:
     """Opens sessions at server B."""
-    opened: list[Session] = []
-
-    async def open_session(**options: object) -> Session:
-        given: dict = {"credential": domain_b.credential, "trust": domain_b.trust, **options}
-        session = await Session.open(Server("localhost", server_b.port), **given)
-        opened.append(session)
-        return session
-
-    yield open_session
-    await asyncio.gather(*(session.close() for session in opened))
+    async with opener(domain_b, server_b) as open_session:
+        yield open_session
 
 
 @pytest.fixture

@@ -180,6 +180,8 @@ class GridFTPError(Exception):
     path: str | None = None
     reply: str | None = None
     """The server's own words: printable and bounded."""
+    setting: str | None = None
+    """The command that was refused, where that was a setting of a data channel."""
 
     @property
     def scope(self) -> Scope:
@@ -195,6 +197,12 @@ class GridFTPError(Exception):
     def advice(self) -> str:
         """What the user can do."""
         return _FACTS[self.kind].advice
+
+    @property
+    def ends_all(self) -> bool:
+        """Whether no other file between the same ends will do better."""
+        reaches_all = self.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL)
+        return self.permanent and reaches_all
 
     @property
     def is_echo(self) -> bool:

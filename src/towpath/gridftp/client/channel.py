@@ -42,7 +42,7 @@ class Receiver:
     takes_lines = False
     """Whether inner lines of a reply go to `inner_line` as they come."""
     takes_intermediate = True
-    """Whether 1xx replies go to `intermediate`; else they are a sign of life and nothing more."""
+    """Whether 1xx replies go to `intermediate`; else they are dropped."""
 
     def reply(self, reply: Reply) -> None:
         """The final reply (>= 200) of the next of its commands."""

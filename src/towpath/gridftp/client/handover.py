@@ -69,9 +69,9 @@ async def _settled(
         if not reply.ok:
             error = classify(reply, where=str(session.server))
             # The verb only: the line of DCSC holds a private key, and servers repeat lines.
-            verb = line.split(" ")[0]
-            error.message = f"{verb} was refused: {error.message}"
-            if verb == "DCSC" and error.reply is not None:
+            error.setting = line.split(" ")[0]
+            error.message = f"{error.setting} was refused: {error.message}"
+            if error.setting == "DCSC" and error.reply is not None:
                 error.reply = _ENCODED.sub("...", error.reply)
             raise error
     return replies

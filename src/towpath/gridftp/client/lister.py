@@ -49,11 +49,6 @@ CONTROL_ENTRIES_PER_S: Final = 30_000
 FEW: Final = 4
 """Directories by MLSC while it is about to be known whether there will be data channels."""
 
-GATHER_FROM: Final = 8
-GATHER_S: Final = 0.001
-"""With so many directories under way a few answers are waited for: the others keep the server busy
-meanwhile, and being woken for each small directory costs more than reading it."""
-
 CONTROL_WAITING_BYTES: Final = 1024 * 1024
 """Lines of MLSC received and not yet read, before nothing more is taken from the server."""
 

@@ -105,10 +105,8 @@ class Operations(ABC):
 
     async def make_directories(self, path: str) -> None:
         """Make a directory and all above it; those that are there already are fine."""
-        ancestors = [path.rstrip("/")]
-        while (parent := ancestors[-1].rpartition("/")[0]) and len(ancestors) < MAX_DEPTH:
-            ancestors.append(parent)
-        lines = [commands.mkd(ancestor) for ancestor in reversed(ancestors) if ancestor]
+        above = [*ancestors(path), path.rstrip("/")]
+        lines = [commands.mkd(directory) for directory in above if directory]
         replies = await self.answers(self.submit([*lines, commands.mlst(path)]))
         status = replies.pop()
         if status.ok:
@@ -229,3 +227,11 @@ def quoted(text: str) -> str | None:
     """What stands between the first and the last quote: GCT doubles no quotes in names."""
     first, last = text.find('"'), text.rfind('"')
     return text[first + 1 : last] if last > first else None
+
+
+def ancestors(path: str) -> list[str]:
+    """The directories above a path, from the top, without `/`."""
+    found: list[str] = []
+    while (path := path.rstrip("/").rpartition("/")[0]) and len(found) < MAX_DEPTH:
+        found.append(path)
+    return found[::-1]

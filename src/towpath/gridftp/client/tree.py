@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from towpath.gridftp.client.lane import Lane
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
+from towpath.gridftp.client.operations import ancestors
 from towpath.gridftp.client.pieces import Outcome, Piece
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
@@ -50,6 +51,7 @@ FILES_PER_S: Final = 4000
 """What a pair of servers moves at best of the smallest files, all lanes together."""
 
 FIRST_OUTCOME_ROUNDS: Final = 4
+"""Round trips on a new data channel: to connect, to authenticate, to move the bytes, to answer."""
 
 LEAST_FILES: Final = 100
 MOST_FILES: Final = 400
@@ -57,12 +59,15 @@ MOST_FILES: Final = 400
 the thousand that a server queues."""
 
 REFILL_FILES: Final = 25
+"""Sent in one go; fewer cost the servers and us a wake-up each."""
 
 REPLIES: Final = 100
 """Of directories made ahead: so many have to come within the time for one."""
 
 MAX_ATTEMPTS: Final = 3
+"""Of a file, and to open a lane: the command waits in front of somebody."""
 RETRY_DELAY_S: Final = 1.0
+"""Times the number of attempts."""
 
 
 @dataclass(slots=True)
@@ -383,7 +388,7 @@ class TreeTransfer:
 
     async def failed(self, file: File, error: GridFTPError, *, queue: deque[File]) -> bool:
         """A file failed: it is tried again, or given up, or everything is. Whether it is."""
-        if error.permanent and error.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL):
+        if error.ends_all:
             raise error
         if error.scope is Scope.ENDPOINT:  # a full disk, say: no other file will do better
             self._endpoint_failures += 1
@@ -521,11 +526,7 @@ async def _answers(session: Session, lines: Sequence[str]) -> list[Reply]:
 
 
 def window(lane: Lane, lanes: int) -> Window:
-    """What a lane keeps under way: what the servers do until the first outcomes come.
-
-    On a new data channel that takes four round trips: to connect, to authenticate, to move the
-    bytes, to answer.
-    """
+    """What a lane keeps under way: what the servers do until the first outcomes come."""
     rtt_s = max(lane.source.rtt_s, lane.destination.rtt_s)
     files = math.ceil(FIRST_OUTCOME_ROUNDS * rtt_s * FILES_PER_S / lanes)
     return Window(min(MOST_FILES, max(LEAST_FILES, files)), IN_FLIGHT_BYTES, REFILL_FILES)
@@ -543,12 +544,6 @@ def spoiled_path(outcomes: Sequence[Outcome]) -> str | None:
         return None
     path: str = failed.piece.destination_path
     return path
-
-
-def ancestors(path: str) -> list[str]:
-    """What is above a path, from the top, without `/`."""
-    parts = path.strip("/").split("/")[:-1]
-    return ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 class _Signal:

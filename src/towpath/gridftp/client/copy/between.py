@@ -1,17 +1,20 @@
 """Copies between two servers: the bytes go from one to the other and do not pass here."""
 
 import asyncio
-import posixpath
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
 
-from towpath.gridftp.client.copy.movers import checksum_of, protection_of
-from towpath.gridftp.client.copy.plan import CopyingOptions, End, Progress
+from towpath.gridftp.client.copy.plan import (
+    CopyingOptions,
+    End,
+    Progress,
+    Seen,
+    checksum_of,
+    walk_there,
+)
 from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.lane import Lane, Piece, Protection
+from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.ranges import Checks, move_file
 from towpath.gridftp.client.session import Session
@@ -25,14 +28,9 @@ from towpath.gridftp.client.tree import (
     TreeTransfer,
     Unmade,
 )
-from towpath.gridftp.client.tree_listing import Listed, list_tree
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
-from towpath.gridftp.security.dcsc import DataCredential
-from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.ranges import RangeSet
-
-LISTING_FACTS = ("Type", "Size", "Perm", "UNIX.slink")
-"""What a copy without times needs to know."""
 
 AT_REST_S = 1.0
 """For the last answers on a lane that is to be kept; without them it is closed."""
@@ -77,27 +75,11 @@ async def _copy_tree(
     reporter: "_Reporter",
     pool: SessionPool,
 ) -> None:
-    login = replace(source.login, purpose="listing trees")
-    begun = [asyncio.create_task(pool.take(login))]  # all else waits for what it will find
-
-    async def open_session() -> Session:
-        return await (begun.pop() if begun else pool.take(login))
-
-    try:
-        listing = list_tree(
-            open_session,
-            source.location.path,
-            security=await lanes.security(),
-            sessions=1,  # one lists several times as fast as files can be moved
-            facts=LISTING_FACTS,
-            keep_session=lambda session: pool.give_back(login, session, sound=True),
-        )
-        transfer = TreeTransfer(
-            lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
-        )
-        await reporter.take(transfer.run(_found(listing, source, destination, reporter)))
-    finally:
-        await _abandon(begun)
+    walk = walk_there(source, pool, reporter.progress, security=lanes.security)
+    transfer = TreeTransfer(
+        lanes, destination.location.path, checksum=lanes.checksum, move_large=large.move
+    )
+    await reporter.take(transfer.run(_found(walk, source, destination, reporter)))
 
 
 async def _copy_file(
@@ -155,7 +137,7 @@ class Lanes:
     def _make_security(self) -> None:
         """Begin to make the credential: in a thread, while the servers work on the logins."""
         if self._authenticated and self._making is None:
-            self._making = asyncio.create_task(_make_security(protection_of(self._options)))
+            self._making = asyncio.create_task(self._options.make_security())
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -241,7 +223,7 @@ class Lanes:
 
         One that knows it and refuses it cannot: what it knows it has told before it refused.
         """
-        if not isinstance(error, GridFTPError) or not error.message.startswith("DCSC "):
+        if not isinstance(error, GridFTPError) or error.setting != "DCSC":
             return False
         refusing = [session for session in sessions if str(session.server) == error.where]
         return not (self._options.encrypt or any(session.features.dcsc for session in refusing))
@@ -267,15 +249,12 @@ class LargeFiles:
             if algorithm is None or _differs(found, file):
                 self._forget(file)
             file.size, file.source_time = found.size, found.modified
+            if not found.size:
+                raise _changed(lane, file)
             error = await self._move(lane, file, algorithm)
             if error is None and _differs(await lane.source.stat(file.source), file):
                 self._forget(file)
-                error = GridFTPError(
-                    Kind.CHECKSUM_MISMATCH,
-                    "the source changed while it was copied",
-                    str(lane.source.server),
-                    file.source,
-                )
+                error = _changed(lane, file)
         except GridFTPError as caught:
             error = caught
         return Moved(file, error)
@@ -323,6 +302,11 @@ def _differs(entry: Entry, file: File) -> bool:
     return (entry.size, entry.modified) != (file.size, file.source_time)
 
 
+def _changed(lane: Lane, file: File) -> GridFTPError:
+    message = "the source changed while it was copied"
+    return GridFTPError(Kind.CHECKSUM_MISMATCH, message, str(lane.source.server), file.source)
+
+
 async def _abandon(opening: Sequence["asyncio.Task[Session]"]) -> None:
     """Sessions being opened that nobody wants any more."""
     for task in opening:
@@ -330,11 +314,6 @@ async def _abandon(opening: Sequence["asyncio.Task[Session]"]) -> None:
     for opened in await asyncio.gather(*opening, return_exceptions=True):
         if isinstance(opened, Session):
             await opened.give_up()
-
-
-async def _make_security(protection: Protection) -> DataSecurity:
-    credential = await asyncio.to_thread(DataCredential.create, datetime.now(UTC))
-    return DataSecurity(credential, protection)
 
 
 class _Reporter:
@@ -356,7 +335,7 @@ class _Reporter:
         elif told.error is not None:
             self.failed(told.file.source, told.error)
         else:
-            if told.file.size < LARGE_BYTES:  # of large ones the ranges are told
+            if told.file.arrived is None:  # of large ones the ranges are told
                 self.progress.moved(told.file.size)
             self.progress.done(told.file.source)
 
@@ -366,37 +345,22 @@ class _Reporter:
 
 
 async def _found(
-    listing: AsyncGenerator[Listed, None], source: End, destination: End, reporter: _Reporter
+    walk: AsyncGenerator[list[Seen], None], source: End, destination: End, reporter: _Reporter
 ) -> AsyncGenerator[list[Found], None]:
-    """What the listing tells, as what is to be moved and made."""
-    from_root = source.location.path.rstrip("/") + "/"
-    to_root = destination.location.path.rstrip("/") + "/"
-    progress = reporter.progress
-    async with aclosing(listing):
-        async for listed in listing:
+    """What a walk has seen, as what is to be moved and made."""
+    async with aclosing(walk):
+        async for seen in walk:
             found: list[Found] = []
-            for entry in listed.entries:
-                name = entry.name
-                if entry.type is EntryType.FILE:
-                    if "r" in entry.perm or not entry.perm:
-                        progress.planned(entry.size)
-                        found.append(File(from_root + name, to_root + name, entry.size))
-                    else:  # in a pipeline its failure would void what follows
-                        reporter.failed(from_root + name, _unreadable(source, from_root + name))
-                elif entry.is_directory and entry.link_target is None:
-                    found.append(Directory(to_root + name))
+            for name, size, error in seen:
+                here, there = source.location.child(name), destination.location.child(name)
+                if error is not None:
+                    reporter.failed(here, error)
+                elif size is None:
+                    found.append(Directory(there))
                 else:
-                    reason = "a link to a directory" if entry.is_directory else "not a regular file"
-                    progress.skipped(from_root + name, reason)
-            for name, error in listed.failed:
-                reporter.failed(posixpath.join(from_root, name), error)
+                    reporter.progress.planned(size)
+                    found.append(File(here, there, size))
             yield found
-
-
-def _unreadable(source: End, path: str) -> GridFTPError:
-    return GridFTPError(
-        Kind.PERMISSION_DENIED, "the listing says that you may not read it", source.where, path
-    )
 
 
 async def _only(file: File) -> AsyncGenerator[list[Found], None]:

@@ -14,21 +14,20 @@ from towpath.gridftp.client.copy.plan import (
     Directory,
     End,
     Job,
+    Left,
     Progress,
     plan,
     settle,
 )
 from towpath.gridftp.client.pool import SessionPool
-from towpath.gridftp.errors import GridFTPError, Scope
+from towpath.gridftp.client.tree import MAX_ATTEMPTS, RETRY_DELAY_S
+from towpath.gridftp.errors import GridFTPError
 
 BATCH_FILES = 100
 """Files commanded ahead: enough to hide a round trip of 25 ms, few enough to do again."""
 
 BATCH_BYTES = 256 * 1024 * 1024
 """Planned bytes from which on moving starts."""
-
-MAX_ATTEMPTS = 3
-RETRY_DELAY_S = 1.0
 
 
 async def copy(
@@ -80,8 +79,11 @@ class _Runner:
         self._jobs: deque[Job] = deque()
         self._bytes = 0
 
-    async def add(self, item: Job | Directory) -> None:
-        if isinstance(item, Directory):
+    async def add(self, item: Job | Directory | Left) -> None:
+        if isinstance(item, Left):
+            self.complete = False
+            self._progress.failed(item.path, item.error)
+        elif isinstance(item, Directory):
             self._directories.append(item.path)
         else:
             self._progress.planned(item.size)
@@ -112,7 +114,7 @@ class _Runner:
         self._bytes = 0
 
     async def _worth_repeating(self, job: Job, error: GridFTPError) -> bool:
-        if error.permanent and error.scope in (Scope.ENDPOINT, Scope.CREDENTIAL, Scope.CHANNEL):
+        if error.ends_all:
             raise error
         job.attempts += 1
         if not error.permanent and job.attempts < MAX_ATTEMPTS:

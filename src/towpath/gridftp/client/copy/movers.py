@@ -2,22 +2,18 @@
 
 import asyncio
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from towpath.gridftp.client.copy.plan import CopyingOptions, End, Job, Progress
+from towpath.gridftp.client.copy.plan import CopyingOptions, End, Job, Progress, checksum_of
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.data.mode_e import local_error
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
-from towpath.gridftp.client.lane import Protection
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, classify
-from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
-from towpath.gridftp.wire.features import CHECKSUMS
 
 LARGE_BYTES = 16 * 1024 * 1024
 """From this size on a file is worth several streams, and goes alone when it has them."""
@@ -48,7 +44,7 @@ class Mover:
         self._session: Session | None = None
         self._options = options
         self._progress = progress
-        self._credential: DataCredential | None = None
+        self._security: DataSecurity | None = None
 
     async def directories(self, paths: list[str]) -> list[tuple[str, GridFTPError]]:
         """Make directories, parents first; those that exist are fine. What failed."""
@@ -70,7 +66,7 @@ class Mover:
 
     async def _run(self, jobs: list[Job], streams: int) -> list[Result]:
         session = await self._usable_session()
-        security = self._security(session)
+        security = await self._get_security(session)
         options = DataOptions(
             security=security,
             streams=streams,
@@ -88,11 +84,23 @@ class Mover:
             for job, outcome in zip(jobs, outcomes, strict=True)
         ]
 
-    def _security(self, session: Session) -> DataSecurity:
-        if not _protects_data([session], self._end, encrypt=self._options.encrypt):
+    async def _get_security(self, session: Session) -> DataSecurity:
+        if not self._protects_data(session):
             return DataSecurity()
-        self._credential = self._credential or DataCredential.create(datetime.now(UTC))
-        return DataSecurity(self._credential, protection_of(self._options))
+        self._security = self._security or await self._options.make_security()
+        return self._security
+
+    def _protects_data(self, session: Session) -> bool:
+        """Whether data channels can be authenticated. Raises UNSUPPORTED when they have to be.
+
+        Over a clear-text session the credential for it would be public.
+        """
+        if not self._end.location.clear and session.features.dcsc:
+            return True
+        if self._options.encrypt:
+            message = "data channels cannot be encrypted here"
+            raise GridFTPError(Kind.UNSUPPORTED, message, self._end.where)
+        return False
 
     async def _usable_session(self) -> Session:
         if self._session is None or self._session.closed:
@@ -106,32 +114,6 @@ class Mover:
         session, self._session = self._session, None
         if session is not None:
             self._pool.give_back(self._end.login, session, sound=True)
-
-
-def protection_of(options: CopyingOptions) -> Protection:
-    return Protection.PRIVATE if options.encrypt else Protection.CLEAR
-
-
-def _protects_data(sessions: list[Session], end: End, *, encrypt: bool) -> bool:
-    """Whether data channels can be authenticated. Raises UNSUPPORTED when they have to be.
-
-    Over a clear-text session the credential for it would be public.
-    """
-    if not end.location.clear and all(session.features.dcsc for session in sessions):
-        return True
-    if encrypt:
-        where = str(end.location.server)
-        raise GridFTPError(Kind.UNSUPPORTED, "data channels cannot be encrypted here", where)
-    return False
-
-
-def checksum_of(sessions: list[Session]) -> str:
-    """The best algorithm that all of them know. Raises CHECKSUM_UNSUPPORTED."""
-    for algorithm in CHECKSUMS:
-        if all(algorithm in session.features.checksums for session in sessions):
-            return algorithm
-    where = " and ".join(str(session.server) for session in sessions)
-    raise GridFTPError(Kind.CHECKSUM_UNSUPPORTED, "no checksum to verify by", where)
 
 
 async def _make_directories(session: Session, paths: list[str]) -> list[tuple[str, GridFTPError]]:

@@ -5,19 +5,29 @@ import os
 import posixpath
 import stat
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from towpath.gridftp.client.copy.locations import Location
+from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.data.mode_e import local_error
+from towpath.gridftp.client.lane import Protection
 from towpath.gridftp.client.pool import Login, SessionPool
 from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.tree_listing import MakeSecurity, list_tree
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.wire.features import common_checksum
 from towpath.gridftp.wire.listings import EntryType
+
+LISTING_FACTS = ("Type", "Size", "Perm", "UNIX.slink")
+"""What a copy without times needs to know."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,16 @@ class CopyingOptions:
     verify: bool = True
     encrypt: bool = False
 
+    @property
+    def protection(self) -> Protection:
+        """Of data channels."""
+        return Protection.PRIVATE if self.encrypt else Protection.CLEAR
+
+    async def make_security(self) -> DataSecurity:
+        """A new throw-away credential for data channels, made in a thread."""
+        credential = await asyncio.to_thread(DataCredential.create, datetime.now(UTC))
+        return DataSecurity(credential, self.protection)
+
 
 class Progress:
     """Hears of the work: override what you want to hear. `moved` is called from threads."""
@@ -103,6 +123,33 @@ class Directory(NamedTuple):
     path: str
 
 
+class Left(NamedTuple):
+    """What will not be copied, although it should: a source's path, and why."""
+
+    path: str
+    error: GridFTPError
+
+
+class Seen(NamedTuple):
+    """What a listing tells of a tree at a server."""
+
+    name: str
+    """Relative to the root."""
+    size: int | None = None
+    """None: a directory."""
+    error: GridFTPError | None = None
+    """It cannot be read, or not be listed."""
+
+
+def checksum_of(sessions: Sequence[Session]) -> str:
+    """The algorithm to verify by, which all of them know. Raises CHECKSUM_UNSUPPORTED."""
+    algorithm = common_checksum(session.features for session in sessions)
+    if algorithm is None:
+        where = " and ".join(str(session.server) for session in sessions)
+        raise GridFTPError(Kind.CHECKSUM_UNSUPPORTED, "no checksum to verify by", where)
+    return algorithm
+
+
 async def settle(end: End, pool: SessionPool) -> End:
     """With the home directory filled in."""
     if end.location.server is None or not end.location.path.startswith("/~"):
@@ -117,44 +164,41 @@ async def plan(
     options: CopyingOptions,
     progress: Progress,
     pool: SessionPool,
-) -> AsyncIterator[Job | Directory]:
+) -> AsyncGenerator[Job | Directory | Left, None]:
     """Directories, each before what is in it, and files."""
+    path = source.location.path
     if source.location.server is None:
-        path = Path(source.location.path)
-        is_directory, size = await asyncio.to_thread(_local_status, path)
-        walk = _walk_here(path, progress)
-        session = None
+        is_directory, size = await asyncio.to_thread(_local_status, Path(path))
     else:
-        session = await pool.take(source.login)
-        try:
-            entry = await session.stat(source.location.path)
-        except BaseException:
-            await session.close()
-            raise
+        async with pool.session(source.login) as session:
+            entry = await session.stat(path)
         is_directory, size = entry.is_directory, entry.size
-        walk = walk_there(session, source.location.path, progress)
-    try:
-        if not is_directory:
-            target = await _file_target(source.location, destination, pool)
-            yield Job(source.location.path, target, size)
-            return
-        if not options.recursive:
-            raise GridFTPError(
-                Kind.IS_A_DIRECTORY,
-                "is a directory (-r copies directories)",
-                source.where,
-                source.location.path,
-            )
-        yield Directory(destination.location.path)
-        async for name, size_or_none in walk:
-            target = destination.location.child(name)
-            if size_or_none is None:
-                yield Directory(target)
-            else:
-                yield Job(source.location.child(name), target, size_or_none)
-    finally:
-        if session is not None:
-            await session.close()
+    if not is_directory:
+        yield Job(path, await _file_target(source.location, destination, pool), size)
+        return
+    if not options.recursive:
+        raise GridFTPError(
+            Kind.IS_A_DIRECTORY, "is a directory (-r copies directories)", source.where, path
+        )
+    yield Directory(destination.location.path)
+    if source.location.server is None:
+        walk = _walk_here(Path(path), progress)
+    else:
+        walk = walk_there(source, pool, progress, security=_listing_security(source, options))
+    async with aclosing(walk):
+        async for batch in walk:
+            for name, size_or_none, error in batch:
+                target = destination.location.child(name)
+                if error is not None:
+                    yield Left(source.location.child(name), error)
+                elif size_or_none is None:
+                    yield Directory(target)
+                else:
+                    yield Job(source.location.child(name), target, size_or_none)
+
+
+def _listing_security(source: End, options: CopyingOptions) -> DataSecurity | MakeSecurity:
+    return DataSecurity() if source.location.clear else options.make_security
 
 
 async def _file_target(source: Location, destination: End, pool: SessionPool) -> str:
@@ -182,8 +226,8 @@ def _local_status(path: Path) -> tuple[bool, int]:
     return stat.S_ISDIR(status.st_mode), status.st_size
 
 
-async def _walk_here(root: Path, progress: Progress) -> AsyncIterator[tuple[str, int | None]]:
-    """Relative paths with size (None: a directory). Links to directories are not followed."""
+async def _walk_here(root: Path, progress: Progress) -> AsyncGenerator[list[Seen], None]:
+    """A tree here. Links to directories are not followed."""
     waiting = deque([""])
     while waiting:
         relative = waiting.popleft()
@@ -191,15 +235,17 @@ async def _walk_here(root: Path, progress: Progress) -> AsyncIterator[tuple[str,
             entries = await asyncio.to_thread(_scan, root / relative)
         except OSError as error:
             raise local_error(error, os.fspath(root / relative)) from error
+        seen: list[Seen] = []
         for name, kind, size in entries:
             path = posixpath.join(relative, name)
             if kind == "directory":
                 waiting.append(path)
-                yield path, None
+                seen.append(Seen(path))
             elif kind == "file":
-                yield path, size
+                seen.append(Seen(path, size))
             else:
                 progress.skipped(os.fspath(root / path), kind)
+        yield seen
 
 
 def _scan(directory: Path) -> list[tuple[str, str, int]]:
@@ -222,20 +268,43 @@ def _why_not(entry: "os.DirEntry[str]") -> str:
 
 
 async def walk_there(
-    session: Session, root: str, progress: Progress
-) -> AsyncIterator[tuple[str, int | None]]:
-    """The same on a server. Names that could lead out of the tree never get this far."""
-    waiting = deque([""])
-    while waiting:
-        relative = waiting.popleft()
-        async for batch in session.list(posixpath.join(root, relative)):
-            for entry in batch:
-                path = posixpath.join(relative, entry.name)
+    source: End,
+    pool: SessionPool,
+    progress: Progress,
+    *,
+    security: DataSecurity | MakeSecurity,
+) -> AsyncGenerator[list[Seen], None]:
+    """A tree at a server. Names that could lead out of it never get this far."""
+    login = replace(source.login, purpose="listing trees")
+    root = source.location.path
+    listing = list_tree(
+        lambda: pool.take(login),
+        root,
+        security=security,
+        sessions=1,  # one lists several times as fast as files can be moved
+        facts=LISTING_FACTS,
+        keep_session=lambda session: pool.give_back(login, session, sound=True),
+    )
+    async with aclosing(listing):
+        async for listed in listing:
+            seen: list[Seen] = []
+            for entry in listed.entries:
+                path = posixpath.join(root, entry.name)
                 if entry.is_directory and entry.link_target is None:
-                    waiting.append(path)
-                    yield path, None
-                elif entry.type is EntryType.FILE:
-                    yield path, entry.size
-                else:
-                    reason = "a link to a directory" if entry.is_directory else "not a regular file"
-                    progress.skipped(posixpath.join(root, path), reason)
+                    seen.append(Seen(entry.name))
+                elif entry.is_directory:
+                    progress.skipped(path, "a link to a directory")
+                elif entry.type is not EntryType.FILE:
+                    progress.skipped(path, "not a regular file")
+                elif "r" in entry.perm or not entry.perm:
+                    seen.append(Seen(entry.name, entry.size))
+                else:  # in a pipeline its failure would void what follows
+                    seen.append(Seen(entry.name, error=_unreadable(source, path)))
+            seen += (Seen(name, error=error) for name, error in listed.failed)
+            yield seen
+
+
+def _unreadable(source: End, path: str) -> GridFTPError:
+    return GridFTPError(
+        Kind.PERMISSION_DENIED, "the listing says that you may not read it", source.where, path
+    )
