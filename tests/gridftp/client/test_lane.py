@@ -408,6 +408,25 @@ async def test_address_of_a_third_host(data_credential) -> None:
             await destination.close()
 
 
+async def test_a_source_that_refuses_the_address(tree) -> None:
+    """Its answer is not awaited; the lane is of no use, and what is sent all the same is told why."""
+    async with counting_listener("127.0.0.1") as (port, _), scripted() as there, scripted() as here:
+        there.answers["PASV"] = f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})"
+        here.answers["PORT"] = "501 Illegal PORT command."
+        sessions = [
+            await Session.open(Server("127.0.0.1", double.port), credential=None, trust=None)
+            for double in (here, there)
+        ]
+        lane = await Lane.open(*sessions, data_credential=None)
+        async with asyncio.timeout(5):
+            while lane.usable:
+                await asyncio.sleep(0.005)
+        outcomes = await finish(lane, tree(2))
+        assert statuses(outcomes) == ["failed", "void"]
+        assert "PORT" in (outcomes[0].error.reply or "")
+        await lane.close()
+
+
 async def test_a_data_port_that_cannot_be_reached(open_a, tree, monkeypatch) -> None:
     monkeypatch.setattr("towpath.gridftp.client.lane.ECHO_WAIT_S", 0.3)
     pieces = tree(2)

@@ -187,8 +187,10 @@ class Lane:
 
     @property
     def usable(self) -> bool:
-        """Whether pieces can be sent: not broken, and no server has ended its session."""
-        return not (self.broken or self.source.closed or self.destination.closed)
+        """Whether pieces can be sent: not broken, and both ends take part."""
+        return not self.broken and all(
+            side.lost_error is None and not side.session.closed for side in self._sides
+        )
 
     def send(self, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
         """Send commands for directories (parents first), then for pieces, at once.
@@ -325,8 +327,7 @@ class Lane:
         side.operations.clear()
         if flight is not None:
             self._fail(side, flight, error)
-        elif not self._flights:
-            self._break()
+        # else the next piece fails with it
 
     def _took_directory(self, side: _Side, path: str, reply: Reply) -> None:
         if not reply.ok:
