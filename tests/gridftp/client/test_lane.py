@@ -409,7 +409,7 @@ async def test_address_of_a_third_host(data_credential) -> None:
 
 
 async def test_a_source_that_refuses_the_address(tree) -> None:
-    """Its answer is not awaited; the lane is of no use, and what is sent all the same is told why."""
+    """Its answer is not awaited: the lane is of no use, and what is sent all the same says why."""
     async with counting_listener("127.0.0.1") as (port, _), scripted() as there, scripted() as here:
         there.answers["PASV"] = f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})"
         here.answers["PORT"] = "501 Illegal PORT command."
