@@ -12,6 +12,7 @@ import pytest
 
 from plugins.doubles import counting_listener, scripted
 from plugins.lanes import finish, wrong
+from towpath.gridftp.client.channel import MAX_QUEUED_COMMANDS
 from towpath.gridftp.client.lane import Lane, Piece, Protection
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -45,6 +46,32 @@ async def test_without_data_authentication(open_lane, tree) -> None:
     outcomes = await finish(await open_lane(data_credential=None), pieces)
     assert {o.status for o in outcomes} == {"done"}
     assert wrong(pieces) == []
+
+
+async def test_when_we_may_send_no_more(open_lane, tree) -> None:
+    """Not even what waits for room in a server's queue of commands is sent (I3)."""
+    pieces = tree(2 * MAX_QUEUED_COMMANDS)
+    lane = await open_lane()
+    asked = 0
+
+    def may_send() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 1  # the first time, when the queue is filled
+
+    lane.source.channel.may_send = may_send
+    outcomes = await finish(lane, pieces)
+    assert asked == 2
+    assert await lane.close() is True
+    done = [o.piece for o in outcomes if o.status == "done"]
+    assert wrong(done) == []
+    [failed] = [o for o in outcomes if o.status == "failed"]
+    assert failed.error is not None
+    assert failed.error.kind is Kind.CONNECTION_LOST
+    assert len(done) + 1 + len([o for o in outcomes if o.status == "void"]) == len(pieces)
+    for piece in pieces[MAX_QUEUED_COMMANDS:]:
+        there = Path(piece.destination_path)
+        assert not there.exists() or not there.read_bytes()
 
 
 async def test_sessions_that_still_log_in(

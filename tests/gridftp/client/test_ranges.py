@@ -484,23 +484,20 @@ async def test_a_reply_without_a_digest_is_none() -> None:
 # -- the caller's part
 
 
-class NotNowError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("good", [0, 1, 2, 5])
-async def test_what_before_send_raises_is_raised(
+async def test_when_we_may_send_no_more(
     open_lane, tmp_path, content, checks, source_checkers, destination_checkers, good: int
 ) -> None:
-    left = good
-
-    def before_send() -> None:
-        nonlocal left
-        if not left:
-            raise NotNowError
-        left -= 1
-
     lane = await open_lane()
+    asked = 0
+
+    def may_send() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked <= 2 * good
+
+    for session in (lane.source, lane.destination):
+        session.channel.may_send = may_send
     told: list[Outcome] = []
     transfer = RangeTransfer(
         [lane],
@@ -509,17 +506,14 @@ async def test_what_before_send_raises_is_raised(
         parts(len(content)),
         checks=checks,
         window_bytes=2 * STEP,
-        before_send=before_send,
     )
-
-    async def move() -> None:
-        async with asyncio.timeout(30), transfer:
-            while some := await transfer.outcomes():
-                told.extend(some)
-
-    with pytest.raises(NotNowError):
-        await move()
-    assert len(told) <= good * 2
+    async with asyncio.timeout(30), transfer:
+        while some := await transfer.outcomes():
+            told.extend(some)
+    [failed] = [outcome for outcome in told if outcome.status == "failed"]
+    assert failed.error is not None
+    assert failed.error.kind is Kind.CONNECTION_LOST
+    assert len([outcome for outcome in told if outcome.status == "done"]) <= good * 2
     for opener in (source_checkers, destination_checkers):
         assert opener.opened == opener.closed
 

@@ -10,7 +10,7 @@ import asyncio
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from towpath.gridftp.errors import GridFTPError, Kind, classify
@@ -70,6 +70,9 @@ class ControlChannel(asyncio.Protocol):
         """Why the channel is of no use any more."""
         self.peer_ended = False
         """Whether the peer's end of the connection is known to be closed."""
+        self.may_send: Callable[[], bool] | None = None
+        """Asked right before queued commands are handed to the kernel; when it says no, they are
+        lost, and the channel takes no more. For who may lose the right to act while it works."""
         self._loop = asyncio.get_running_loop()
         self.lost = self._loop.create_future()
         """Done when the socket is closed at our end."""
@@ -143,8 +146,16 @@ class ControlChannel(asyncio.Protocol):
             else:
                 token = b2a_base64(security.wrap(line + b"\r\n"), newline=False)
                 out.append(b"ENC " + token + b"\r\n")
-        if out:
-            self._write(b"".join(out))
+        if not out:
+            return
+        data = b"".join(out)
+        # After the encryption, which takes milliseconds for a lane's files: nothing but the write
+        # itself lies between the question and the kernel.
+        if self.may_send is None or self.may_send():
+            self._write(data)
+        else:
+            message = "we may not use the session any more"
+            self._drop(GridFTPError(Kind.CONNECTION_LOST, message, self.where))
 
     def _write(self, data: bytes) -> None:
         assert self._transport is not None

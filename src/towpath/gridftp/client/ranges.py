@@ -112,10 +112,6 @@ class _Moving:
     failure: tuple[SideName, GridFTPError] | None = None
 
 
-def _nothing() -> None:
-    pass
-
-
 class RangeTransfer:
     """Moves ranges of one file over lanes; use it as a context, and then `outcomes`.
 
@@ -137,13 +133,10 @@ class RangeTransfer:
         *,
         checks: Checks | None = None,
         window_bytes: int = WINDOW_BYTES,
-        before_send: Callable[[], None] = _nothing,
     ) -> None:
         """The ranges must not overlap. With `checks` None they are done when both ends say so.
 
         `window_bytes` bounds what is sent and not told, per lane (but one range is always sent).
-        `before_send` is called before data commands are sent, with no await between; what it raises
-        is raised by `outcomes`.
         """
         self._roads = [_Road(lane) for lane in lanes]
         self._paths: dict[SideName, str] = {"source": source_path, "destination": destination_path}
@@ -151,7 +144,6 @@ class RangeTransfer:
         self._checks = checks
         self._checkers: dict[SideName, Checkers] = {}
         self._window_bytes = window_bytes
-        self._before_send = before_send
         self._moving: dict[ByteRange, _Moving] = {}
         self._told: list[Outcome] = []
         self._failure: BaseException | None = None
@@ -225,7 +217,6 @@ class RangeTransfer:
         """Send what there is room for, to the lanes in turn. Whatever makes room calls this."""
         if not any(map(self._has_room, roads)):
             return
-        self._before_send()
         apart = bool(self._checkers) and all(c.ready for c in self._checkers.values())
         algorithm = None if apart or self._checks is None else self._checks.algorithm
         sent: dict[_Road, list[_Moving]] = {}
@@ -347,7 +338,6 @@ async def move_file(
     *,
     checks: Checks | None = None,
     window_bytes: int = WINDOW_BYTES,
-    before_send: Callable[[], None] = _nothing,
     on_moved: Callable[[int], None] | None = None,
     present: RangeSet | None = None,
 ) -> Outcome:
@@ -360,12 +350,11 @@ async def move_file(
     `file.checksum`. `on_moved` gets the bytes of each range that is done.
 
     If it failed, lanes that are not broken are idle, and part of the file may be there. If this is
-    cancelled, or `before_send` raises, close the lanes.
+    cancelled, close the lanes.
     """
     if present is None:
         present = RangeSet()
     try:
-        before_send()
         if not present:
             await _remove(lanes[0].destination, file.destination_path)
         for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -377,7 +366,6 @@ async def move_file(
                 cut(file.size, present),
                 checks=checks,
                 window_bytes=window_bytes,
-                before_send=before_send,
             )
             failed = await _run(transfer, present, on_moved)
             if failed is None:
@@ -389,7 +377,7 @@ async def move_file(
         working = [lane for lane in lanes if lane.usable]
         if not working or present.complement(file.size):
             raise _no_lane(lanes[0] if lanes else None, file)
-        await _finish(working[0], file, before_send)
+        await _finish(working[0], file)
     except GridFTPError as error:
         return Outcome(file, "failed", error, "destination")
     return Outcome(file, "done")
@@ -430,7 +418,7 @@ async def _remove(session: Session, path: str) -> None:
             raise
 
 
-async def _finish(lane: Lane, file: Piece, before_send: Callable[[], None]) -> None:
+async def _finish(lane: Lane, file: Piece) -> None:
     """A source that became shorter sends ranges that are too short, and says that all is well."""
     path = file.destination_path
     stored = await lane.destination.size(path)
@@ -442,5 +430,4 @@ async def _finish(lane: Lane, file: Piece, before_send: Callable[[], None]) -> N
             path,
         )
     if file.modified is not None:
-        before_send()
         await lane.destination.set_modified(path, file.modified)

@@ -123,7 +123,6 @@ class LargeFile:
             cut(self._file.size, present(ranges)),
             checks=checks,
             window_bytes=self._context.settings.in_flight_bytes,
-            before_send=self._context.lease.check,
         )
         async with transfer:
             while outcomes := await transfer.outcomes():

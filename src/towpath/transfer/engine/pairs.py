@@ -27,14 +27,16 @@ class Pair:
 async def open_session(
     context: TaskContext, endpoint_id: UUID, *, at_source: bool
 ) -> tuple[Session, Login]:
-    """A session at one end. Raises TaskFaultError."""
+    """A session at one end, which sends only while the lease lasts (I3). Raises TaskFaultError."""
     try:
         login = await context.sessions.login(endpoint_id, context.grant.owner_id)
-        return await context.sessions.open_login(login), login
+        session = await context.sessions.open_login(login)
     except GridFTPError as error:
         raise TaskFaultError(context.judge(error, at_source=at_source)) from error
     except SessionUnavailable as error:
         raise unavailable(error, at_source=at_source) from error
+    session.channel.may_send = lambda: context.lease.usable
+    return session, login
 
 
 async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[Session, Login]]:
