@@ -238,7 +238,7 @@ async def test_a_server_that_does_not_restrict_gets_no_command_but_settings(answ
         assert caught.value.kind is Kind.UNSUPPORTED
         assert caught.value.permanent
         sent = [line.split(" ")[0] for line in server.received]
-        assert sent == ["USER", "PASS", "SITE", "TYPE", "MODE", "FEAT", "PWD"]
+        assert sent == ["USER", "PASS", "SITE", "TYPE", "MODE"]
 
 
 @pytest.mark.parametrize("moment", range(6))

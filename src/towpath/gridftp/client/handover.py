@@ -34,11 +34,14 @@ async def introduce(
     """Set both ends up; the destination's address, for the source. See `Lane.open`."""
     security = _security_settings(data_credential, protection)
     interval = MARKER_INTERVAL_S if markers else 0
-    there = [*security, f"TREV PERF {interval}", "TREV RESTART 0", "PASV"]
+    # The address first: the other answers are not waited for by anybody but us.
+    there = [*security, "PASV", f"TREV PERF {interval}", "TREV RESTART 0"]
     here = [*security, commands.parallelism(streams)]
     answers_there = destination.submit(there)
     answers_here = source.submit(here)
-    passive = (await _settled(destination, there, answers_there))[-1]
+    for session in (destination, source):
+        session.ask()
+    passive = (await _settled(destination, there, answers_there))[len(security)]
     addresses = parse_passive(passive, where=str(destination.server))
     address = _allowed(addresses[0], destination, data_hosts)
     await _settled(source, here, answers_here)

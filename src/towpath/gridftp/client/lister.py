@@ -144,7 +144,7 @@ class Lister:
         """
         self._session.submit([self._tree.facts])
         await self._fill()
-        await self._session.ready()
+        await self._session.accepted()
         self.logged_in = True
         while True:
             if self._asked:

@@ -31,7 +31,8 @@ from towpath.gridftp.wire.replies import Reply
 
 __all__ = ["Dial", "Server", "Session", "Timeouts", "default_dial", "utc_now"]
 
-_SETTINGS: Final = ("TYPE I", "MODE E", "FEAT", "PWD")
+_SETTINGS: Final = ("TYPE I", "MODE E")
+_QUESTIONS: Final = ("FEAT", "PWD")
 
 
 def utc_now() -> datetime:
@@ -86,6 +87,7 @@ class Session(Operations):
         self.rtt_s = rtt_s
         """The way to the server and back, in seconds, when the connection was made."""
         self._login: asyncio.Task[None] | None = None
+        self._questions: asyncio.Task[None] | None = None
         self._listing = asyncio.Lock()
 
     # -- login
@@ -141,8 +143,9 @@ class Session(Operations):
     ) -> Session:
         """The same, but return as soon as the server is verified and commands may follow.
 
-        What is sent before `ready` travels in the login's last flight and saves a round trip. With
-        a restriction nothing may: a server that refused it would do it unrestricted.
+        What is sent before `accepted` travels in the login's last flight and saves a round trip,
+        and before `ready` it is answered before less urgent questions. With a restriction nothing
+        may be: a server that refused it would do it unrestricted.
         """
         times = timeouts or Timeouts()
         settings: tuple[str, ...] = _SETTINGS
@@ -170,16 +173,40 @@ class Session(Operations):
         try:
             await session._begin_login(initiator, settings)
             if restriction is not None:
-                await session.ready()
+                await session.accepted()
         except BaseException:
             await session.give_up()
             raise
         return session
 
-    async def ready(self) -> None:
+    async def accepted(self) -> None:
         """Wait until the server has accepted the login. Raises what it said if it has not."""
         assert self._login is not None
         await asyncio.shield(self._login)
+
+    def ask(self) -> None:
+        """Ask for what `ready` waits for, behind what has been sent so far.
+
+        GCT sends every reply as a packet of its own, and TCP lets it send about ten before it hears
+        of the first: what is asked eagerly would hold up the answers that somebody waits for.
+        """
+        if self._questions is None:
+            self._questions = asyncio.create_task(self._learn(self.submit(_QUESTIONS)))
+            self._questions.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def ready(self) -> None:
+        """Wait until the login is accepted, and `features` and `home` are known."""
+        self.ask()
+        await self.accepted()
+        assert self._questions is not None
+        await asyncio.shield(self._questions)
+
+    async def _learn(self, futures: Sequence[asyncio.Future[Reply]]) -> None:
+        await self.accepted()
+        features, home = await self.answers(futures, self.timeouts.login_s)
+        if features.ok:
+            self.features = parse_features(features)
+        self.home = quoted(home.text) if home.code == 257 else None
 
     @staticmethod
     async def _connect(
@@ -266,12 +293,7 @@ class Session(Operations):
     def _check_login(self, sent: Sequence[str], replies: Sequence[Reply]) -> None:
         for line, reply in zip(sent, replies, strict=False):
             verb = line.split(" ")[0]
-            if verb == "FEAT":
-                if reply.ok:
-                    self.features = parse_features(reply)
-            elif verb == "PWD":
-                self.home = quoted(reply.text) if reply.code == 257 else None
-            elif verb == "PASS" and reply.code == 503:
+            if verb == "PASS" and reply.code == 503:
                 pass  # USER alone was enough
             elif not reply.ok:
                 error = classify(reply, where=str(self.server))
@@ -374,8 +396,9 @@ class Session(Operations):
         True: the server's process has closed the connection, so it runs no more of our commands.
         False: not known, a command may still be running there.
         """
-        if self._login is not None and not self._login.done():
-            self._login.cancel()
-            with contextlib.suppress(asyncio.CancelledError, GridFTPError):
-                await asyncio.wait([self._login])
+        for task in (self._questions, self._login):
+            if task is not None and not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, GridFTPError):
+                    await asyncio.wait([task])
         return await self.channel.end(self.timeouts.close_s)

@@ -64,6 +64,9 @@ REFILL_FILES: Final = 25
 REPLIES: Final = 100
 """Of directories made ahead: so many have to come within the time for one."""
 
+FAR_S: Final = 0.01
+"""A round trip from which on a few hundred small files wait for the growth of TCP's window."""
+
 MAX_ATTEMPTS: Final = 3
 """Of a file, and to open a lane: the command waits in front of somebody."""
 RETRY_DELAY_S: Final = 1.0
@@ -321,6 +324,11 @@ class TreeTransfer:
         """How many lanes share them."""
         return len(self._supplies)
 
+    @property
+    def flying(self) -> int:
+        """How many are under way, on all lanes."""
+        return sum(supply.flying for supply in self._supplies)
+
     def checksum(self, lane: Lane) -> str | None:
         """The algorithm for files on this lane."""
         return self._checksum(lane)
@@ -441,6 +449,12 @@ class _LaneSupply:
         self.loop.window = window(lane, self._tree.small_lanes)
         return lane
 
+    @property
+    def flying(self) -> int:
+        """How many files are under way."""
+        lane = self.loop.lane
+        return 0 if lane is None else lane.in_flight
+
     def directory_errors(self) -> dict[str, GridFTPError]:
         """What could not be made below the root."""
         if self.loop.lane is not None:
@@ -463,8 +477,8 @@ class _LaneSupply:
         waiting = tree.small
         work: list[File] = []
         left = room.size_bytes
-        # What there is is for all lanes: a new data channel is slow, several are less so.
-        share = max(REFILL_FILES, math.ceil(len(waiting) / tree.small_lanes))
+        # All lanes should end at the same time: what there is goes to those that have less.
+        share = math.ceil((len(waiting) + tree.flying) / tree.small_lanes) - self.flying
         most = min(room.files, share)
         while waiting and len(work) < most and (left > 0 or not work):
             file = waiting.popleft()
@@ -525,9 +539,23 @@ async def _answers(session: Session, lines: Sequence[str]) -> list[Reply]:
     return [reply for batch in batches for reply in await session.answers(batch)]
 
 
+def small_file_streams(source: Session, destination: Session) -> int:
+    """Data connections of a lane for small files.
+
+    Each new one may send ten packets in its first round trip, and twice as many in each that
+    follows: two get there one round trip earlier. Near, and above two, more only cost.
+    """
+    return 2 if _rtt_s(source, destination) >= FAR_S else 1
+
+
+def _rtt_s(source: Session, destination: Session) -> float:
+    """How far the ends are from us; the way from one to the other is not known."""
+    return max(source.rtt_s, destination.rtt_s)
+
+
 def window(lane: Lane, lanes: int) -> Window:
     """What a lane keeps under way: what the servers do until the first outcomes come."""
-    rtt_s = max(lane.source.rtt_s, lane.destination.rtt_s)
+    rtt_s = _rtt_s(lane.source, lane.destination)
     files = math.ceil(FIRST_OUTCOME_ROUNDS * rtt_s * FILES_PER_S / lanes)
     return Window(min(MOST_FILES, max(LEAST_FILES, files)), IN_FLIGHT_BYTES, REFILL_FILES)
 

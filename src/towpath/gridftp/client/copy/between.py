@@ -27,6 +27,7 @@ from towpath.gridftp.client.tree import (
     Told,
     TreeTransfer,
     Unmade,
+    small_file_streams,
 )
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.wire.listings import Entry
@@ -108,9 +109,10 @@ class Lanes:
         options: CopyingOptions,
         pool: SessionPool,
         *,
-        streams: int = 1,
+        streams: int | None = None,
         markers: bool = False,
     ) -> None:
+        """`streams` None: as is good for small files."""
         clear = source.location.clear or destination.location.clear
         if clear and options.encrypt:
             end = source if source.location.clear else destination
@@ -208,7 +210,7 @@ class Lanes:
                 destination,
                 data_credential=security.credential,
                 protection=security.protection,
-                streams=self._streams,
+                streams=self._streams or small_file_streams(source, destination),
                 markers=self._markers,
             )
         except BaseException as error:
