@@ -206,7 +206,7 @@ def test_the_bounds_are_those_of_the_program() -> None:
         "files that wait for a lane, until the listing waits": f"{tree.WAITING_FILES:,}",
         "outcomes that nobody has taken, until the lanes wait": f"{tree.WAITING_OUTCOMES:,}",
         "files under way on a lane": (
-            f"{tree.MOST_FILES}, and {tree.IN_FLIGHT_BYTES // MEBIBYTE} MiB"
+            f"{tree.IN_FLIGHT_FILES}, and {tree.IN_FLIGHT_BYTES // MEBIBYTE} MiB"
         ),
         "of a large file, sent and not compared, on a lane": (
             f"{ranges.WINDOW_BYTES // MEBIBYTE} MiB, and {ranges.WINDOW_RANGES} ranges"

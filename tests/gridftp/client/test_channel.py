@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from plugins.acceptor import Acceptor
 from towpath.demo.authority import Domain
-from towpath.gridftp.client.channel import ControlChannel, Receiver
-from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.client.channel import (
+    GATHER_FROM_COMMANDS,
+    GATHER_S,
+    ControlChannel,
+    Receiver,
+)
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.wire.replies import Reply
 
@@ -27,6 +32,7 @@ class _Transport:
     def __init__(self) -> None:
         self.written = b""
         self.aborted = False
+        self.paused = False
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -37,8 +43,11 @@ class _Transport:
     def is_closing(self) -> bool:
         return self.aborted
 
+    def pause_reading(self) -> None:
+        self.paused = True
+
     def resume_reading(self) -> None:
-        """Nothing is ever paused."""
+        self.paused = False
 
 
 class _Recorder(Receiver):
@@ -164,6 +173,33 @@ def test_wrapped_replies_in_any_portions(
         assert channel.error is None
 
     asyncio.run(run())
+
+
+async def test_while_many_replies_are_to_come_they_gather() -> None:
+    channel, recorder = channel_with(GATHER_FROM_COMMANDS + 1)
+    transport = cast("_Transport", channel._transport)
+    channel.data_received(b"200 one\r\n")
+    assert not transport.paused, "nobody asked for that"
+    channel, recorder = channel_with(GATHER_FROM_COMMANDS + 1)
+    channel.gathers = True
+    transport = cast("_Transport", channel._transport)
+    channel.data_received(b"200 one\r\n")
+    assert transport.paused
+    await asyncio.sleep(2 * GATHER_S)
+    assert not transport.paused
+    channel.data_received(b"200 two\r\n")
+    assert not transport.paused, "the last ones are read as they come"
+    assert len(recorder.told) == 2
+
+
+async def test_a_channel_that_ends_while_replies_gather() -> None:
+    channel, recorder = channel_with(GATHER_FROM_COMMANDS + 1)
+    channel.gathers = True
+    channel.data_received(b"200 one\r\n")
+    channel.fail(GridFTPError(Kind.CONNECTION_LOST, "enough", "here"))
+    await asyncio.sleep(2 * GATHER_S)
+    assert cast("_Transport", channel._transport).paused, "nothing is read any more"
+    assert len(recorder.told) == GATHER_FROM_COMMANDS + 1
 
 
 garbage = st.lists(

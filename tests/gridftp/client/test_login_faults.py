@@ -171,6 +171,21 @@ async def test_clear_text_only_server(domain_a) -> None:
     assert error.kind is Kind.UNSUPPORTED
 
 
+async def test_questions_go_behind_what_somebody_waits_for() -> None:
+    async with scripted() as server:
+        session = await Session.start(
+            Server("127.0.0.1", server.port), credential=None, trust=None, timeouts=QUICK
+        )
+        answers = session.submit(["NOOP"])
+        await session.ready()
+        await session.answers(answers)
+        sent = [line.split(" ")[0] for line in server.received]
+        assert sent == ["USER", "PASS", "TYPE", "MODE", "NOOP", "FEAT", "PWD"]
+        await session.ready()
+        assert len(server.received) == len(sent), "they are asked once"
+        await session.close()
+
+
 @pytest.mark.parametrize("clear_text", [False, True])
 @pytest.mark.parametrize("banner", [None, b"220 and then nothing\r\n"])
 async def test_no_answer(domain_a, banner: bytes | None, clear_text: bool) -> None:

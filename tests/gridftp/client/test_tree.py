@@ -430,7 +430,7 @@ async def test_a_directory_whose_name_cannot_be_told(open_lane, tmp_path: Path) 
 async def test_a_small_window_stays_small_after_a_failure(
     lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree, "MOST_FILES", 4)
+    monkeypatch.setattr(tree, "IN_FLIGHT_FILES", 4)
     sent: list[int] = []
     send = Lane.send
 
@@ -442,6 +442,24 @@ async def test_a_small_window_stays_small_after_a_failure(
     paths = make(tmp_path, 30, 2)
     await run(lanes, tmp_path, found(tmp_path, [*paths[:5], tmp_path / "src/d1/gone", *paths[5:]]))
     assert max(sent) == 4
+
+
+async def test_lanes_share_evenly(
+    lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever comes first, so that all end at the same time."""
+    sent: dict[Lane, int] = {}
+    send = Lane.send
+
+    def watched(lane: Lane, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
+        send(lane, pieces, directories)
+        sent[lane] = sent.get(lane, 0) + len(pieces)
+
+    monkeypatch.setattr(Lane, "send", watched)
+    paths = make(tmp_path, 300, 3)
+    done, _ = await run(lanes, tmp_path, found(tmp_path, paths))
+    assert len(done) == 300
+    assert sorted(sent.values()) == [150, 150]
 
 
 async def test_the_listing_is_closed_when_somebody_leaves(lanes: Lanes, tmp_path: Path) -> None:

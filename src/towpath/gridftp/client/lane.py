@@ -102,6 +102,8 @@ class Lane:
         self._source = _Side(self, "source", source)
         self._destination = _Side(self, "destination", destination)
         self._sides = (self._source, self._destination)
+        for side in self._sides:
+            side.session.channel.gathers = True
         self._stall_s = min(source.timeouts.stall_s, destination.timeouts.stall_s)
         self._flights: deque[Flight] = deque()
         self._flying_bytes = 0

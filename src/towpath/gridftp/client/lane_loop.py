@@ -74,8 +74,7 @@ class LaneLoop(Generic[Work]):
         self.lane: Lane | None = None
         self._supply = supply
         self._open_lane = open_lane
-        self.window = window
-        """May be changed at any time."""
+        self._window = window
         self._fewer_files: int | None = None
         """After a failure less is sent ahead, and more again with each file that arrives."""
         self._on_close = on_close
@@ -113,14 +112,14 @@ class LaneLoop(Generic[Work]):
 
     def _room(self, lane: Lane | None) -> Room | None:
         flying = 0 if lane is None else lane.in_flight
-        limit = min(self._fewer_files or self.window.files, self.window.files)
+        limit = min(self._fewer_files or self._window.files, self._window.files)
         files = limit - flying
-        if flying and files < min(self.window.refill_files, limit):
+        if flying and files < min(self._window.refill_files, limit):
             return None
         flying_bytes = 0 if lane is None else lane.in_flight_bytes
-        if flying_bytes >= self.window.size_bytes:
+        if flying_bytes >= self._window.size_bytes:
             return None
-        return Room(files, self.window.size_bytes - flying_bytes)
+        return Room(files, self._window.size_bytes - flying_bytes)
 
     async def _usable_lane(self) -> Lane | None:
         if self.lane is not None and not self.lane.usable:
@@ -139,11 +138,11 @@ class LaneLoop(Generic[Work]):
     async def _settle(self, lane: Lane) -> None:
         outcomes = await lane.outcomes()
         if lane.broken:
-            limit = self._fewer_files or self.window.files
+            limit = self._fewer_files or self._window.files
             self._fewer_files = max(LEAST_WINDOW_FILES, limit // 2)
             await self.close()
         elif self._fewer_files is not None:
             more = self._fewer_files + len(outcomes)
-            self._fewer_files = None if more >= self.window.files else more
+            self._fewer_files = None if more >= self._window.files else more
         if outcomes:
             await self._supply.settle(lane, outcomes)

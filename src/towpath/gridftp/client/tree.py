@@ -47,18 +47,11 @@ KNOWN_DIRECTORIES: Final = 10_000
 IN_FLIGHT_BYTES: Final = 256 * 1024 * 1024
 """Of small files, per lane: what a failure can cost again."""
 
-FILES_PER_S: Final = 4000
-"""What a pair of servers moves at best of the smallest files, all lanes together."""
+IN_FLIGHT_FILES: Final = 400
+"""Files under way on a lane: what the servers do in the four round trips until the first outcomes
+come from 50 ms away. All may have to be sent again."""
 
-FIRST_OUTCOME_ROUNDS: Final = 4
-"""Round trips on a new data channel: to connect, to authenticate, to move the bytes, to answer."""
-
-LEAST_FILES: Final = 100
-MOST_FILES: Final = 400
-"""Files under way on a lane. All may have to be sent again, and each is two commands or three of
-the thousand that a server queues."""
-
-REFILL_FILES: Final = 25
+REFILL_FILES: Final = 100
 """Sent in one go; fewer cost the servers and us a wake-up each."""
 
 REPLIES: Final = 100
@@ -439,14 +432,13 @@ class _LaneSupply:
         self.loop: LaneLoop[File] = LaneLoop(
             self,
             self._open,
-            Window(LEAST_FILES, IN_FLIGHT_BYTES, REFILL_FILES),
+            Window(IN_FLIGHT_FILES, IN_FLIGHT_BYTES, REFILL_FILES),
             on_close=self._keep_errors,
         )
 
     async def _open(self) -> Lane:
         lane = await self._tree.open_lane()
         self._made = {}  # what the lane before was told to make may not have been made
-        self.loop.window = window(lane, self._tree.small_lanes)
         return lane
 
     @property
@@ -545,19 +537,7 @@ def small_file_streams(source: Session, destination: Session) -> int:
     Each new one may send ten packets in its first round trip, and twice as many in each that
     follows: two get there one round trip earlier. Near, and above two, more only cost.
     """
-    return 2 if _rtt_s(source, destination) >= FAR_S else 1
-
-
-def _rtt_s(source: Session, destination: Session) -> float:
-    """How far the ends are from us; the way from one to the other is not known."""
-    return max(source.rtt_s, destination.rtt_s)
-
-
-def window(lane: Lane, lanes: int) -> Window:
-    """What a lane keeps under way: what the servers do until the first outcomes come."""
-    rtt_s = _rtt_s(lane.source, lane.destination)
-    files = math.ceil(FIRST_OUTCOME_ROUNDS * rtt_s * FILES_PER_S / lanes)
-    return Window(min(MOST_FILES, max(LEAST_FILES, files)), IN_FLIGHT_BYTES, REFILL_FILES)
+    return 2 if max(source.rtt_s, destination.rtt_s) >= FAR_S else 1
 
 
 def spoiled_path(outcomes: Sequence[Outcome]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from towpath.gridftp.errors import GridFTPError, Kind, printable
 from towpath.gridftp.wire.addresses import HostPort
@@ -88,8 +89,13 @@ def eret(path: str, byte_range: ByteRange) -> str:
 
 def cksm(path: str, algorithm: str, byte_range: ByteRange | None = None) -> str:
     """The digest of a file or of one range of it."""
+    return _with_path(_cksm(algorithm, byte_range), path)
+
+
+@lru_cache(maxsize=8)  # one of a tree's files is asked for as the other
+def _cksm(algorithm: str, byte_range: ByteRange | None) -> str:
     first, length = (0, -1) if byte_range is None else (byte_range.first, byte_range.length)
-    return _with_path(f"CKSM {_algorithm(algorithm)} {_unsigned(first)} {length}", path)
+    return f"CKSM {_algorithm(algorithm)} {_unsigned(first)} {length}"
 
 
 def storattr_modified(unix_s: int) -> str:
