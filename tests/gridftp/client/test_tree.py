@@ -293,6 +293,7 @@ async def test_whoever_leaves_early_leaves_nothing_behind(lanes: Lanes, tmp_path
 async def test_what_waits_is_bounded(
     lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tree, "IN_FLIGHT_FILES", 100)
     monkeypatch.setattr(tree, "WAITING_FILES", 50)
     monkeypatch.setattr(tree, "WAITING_OUTCOMES", 20)
     monkeypatch.setattr(tree, "WAITING_DIRECTORIES", 3)

@@ -82,8 +82,8 @@ class ControlChannel(asyncio.Protocol):
         """Asked right before queued commands are handed to the kernel; when it says no, they are
         lost, and the channel takes no more. For who may lose the right to act while it works."""
         self.gathers = False
-        """Whether replies are read in batches while many are to come: a server sends each as a packet
-        of its own, and being woken for each costs half of our time. Not together with `pause`."""
+        """Whether replies are read in batches while many are to come: each is a packet of its own,
+        and being woken for each costs half of our time. Not together with `pause`."""
         self._loop = asyncio.get_running_loop()
         self.lost = self._loop.create_future()
         """Done when the socket is closed at our end."""
