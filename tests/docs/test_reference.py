@@ -258,10 +258,7 @@ def test_every_option_is_told() -> None:
 
 
 _REFUSED: dict[str, object] = {
-    "sync_level": 1,
     "delete_destination_extra": True,
-    "skip_source_errors": True,
-    "filter_rules": [{"DATA_TYPE": "filter_rule", "method": "exclude", "name": "*.tmp"}],
     "external_checksum": "d41d8cd98f00b204e9800998ecf8427e",
     "source_local_user": "alice",
     "destination_local_user": "alice",

@@ -46,7 +46,9 @@ async def read_committed(data_dir: Path) -> tuple[frozenset[str], RangeSet]:
             ranges = RangeSet()
             for (task_no,) in await fetch(conn, "SELECT task_no FROM task"):
                 after = 0
-                while (found := await segments.read_segment(conn, task_no, after)) is not None:
+                while (
+                    found := await segments.read_segment(conn, task_no, segments.Finished, after)
+                ) is not None:
                     after, files = found
                     finished.update(f.path for f in files)
                 for (file_no,) in await fetch(

@@ -137,7 +137,7 @@ def epoch_and_finished(database: Any) -> tuple[int, set[str]]:
     rows = database.execute(
         "SELECT lease_epoch, data FROM task LEFT JOIN history_segment USING (task_no)"
     ).fetchall()
-    files = [file for _, data in rows if data for file in segments.unpack(data)]
+    files = [file for _, data in rows if data for file in segments.unpack(data, segments.Finished)]
     return rows[0][0], {file.path for file in files}
 
 

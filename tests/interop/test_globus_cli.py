@@ -239,6 +239,43 @@ def test_transfer_of_a_tree(site: Site, tree: Path) -> None:
     assert same(tree, target)
 
 
+def test_transfer_of_a_part_of_a_tree(site: Site, tree: Path) -> None:
+    for path in ("keep.tmp", "b.tmp", "sub/c.tmp", "sub/d.txt", ".git/config"):
+        (tree / path).parent.mkdir(exist_ok=True)
+        (tree / path).write_text(path)
+    target = tree.parent / "part"
+    words = ("--include", "keep*", "--exclude", "*.tmp")
+    between = (f"{site.a}:{tree}/", f"{site.b}:{target}/")
+    task = submitted(site.globus.json("transfer", "-r", *words, *between))
+    site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    there = {str(path.relative_to(target)) for path in target.rglob("*")}
+    assert {"keep.tmp", "sub", "sub/d.txt", ".git", ".git/config", "one.txt"} <= there
+    assert not there & {"b.tmp", "sub/c.tmp"}
+    shown = site.globus.json("task", "show", task)
+    assert [(one["method"], one["name"]) for one in shown["filter_rules"]] == [
+        ("include", "keep*"),
+        ("exclude", "*.tmp"),
+    ]
+    files = [path for path in target.rglob("*") if path.is_file()]
+    assert shown["files"] == shown["files_transferred"] == len(files)
+
+
+def test_excluded_directories_take_all_below_along(site: Site, tree: Path) -> None:
+    target = tree.parent / "shallow"
+    task = site.deployment.transfer(
+        site.a,
+        site.b,
+        [(str(tree), str(target), True)],
+        filter_rules=[
+            {"DATA_TYPE": "filter_rule", "method": "exclude", "name": "er", "type": "dir"},
+            {"DATA_TYPE": "filter_rule", "method": "exclude", "name": "deep", "type": "file"},
+        ],
+    )
+    assert site.deployment.wait(task, TASK_S)["status"] == "SUCCEEDED"
+    assert (target / "deep" / "two.bin").exists()
+    assert not (target / "deep" / "er").exists()
+
+
 def test_transfer_of_a_batch(site: Site, tree: Path) -> None:
     target = tree.parent / "batch"
     batch = "one.txt 1\n# a comment\n--recursive deep d\n'deep/er/ü 中.txt' 'n a m e'\n"
@@ -317,8 +354,21 @@ def test_unknown_endpoint_and_task(site: Site) -> None:
 
 
 def test_options_not_offered_are_refused(site: Site) -> None:
-    told = site.globus.fails("transfer", "--sync-level", "size", f"{site.a}:/a", f"{site.b}:/b")
-    assert "sync_level is not supported" in told
+    told = site.globus.fails("transfer", "-r", "--delete", f"{site.a}:/a/", f"{site.b}:/b/")
+    assert "delete_destination_extra is not supported" in told
+
+
+def test_sync_levels(site: Site, tree: Path) -> None:
+    target = tree.parent / "synced"
+    between = (f"{site.a}:{tree}/", f"{site.b}:{target}/")
+    for level, copied in (("checksum", 6), ("exists", 0), ("size", 0), ("checksum", 1)):
+        task = submitted(site.globus.json("transfer", "-r", "--sync-level", level, *between))
+        site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+        shown = site.globus.json("task", "show", task)
+        assert (shown["files_transferred"], shown["files_skipped"]) == (copied, 6 - copied)
+        if level == "size":
+            (target / "one.txt").write_text("two\n")
+    assert same(tree, target)
 
 
 def test_bad_secret_and_bad_token(site: Site) -> None:

@@ -97,6 +97,8 @@ class EngineSettings(Section):
     """Data connections of a lane."""
     plan_window: int = Field(default=1_000_000, ge=1)
     """Unfinished files at which the walk pauses."""
+    sync_directory: int = Field(default=200_000, ge=0)
+    """Entries of a destination directory that are kept while it is compared with the source's."""
     record_every_s: float = Field(default=0.2, gt=0)
     """An outcome is committed at most this late."""
 

@@ -75,7 +75,8 @@ class Notes(Recorder):
 def context() -> TaskContext:
     given: Any = SimpleNamespace(
         settings=SimpleNamespace(in_flight_files=100, in_flight_bytes=1 << 28),
-        options=Options(False, False, False, False, None),
+        options=Options.from_document({}),
+        skips=lambda _error, at_source: False,  # noqa: ARG005
         lease=SimpleNamespace(check=lambda: None),
         changed=Signal(),
         clock=asyncio.get_running_loop().time,

@@ -281,11 +281,12 @@ def _nice_status(task: Task) -> JsonObject:
 def _subtasks(task: Task) -> JsonObject:
     """Files and directories found, and one for the task itself."""
     total = task.files + task.directories + 1
+    others = total - task.subtasks_failed - task.skipped_errors
     if task.status == "SUCCEEDED":
-        succeeded = total - task.subtasks_failed
+        succeeded = others
     else:
-        succeeded = min(task.files_transferred + task.files_skipped, total - task.subtasks_failed)
-    rest = total - succeeded - task.subtasks_failed
+        succeeded = min(task.files_transferred + task.files_skipped, others)
+    rest = others - succeeded
     fatal = (task.fatal_error or {}).get("code")
     ended = task.status == "FAILED"
     return {
@@ -297,5 +298,5 @@ def _subtasks(task: Task) -> JsonObject:
         "subtasks_expired": rest if ended and fatal == "EXPIRED" else 0,
         "subtasks_pending": 0 if ended else rest,
         "subtasks_retrying": 0,
-        "subtasks_skipped_errors": 0,
+        "subtasks_skipped_errors": task.skipped_errors,
     }

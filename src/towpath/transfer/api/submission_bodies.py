@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from towpath.transfer import names, times
 from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
+from towpath.transfer.filter_rules import MAX_PATTERN_CHARACTERS, MAX_RULES, Kind
 from towpath.transfer.store.tasks import NewItem
 
 MAX_LABEL_CHARACTERS = 128
@@ -62,6 +63,15 @@ class TransferItem(Document):
         return self
 
 
+class FilterRuleDocument(Document):
+    """One of a transfer's filter rules."""
+
+    DATA_TYPE: Literal["filter_rule"] = "filter_rule"
+    method: Literal["exclude", "include"]
+    name: Annotated[Text, Field(min_length=1, max_length=MAX_PATTERN_CHARACTERS)]
+    type: Kind | None = None
+
+
 class DeleteItem(Document):
     """One path to delete."""
 
@@ -108,7 +118,7 @@ class TransferDocument(_Submission):
     source_endpoint: UUID
     destination_endpoint: UUID
     DATA: list[TransferItem] = Field(default_factory=list)
-    sync_level: int | None = None
+    sync_level: Annotated[int, Field(ge=0, le=3)] | None = None
     verify_checksum: bool = False
     preserve_timestamp: bool = False
     encrypt_data: bool = False
@@ -116,7 +126,7 @@ class TransferDocument(_Submission):
     fail_on_quota_errors: bool = False
     delete_destination_extra: bool = False
     recursive_symlinks: Literal["ignore", "keep", "copy"] = "ignore"
-    filter_rules: list[Any] | None = None
+    filter_rules: Annotated[list[FilterRuleDocument], Field(max_length=MAX_RULES)] | None = None
     source_local_user: Text | None = None
     destination_local_user: Text | None = None
     perf_cc: Tuning | None = None
@@ -129,10 +139,7 @@ class TransferDocument(_Submission):
         if not self.DATA:
             raise refuse("no_transfer_items", "A transfer requires at least one item")
         refused = {
-            "sync_level": self.sync_level is not None,
-            "skip_source_errors": self.skip_source_errors,
             "delete_destination_extra": self.delete_destination_extra,
-            "filter_rules": bool(self.filter_rules),
             f"recursive_symlinks '{self.recursive_symlinks}'": self.recursive_symlinks != "ignore",
             "source_local_user": bool(self.source_local_user),
             "destination_local_user": bool(self.destination_local_user),
@@ -148,15 +155,17 @@ class TransferDocument(_Submission):
         """What the engine and the task document read."""
         return {
             **self._notifications(),
-            "sync_level": None,
+            "sync_level": self.sync_level,
             "verify_checksum": self.verify_checksum,
             "preserve_timestamp": self.preserve_timestamp,
             "encrypt_data": self.encrypt_data,
-            "skip_source_errors": False,
+            "skip_source_errors": self.skip_source_errors,
             "fail_on_quota_errors": self.fail_on_quota_errors,
             "delete_destination_extra": False,
             "recursive_symlinks": "ignore",
-            "filter_rules": None,
+            "filter_rules": [rule.model_dump(exclude_none=True) for rule in self.filter_rules]
+            if self.filter_rules
+            else None,
             "checksum_algorithm": self.DATA[0].checksum_algorithm,
             "perf_cc": self.perf_cc,
             "perf_p": self.perf_p,

@@ -1,6 +1,8 @@
 """Routes of tasks: show, list, change, cancel, events, and what was transferred."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -30,6 +32,9 @@ CANCEL_WAIT_S = 5.0
 """How long the answer to a cancel waits for the engine; then it is `CancelAccepted`."""
 
 CANCEL_POLL_S = 0.25
+
+Roots = dict[int, tuple[str, str | None]]
+"""Source and destination path of items, by number."""
 
 
 class TaskDocument(Document):
@@ -203,18 +208,41 @@ async def successful_transfers(
     """What was copied, a history segment at a time; `marker` is the last segment's number."""
     async with service.database.connection() as conn:
         task = await _own_task(conn, task_id, caller.sub)
-        found = await segments.read_segment(conn, task.task_no, marker)
-        roots = (
-            {}
-            if found is None
-            else await tasks.item_paths(conn, task.task_no, {file.item_no for file in found[1]})
+        return await _page(
+            conn, task, "successful_transfers", segments.Finished, _successes, marker
         )
+
+
+@router.get("/task/{task_id}/skipped_errors")
+async def skipped_errors(
+    task_id: str,
+    caller: Caller,
+    service: Service,
+    marker: Annotated[int, Query(ge=0, le=2**62)] = 0,
+) -> JSONResponse:
+    """What was left out, in pages as `successful_transfers`."""
+    async with service.database.connection() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        return await _page(conn, task, "skipped_errors", segments.Skipped, _skips, marker)
+
+
+async def _page(
+    conn: Connection,
+    task: Task,
+    data_type: str,
+    record: type[segments.Record],
+    documents: Callable[[list[segments.Record], Roots], list[dict[str, Any]]],
+    marker: int,
+) -> JSONResponse:
+    """A history segment; `marker` is the number of the one before."""
+    found = await segments.read_segment(conn, task.task_no, record, marker)
     data: list[dict[str, Any]] = []
     if found is not None:
-        data = await asyncio.to_thread(_successes, found[1], roots)
+        roots = await tasks.item_paths(conn, task.task_no, {one.item_no for one in found[1]})
+        data = await asyncio.to_thread(documents, found[1], roots)
     return JSONResponse(
         {
-            "DATA_TYPE": "successful_transfers",
+            "DATA_TYPE": data_type,
             "marker": marker,
             "next_marker": None if found is None else found[0],
             "DATA": data,
@@ -222,19 +250,11 @@ async def successful_transfers(
     )
 
 
-def _successes(
-    files: list[segments.Finished], roots: dict[int, tuple[str, str | None]]
-) -> list[dict[str, Any]]:
-    def below(root: str | None, path: str) -> str | None:
-        if root is None or not path:
-            return root
-        return f"{root.rstrip('/')}/{names.to_text(path)}"
-
+def _successes(files: list[segments.Finished], roots: Roots) -> list[dict[str, Any]]:
     return [
         {
             "DATA_TYPE": "successful_transfer",
-            "source_path": below(roots[file.item_no][0], file.path),
-            "destination_path": below(roots[file.item_no][1], file.path),
+            **_paths(file.path, roots[file.item_no]),
             "size": file.size,
             "checksum": file.digest,
             "checksum_algorithm": file.algorithm,
@@ -243,14 +263,31 @@ def _successes(
     ]
 
 
-@router.get("/task/{task_id}/skipped_errors")
-async def skipped_errors(task_id: str, caller: Caller, service: Service) -> JSONResponse:
-    """What was skipped: nothing, since skipping is refused."""
-    async with service.database.connection() as conn:
-        await _own_task(conn, task_id, caller.sub)
-    return JSONResponse(
-        {"DATA_TYPE": "skipped_errors", "marker": 0, "next_marker": None, "DATA": []}
-    )
+def _skips(skipped: list[segments.Skipped], roots: Roots) -> list[dict[str, Any]]:
+    return [
+        {
+            "DATA_TYPE": "skipped_error",
+            **_paths(one.path, roots[one.item_no]),
+            "error_code": one.code,
+            "error_details": one.details,
+            "error_time": times.show(datetime.fromtimestamp(one.unix_s, UTC)),
+            "is_directory": one.is_directory,
+            "is_symlink": False,
+            "is_delete_destination_extra": False,
+            "checksum_algorithm": None,
+            "external_checksum": None,
+        }
+        for one in skipped
+    ]
+
+
+def _paths(path: str, roots: tuple[str, str | None]) -> dict[str, str | None]:
+    def below(root: str | None) -> str | None:
+        if root is None or not path:
+            return root
+        return f"{root.rstrip('/')}/{names.to_text(path)}"
+
+    return {"source_path": below(roots[0]), "destination_path": below(roots[1])}
 
 
 @router.get("/task/{task_id}/pause_info")

@@ -14,7 +14,8 @@ from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.faults import Consequence, Verdict, judge
+from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable
+from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, NoCredential, SessionUnavailable
 from towpath.transfer.store import leases
 from towpath.transfer.store.events import Event
@@ -118,7 +119,11 @@ class Options:
     preserve_timestamp: bool
     encrypt_data: bool
     fail_on_quota_errors: bool
+    skip_source_errors: bool
     algorithm: str | None
+    filter_rules: FilterRules
+    sync_level: int | None
+    """None: everything is copied."""
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> "Options":
@@ -128,7 +133,10 @@ class Options:
             preserve_timestamp=bool(document.get("preserve_timestamp")),
             encrypt_data=bool(document.get("encrypt_data")),
             fail_on_quota_errors=bool(document.get("fail_on_quota_errors")),
+            skip_source_errors=bool(document.get("skip_source_errors")),
             algorithm=document.get("checksum_algorithm"),
+            filter_rules=FilterRules.from_document(document.get("filter_rules")),
+            sync_level=document.get("sync_level"),
         )
 
 
@@ -202,6 +210,10 @@ class TaskContext:
     def judge_sided(self, sided: SidedError) -> Verdict:
         """The same for an error whose side is known."""
         return self.judge(sided.error, at_source=sided.at_source)
+
+    def skips(self, error: GridFTPError, *, at_source: bool) -> bool:
+        """Whether a file that fails so is left out, under this task's options."""
+        return at_source and self.options.skip_source_errors and skippable(error)
 
     def source_path(self, item_no: int, path: str) -> str:
         """Where a file of the plan is at the source."""

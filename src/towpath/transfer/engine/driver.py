@@ -11,6 +11,7 @@ import structlog
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import AWAY
 from towpath.transfer import names
+from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
@@ -133,8 +134,16 @@ class Driver:
             ),
         ]
         await self._together(
-            recorder, walk.run(), Settlement(context, recorder).run(), *(x.run() for x in lanes)
+            recorder,
+            walk.run(),
+            Settlement(context, recorder).run(),
+            *([Comparison(context, recorder).run()] if context.options.sync_level == 3 else []),
+            *(lane.run() for lane in lanes),
         )
+        async with context.db.connection() as conn:
+            left_out = await plan.skipped(conn, context.task_no)
+        if left_out:
+            recorder.event(_skipped(left_out))
 
     async def _together(self, recorder: Recorder, *parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts, the recorder and the watch until the parts are done; then flush."""
@@ -335,6 +344,18 @@ def _progress(size: int, seconds: float) -> Event:
             "bytes_transferred": size,
             "duration": round(seconds, 1),
             "mbps": round(size * 8 / seconds / 1e6, 1),
+        },
+    )
+
+
+def _skipped(count: int) -> Event:
+    return Event(
+        "SKIPPED_ERRORS",
+        "skipped errors",
+        {
+            "skipped": count,
+            "error": "Some files or directories could not be read at the source.",
+            "advice": "They are in the list of skipped errors. Mend their cause, and submit again.",
         },
     )
 

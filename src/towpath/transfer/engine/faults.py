@@ -11,6 +11,7 @@ from random import Random
 
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.store.events import Event
+from towpath.transfer.store.segments import Skipped
 
 
 class Consequence(Enum):
@@ -60,6 +61,7 @@ _WAITS_FOR_OWNER = frozenset({Kind.CREDENTIAL_EXPIRED})
 # At the source the request itself is wrong; at the destination somebody may still mend it.
 _FATAL_AT_SOURCE = frozenset({Kind.NOT_FOUND, Kind.IS_A_DIRECTORY, Kind.NOT_A_DIRECTORY})
 _FATAL = frozenset({Kind.INVALID_NAME})
+_SKIPPABLE = frozenset({Kind.NOT_FOUND, Kind.PERMISSION_DENIED, Kind.PATH_NOT_ALLOWED})
 _OF_ONE_FILE = frozenset(
     {
         Kind.NOT_FOUND,
@@ -116,6 +118,17 @@ def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) 
         "next": _WHAT_FOLLOWS[consequence],
     }
     return Verdict(consequence, Event(code, description, details, is_error=True))
+
+
+def skippable(error: GridFTPError) -> bool:
+    """Whether a source that fails so is left out, if the task says that (`skip_source_errors`)."""
+    return error.kind in _SKIPPABLE
+
+
+def skipped(item_no: int, path: str, error: GridFTPError, *, is_directory: bool) -> Skipped:
+    """What is told of it; the recorder knows the time."""
+    code, _ = _CODES[error.kind]
+    return Skipped(item_no, path, is_directory, code, str(error), 0.0)
 
 
 def for_whole_task(verdict: Verdict) -> Verdict:

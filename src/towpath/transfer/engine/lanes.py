@@ -17,11 +17,11 @@ from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, task_backoff_s
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped, task_backoff_s
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.engine.repair import record, remove_spoiled
+from towpath.transfer.engine.repair import record, remove_anew, remove_spoiled
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -92,10 +92,24 @@ class LaneRunner:
         del lane
         self._context.lanes_open -= 1
 
-    def _failed(self, file: File, outcome: Outcome, state: State) -> TaskFaultError | None:
-        """Record a failed file; the error to raise if the task cannot go on."""
+    def _failed(
+        self, file: File, outcome: Outcome, state: State, *, removed: bool
+    ) -> TaskFaultError | None:
+        """Record a failed file; the error to raise if the task cannot go on.
+
+        `removed`: nothing of what was sent of it is at the destination.
+        """
         assert outcome.error is not None, "a failed outcome says why"
-        verdict = self._context.judge(outcome.error, at_source=outcome.failed_side == "source")
+        at_source = outcome.failed_side == "source"
+        if self._context.skips(outcome.error, at_source=at_source):
+            if removed and state is State.PENDING:
+                left_out = skipped(file.item_no, file.path, outcome.error, is_directory=False)
+                self._recorder.skipped(file.file_no, left_out)
+            else:  # it fails again, and then perhaps it can be removed
+                delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+                self._recorder.returned(Returned(file.file_no, state, failed=True, delay_s=delay_s))
+            return None
+        verdict = self._context.judge(outcome.error, at_source=at_source)
         told = verdict.consequence is Consequence.RETRY_FILE
         # Whatever else broke at this file may be its own doing (a bad disk, a hung mount): it
         # waits and comes back alone, so that it cannot void the same files again and again.
@@ -185,6 +199,7 @@ class SmallFiles(LaneRunner):
         """Record outcomes; what is void goes back into the plan. See `Supply`."""
         failure: TaskFaultError | None = None
         state = State.PENDING
+        removed: str | None = None
         if lane.broken:
             self._suspects = [o.piece for o in outcomes if o.status == "void"]
             state = _state_after(lane)
@@ -192,8 +207,10 @@ class SmallFiles(LaneRunner):
             if spoiled is not None and state is State.PENDING:
                 # Now, while the file is ours alone.
                 self._loop.lane = await self._open_lane()
-                if self._loop.lane is not None:
-                    await remove_spoiled(self._context, self._loop.lane.destination, spoiled)
+                if self._loop.lane is not None and await remove_spoiled(
+                    self._context, self._loop.lane.destination, spoiled
+                ):
+                    removed = spoiled
         for outcome in outcomes:
             file: File = outcome.piece.tag
             self._flying.pop(file.file_no, None)
@@ -203,7 +220,8 @@ class SmallFiles(LaneRunner):
             elif outcome.status == "void":
                 self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
             else:
-                failure = self._failed(file, outcome, state) or failure
+                gone = outcome.piece.destination_path == removed
+                failure = self._failed(file, outcome, state, removed=gone) or failure
         self._sent = bool(self._flying)
         if failure is not None:
             raise failure
@@ -274,17 +292,31 @@ class LargeFiles(LaneRunner):
         if pair is None:
             self._hand_back(State.PENDING)  # nothing was sent
             return
-        outcome = await LargeFile(self._context, self._recorder, pair, file).transfer()
+        large = LargeFile(self._context, self._recorder, pair, file)
+        outcome = await large.transfer()
         state = await self._close() if pair.lane.broken else State.PENDING
+        removed = not large.begun or (
+            outcome is not None and await self._removed(file, outcome, state)
+        )
         del self._flying[file.file_no]
         if outcome is None:
             self._breaks = 0
             return
-        failure = self._failed(file, outcome, state)
+        failure = self._failed(file, outcome, state, removed=removed)
         if failure is not None:
             raise failure
         if self._pair is None:
             await asyncio.sleep(REOPEN_AFTER_S)
+
+    async def _removed(self, file: File, outcome: Outcome, state: State) -> bool:
+        """Whether a file that is left out is removed, as far as it had come."""
+        assert outcome.error is not None, "a failed outcome says why"
+        if state is not State.PENDING or not self._context.skips(
+            outcome.error, at_source=outcome.failed_side == "source"
+        ):
+            return False
+        path = self._context.destination_path(file.item_no, file.path)
+        return await remove_anew(self._context, path)
 
     async def _usable_pair(self) -> Pair | None:
         if self._pair is not None and not self._pair.lane.usable:

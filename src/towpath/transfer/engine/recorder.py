@@ -6,6 +6,7 @@ again under its number, which the task's row remembers: it takes effect once.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +14,10 @@ from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY
 from towpath.transfer.engine.context import TaskContext
-from towpath.transfer.store import events, plan, segments
+from towpath.transfer.store import events, leases, plan, segments
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import Range, Returned
-from towpath.transfer.store.segments import Finished
+from towpath.transfer.store.segments import Finished, Skipped
 
 # Small segments are merged this often: fewer rows, and each merge stays a few milliseconds.
 MERGE_AFTER_SEGMENTS = 64
@@ -27,6 +28,8 @@ DATABASE_RETRY_S = 0.5
 class _Batch:
     number: int
     finished: dict[int, tuple[Finished, int]] = field(default_factory=dict)
+    skipped: dict[int, Skipped] = field(default_factory=dict)
+    synced: dict[int, int] = field(default_factory=dict)
     returned: list[Returned] = field(default_factory=list)
     ranges: list[tuple[int, Range]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -34,7 +37,15 @@ class _Batch:
     resent: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.finished or self.returned or self.ranges or self.events or self.resent)
+        return bool(
+            self.finished
+            or self.skipped
+            or self.synced
+            or self.returned
+            or self.ranges
+            or self.events
+            or self.resent
+        )
 
 
 class Recorder:
@@ -53,6 +64,16 @@ class Recorder:
         """The file is at its destination. `transferred`: bytes not counted by ranges before."""
         self._batch.finished[file_no] = (file, transferred)
         self._batch.checksummed += checksummed
+        self._wanted.set()
+
+    def skipped(self, file_no: int, what: Skipped) -> None:
+        """The file is left out, and nothing of it is at the destination."""
+        self._batch.skipped[file_no] = what
+        self._wanted.set()
+
+    def synced(self, file_no: int, *, checksummed: int) -> None:
+        """The file was at the destination already: bytes of it that were compared."""
+        self._batch.synced[file_no] = checksummed
         self._wanted.set()
 
     def range_done(self, file_no: int, done: Range, *, checksummed: int) -> None:
@@ -110,18 +131,28 @@ class Recorder:
         async with self._context.fenced() as conn:
             if await plan.begin_batch(conn, self._context.task_no, batch.number):
                 await self._write_parts(conn, batch)
-        self._context.open_files -= len(batch.finished)
+        self._context.open_files -= len(batch.finished) + len(batch.skipped) + len(batch.synced)
         self._context.changed.wake()
 
     async def _write_parts(self, conn: AsyncConnection[Any], batch: _Batch) -> None:
         task_no = self._context.task_no
-        await plan.remove(conn, task_no, list(batch.finished))
+        await plan.remove(conn, task_no, [*batch.finished, *batch.skipped, *batch.synced])
         done = list(batch.finished.values())
         new_range_bytes = await plan.add_ranges(conn, task_no, batch.ranges)
         await plan.put_back(conn, task_no, batch.returned)
         if done:
             await segments.append(conn, task_no, [file for file, _ in done])
             self._segments += 1
+        if batch.skipped:
+            await record_skipped(conn, task_no, list(batch.skipped.values()))
+            self._segments += 1
+        if batch.synced:
+            await plan.count_synced(
+                conn,
+                task_no,
+                files=len(batch.synced),
+                checksummed_bytes=sum(batch.synced.values()),
+            )
         if self._segments >= MERGE_AFTER_SEGMENTS:
             await segments.merge(conn, task_no)
             self._segments = 0
@@ -136,3 +167,10 @@ class Recorder:
         )
         await events.append(conn, task_no, batch.events)
         self._moved_bytes += transferred
+
+
+async def record_skipped(conn: AsyncConnection[Any], task_no: int, what: Sequence[Skipped]) -> None:
+    """Add to the list of what was left out; inside `fenced`."""
+    now = (await leases.database_now(conn)).timestamp()
+    await segments.append(conn, task_no, [one._replace(unix_s=now) for one in what])
+    await plan.count_skipped(conn, task_no, len(what))

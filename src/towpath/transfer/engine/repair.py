@@ -61,7 +61,7 @@ async def _send(
                 return []  # a command may still run: nothing is safe to send
             spoiled = spoiled_path(outcomes)
             if spoiled is not None:
-                await _remove(context, spoiled)
+                await remove_anew(context, spoiled)
             break
     return void
 
@@ -78,23 +78,26 @@ def record(recorder: Recorder, outcome: Outcome) -> None:
     )
 
 
-async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> None:
-    """It is no version of its file: it goes."""
+async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> bool:
+    """It is no version of its file: it goes. Whether it has."""
     context.lease.check()
     try:
         await destination.delete_file(path)
     except GridFTPError as error:
         if error.kind is not Kind.NOT_FOUND:
             log.warning("spoiled file stays", path=path, kind=error.kind)
+            return False
+    return True
 
 
-async def _remove(context: TaskContext, path: str) -> None:
+async def remove_anew(context: TaskContext, path: str) -> bool:
+    """The same, with sessions of its own."""
     try:
         pair = await open_pair(context, markers=False)
     except TaskFaultError as fault:
         log.warning("spoiled file stays", path=path, why=fault.verdict.event.code)
-        return
+        return False
     try:
-        await remove_spoiled(context, pair.destination, path)
+        return await remove_spoiled(context, pair.destination, path)
     finally:
         await pair.lane.close()

@@ -22,7 +22,7 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
-from towpath.transfer.engine.faults import Consequence, file_backoff_s
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
 from towpath.transfer.engine.large import (
     LargeFile,
     checksum_timeout_s,
@@ -31,6 +31,7 @@ from towpath.transfer.engine.large import (
 )
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.repair import remove_spoiled
 from towpath.transfer.store import plan
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
@@ -86,12 +87,24 @@ class Settlement:
             self._context.lanes_open -= 1
             await pair.lane.close()
 
+    async def _left_out(self, pair: Pair, file: File, sided: SidedError) -> bool:
+        """Leave a file out whose source cannot be read, if the task says so, and if what a lost
+        lane had sent of it can be removed."""
+        if not self._context.skips(sided.error, at_source=sided.at_source):
+            return False
+        if not await remove_spoiled(self._context, pair.destination, self._paths(file)[1]):
+            return False
+        left_out = skipped(file.item_no, file.path, sided.error, is_directory=False)
+        self._recorder.skipped(file.file_no, left_out)
+        return True
+
     def _failed(self, file: File, sided: SidedError) -> None:
         """A failure of one file: told, tried again later. Raises TaskFaultError for more."""
-        verdict = self._context.judge_sided(sided)
-        if verdict.consequence is not Consequence.RETRY_FILE:
-            raise TaskFaultError(verdict) from sided
-        self._recorder.event(verdict.event)
+        if not self._context.skips(sided.error, at_source=sided.at_source):
+            verdict = self._context.judge_sided(sided)
+            if verdict.consequence is not Consequence.RETRY_FILE:
+                raise TaskFaultError(verdict) from sided
+            self._recorder.event(verdict.event)
         delay_s = file_backoff_s(file.attempt + 1, self._context.random)
         self._recorder.returned(
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
@@ -139,7 +152,8 @@ class Settlement:
             )
             for file, equal in zip(some, compared, strict=True):
                 if isinstance(equal, SidedError):
-                    self._failed(file, equal)
+                    if not await self._left_out(pair, file, equal):
+                        self._failed(file, equal)
                 elif isinstance(equal, BaseException):
                     raise equal
                 elif not equal:

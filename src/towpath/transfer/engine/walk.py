@@ -6,6 +6,7 @@ known, so a lane never needs to; it pauses while the plan's window is full.
 
 import asyncio
 import posixpath
+from collections.abc import Sequence
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -18,9 +19,10 @@ from towpath.transfer.engine.context import (
     at_source,
     join,
 )
-from towpath.transfer.engine.faults import Consequence, file_backoff_s
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
 from towpath.transfer.engine.pairs import open_both
-from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.recorder import Recorder, record_skipped
+from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import Directory, File, State
 
@@ -75,6 +77,9 @@ class Walk:
 
     async def _list_later(self, directory: Directory, sided: SidedError) -> None:
         """A directory's failure does not hold up the others. Raises TaskFaultError for more."""
+        if self._context.skips(sided.error, at_source=sided.at_source):
+            await self._skip(directory, sided.error)
+            return
         verdict = self._context.judge_sided(sided)
         if verdict.consequence is not Consequence.RETRY_FILE:
             raise TaskFaultError(verdict) from sided
@@ -83,6 +88,17 @@ class Walk:
         async with self._context.fenced() as conn:
             await plan.forget_unlisted(conn, self._context.task_no)
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
+
+    async def _skip(self, directory: Directory, error: GridFTPError) -> None:
+        is_directory = directory.path != "" or bool(
+            self._context.items[directory.item_no].recursive
+        )
+        left_out = skipped(directory.item_no, directory.path, error, is_directory=is_directory)
+        async with self._context.fenced() as conn:
+            await plan.directory_skipped(
+                conn, self._context.task_no, directory.dir_no, is_directory=is_directory
+            )
+            await record_skipped(conn, self._context.task_no, [left_out])
 
     async def _wait(self, due_s: float) -> None:
         """For a directory that failed; the watch may end the task's turn meanwhile."""
@@ -136,36 +152,81 @@ class Walk:
             await _make(destination, item.destination_path, ancestors=True)
             return True
         await _make(destination, posixpath.dirname(item.destination_path), ancestors=True)
-        self._file_no += 1
-        file = File(self._file_no, item.item_no, "", entry.size, entry.modified)
-        await self._commit(directory, [file], [], files_found=1, is_directory=False)
+        level, decision = self._context.options.sync_level, Decision.COPY
+        if level is not None:
+            there = await status(destination, item.destination_path)
+            decision = decide(level, entry, there)
+        files = [] if decision is Decision.SKIP else [self._file(directory, entry, "", decision)]
+        await self._commit(
+            directory, files, [], files_found=1, files_skipped=1 - len(files), is_directory=False
+        )
         return False
 
     async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
         path = self._context.source_path(directory.item_no, directory.path)
+        filter_rules = self._context.options.filter_rules
         files: list[File] = []
         directories: list[Directory] = []
-        found = links = 0
+        found = links = put_in = 0
+        there = self._there(destination, directory)
+        if there is not None:
+            await there.load()
         with at_source():
             async for batch in source.list(path):
+                regular: list[Entry] = []
                 for entry in batch:
+                    is_directory = entry.is_directory and entry.link_target is None
+                    if not filter_rules.take(entry.name, is_directory=is_directory):
+                        continue
                     if entry.link_target is not None:
                         links += 1
                     elif entry.type is EntryType.FILE:
-                        files.append(self._file(directory, entry))
-                        found += 1
+                        regular.append(entry)
                     elif entry.type is EntryType.DIRECTORY:
                         self._dir_no += 1
-                        below = join(directory.path, entry.name) if directory.path else entry.name
+                        below = _below(directory, entry.name)
                         directories.append(Directory(self._dir_no, directory.item_no, below))
+                found += len(regular)
+                files += await self._wanted(directory, regular, there)
                 if len(files) >= FILES_PER_COMMIT:
                     async with self._context.fenced() as conn:
                         await plan.add_files(conn, self._context.task_no, files, State.LISTING)
+                    put_in += len(files)
                     files = []
         await self._make_all(destination, directories)
         await self._commit(
-            directory, files, directories, files_found=found, is_directory=True, links=links
+            directory,
+            files,
+            directories,
+            files_found=found,
+            files_skipped=found - put_in - len(files),
+            is_directory=True,
+            links=links,
         )
+
+    def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
+        """What a sync level compares with."""
+        if self._context.options.sync_level is None:
+            return None
+        path = self._context.destination_path(directory.item_no, directory.path)
+        most = self._context.settings.sync_directory
+        return DestinationDirectory(destination, path, most=most)
+
+    async def _wanted(
+        self, directory: Directory, entries: Sequence[Entry], there: DestinationDirectory | None
+    ) -> list[File]:
+        """The files that are not known to be at the destination."""
+        level = self._context.options.sync_level
+        if there is None or level is None:
+            decisions = [Decision.COPY] * len(entries)
+        else:
+            looked = await there.look([entry.name for entry in entries])
+            decisions = [decide(level, *pair) for pair in zip(entries, looked, strict=True)]
+        return [
+            self._file(directory, entry, _below(directory, entry.name), decision)
+            for entry, decision in zip(entries, decisions, strict=True)
+            if decision is not Decision.SKIP
+        ]
 
     async def _make_all(self, destination: Session, directories: list[Directory]) -> None:
         for first in range(0, len(directories), DIRECTORIES_AT_ONCE):
@@ -182,10 +243,16 @@ class Walk:
                 if failure is not None:
                     raise failure
 
-    def _file(self, directory: Directory, entry: Entry) -> File:
+    def _file(self, directory: Directory, entry: Entry, path: str, decision: Decision) -> File:
         self._file_no += 1
-        path = join(directory.path, entry.name) if directory.path else entry.name
-        return File(self._file_no, directory.item_no, path, entry.size, entry.modified)
+        return File(
+            self._file_no,
+            directory.item_no,
+            path,
+            entry.size,
+            entry.modified,
+            compare=decision is Decision.COMPARE,
+        )
 
     async def _commit(
         self,
@@ -194,6 +261,7 @@ class Walk:
         directories: list[Directory],
         *,
         files_found: int,
+        files_skipped: int,
         is_directory: bool,
         links: int = 0,
     ) -> None:
@@ -205,11 +273,16 @@ class Walk:
                 files=files,
                 directories=directories,
                 files_found=files_found,
+                files_skipped=files_skipped,
                 links_ignored=links,
                 is_directory=is_directory,
             )
-        self._context.open_files += files_found
+        self._context.open_files += files_found - files_skipped
         self._context.changed.wake()
+
+
+def _below(directory: Directory, name: str) -> str:
+    return join(directory.path, name) if directory.path else name
 
 
 def lies_in(path: str, place: str) -> bool:

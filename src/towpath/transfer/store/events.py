@@ -12,7 +12,7 @@ from towpath.transfer.store.rows import fetch_one
 # More would drown what matters and grow the database with a broken endpoint (I5); the counters
 # go on counting. Life-cycle events are always kept.
 EVENTS_MAX = 10_000
-LIFE_CYCLE = frozenset({"STARTED", "SUCCEEDED", "CANCELED", "EXPIRED", "FAILED"})
+LIFE_CYCLE = frozenset({"STARTED", "SUCCEEDED", "CANCELED", "EXPIRED", "FAILED", "SKIPPED_ERRORS"})
 
 
 @dataclass(frozen=True, slots=True)

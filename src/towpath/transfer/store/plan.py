@@ -27,6 +27,7 @@ class State(IntEnum):
     PENDING = 1  # a lane takes it
     IN_FLIGHT = 2  # the recorder, with the outcome; or a takeover
     CONTESTED = 3  # settlement: a lost lease's or session's command may still write it (I3)
+    COMPARE = 4  # the comparison of sync level 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class File:
     size: int
     modified: int | None
     attempt: int = 0
+    compare: bool = False
+    """Whether it is compared first, and perhaps not copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,18 @@ async def list_later(
     )
 
 
+async def directory_skipped(
+    conn: AsyncConnection[Any], task_no: int, dir_no: int, *, is_directory: bool
+) -> None:
+    """A directory, or an item, that cannot be read and is left out."""
+    await forget_unlisted(conn, task_no)
+    await conn.execute("DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, dir_no))
+    await conn.execute(
+        "UPDATE task SET files = files + %s, directories = directories + %s WHERE task_no = %s",
+        (int(not is_directory), int(is_directory), task_no),
+    )
+
+
 async def add_files(
     conn: AsyncConnection[Any], task_no: int, files: Sequence[File], state: State
 ) -> None:
@@ -183,12 +198,16 @@ async def add_files(
     async with (
         conn.cursor() as cur,
         cur.copy(
-            "COPY file (task_no, file_no, item_no, state, size, modified, path) FROM STDIN"
+            "COPY file (task_no, file_no, item_no, state, size, modified, compare, path) FROM STDIN"
         ) as copy,
     ):
         for f in files:
+            begins = State.COMPARE if f.compare and state is State.PENDING else state
             await copy.write_row(
-                (task_no, f.file_no, f.item_no, int(state), f.size, f.modified, encode(f.path))
+                (
+                    *(task_no, f.file_no, f.item_no, int(begins)),
+                    *(f.size, f.modified, f.compare, encode(f.path)),
+                )
             )
 
 
@@ -200,12 +219,14 @@ async def directory_listed(
     files: Sequence[File],
     directories: Sequence[Directory],
     files_found: int,
+    files_skipped: int = 0,
     links_ignored: int,
     is_directory: bool,
 ) -> None:
     """One directory done: its last files, its subdirectories and its removal in one commit (I4).
 
-    Its earlier files, if any, stand as LISTING and become visible now.
+    Its earlier files, if any, stand as LISTING and become visible now. `files_skipped` of those
+    found are not in the plan.
     """
     await conn.execute(
         "DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, directory.dir_no)
@@ -217,15 +238,16 @@ async def directory_listed(
         for d in directories:
             await copy.write_row((task_no, d.dir_no, d.item_no, encode(d.path)))
     await add_files(conn, task_no, files, State.PENDING)
-    if files_found > len(files):
+    if files_found - files_skipped > len(files):
         await conn.execute(
-            "UPDATE file SET state = %s WHERE task_no = %s AND state = %s",
-            (State.PENDING, task_no, State.LISTING),
+            "UPDATE file SET state = CASE WHEN compare THEN %s ELSE %s END"
+            " WHERE task_no = %s AND state = %s",
+            (State.COMPARE, State.PENDING, task_no, State.LISTING),
         )
     await conn.execute(
-        "UPDATE task SET files = files + %s, directories = directories + %s,"
-        " symlinks = symlinks + %s WHERE task_no = %s",
-        (files_found, int(is_directory), links_ignored, task_no),
+        "UPDATE task SET files = files + %s, files_skipped = files_skipped + %s,"
+        " directories = directories + %s, symlinks = symlinks + %s WHERE task_no = %s",
+        (files_found, files_skipped, int(is_directory), links_ignored, task_no),
     )
 
 
@@ -282,12 +304,21 @@ async def take(
 
 async def contested(conn: AsyncConnection[Any], task_no: int, limit: int) -> list[File]:
     """The first contested files that are due, by number."""
+    return await _due(conn, task_no, State.CONTESTED, limit)
+
+
+async def to_compare(conn: AsyncConnection[Any], task_no: int, limit: int) -> list[File]:
+    """The first files to be compared that are due, by number."""
+    return await _due(conn, task_no, State.COMPARE, limit)
+
+
+async def _due(conn: AsyncConnection[Any], task_no: int, state: State, limit: int) -> list[File]:
     rows = await fetch(
         conn,
         "SELECT file_no, item_no, path, size, modified, attempt FROM file"
         " WHERE task_no = %s AND state = %s AND (not_before IS NULL OR not_before <= now())"
         " ORDER BY file_no LIMIT %s",
-        (task_no, State.CONTESTED, limit),
+        (task_no, state, limit),
     )
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
@@ -461,7 +492,7 @@ async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
                coalesce(extract(epoch FROM min(coalesce(not_before, now())) - now()), 0)::float8
         FROM rest
         """,
-        {"task_no": task_no, "waiting": [int(State.PENDING), int(State.CONTESTED)]},
+        {"task_no": task_no, "waiting": [State.PENDING, State.CONTESTED, State.COMPARE]},
     )
     assert row is not None
     return Waiting(*row)
@@ -474,6 +505,31 @@ async def deleted_before(conn: AsyncConnection[Any], task_no: int) -> bool:
     )
     assert row is not None
     return bool(row[0])
+
+
+async def count_synced(
+    conn: AsyncConnection[Any], task_no: int, *, files: int, checksummed_bytes: int
+) -> None:
+    """So many more were at the destination already."""
+    await conn.execute(
+        "UPDATE task SET files_skipped = files_skipped + %s,"
+        " bytes_checksummed = bytes_checksummed + %s WHERE task_no = %s",
+        (files, checksummed_bytes, task_no),
+    )
+
+
+async def count_skipped(conn: AsyncConnection[Any], task_no: int, count: int) -> None:
+    """So many more were left out because their source could not be read."""
+    await conn.execute(
+        "UPDATE task SET skipped_errors = skipped_errors + %s WHERE task_no = %s", (count, task_no)
+    )
+
+
+async def skipped(conn: AsyncConnection[Any], task_no: int) -> int:
+    """How many were left out."""
+    row = await fetch_one(conn, "SELECT skipped_errors FROM task WHERE task_no = %s", (task_no,))
+    assert row is not None
+    return int(row[0])
 
 
 async def begin_batch(conn: AsyncConnection[Any], task_no: int, batch: int) -> bool:

@@ -1,14 +1,14 @@
-"""History: finished files in compressed segments, one row each (<= 60 bytes a finished file).
+"""History: what became of files, in compressed segments (<= 60 bytes a finished file).
 
-The recorder adds a small segment with every commit; small ones are merged as they pile up, so
-that a task of a million files leaves about a hundred rows.
+Finished files and skipped ones are in segments of their own, one row each. The recorder adds a
+small segment with every commit; small ones are merged as they pile up, so that a task of a million
+files leaves about a hundred rows.
 """
 
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from psycopg import AsyncConnection
 
@@ -20,8 +20,7 @@ SEGMENT_FILES = 10_000
 MERGED_AT_ONCE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A file that was transferred. `path` is below its item's source path ('' the item itself)."""
 
     item_no: int
@@ -31,40 +30,63 @@ class Finished:
     digest: str | None
 
 
-def pack(files: Iterable[Finished]) -> bytes:
-    """Encode files as deflated lines of JSON; file names may hold any bytes (surrogates)."""
-    lines = (json.dumps([f.item_no, f.path, f.size, f.algorithm, f.digest]) for f in files)
-    return zlib.compress("\n".join(lines).encode("ascii"))
+class Skipped(NamedTuple):
+    """A file or directory that was left out. `path` as above; `code` as events have it."""
+
+    item_no: int
+    path: str
+    is_directory: bool
+    code: str
+    details: str
+    unix_s: float
 
 
-def unpack(data: bytes) -> list[Finished]:
-    """The files of one segment, in the order they finished."""
-    return [Finished(*json.loads(line)) for line in zlib.decompress(data).decode().splitlines()]
+Record = TypeVar("Record", Finished, Skipped)
+
+_KINDS: dict[type, int] = {Finished: 0, Skipped: 1}
 
 
-async def append(conn: AsyncConnection[Any], task_no: int, files: Sequence[Finished]) -> None:
+def pack(records: Iterable[Record]) -> bytes:
+    """Encode records as deflated lines of JSON; file names may hold any bytes (surrogates)."""
+    return zlib.compress("\n".join(map(json.dumps, records)).encode("ascii"))
+
+
+def unpack(data: bytes, record: type[Record]) -> list[Record]:
+    """The records of one segment, in the order they came."""
+    return [record(*json.loads(line)) for line in zlib.decompress(data).decode().splitlines()]
+
+
+async def append(conn: AsyncConnection[Any], task_no: int, records: Sequence[Record]) -> None:
     """Add one segment; inside `fenced`."""
+    size = sum(getattr(one, "size", 0) for one in records)  # of what was skipped: none
     await conn.execute(
-        "INSERT INTO history_segment (task_no, files, bytes, data) VALUES (%s, %s, %s, %s)",
-        (task_no, len(files), sum(f.size for f in files), pack(files)),
+        "INSERT INTO history_segment (task_no, kind, files, bytes, data)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        (task_no, _KINDS[type(records[0])], len(records), size, pack(records)),
     )
 
 
 async def merge(conn: AsyncConnection[Any], task_no: int) -> None:
-    """Make one segment of up to SEGMENT_FILES files out of the small ones; inside `fenced`."""
+    """Make one segment of up to SEGMENT_FILES records out of the small ones of each kind; inside
+    `fenced`."""
+    await _merge(conn, task_no, Finished)
+    await _merge(conn, task_no, Skipped)
+
+
+async def _merge(conn: AsyncConnection[Any], task_no: int, record: type[Record]) -> None:
     small = await fetch(
         conn,
         "SELECT segment_no, files, data FROM history_segment"
-        " WHERE task_no = %s AND files < %s ORDER BY segment_no LIMIT %s",
-        (task_no, SEGMENT_FILES, MERGED_AT_ONCE),
+        " WHERE task_no = %s AND kind = %s AND files < %s ORDER BY segment_no LIMIT %s",
+        (task_no, _KINDS[record], SEGMENT_FILES, MERGED_AT_ONCE),
     )
     numbers: list[int] = []
-    files: list[Finished] = []
+    files: list[Record] = []
     for segment_no, count, data in small:
         if len(files) + count > SEGMENT_FILES and numbers:
             break
         numbers.append(segment_no)
-        files.extend(unpack(data))
+        files.extend(unpack(data, record))
     if len(numbers) > 1:
         await conn.execute(
             "DELETE FROM history_segment WHERE task_no = %s AND segment_no = ANY(%s)",
@@ -74,13 +96,13 @@ async def merge(conn: AsyncConnection[Any], task_no: int) -> None:
 
 
 async def read_segment(
-    conn: AsyncConnection[Any], task_no: int, after: int
-) -> tuple[int, list[Finished]] | None:
-    """The first segment numbered above `after`, with its number; None at the end."""
+    conn: AsyncConnection[Any], task_no: int, record: type[Record], after: int
+) -> tuple[int, list[Record]] | None:
+    """The first segment of a kind numbered above `after`, with its number; None at the end."""
     row = await fetch_one(
         conn,
-        "SELECT segment_no, data FROM history_segment WHERE task_no = %s AND segment_no > %s"
-        " ORDER BY segment_no LIMIT 1",
-        (task_no, after),
+        "SELECT segment_no, data FROM history_segment"
+        " WHERE task_no = %s AND kind = %s AND segment_no > %s ORDER BY segment_no LIMIT 1",
+        (task_no, _KINDS[record], after),
     )
-    return None if row is None else (row[0], unpack(row[1]))
+    return None if row is None else (row[0], unpack(row[1], record))

@@ -89,6 +89,7 @@ class Task:
     bytes_resent: int
     faults: int
     subtasks_failed: int
+    skipped_errors: int
     source_display_name: str
     source_owner_string: str
     destination_display_name: str | None
@@ -138,7 +139,7 @@ _TASK = """
            t.completion_time, t.deadline, t.cancel_requested, t.fatal_error, t.nice_status,
            t.nice_status_details, t.started_at, t.files, t.directories, t.symlinks,
            t.files_skipped, t.files_transferred, t.bytes_transferred, t.bytes_checksummed,
-           t.bytes_resent, t.faults, t.subtasks_failed,
+           t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string
       FROM task t

@@ -1,0 +1,112 @@
+"""Files that are compared at both ends before it is known whether they are copied (sync level 3).
+
+Beside the lanes, like settlement. Nothing is written here: an equal file is done, a different one
+goes to the lanes.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine.context import (
+    SidedError,
+    TaskContext,
+    TaskFaultError,
+    at_destination,
+    at_source,
+)
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
+from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.store import plan
+from towpath.transfer.store.plan import File, Returned, State
+
+# Compared side by side; each has a command under way at each server.
+COMPARED_AT_ONCE = 50
+# Between two looks into the plan.
+TAKEN_AT_ONCE = 400
+
+
+class Comparison:
+    """Brings the files that are to be compared to a decision."""
+
+    def __init__(self, context: TaskContext, recorder: Recorder) -> None:
+        self._context = context
+        self._recorder = recorder
+
+    async def run(self) -> None:
+        """Until the task is complete. Raises TaskFaultError or LeaseLostError."""
+        while not self._context.complete:
+            files = await self._take()
+            if not files:
+                await self._context.changed.wait(self._context.settings.poll_s)
+                continue
+            pair = await open_pair(self._context, markers=False)
+            self._context.lanes_open += 1
+            try:
+                while files:
+                    await self._compare(pair, files)
+                    files = await self._take()
+            finally:
+                self._context.lanes_open -= 1
+                await pair.lane.close()
+
+    async def _take(self) -> list[File]:
+        await self._recorder.flush()
+        async with self._context.db.connection() as conn:
+            return await plan.to_compare(conn, self._context.task_no, TAKEN_AT_ONCE)
+
+    async def _compare(self, pair: Pair, files: Sequence[File]) -> None:
+        algorithm = checksum_algorithm(self._context, pair)
+        for first in range(0, len(files), COMPARED_AT_ONCE):
+            some = files[first : first + COMPARED_AT_ONCE]
+            results = await asyncio.gather(
+                *(self._equal(pair, file, algorithm) for file in some), return_exceptions=True
+            )
+            for file, equal in zip(some, results, strict=True):
+                if isinstance(equal, SidedError):
+                    self._failed(file, equal)
+                elif isinstance(equal, BaseException):
+                    raise equal
+                elif equal:
+                    self._recorder.synced(file.file_no, checksummed=file.size)
+                else:
+                    self._recorder.returned(Returned(file.file_no, State.PENDING))
+
+    async def _equal(self, pair: Pair, file: File, algorithm: str) -> bool:
+        source_path = self._context.source_path(file.item_no, file.path)
+        destination_path = self._context.destination_path(file.item_no, file.path)
+        here, there = await digests_of_both(
+            pair,
+            source_path,
+            destination_path,
+            algorithm,
+            None,
+            checksum_timeout_s(file.size) * COMPARED_AT_ONCE,
+        )
+        if here != there:
+            return False
+        # A digest of nothing equals that of nothing: what changed meanwhile is copied.
+        with at_source():
+            source = await pair.source.stat(source_path)
+        with at_destination():
+            destination = await pair.destination.stat(destination_path)
+        return source.size == destination.size == file.size
+
+    def _failed(self, file: File, sided: SidedError) -> None:
+        """One file could not be compared. Raises TaskFaultError for more."""
+        error: GridFTPError = sided.error
+        if not sided.at_source and error.kind is Kind.NOT_FOUND:
+            self._recorder.returned(Returned(file.file_no, State.PENDING))
+            return
+        if self._context.skips(error, at_source=sided.at_source):
+            left_out = skipped(file.item_no, file.path, error, is_directory=False)
+            self._recorder.skipped(file.file_no, left_out)
+            return
+        verdict = self._context.judge_sided(sided)
+        if verdict.consequence is not Consequence.RETRY_FILE:
+            raise TaskFaultError(verdict) from sided
+        self._recorder.event(verdict.event)
+        delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+        self._recorder.returned(Returned(file.file_no, State.COMPARE, failed=True, delay_s=delay_s))
