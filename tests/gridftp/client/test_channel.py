@@ -43,6 +43,9 @@ class _Transport:
     def is_closing(self) -> bool:
         return self.aborted
 
+    def get_extra_info(self, _name: str) -> object:
+        return None
+
     def pause_reading(self) -> None:
         self.paused = True
 
@@ -173,6 +176,13 @@ def test_wrapped_replies_in_any_portions(
         assert channel.error is None
 
     asyncio.run(run())
+
+
+async def test_a_peer_that_hung_up_at_once_has_no_address() -> None:
+    channel, _ = channel_with(1)
+    with pytest.raises(GridFTPError) as caught:
+        channel.peer_ip()
+    assert caught.value.kind is Kind.CONNECTION_LOST
 
 
 async def test_while_many_replies_are_to_come_they_gather() -> None:

@@ -349,9 +349,13 @@ class ControlChannel(asyncio.Protocol):
             self._transport.resume_reading()
 
     def peer_ip(self) -> str:
-        """The address at the other end."""
+        """The address at the other end. Raises GridFTPError if that has hung up at once."""
         assert self._transport is not None
-        return str(self._transport.get_extra_info("peername")[0])
+        peer = self._transport.get_extra_info("peername")
+        if peer is None:
+            message = "the server closed the connection"
+            raise GridFTPError(Kind.CONNECTION_LOST, message, self.where)
+        return str(peer[0])
 
     def fail(self, error: GridFTPError) -> None:
         """Give the channel up at once: every receiver is told, the socket is closed."""

@@ -169,8 +169,8 @@ class Session(Operations):
             )
         channel, rtt_s = await cls._connect(server, dial, times, clear_text=credential is None)
         session = cls(server, channel, times, rtt_s)
-        session.peer_ip = channel.peer_ip()
         try:
+            session.peer_ip = channel.peer_ip()
             await session._begin_login(initiator, settings)
             if restriction is not None:
                 await session.accepted()
