@@ -6,6 +6,7 @@ the source server's own log tells what was sent afterwards (I1, I2, I4).
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from towpath.transfer.store.rows import fetch
 MEBIBYTE = 1024 * 1024
 LARGE = "large/file"
 TREE = [*uniform(10, 100, 8 * 1024), TreeFile(LARGE, 1024 * MEBIBYTE)]
+LARGER_TREE = [*uniform(50, 200, 8 * 1024), TreeFile(LARGE, 2048 * MEBIBYTE)]
+"""So much that most of twenty kills come before the end."""
 
 
 class Committed(NamedTuple):
@@ -80,9 +83,11 @@ def sent_again(root: Path, before: Committed, later: list[Command]) -> list[Comm
     return wrong
 
 
-def campaign(rig: Rig, *, seed: int, kills: int, longest_s: float) -> None:
+def campaign(
+    rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int, longest_s: float
+) -> None:
     random = Random(seed)
-    make_tree(rig.root / "src", TREE, seed)
+    make_tree(rig.root / "src", tree, seed)
     expected = digests(rig.root / "src")
     # Slow enough that kills hit every phase. The servers' sessions die with the service here, so
     # a short settlement is as good as a long one.
@@ -108,7 +113,7 @@ def campaign(rig: Rig, *, seed: int, kills: int, longest_s: float) -> None:
         deployment = rig.up()
     task = deployment.wait(task_id, 180)
     assert task["status"] == "SUCCEEDED", deployment.events(task_id)
-    assert task["files_transferred"] == len(TREE)
+    assert task["files_transferred"] == len(tree)
     assert digests(rig.root / "dst") == expected
     sent = rig.sent()
     for moment in moments:
@@ -121,9 +126,9 @@ def campaign(rig: Rig, *, seed: int, kills: int, longest_s: float) -> None:
 
 @pytest.mark.timeout(240)
 def test_five_kills(rig: Rig) -> None:
-    campaign(rig, seed=5, kills=5, longest_s=2.6)
+    campaign(rig, TREE, seed=5, kills=5, longest_s=2.6)
 
 
 @pytest.mark.long
 def test_twenty_kills(rig: Rig) -> None:
-    campaign(rig, seed=20, kills=20, longest_s=1.8)
+    campaign(rig, LARGER_TREE, seed=20, kills=20, longest_s=1.8)

@@ -19,7 +19,7 @@ QUICK = {
     "TOWPATH_ENGINE__POLL_S": "1",
 }
 
-_COMMAND = re.compile(r"(?m)^\[(\d+)\].*\[CLIENT\]: (RETR|ERET P) (.*)")
+_COMMAND = re.compile(r"(?m)^\[(\d+)\].*\[CLIENT\]: (?:RETR|ERET P (\d+) (\d+)) (/.*)")
 
 
 class Command(NamedTuple):
@@ -74,15 +74,17 @@ class Rig:
         return deployment.transfer(*self.endpoints, items, **options)
 
     def sent(self) -> list[Command]:
-        """All data commands that the source server has logged so far."""
+        """All data commands that the source server has logged so far.
+
+        Now and then a line is torn by another session's, and left out.
+        """
         found = []
         log = (self.source.workdir / "server.log").read_text(errors="surrogateescape")
-        for session, verb, rest in _COMMAND.findall(log):
-            if verb == "ERET P":
-                first, length, path = rest.split(" ", 2)
-                found.append(Command(int(session), path, int(first), int(length)))
-            else:
-                found.append(Command(int(session), rest, None, None))
+        for session, first, length, path in _COMMAND.findall(log):
+            if not Path(path).is_relative_to(self.root):
+                continue
+            part = (int(first), int(length)) if first else (None, None)
+            found.append(Command(int(session), path, *part))
         return found
 
     def close(self) -> None:
