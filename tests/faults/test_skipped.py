@@ -16,6 +16,7 @@ from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, State, decode
 
+MEBIBYTE = 1024 * 1024
 TREE = [*uniform(3, 70, 3000), TreeFile("large", LARGE_FILE_BYTES + 1)]
 
 
@@ -73,6 +74,23 @@ def test_what_cannot_be_read_is_left_out(
     for path in [*files, "d0002"]:
         (source / path).chmod(0o755)
     site.assert_well()
+
+
+def test_a_large_file_that_had_begun_and_is_gone_is_left_out(rig: Rig) -> None:
+    source, destination = rig.root / "src", rig.root / "dst"
+    make_tree(source, [TreeFile("large", 1024 * MEBIBYTE), TreeFile("small", 10)], seed=1)
+    deployment = rig.up()
+    task_id = rig.copy_tree(deployment, skip_source_errors=True)
+    until(lambda: deployment.task(task_id)["bytes_transferred"] > MEBIBYTE, 30, "it has begun")
+    assert deployment.stop() == 0
+    assert (destination / "large").exists()
+    (source / "large").unlink()
+    deployment = rig.up()
+    task = deployment.wait(task_id, 60)
+    assert task["status"] == "SUCCEEDED", deployment.events(task_id)
+    [told] = left_out(deployment, task_id)
+    assert told["source_path"] == str(source / "large")
+    assert set(digests(destination)) == {"small"}
 
 
 def test_what_a_lost_worker_had_under_way_and_is_gone_is_left_out(rig: Rig) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine import lanes
+from towpath.transfer.engine import lanes, pairs
 from towpath.transfer.engine.context import Options, Signal, TaskContext
 from towpath.transfer.engine.faults import judge
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
@@ -114,7 +114,7 @@ async def test_files_that_were_never_sent_go_back_as_they_were(
         runner._flying.update({f.file_no: f for f in files})
         return files
 
-    monkeypatch.setattr(lanes, "open_pair", open_pair)
+    monkeypatch.setattr(pairs, "open_pair", open_pair)
     monkeypatch.setattr(lanes, "REOPEN_AFTER_S", 0)
     monkeypatch.setattr(runner, "_take", take)
     running = asyncio.create_task(runner.run())
@@ -156,7 +156,7 @@ async def test_a_large_file_is_contested_also_when_its_lane_is_left_while_it_clo
     async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
         return SimpleNamespace(lane=lane)
 
-    monkeypatch.setattr(lanes, "open_pair", open_pair)
+    monkeypatch.setattr(pairs, "open_pair", open_pair)
     monkeypatch.setattr(lanes, "LargeFile", Fails)
     monkeypatch.setattr(runner, "_take", take)
     running = asyncio.create_task(runner.run())

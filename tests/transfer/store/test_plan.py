@@ -232,3 +232,24 @@ async def test_a_directory_that_failed_lets_the_others_go_first(
         assert await plan.next_directory_due_s(conn, -1) is None
     assert again is not None
     assert again.attempt == 2
+
+
+async def test_it_is_known_whether_a_file_was_sent_before(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(n, 0, f"f{n}", 10, None) for n in (1, 2, 3)])
+    first = await take(database, task_no)
+    assert [file.sent_before for file in first] == [False] * 3
+    async with database.transaction() as conn:
+        await plan.put_back(
+            conn,
+            task_no,
+            [
+                Returned(1, State.PENDING),
+                Returned(2, State.PENDING, sent=False),
+                Returned(3, State.PENDING, failed=True, delay_s=3600),
+            ],
+        )
+    again = await take(database, task_no)
+    assert {file.file_no: file.sent_before for file in again} == {1: True, 2: False}

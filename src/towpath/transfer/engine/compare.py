@@ -7,17 +7,11 @@ goes to the lanes.
 import asyncio
 from collections.abc import Sequence
 
-from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine.context import (
-    SidedError,
-    TaskContext,
-    TaskFaultError,
-    at_destination,
-    at_source,
-)
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
+from towpath.gridftp.errors import Kind
+from towpath.transfer.engine.context import SidedError, TaskContext
+from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
+from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
@@ -34,6 +28,7 @@ class Comparison:
     def __init__(self, context: TaskContext, recorder: Recorder) -> None:
         self._context = context
         self._recorder = recorder
+        self._opener = PairOpener(context, recorder, markers=False)
 
     async def run(self) -> None:
         """Until the task is complete. Raises TaskFaultError or LeaseLostError."""
@@ -42,7 +37,9 @@ class Comparison:
             if not files:
                 await self._context.changed.wait(self._context.settings.poll_s)
                 continue
-            pair = await open_pair(self._context, markers=False)
+            pair = await self._opener.open()
+            if pair is None:
+                continue
             self._context.lanes_open += 1
             try:
                 while files:
@@ -77,26 +74,15 @@ class Comparison:
     async def _equal(self, pair: Pair, file: File, algorithm: str) -> bool:
         source_path = self._context.source_path(file.item_no, file.path)
         destination_path = self._context.destination_path(file.item_no, file.path)
+        timeout_s = checksum_timeout_s(file.size) * COMPARED_AT_ONCE
         here, there = await digests_of_both(
-            pair,
-            source_path,
-            destination_path,
-            algorithm,
-            None,
-            checksum_timeout_s(file.size) * COMPARED_AT_ONCE,
+            pair, source_path, destination_path, algorithm, None, timeout_s
         )
-        if here != there:
-            return False
-        # A digest of nothing equals that of nothing: what changed meanwhile is copied.
-        with at_source():
-            source = await pair.source.stat(source_path)
-        with at_destination():
-            destination = await pair.destination.stat(destination_path)
-        return source.size == destination.size == file.size
+        return here == there
 
     def _failed(self, file: File, sided: SidedError) -> None:
         """One file could not be compared. Raises TaskFaultError for more."""
-        error: GridFTPError = sided.error
+        error = sided.error
         if not sided.at_source and error.kind is Kind.NOT_FOUND:
             self._recorder.returned(Returned(file.file_no, State.PENDING))
             return
@@ -104,9 +90,6 @@ class Comparison:
             left_out = skipped(file.item_no, file.path, error, is_directory=False)
             self._recorder.skipped(file.file_no, left_out)
             return
-        verdict = self._context.judge_sided(sided)
-        if verdict.consequence is not Consequence.RETRY_FILE:
-            raise TaskFaultError(verdict) from sided
-        self._recorder.event(verdict.event)
+        self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(file.attempt + 1, self._context.random)
         self._recorder.returned(Returned(file.file_no, State.COMPARE, failed=True, delay_s=delay_s))

@@ -211,6 +211,16 @@ class TaskContext:
         """The same for an error whose side is known."""
         return self.judge(sided.error, at_source=sided.at_source)
 
+    def of_one_file(self, sided: SidedError) -> Event:
+        """What is told of a failure that holds up one file or directory only, to be tried again.
+
+        Raises TaskFaultError for any other.
+        """
+        verdict = self.judge_sided(sided)
+        if verdict.consequence is not Consequence.RETRY_FILE:
+            raise TaskFaultError(verdict) from sided
+        return verdict.event
+
     def skips(self, error: GridFTPError, *, at_source: bool) -> bool:
         """Whether a file that fails so is left out, under this task's options."""
         return at_source and self.options.skip_source_errors and skippable(error)

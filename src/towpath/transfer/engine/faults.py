@@ -131,6 +131,13 @@ def skipped(item_no: int, path: str, error: GridFTPError, *, is_directory: bool)
     return Skipped(item_no, path, is_directory, code, str(error), 0.0)
 
 
+def not_removed(verdict: Verdict) -> Event:
+    """For a file that is left out only when what was sent of it has been removed."""
+    assert isinstance(verdict.event.details, dict), "made by judge"
+    follows = "It is left out as soon as what was sent of it can be removed at the destination."
+    return replace(verdict.event, details=verdict.event.details | {"next": follows})
+
+
 def for_whole_task(verdict: Verdict) -> Verdict:
     """The same, where one file's failure holds up everything: the task tries again, later."""
     if verdict.consequence is not Consequence.RETRY_FILE:

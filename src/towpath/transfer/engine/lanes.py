@@ -17,9 +17,9 @@ from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped, task_backoff_s
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
+from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import record, remove_anew, remove_spoiled
 from towpath.transfer.store import plan
@@ -50,7 +50,7 @@ class LaneRunner:
         """The last that was opened; its lane may be closed."""
         self._flying: dict[int, File] = {}
         self._breaks = 0
-        self._refusals = 0
+        self._opener = PairOpener(context, recorder, markers=large)
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
@@ -71,19 +71,10 @@ class LaneRunner:
         return files
 
     async def _open(self) -> Pair | None:
-        """A fresh pair; None when a server's session limit is in the way. Raises TaskFaultError."""
-        try:
-            pair = await open_pair(self._context, markers=self._large)
-        except TaskFaultError as fault:
-            stops = fault.verdict.consequence is not Consequence.RETRY_TASK
-            if stops or self._context.lanes_open == 0:
-                raise
-            # The other lanes go on; this one waits.
-            self._recorder.event(fault.verdict.event)
-            self._refusals += 1
-            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
+        """A fresh pair, if the servers allow one more. Raises TaskFaultError."""
+        pair = await self._opener.open()
+        if pair is None:
             return None
-        self._refusals = 0
         self._context.lanes_open += 1
         self._pair = pair
         return pair
@@ -93,23 +84,24 @@ class LaneRunner:
         self._context.lanes_open -= 1
 
     def _failed(
-        self, file: File, outcome: Outcome, state: State, *, removed: bool
+        self, file: File, outcome: Outcome, state: State, *, removed: bool, sent: bool = True
     ) -> TaskFaultError | None:
         """Record a failed file; the error to raise if the task cannot go on.
 
-        `removed`: nothing of what was sent of it is at the destination.
+        `sent`: whether something of it may have been; `removed`: nothing of that is there now.
         """
         assert outcome.error is not None, "a failed outcome says why"
         at_source = outcome.failed_side == "source"
+        verdict = self._context.judge(outcome.error, at_source=at_source)
         if self._context.skips(outcome.error, at_source=at_source):
             if removed and state is State.PENDING:
                 left_out = skipped(file.item_no, file.path, outcome.error, is_directory=False)
                 self._recorder.skipped(file.file_no, left_out)
-            else:  # it fails again, and then perhaps it can be removed
+            else:
+                self._recorder.event(not_removed(verdict))
                 delay_s = file_backoff_s(file.attempt + 1, self._context.random)
                 self._recorder.returned(Returned(file.file_no, state, failed=True, delay_s=delay_s))
             return None
-        verdict = self._context.judge(outcome.error, at_source=at_source)
         told = verdict.consequence is Consequence.RETRY_FILE
         # Whatever else broke at this file may be its own doing (a bad disk, a hung mount): it
         # waits and comes back alone, so that it cannot void the same files again and again.
@@ -124,6 +116,7 @@ class LaneRunner:
                 state,
                 failed=own,
                 delay_s=file_backoff_s(attempt, self._context.random) if own else None,
+                sent=sent or file.sent_before,
             ),
             resent=outcome.piece.size,
         )
@@ -141,7 +134,8 @@ class LaneRunner:
         most = self._context.settings.in_flight_bytes  # of a large file no more was under way
         for file_no, file in self._flying.items():
             resent = min(file.size, most) if sent else 0
-            self._recorder.returned(Returned(file_no, state), resent=resent)
+            back = Returned(file_no, state, sent=sent or file.sent_before)
+            self._recorder.returned(back, resent=resent)
         self._flying.clear()
 
 
@@ -302,7 +296,7 @@ class LargeFiles(LaneRunner):
         if outcome is None:
             self._breaks = 0
             return
-        failure = self._failed(file, outcome, state, removed=removed)
+        failure = self._failed(file, outcome, state, removed=removed, sent=large.begun)
         if failure is not None:
             raise failure
         if self._pair is None:

@@ -56,7 +56,7 @@ class LargeFile:
         self._file = file
         self._source_path = context.source_path(file.item_no, file.path)
         self._destination_path = context.destination_path(file.item_no, file.path)
-        self.begun = False
+        self.begun = file.sent_before
         """Whether something of it may be at the destination, from us."""
 
     @property
@@ -95,7 +95,7 @@ class LargeFile:
         await self._recorder.flush()
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
-        self.begun = bool(ranges)
+        self.begun |= bool(ranges)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
         if entry.size != self._file.size or entry.modified != self._file.modified:

@@ -9,6 +9,8 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
+from towpath.transfer.engine.faults import Consequence, task_backoff_s
+from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
 
 
@@ -86,6 +88,32 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
     return Pair(
         source, destination, source_login, destination_login, lane, context.next_generation()
     )
+
+
+class PairOpener:
+    """Opens pairs for one of several parts of a task that work side by side."""
+
+    def __init__(self, context: TaskContext, recorder: Recorder, *, markers: bool) -> None:
+        self._context = context
+        self._recorder = recorder
+        self._markers = markers
+        self._refusals = 0
+
+    async def open(self) -> Pair | None:
+        """A fresh pair. None, after a while, when a server allows no more sessions and the other
+        parts go on with theirs. Raises TaskFaultError."""
+        try:
+            pair = await open_pair(self._context, markers=self._markers)
+        except TaskFaultError as fault:
+            stops = fault.verdict.consequence is not Consequence.RETRY_TASK
+            if stops or self._context.lanes_open == 0:
+                raise
+            self._recorder.event(fault.verdict.event)
+            self._refusals += 1
+            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
+            return None
+        self._refusals = 0
+        return pair
 
 
 def checksum_algorithm(context: TaskContext, pair: Pair) -> str:

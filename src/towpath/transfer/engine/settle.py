@@ -22,7 +22,7 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
+from towpath.transfer.engine.faults import file_backoff_s, not_removed, skipped
 from towpath.transfer.engine.large import (
     LargeFile,
     checksum_timeout_s,
@@ -100,11 +100,10 @@ class Settlement:
 
     def _failed(self, file: File, sided: SidedError) -> None:
         """A failure of one file: told, tried again later. Raises TaskFaultError for more."""
-        if not self._context.skips(sided.error, at_source=sided.at_source):
-            verdict = self._context.judge_sided(sided)
-            if verdict.consequence is not Consequence.RETRY_FILE:
-                raise TaskFaultError(verdict) from sided
-            self._recorder.event(verdict.event)
+        if self._context.skips(sided.error, at_source=sided.at_source):
+            self._recorder.event(not_removed(self._context.judge_sided(sided)))
+        else:
+            self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(file.attempt + 1, self._context.random)
         self._recorder.returned(
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)

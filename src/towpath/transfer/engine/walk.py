@@ -14,12 +14,11 @@ from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
-    TaskFaultError,
     at_destination,
     at_source,
     join,
 )
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
+from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
@@ -80,10 +79,7 @@ class Walk:
         if self._context.skips(sided.error, at_source=sided.at_source):
             await self._skip(directory, sided.error)
             return
-        verdict = self._context.judge_sided(sided)
-        if verdict.consequence is not Consequence.RETRY_FILE:
-            raise TaskFaultError(verdict) from sided
-        self._recorder.event(verdict.event)
+        self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
         async with self._context.fenced() as conn:
             await plan.forget_unlisted(conn, self._context.task_no)

@@ -62,6 +62,8 @@ class File:
     attempt: int = 0
     compare: bool = False
     """Whether it is compared first, and perhaps not copied."""
+    sent_before: bool = False
+    """Whether something of it may be at the destination, from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class Returned:
     state: State
     failed: bool = False
     delay_s: float | None = None
+    sent: bool = True
+    """Whether something of it may be at the destination, from us."""
 
 
 def encode(path: str) -> bytes:
@@ -254,13 +258,13 @@ async def directory_listed(
 _TAKE = """
 UPDATE file f SET state = %(in_flight)s, epoch = %(epoch)s, lane = %(lane)s
 FROM (
-    SELECT file_no, sum(size) OVER (ORDER BY file_no) - size AS before
-    FROM (SELECT file_no, size FROM file
+    SELECT file_no, epoch, sum(size) OVER (ORDER BY file_no) - size AS before
+    FROM (SELECT file_no, epoch, size FROM file
           WHERE task_no = %(task_no)s AND state = %(pending)s AND {which} AND {due}
           ORDER BY file_no LIMIT %(files)s) AS head
 ) AS chosen
 WHERE f.task_no = %(task_no)s AND f.file_no = chosen.file_no AND chosen.before < %(bytes)s
-RETURNING f.file_no, f.item_no, f.path, f.size, f.modified, f.attempt
+RETURNING f.file_no, f.item_no, f.path, f.size, f.modified, f.attempt, chosen.epoch IS NOT NULL
 """
 _SMALL = f"size < {LARGE_FILE_BYTES}"
 _LARGE = f"size >= {LARGE_FILE_BYTES}"
@@ -298,7 +302,10 @@ async def take(
             },
         )
         if rows:
-            return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in sorted(rows)]
+            return [
+                File(r[0], r[1], decode(r[2]), r[3], r[4], r[5], sent_before=r[6])
+                for r in sorted(rows)
+            ]
     return []
 
 
@@ -353,9 +360,10 @@ async def put_back(conn: AsyncConnection[Any], task_no: int, files: Sequence[Ret
     async with conn.cursor() as cur:
         await cur.executemany(
             "UPDATE file SET state = %s, attempt = attempt + %s,"
+            " epoch = CASE WHEN %s THEN epoch END,"
             " not_before = coalesce(now() + make_interval(secs => %s), not_before)"
             " WHERE task_no = %s AND file_no = %s",
-            [(f.state, int(f.failed), f.delay_s, task_no, f.file_no) for f in files],
+            [(f.state, int(f.failed), f.sent, f.delay_s, task_no, f.file_no) for f in files],
         )
 
 
