@@ -450,7 +450,15 @@ async def test_lanes_share_evenly(
 ) -> None:
     """Whichever comes first, so that all end at the same time."""
     sent: dict[Lane, int] = {}
-    send = Lane.send
+    send, open_one = Lane.send, lanes.open
+    both_open = asyncio.Barrier(2)
+
+    async def open_together() -> Lane:
+        lane = await open_one()
+        await both_open.wait()
+        return lane
+
+    monkeypatch.setattr(lanes, "open", open_together)
 
     def watched(lane: Lane, pieces: Sequence[Piece], directories: Sequence[str] = ()) -> None:
         send(lane, pieces, directories)
@@ -460,7 +468,9 @@ async def test_lanes_share_evenly(
     paths = make(tmp_path, 300, 3)
     done, _ = await run(lanes, tmp_path, found(tmp_path, paths))
     assert len(done) == 300
-    assert sorted(sent.values()) == [150, 150]
+    # A few may be done before the second takes its share.
+    assert len(sent) == 2
+    assert min(sent.values()) >= 130
 
 
 async def test_the_listing_is_closed_when_somebody_leaves(lanes: Lanes, tmp_path: Path) -> None:
