@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from plugins.pages import REFERENCE, rows
 from towpath.cli import main
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.nexus.app import create_app as create_nexus
@@ -46,10 +47,8 @@ from towpath.transfer.engine.faults import (
     task_backoff_s,
 )
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HELP_COLUMNS = "80"
 _GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-_ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 
 
 def render_tasks() -> str:
@@ -134,12 +133,6 @@ def test_the_backoff_is_as_told() -> None:
     assert (TASK_BACKOFF_FIRST_S, TASK_BACKOFF_MAX_S) == (2, 300)
     assert task_backoff_s(1, Random(1)) <= 2
     assert task_backoff_s(1000, Random(1)) <= 300
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of all tables."""
-    cells = [[cell.strip() for cell in line.split("|")] for line in _ROW.findall(text)]
-    return [row for row in cells if not set(row[0]) <= {"-", " "}]
 
 
 def settings() -> dict[str, object]:

@@ -8,9 +8,6 @@ import json
 import os
 import shutil
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,57 +16,14 @@ from uuid import uuid4
 
 import pytest
 
+from plugins.globus import Globus
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 
-CALL_S = 60.0
-"""For commands that work; the machine may be busy."""
-
-AT_ONCE_S = 15.0
-"""For commands that fail: one request, no retries (six of them would take a minute)."""
-
 TASK_S = 90
 
 pytestmark = pytest.mark.xdist_group("globus_cli")
-
-
-@dataclass
-class Globus:
-    """Runs the command in an environment of its own."""
-
-    environment: dict[str, str]
-
-    def run(
-        self, *arguments: str, expect: int = 0, within_s: float = CALL_S, stdin: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        began = time.monotonic()
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("globus")), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=within_s + 60,
-            env=self.environment,
-            check=False,
-        )
-        told = f"globus {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
-        assert done.returncode == expect, told
-        assert "Traceback" not in done.stderr, told
-        assert time.monotonic() - began < within_s, told
-        return done
-
-    def text(self, *arguments: str, **more: Any) -> str:
-        return self.run(*arguments, **more).stdout
-
-    def json(self, *arguments: str, **more: Any) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.run(*arguments, "-F", "json", **more).stdout)
-        return document
-
-    def fails(self, *arguments: str, expect: int = 1, stdin: str = "") -> str:
-        """What the client says of a failure."""
-        done = self.run(*arguments, expect=expect, within_s=AT_ONCE_S, stdin=stdin)
-        return done.stdout + done.stderr
 
 
 @dataclass
@@ -101,15 +55,7 @@ def site(
                 ("Lake B", server_b, domain_b),
             )
         ]
-        home = root / "home"
-        home.mkdir()
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(home),
-            "LANG": "C.UTF-8",
-            **deployment.environment(),
-        }
-        yield Site(deployment, Globus(environment), *ids)
+        yield Site(deployment, Globus.of(deployment, root / "home"), *ids)
         assert deployment.stop() == 0
 
 

@@ -101,6 +101,10 @@ class EngineSettings(Section):
     """Entries of a destination directory that are kept while it is compared with the source's."""
     record_every_s: float = Field(default=0.2, gt=0)
     """An outcome is committed at most this late."""
+    events_per_task: int = Field(default=10_000, ge=100)
+    """More would drown what matters, and grow the database with a broken endpoint."""
+    progress_every_s: float = Field(default=60.0, gt=0)
+    """How often a task tells of its progress."""
 
 
 class LimitSettings(Section):

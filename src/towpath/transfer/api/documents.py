@@ -1,6 +1,7 @@
 """The documents of answers: every key of the Transfer API, null where we have nothing."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,8 @@ from towpath.platform.errors import current_request_id
 from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
 from towpath.transfer.store.endpoints import Endpoint
-from towpath.transfer.store.tasks import Event, Task
+from towpath.transfer.store.events import EventCode
+from towpath.transfer.store.tasks import Event, Status, Task
 
 JsonObject = dict[str, Any]
 
@@ -261,14 +263,24 @@ def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | No
     }
 
 
+class NiceStatus(StrEnum):
+    """How an unfinished task does that has no trouble; one in trouble shows its last fault's code.
+
+    `docs/reference/tasks.md` has them all.
+    """
+
+    OK = "OK"
+    QUEUED = "Queued"
+
+
 def _nice_status(task: Task) -> JsonObject:
     if task.finished:
         status = short = details = expires_in = is_ok = None
     else:
-        status = task.nice_status or ("OK" if task.started_at else "Queued")
+        status = task.nice_status or (NiceStatus.OK if task.started_at else NiceStatus.QUEUED)
         short = status.replace("_", " ").lower() if task.nice_status else status
         details, expires_in = task.nice_status_details, -1
-        is_ok = task.nice_status is None and task.status == "ACTIVE"
+        is_ok = task.nice_status is None and task.status == Status.ACTIVE
     return {
         "is_ok": is_ok,
         "nice_status": status,
@@ -282,20 +294,20 @@ def _subtasks(task: Task) -> JsonObject:
     """Files and directories found, and one for the task itself."""
     total = task.files + task.directories + 1
     others = total - task.subtasks_failed - task.skipped_errors
-    if task.status == "SUCCEEDED":
+    if task.status == Status.SUCCEEDED:
         succeeded = others
     else:
         succeeded = min(task.files_transferred + task.files_skipped, others)
     rest = others - succeeded
     fatal = (task.fatal_error or {}).get("code")
-    ended = task.status == "FAILED"
+    ended = task.status == Status.FAILED
     return {
         "subtasks_total": total,
         "subtasks_succeeded": succeeded,
         "subtasks_failed": task.subtasks_failed
-        + (rest if ended and fatal not in ("CANCELED", "EXPIRED") else 0),
-        "subtasks_canceled": rest if ended and fatal == "CANCELED" else 0,
-        "subtasks_expired": rest if ended and fatal == "EXPIRED" else 0,
+        + (rest if ended and fatal not in (EventCode.CANCELED, EventCode.EXPIRED) else 0),
+        "subtasks_canceled": rest if ended and fatal == EventCode.CANCELED else 0,
+        "subtasks_expired": rest if ended and fatal == EventCode.EXPIRED else 0,
         "subtasks_pending": 0 if ended else rest,
         "subtasks_retrying": 0,
         "subtasks_skipped_errors": task.skipped_errors,

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from towpath.transfer import times
 from towpath.transfer.store.endpoints import escape_like
-from towpath.transfer.store.tasks import ORDER_COLUMNS, Clause
+from towpath.transfer.store.tasks import ORDER_COLUMNS, Clause, Status
 
 MAX_FILTER_CHARACTERS = 4096
 MAX_VALUES = 50
 """Of one clause (Transfer API: ids in a filter)."""
 
 _TYPES = frozenset({"TRANSFER", "DELETE"})
-_STATUSES = frozenset({"ACTIVE", "INACTIVE", "SUCCEEDED", "FAILED"})
+_STATUSES = frozenset(Status)
 
 
 def parse_filter(text: str) -> list[Clause]:

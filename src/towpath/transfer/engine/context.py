@@ -18,7 +18,7 @@ from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippabl
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, NoCredential, SessionUnavailable
 from towpath.transfer.store import leases
-from towpath.transfer.store.events import Event
+from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
 
 # A worker sends nothing after two thirds of its lease: the rest is for what is already on its way.
@@ -248,7 +248,7 @@ def unavailable(error: SessionUnavailable, *, at_source: bool) -> TaskFaultError
         Verdict(
             Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK,
             Event(
-                "NO_CREDENTIALS" if waits else "ENDPOINT_ERROR",
+                EventCode.NO_CREDENTIALS if waits else EventCode.ENDPOINT_ERROR,
                 "no credential" if waits else "endpoint not found",
                 {
                     "error": error.message,

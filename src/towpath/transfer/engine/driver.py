@@ -23,8 +23,9 @@ from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.sessions import home_directory
 from towpath.transfer.store import events, leases, plan, segments
-from towpath.transfer.store.events import Event
+from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
+from towpath.transfer.store.tasks import Status
 
 log = structlog.get_logger()
 
@@ -33,8 +34,7 @@ LARGE_LANE = 0
 # A task that has to wait longer than this gives its place to another.
 WAIT_IN_PLACE_S = 15.0
 WATCH_EVERY_S = 1.0
-PROGRESS_EVERY_S = 60.0
-CANCELED = {"code": "CANCELED", "description": "canceled by the owner"}
+CANCELED = {"code": EventCode.CANCELED, "description": "canceled by the owner"}
 
 
 class StopRequestedError(Exception):
@@ -70,13 +70,13 @@ class Driver:
                 await self._together(recorder, DeleteRun(context, recorder).run())
             else:
                 await self._transfer(recorder)
-            await self._finish(recorder, "SUCCEEDED", None, _succeeded())
+            await self._finish(recorder, Status.SUCCEEDED, None, _succeeded())
         except NothingDueError as waits:
             await self._pause(recorder, waits.delay_s)
         except StopRequestedError:
             await self._pause(recorder, 0)
         except _Interrupted as interrupted:
-            await self._finish(recorder, "FAILED", *interrupted.ending)
+            await self._finish(recorder, Status.FAILED, *interrupted.ending)
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
 
@@ -87,7 +87,12 @@ class Driver:
             self._began_at = await leases.database_now(conn)
             if context.grant.first_start:
                 await leases.start(conn, context.task_no)
-                await events.append(conn, context.task_no, [_started(context)])
+                await events.append(
+                    conn,
+                    context.task_no,
+                    [_started(context)],
+                    most=context.settings.events_per_task,
+                )
             items = await plan.items(conn, context.task_no)
         homes = await self._homes(items)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
@@ -173,8 +178,8 @@ class Driver:
             await context.changed.wait(WATCH_EVERY_S)
             self._check_interrupts()
             context.lease.check()
-            if context.clock() - told_at >= PROGRESS_EVERY_S:
-                recorder.event(_progress(recorder.take_bytes(), context.clock() - told_at))
+            if context.clock() - told_at >= context.settings.progress_every_s:
+                recorder.event(events.progress(recorder.take_bytes(), context.clock() - told_at))
                 told_at = context.clock()
             if (context.walk_done or context.walk_waits) and not context.lanes_open:
                 async with context.db.connection() as conn:
@@ -186,13 +191,13 @@ class Driver:
         if self.cancel:
             raise _Interrupted(
                 CANCELED,
-                Event("CANCELED", "canceled", "The task was canceled by its owner."),
+                Event(EventCode.CANCELED, "canceled", "The task was canceled by its owner."),
             )
         if self.expire:
             raise _Interrupted(
-                {"code": "EXPIRED", "description": "the deadline has passed"},
+                {"code": EventCode.EXPIRED, "description": "the deadline has passed"},
                 Event(
-                    "EXPIRED",
+                    EventCode.EXPIRED,
                     "expired",
                     {
                         "error": "The deadline passed before everything was done.",
@@ -221,7 +226,7 @@ class Driver:
         recorder.event(verdict.event)
         if verdict.consequence is Consequence.FAIL_TASK:
             fatal = {"code": verdict.event.code, "description": verdict.event.description}
-            await self._finish(recorder, "FAILED", fatal, None)
+            await self._finish(recorder, Status.FAILED, fatal, None)
             return
         await recorder.flush()
         async with context.fenced() as conn:
@@ -240,7 +245,7 @@ class Driver:
     async def internal_error(self) -> None:
         """After a mistake of ours, which the log has in full: tell the owner, try again later."""
         event = Event(
-            "INTERNAL_ERROR",
+            EventCode.INTERNAL_ERROR,
             "internal error",
             {
                 "error": "The service made a mistake; its operator finds it in the log.",
@@ -262,13 +267,13 @@ class Driver:
     async def _finish(
         self,
         recorder: Recorder,
-        status: str,
+        status: Status,
         fatal_error: dict[str, str] | None,
         event: Event | None,
     ) -> None:
         if event is not None:
             recorder.event(event)
-        if status == "FAILED":
+        if status == Status.FAILED:
             await repair(self.context, recorder, failed=fatal_error != CANCELED)
         await self._let_settle(recorder)
         async with self.context.fenced() as conn:
@@ -325,7 +330,7 @@ def _on_server(item: Item, homes: tuple[str, str]) -> Item:
 def _started(context: TaskContext) -> Event:
     settings = context.settings
     return Event(
-        "STARTED",
+        EventCode.STARTED,
         "started",
         {
             "type": context.grant.type.lower(),
@@ -336,21 +341,9 @@ def _started(context: TaskContext) -> Event:
     )
 
 
-def _progress(size: int, seconds: float) -> Event:
-    return Event(
-        "PROGRESS",
-        "progress",
-        {
-            "bytes_transferred": size,
-            "duration": round(seconds, 1),
-            "mbps": round(size * 8 / seconds / 1e6, 1),
-        },
-    )
-
-
 def _skipped(count: int) -> Event:
     return Event(
-        "SKIPPED_ERRORS",
+        EventCode.SKIPPED_ERRORS,
         "skipped errors",
         {
             "skipped": count,
@@ -361,4 +354,4 @@ def _skipped(count: int) -> Event:
 
 
 def _succeeded() -> Event:
-    return Event("SUCCEEDED", "succeeded", "Everything is done.")
+    return Event(EventCode.SUCCEEDED, "succeeded", "Everything is done.")

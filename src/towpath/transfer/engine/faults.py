@@ -10,7 +10,7 @@ from enum import Enum, auto
 from random import Random
 
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.store.events import Event
+from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.segments import Skipped
 
 
@@ -24,37 +24,37 @@ class Consequence(Enum):
 
 
 # Event code of the API and words for each kind of failure.
-_CODES: dict[Kind, tuple[str, str]] = {
-    Kind.NOT_FOUND: ("FILE_NOT_FOUND", "no such file or directory"),
-    Kind.PERMISSION_DENIED: ("PERMISSION_DENIED", "permission denied"),
-    Kind.PATH_NOT_ALLOWED: ("PERMISSION_DENIED", "path not allowed"),
-    Kind.IS_A_DIRECTORY: ("IS_A_DIRECTORY", "is a directory"),
-    Kind.NOT_A_DIRECTORY: ("NOT_A_DIRECTORY", "not a directory"),
-    Kind.EXISTS: ("ENDPOINT_ERROR", "exists already"),
-    Kind.NOT_EMPTY: ("ENDPOINT_ERROR", "directory not empty"),
-    Kind.NO_SPACE: ("NO_SPACE_LEFT", "no space left"),
-    Kind.QUOTA: ("QUOTA_EXCEEDED", "quota exceeded"),
-    Kind.DATA_REFUSED: ("CONNECTION_BROKEN", "data connection refused"),
-    Kind.DATA_BROKEN: ("CONNECTION_RESET", "data connection broken"),
-    Kind.DATA_AUTH: ("AUTH", "data channel authentication failed"),
-    Kind.ENCRYPTION_REQUIRED: ("ENDPOINT_ERROR", "encryption required"),
-    Kind.CHANNEL_GONE: ("CONNECTION_BROKEN", "data channel lost"),
-    Kind.CHECKSUM_MISMATCH: ("VERIFY_CHECKSUM", "checksums differ"),
-    Kind.CHECKSUM_UNSUPPORTED: ("ENDPOINT_ERROR", "checksum not supported"),
-    Kind.AUTHENTICATION: ("AUTH", "authentication failed"),
-    Kind.CREDENTIAL_EXPIRED: ("NO_CREDENTIALS", "credential expired"),
-    Kind.UNTRUSTED_HOST: ("GSI_DN_MISMATCH", "host not trusted"),
-    Kind.MAPPING: ("AUTH", "no local account"),
-    Kind.LOGIN: ("AUTH", "login refused"),
-    Kind.CONNECT: ("CONNECT_FAILED", "connect failed"),
-    Kind.CONNECTION_LOST: ("CONNECTION_RESET", "connection lost"),
-    Kind.TIMEOUT: ("TIMEOUT", "timed out"),
-    Kind.STALLED: ("TIMEOUT", "stalled"),
-    Kind.PROTOCOL: ("ENDPOINT_ERROR", "unintelligible answer"),
-    Kind.UNSUPPORTED: ("ENDPOINT_ERROR", "not supported by the server"),
-    Kind.INVALID_NAME: ("INVALID_PATH_NAME", "invalid path name"),
-    Kind.ADDRESS_REFUSED: ("ENDPOINT_ERROR", "address not allowed"),
-    Kind.UNKNOWN: ("UNKNOWN", "unclassified error"),
+_CODES: dict[Kind, tuple[EventCode, str]] = {
+    Kind.NOT_FOUND: (EventCode.FILE_NOT_FOUND, "no such file or directory"),
+    Kind.PERMISSION_DENIED: (EventCode.PERMISSION_DENIED, "permission denied"),
+    Kind.PATH_NOT_ALLOWED: (EventCode.PERMISSION_DENIED, "path not allowed"),
+    Kind.IS_A_DIRECTORY: (EventCode.IS_A_DIRECTORY, "is a directory"),
+    Kind.NOT_A_DIRECTORY: (EventCode.NOT_A_DIRECTORY, "not a directory"),
+    Kind.EXISTS: (EventCode.ENDPOINT_ERROR, "exists already"),
+    Kind.NOT_EMPTY: (EventCode.ENDPOINT_ERROR, "directory not empty"),
+    Kind.NO_SPACE: (EventCode.NO_SPACE_LEFT, "no space left"),
+    Kind.QUOTA: (EventCode.QUOTA_EXCEEDED, "quota exceeded"),
+    Kind.DATA_REFUSED: (EventCode.CONNECTION_BROKEN, "data connection refused"),
+    Kind.DATA_BROKEN: (EventCode.CONNECTION_RESET, "data connection broken"),
+    Kind.DATA_AUTH: (EventCode.AUTH, "data channel authentication failed"),
+    Kind.ENCRYPTION_REQUIRED: (EventCode.ENDPOINT_ERROR, "encryption required"),
+    Kind.CHANNEL_GONE: (EventCode.CONNECTION_BROKEN, "data channel lost"),
+    Kind.CHECKSUM_MISMATCH: (EventCode.VERIFY_CHECKSUM, "checksums differ"),
+    Kind.CHECKSUM_UNSUPPORTED: (EventCode.ENDPOINT_ERROR, "checksum not supported"),
+    Kind.AUTHENTICATION: (EventCode.AUTH, "authentication failed"),
+    Kind.CREDENTIAL_EXPIRED: (EventCode.NO_CREDENTIALS, "credential expired"),
+    Kind.UNTRUSTED_HOST: (EventCode.GSI_DN_MISMATCH, "host not trusted"),
+    Kind.MAPPING: (EventCode.AUTH, "no local account"),
+    Kind.LOGIN: (EventCode.AUTH, "login refused"),
+    Kind.CONNECT: (EventCode.CONNECT_FAILED, "connect failed"),
+    Kind.CONNECTION_LOST: (EventCode.CONNECTION_RESET, "connection lost"),
+    Kind.TIMEOUT: (EventCode.TIMEOUT, "timed out"),
+    Kind.STALLED: (EventCode.TIMEOUT, "stalled"),
+    Kind.PROTOCOL: (EventCode.ENDPOINT_ERROR, "unintelligible answer"),
+    Kind.UNSUPPORTED: (EventCode.ENDPOINT_ERROR, "not supported by the server"),
+    Kind.INVALID_NAME: (EventCode.INVALID_PATH_NAME, "invalid path name"),
+    Kind.ADDRESS_REFUSED: (EventCode.ENDPOINT_ERROR, "address not allowed"),
+    Kind.UNKNOWN: (EventCode.UNKNOWN, "unclassified error"),
 }
 
 _WAITS_FOR_OWNER = frozenset({Kind.CREDENTIAL_EXPIRED})

@@ -165,7 +165,9 @@ class Recorder:
             checksummed_bytes=batch.checksummed,
             resent_bytes=batch.resent,
         )
-        await events.append(conn, task_no, batch.events)
+        await events.append(
+            conn, task_no, batch.events, most=self._context.settings.events_per_task
+        )
         self._moved_bytes += transferred
 
 

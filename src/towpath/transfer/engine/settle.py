@@ -33,7 +33,7 @@ from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import remove_spoiled
 from towpath.transfer.store import plan
-from towpath.transfer.store.events import Event
+from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.segments import Finished
 
@@ -271,7 +271,7 @@ async def _look(session: Session, path: str) -> Entry | None:
 def contested_event(count: int) -> Event:
     """Told once when a lease begins with contested files."""
     return Event(
-        "RECOVERED",
+        EventCode.RECOVERED,
         "taken over",
         {
             "contested_files": count,

@@ -18,6 +18,7 @@ from psycopg.rows import class_row
 
 from towpath.platform.database import Database
 from towpath.transfer.store.rows import fetch, fetch_one
+from towpath.transfer.store.tasks import Status
 
 
 class LeaseLostError(Exception):
@@ -227,7 +228,7 @@ async def finish(
     conn: AsyncConnection[Any],
     task_no: int,
     *,
-    status: str,
+    status: Status,
     fatal_error: dict[str, str] | None,
 ) -> None:
     """The task's last word; inside `fenced`. Its plan is dropped, its history stays."""

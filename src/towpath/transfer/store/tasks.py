@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,17 @@ TASK_CHANNEL = "towpath_task"
 ROWS_AT_ONCE = 1000
 """Items copied before others get their turn: a few milliseconds."""
 
-FINAL_STATUSES = ("SUCCEEDED", "FAILED")
+
+class Status(StrEnum):
+    """Of a task. Each comment says who moves it on."""
+
+    ACTIVE = "ACTIVE"  # a worker that has its lease, now or when its turn comes
+    INACTIVE = "INACTIVE"  # its owner, with a renewed credential; or its deadline
+    SUCCEEDED = "SUCCEEDED"  # nobody
+    FAILED = "FAILED"  # nobody; canceled and expired tasks too
+
+
+FINAL_STATUSES = (Status.SUCCEEDED, Status.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

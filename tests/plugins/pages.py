@@ -1,0 +1,42 @@
+"""Pages of the reference that name the tests which prove them."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+REFERENCE = TESTS.parent / "docs" / "reference"
+_ID = re.compile(r"`([\w/.]+::[^`]+)`")
+_ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+
+
+def named_tests(text: str, short: Mapping[str, str] | None = None) -> set[str]:
+    """The tests that a page names, as pytest does; `short` has its own words for files."""
+    found = set()
+    for name in _ID.findall(text):
+        file, _, test = name.partition("::")
+        found.add(f"tests/{(short or {}).get(file, file)}::{test}")
+    return found
+
+
+def existing_tests(named: Collection[str]) -> set[str]:
+    """All tests of the files that these tests are in, with and without their cases."""
+    files = {name.partition("::")[0] for name in named}
+    listed = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", *sorted(files)],
+        cwd=TESTS.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert listed.returncode == 0, listed.stdout[-2000:] + listed.stderr[-2000:]
+    names = {line for line in listed.stdout.splitlines() if "::" in line}
+    return names | {name.partition("[")[0] for name in names}
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables."""
+    cells = [[cell.strip() for cell in line.split("|")] for line in _ROW.findall(text)]
+    return [row for row in cells if not set(row[0]) <= {"-", " "}]
