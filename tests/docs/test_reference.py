@@ -4,12 +4,16 @@ Parts between ``<!-- generated: NAME -->`` and ``<!-- end -->`` are rendered fro
 this file as a program to write them anew.
 """
 
+import ast
+import inspect
+import itertools
 import json
 import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -22,7 +26,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from plugins.pages import REFERENCE, rows
 from towpath.cli import main
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.nexus.app import create_app as create_nexus
@@ -47,7 +50,9 @@ from towpath.transfer.engine.faults import (
     task_backoff_s,
 )
 
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HELP_COLUMNS = "80"
+_ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 _GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -105,7 +110,46 @@ def render_commands() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
-RENDER = {
+def reasons(section: type[BaseModel]) -> dict[str, str]:
+    """The words under each setting of a section, in one line."""
+    [body] = ast.parse(inspect.getsource(section)).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for setting, words in itertools.pairwise(body.body):
+        match setting, words:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                found[name] = re.sub(r"(?<!\.)\.$", "", " ".join(text.split()))
+    return found
+
+
+def shown(default: object) -> str:
+    """A default as the page writes it: TOML in backquotes."""
+    if default is None:
+        return "none"
+    if isinstance(default, str):
+        return f'`"{default}"`'
+    if default == ():
+        return "`[]`"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def render_settings(section: str) -> str:
+    """Every setting of a section."""
+    model = Settings.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    why = reasons(model)
+    assert why.keys() == model.model_fields.keys(), "a reason is missing"
+    lines = ["| setting | default | why, and when to change it |", "| --- | --- | --- |"]
+    for name, field in model.model_fields.items():
+        lines.append(f"| `{section}.{name}` | {shown(field.default)} | {why[name]} |")
+    return "\n".join(lines) + "\n"
+
+
+RENDER: dict[str, dict[str, Callable[[], str]]] = {
+    "configuration.md": {
+        section: partial(render_settings, section) for section in Settings.model_fields
+    },
     "faults.md": {"tasks": render_tasks, "answers": render_answers},
     "commands.md": {"commands": render_commands},
 }
@@ -135,33 +179,16 @@ def test_the_backoff_is_as_told() -> None:
     assert task_backoff_s(1000, Random(1)) <= 300
 
 
-def settings() -> dict[str, object]:
-    """Every setting with its default."""
-    found: dict[str, object] = {}
-    for section, field in Settings.model_fields.items():
-        assert isinstance(field.annotation, type)
-        assert issubclass(field.annotation, BaseModel)
-        for name, inner in field.annotation.model_fields.items():
-            found[f"{section}.{name}"] = inner.default
-    return found
+def rows(text: str) -> list[list[str]]:
+    """The cells of all tables."""
+    cells = [[cell.strip() for cell in line.split("|")] for line in _ROW.findall(text)]
+    return [row for row in cells if not set(row[0]) <= {"-", " "}]
 
 
-def shown(default: object) -> str:
-    """A default as the page writes it: TOML in backquotes."""
-    if default is None:
-        return "none"
-    if isinstance(default, str):
-        return f'`"{default}"`'
-    if default == ():
-        return "`[]`"
-    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
-
-
-def test_every_setting_is_told_with_its_default() -> None:
-    table = rows((REFERENCE / "configuration.md").read_text())
-    told = {row[0].strip("`"): row[1] for row in table if "." in row[0] and len(row) == 3}
-    assert told == {name: shown(default) for name, default in settings().items()}
-    assert all(len(row[2]) > 10 for row in table if "." in row[0]), "a reason is missing"
+def test_the_settings_are_those_of_the_program() -> None:
+    text = (REFERENCE / "configuration.md").read_text()
+    assert text == rendered("configuration.md", text)
+    assert {match[2] for match in _GENERATED.finditer(text)} == Settings.model_fields.keys()
 
 
 def test_the_example_of_settings_is_accepted(tmp_path: Path) -> None:

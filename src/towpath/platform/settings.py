@@ -1,6 +1,7 @@
 """The deployment's settings: ``DIR/towpath.toml``, overridden by ``TOWPATH_*`` variables.
 
-A nested value is written ``TOWPATH_HTTP__PORT=8443``. Only the composition (``towpath.cli``) loads
+A nested value is written ``TOWPATH_HTTP__PORT=8443``. The words under each setting are its
+reason in ``docs/reference/configuration.md``. Only the composition (``towpath.cli``) loads
 settings; everything else is handed the section that it needs.
 """
 
@@ -38,91 +39,154 @@ class DatabaseSettings(Section):
     """Where the state lives."""
 
     url: str | None = None
-    """A ``postgresql://`` URL; None: an embedded PostgreSQL in the data directory."""
+    """A `postgresql://` URL. Without it an embedded PostgreSQL runs in `DIR/postgres`."""
     pool_size: int = Field(default=10, ge=1, le=200)
-    """Connections each process may hold."""
+    """Connections that each process may hold for each service. Enough for a worker's tasks and a
+    busy API; the server's `max_connections` must leave room for all processes.
+    """
 
 
 class HttpSettings(Section):
     """How the API is served."""
 
     host: str = "127.0.0.1"
+    """Only this machine, until somebody decides otherwise. `"0.0.0.0"` or `"::"` for all
+    addresses.
+    """
     port: int = Field(default=8443, ge=0, le=65535)
-    """0 picks a free port."""
+    """Needs no root. `0` picks a free port, for tests."""
     cert: Path | None = None
-    """PEM chain of the operator's own certificate; None: one of the deployment's CA."""
+    """Your certificate, PEM, with its chain. Without it the deployment's own authority issues
+    one, and clients must trust `DIR/tls/ca.pem`.
+    """
     key: Path | None = None
+    """Its key, PEM. Both or neither."""
     names: tuple[str, ...] = ()
-    """Further host names and addresses that the deployment's certificate carries."""
+    """Further host names and addresses for the deployment's certificate. The first one also names
+    the service when `http.host` is a wildcard.
+    """
     max_body_bytes: int = Field(default=32 * MEBIBYTE, ge=1024)
-    """A batch of 100,000 items with long paths fits; more is an attack or a mistake."""
+    """32 MiB: a batch of 100,000 items with long paths fits; more is an attack or a mistake."""
 
 
 class DialSettings(Section):
     """Which addresses the service may connect to."""
 
     allow_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
-    """Private networks where the site's endpoints are."""
+    """Private networks where your GridFTP servers are. Empty, because a user who may name any
+    address could reach into your network through the service.
+    """
     allow_loopback: bool | Literal["auto"] = "auto"
-    """``auto``: only if the API itself is bound to loopback (a laptop, a test)."""
+    """`auto`: only while the API is bound to loopback itself, as on a laptop or in a test. `true`
+    or `false` decide it.
+    """
 
 
 class GridftpSettings(Section):
     """How long a GridFTP server may take, in seconds."""
 
     connect_s: float = Field(default=20.0, gt=0)
+    """A lost packet or two are repeated within it."""
     login_s: float = Field(default=60.0, gt=0)
     """Busy servers make a process and look a user up over the network for each login."""
     reply_s: float = Field(default=60.0, gt=0)
-    """For a command that does not read a file's data."""
+    """For a command that reads no file's data, such as a listing of a slow file system."""
     stall_s: float = Field(default=60.0, gt=0)
-    """A transfer without any sign of progress for so long is cut and resumed."""
+    """A transfer without any sign of progress for so long is cut and resumed. Raise it where
+    files come from tape.
+    """
 
 
 class EngineSettings(Section):
     """How transfers run; defaults are the design's numbers."""
 
     workers: int = Field(default=1, ge=0, le=64)
+    """Worker processes that `towpath up` keeps running. One worker keeps two cores of server
+    busy; more for many tasks at once. More can run beside it (`towpath worker`).
+    """
     lease_s: float = Field(default=15.0, gt=0)
+    """How long a worker that vanished keeps its tasks from others. Shorter: more renewals, and
+    tasks lost to a slow database.
+    """
     renew_s: float = Field(default=5.0, gt=0)
+    """At most half of `lease_s`, so that one late renewal loses nothing."""
     settle_s: float = Field(default=10.0, ge=0)
-    """How long a contested path must have stood still before it is written again (I3)."""
+    """How long a contested path must have stood still before it is compared or written again.
+    Longer than any pause of a slow server between two writes.
+    """
     poll_s: float = Field(default=5.0, gt=0)
-    """The slow poll behind NOTIFY."""
+    """Workers are woken by notification; this is for the one that was missed."""
     tasks_per_worker: int = Field(default=8, ge=1, le=1000)
+    """Each task has a few sessions at two servers open."""
     in_flight_files: int = Field(default=100, ge=1, le=10_000)
+    """Files of a lane whose commands were sent and not answered: what may have to be sent again
+    after a fault. Raise it where the round trip is long (about two round trips' worth of files);
+    a server queues 1,000 commands, and a file needs up to three.
+    """
     in_flight_bytes: int = Field(default=256 * MEBIBYTE, ge=1)
+    """256 MiB: the same bound in bytes, for files and for ranges."""
     lanes: int = Field(default=2, ge=1, le=64)
+    """Lanes of a task for small files; one more is for large files. Each costs a process at both
+    servers.
+    """
+    lane_idle_s: float = Field(default=5.0, gt=0)
+    """A lane without work for so long ends its sessions, which are processes at both servers.
+    Longer where a login is dear.
+    """
     streams: int = Field(default=1, ge=1, le=64)
-    """Data connections of a lane."""
+    """Data connections of a lane. More help on long paths with loss, and cost on short ones."""
     plan_window: int = Field(default=1_000_000, ge=1)
-    """Unfinished files at which the walk pauses."""
+    """Unfinished files at which the walk pauses: at most 250 MB of database for a task."""
     sync_directory: int = Field(default=200_000, ge=0)
-    """Entries of a destination directory that are kept while it is compared with the source's."""
+    """Entries of a destination directory that are kept while a `sync_level` compares it with the
+    source's; of larger ones each file is asked for by itself.
+    """
     record_every_s: float = Field(default=0.2, gt=0)
-    """An outcome is committed at most this late."""
+    """An outcome is committed at most this late; what a crash makes us send again grows with it."""
     events_per_task: int = Field(default=10_000, ge=100)
-    """More would drown what matters, and grow the database with a broken endpoint."""
+    """Rows of a task's event list. More would drown what matters, and grow the database with a
+    broken endpoint. When they are used up, each kind of event has one more row, the latest, that
+    counts the others.
+    """
+    deadline_after_progress_h: float = Field(default=72.0, gt=0)
+    """A transfer that moves is not given up: a deadline that its owner did not give is at least
+    so many hours after its last progress. As in the Globus service.
+    """
     progress_every_s: float = Field(default=60.0, gt=0)
-    """How often a task tells of its progress."""
+    """How often a task that runs tells of its progress. Of a long task, older ones are put
+    together.
+    """
 
 
 class LimitSettings(Section):
     """What one owner may ask for."""
 
     active_tasks_per_owner: int = Field(default=100, ge=1)
+    """Unfinished tasks; one more is refused with 409. Keeps a script that went wild from filling
+    the database.
+    """
     running_tasks_per_owner: int = Field(default=8, ge=1)
+    """Tasks of one owner that run at once, transfers and deletes each. The others wait their
+    turn.
+    """
+    deadline_h: float = Field(default=24.0, gt=0)
+    """Hours until a task is given up whose owner does not say when. A transfer that still waits
+    for its turn is kept so far from it. As in the Globus service; more where storage is down for
+    days.
+    """
     items_per_task: int = Field(default=100_000, ge=1)
+    """Items of a submission. A directory is one item, whatever is in it."""
 
 
 class LogSettings(Section):
     """Structured logs in ``DIR/log``."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is written at least; `"warning"` for a quiet service."""
     max_bytes: int = Field(default=10 * MEBIBYTE, ge=64 * 1024)
-    """A log file is rotated at this size ..."""
+    """A file in `DIR/log` is rotated at this size ..."""
     keep: int = Field(default=5, ge=1, le=100)
-    """... and so many old ones are kept."""
+    """... and so many old ones are kept, for each process."""
 
 
 class Settings(BaseSettings):

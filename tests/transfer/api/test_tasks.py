@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,6 +10,7 @@ import pytest
 
 from plugins.transfer_api import Api, assert_error
 from towpath.platform.database import Database
+from towpath.transfer import times
 from towpath.transfer.api import tasks as routes
 from towpath.transfer.store import segments
 
@@ -95,6 +97,8 @@ async def test_delete_task(alice: Api, lake: str) -> None:
     task = (await alice.get(f"task/{answer.json()['task_id']}")).json()
     assert (task["type"], task["source_endpoint_id"]) == ("DELETE", lake)
     assert task["destination_endpoint_id"] is None
+    span = times.parse(task["deadline"]) - times.parse(task["request_time"])
+    assert timedelta(hours=23, minutes=59) < span < timedelta(hours=24, minutes=1)
 
 
 async def test_fifty_equal_submissions_at_once_make_one_task(

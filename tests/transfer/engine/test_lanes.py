@@ -74,7 +74,7 @@ class Notes(Recorder):
 
 def context() -> TaskContext:
     given: Any = SimpleNamespace(
-        settings=SimpleNamespace(in_flight_files=100, in_flight_bytes=1 << 28),
+        settings=SimpleNamespace(in_flight_files=100, in_flight_bytes=1 << 28, lane_idle_s=5),
         options=Options.from_document({}),
         skips=lambda _error, at_source: False,  # noqa: ARG005
         lease=SimpleNamespace(check=lambda: None),

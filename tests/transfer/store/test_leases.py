@@ -155,3 +155,30 @@ async def hold_until_taken_over(database: Database, conn: Connection, task_no: i
         async with asyncio.timeout(10):
             while not granted:
                 granted = await admit(database, "b")
+
+
+async def test_a_transfer_that_waits_for_its_turn_does_not_expire(
+    database: Database, make_task: MakeTask
+) -> None:
+    """Others do: deletes, what has begun or failed, and what has a deadline of its owner's."""
+    changes = {
+        "waits": "type = 'TRANSFER'",
+        "is a delete": "type = 'DELETE'",
+        "has begun": "started_at = now()",
+        "has failed": "faults = 1",
+        "has a deadline": "options = '{\"deadline_given\": true}'",
+        "has no credential": "status = 'INACTIVE'",
+        "is cancelled": "cancel_requested = true",
+    }
+    numbers = {}
+    async with database.transaction() as conn:
+        for name, change in changes.items():
+            numbers[name] = await make_task()
+            await conn.execute(
+                f"UPDATE task SET deadline = now() - interval '1 s', {change} WHERE task_no = %s",  # type: ignore[arg-type]
+                (numbers[name],),
+            )
+    assert await leases.keep_queued(database, deadline_h=24) == 1
+    assert await leases.keep_queued(database, deadline_h=24) == 0, "written once an hour only"
+    expired = {grant.task_no: grant.expired for grant in await admit(database, "w")}
+    assert expired == {number: name != "waits" for name, number in numbers.items()}

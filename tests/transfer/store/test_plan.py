@@ -190,12 +190,21 @@ async def test_progress_moves_a_deadline_that_nobody_gave(
                 transferred_bytes=1,
                 checksummed_bytes=0,
                 resent_bytes=0,
+                deadline_after_h=72,
             )
         hours = await fetch(
             conn,
             "SELECT extract(epoch FROM deadline - now())::float8 / 3600 FROM task ORDER BY task_no",
         )
     assert [round(row[0]) for row in hours] == [72, 24]
+
+
+async def test_a_deletes_deadline_stays(database: Database, make_task: MakeTask) -> None:
+    task_no = await begin(database, make_task)
+    async with database.transaction() as conn:
+        before = await fetch(conn, "SELECT deadline FROM task")
+        await plan.count_deleted(conn, task_no, files=10, directories=1)
+        assert await fetch(conn, "SELECT deadline FROM task") == before
 
 
 async def test_a_batch_takes_effect_once(database: Database, make_task: MakeTask) -> None:

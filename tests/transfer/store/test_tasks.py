@@ -1,6 +1,7 @@
 """Tasks in the database: idempotent, visible to their owner only, waking workers."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -239,3 +240,14 @@ async def test_fatal_error_and_active_count(database: Database, somewhere: UUID)
     assert task is not None
     assert task.finished
     assert task.fatal_error == {"code": "CANCELED", "description": "canceled"}
+
+
+async def test_the_statuses_are_those_of_the_schema(database: Database) -> None:
+    async with database.connection() as conn:
+        cursor = await conn.execute(
+            "SELECT pg_get_constraintdef(oid) AS text FROM pg_constraint"
+            " WHERE conname = 'task_status_check'"
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+    assert set(re.findall(r"'(\w+)'", row["text"])) == set(tasks.Status)

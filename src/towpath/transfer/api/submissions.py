@@ -21,9 +21,6 @@ from towpath.transfer.store.tasks import Created, NewTask
 
 router = APIRouter()
 
-DEFAULT_DEADLINE = timedelta(hours=24)
-"""From submission, if none is given; the engine moves it on while a transfer makes progress."""
-
 _ACCEPTED = {
     "TRANSFER": (
         "transfer_result",
@@ -102,7 +99,8 @@ def _check_number_of_items(items: int, service: TransferService) -> None:
 
 
 def _deadline(asked: datetime | None, service: TransferService) -> datetime:
-    return service.now() + DEFAULT_DEADLINE if asked is None else asked
+    """If none is given, one that the engine moves on while a transfer makes progress."""
+    return service.now() + timedelta(hours=service.limits.deadline_h) if asked is None else asked
 
 
 async def _submit(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from towpath.gridftp.security.dcsc import DataCredential
 
+# Long enough that few are made, short enough that one that leaked is soon worth nothing.
 LIFETIME = timedelta(hours=6)
 # A lane opened with an old one must still be able to reconnect its data channels for a while.
 RENEW_BEFORE_END = timedelta(hours=2)

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 LARGE_LANE = 0
 # A task that has to wait longer than this gives its place to another.
 WAIT_IN_PLACE_S = 15.0
+# Interrupts wake the watch at once; this is for leases and for tasks that only wait.
 WATCH_EVERY_S = 1.0
 CANCELED = {"code": EventCode.CANCELED, "description": "canceled by the owner"}
 

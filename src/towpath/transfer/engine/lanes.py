@@ -29,11 +29,10 @@ log = structlog.get_logger()
 
 # A lane that broke so often without one file done in between is no longer a hiccup.
 BREAKS_MAX = 3
+# A server that just lost a session may need a moment; more than that is back-off.
 REOPEN_AFTER_S = 0.5
 # How long a lane waits for work before it looks again; it is woken earlier when there is some.
 LOOK_AGAIN_S = 1.0
-# An idle lane's sessions are processes at the servers; the next file may well be minutes away.
-IDLE_MAX_S = 5.0
 
 
 class LaneRunner:
@@ -169,7 +168,7 @@ class SmallFiles(LaneRunner):
             if files or not idle:
                 return files
             await self._context.changed.wait(LOOK_AGAIN_S)
-            if self._context.clock() - self._idle_since >= IDLE_MAX_S:
+            if self._context.clock() - self._idle_since >= self._context.settings.lane_idle_s:
                 await self._loop.close()
         return None
 
@@ -276,7 +275,7 @@ class LargeFiles(LaneRunner):
                     idle_since = context.clock()
                     continue
                 await context.changed.wait(LOOK_AGAIN_S)
-                if context.clock() - idle_since >= IDLE_MAX_S:
+                if context.clock() - idle_since >= context.settings.lane_idle_s:
                     await self._close()
         finally:
             self._hand_back(await self._close(), sent=True)

@@ -21,6 +21,7 @@ from towpath.transfer.store.segments import Finished, Skipped
 
 # Small segments are merged this often: fewer rows, and each merge stays a few milliseconds.
 MERGE_AFTER_SEGMENTS = 64
+# A database that was restarted is back within seconds, and the lease lasts as long.
 DATABASE_RETRY_S = 0.5
 
 
@@ -164,6 +165,7 @@ class Recorder:
             transferred_bytes=transferred,
             checksummed_bytes=batch.checksummed,
             resent_bytes=batch.resent,
+            deadline_after_h=self._context.settings.deadline_after_progress_h,
         )
         await events.append(
             conn, task_no, batch.events, most=self._context.settings.events_per_task

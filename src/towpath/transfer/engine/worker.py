@@ -43,7 +43,7 @@ class Worker:
         self._db = db
         self._sessions = sessions
         self._settings = settings.engine
-        self._per_owner = settings.limits.running_tasks_per_owner
+        self._limits = settings.limits
         self._name = str(name)
         self._clock = clock
         self._random = random or SystemRandom()
@@ -97,12 +97,13 @@ class Worker:
         asked_at = self._clock()
         try:
             await self._bury()
+            await leases.keep_queued(self._db, deadline_h=self._limits.deadline_h)
             grants = await leases.admit(
                 self._db,
                 worker=self._name,
                 limit=room,
                 lease_s=self._settings.lease_s,
-                per_owner=self._per_owner,
+                per_owner=self._limits.running_tasks_per_owner,
             )
         except AWAY as error:
             log.warning("database away", error=str(error))

@@ -100,6 +100,30 @@ async def admit(
         return await cur.fetchall()
 
 
+# Moved on in steps of an hour: a long queue is not written anew with every look at it.
+QUEUED_DEADLINE_STEP_H = 1.0
+
+
+async def keep_queued(db: Database, *, deadline_h: float) -> int:
+    """Keep the deadlines of transfers that wait for their turn about `deadline_h` away.
+
+    Only of those that have not begun and whose owners gave none (Transfer API, "deadline");
+    returns how many were moved.
+    """
+    async with db.transaction() as conn:
+        cursor = await conn.execute(
+            """
+            UPDATE task SET deadline = now() + make_interval(secs => %s)
+            WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND started_at IS NULL AND faults = 0
+              AND NOT cancel_requested
+              AND NOT coalesce((options->>'deadline_given')::boolean, false)
+              AND deadline < now() + make_interval(secs => %s)
+            """,
+            (deadline_h * 3600, max(deadline_h - QUEUED_DEADLINE_STEP_H, deadline_h / 2) * 3600),
+        )
+        return cursor.rowcount
+
+
 async def renew(
     db: Database, *, worker: str, held: Sequence[tuple[int, int]], lease_s: float
 ) -> list[Renewal]:

@@ -6,7 +6,6 @@ database and `str` with surrogate escapes outside, so that names in any encoding
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -17,7 +16,6 @@ from towpath.transfer.store.rows import fetch, fetch_one
 
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
 LARGE_FILE_BYTES = 64 * 1024 * 1024
-DEADLINE_AFTER_PROGRESS = timedelta(hours=72)
 
 
 class State(IntEnum):
@@ -438,10 +436,12 @@ async def count_transferred(
     transferred_bytes: int,
     checksummed_bytes: int,
     resent_bytes: int,
+    deadline_after_h: float,
 ) -> None:
     """Move the counters. Finished files are progress: what went wrong before is over.
 
-    A deadline that its owner did not give moves on with progress (Transfer API, "deadline").
+    A deadline that its owner did not give is then at least `deadline_after_h` hours away (Transfer
+    API, "deadline").
     """
     await conn.execute(
         "UPDATE task SET files_transferred = files_transferred + %(files)s,"
@@ -453,7 +453,7 @@ async def count_transferred(
         " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END,"
         " deadline = CASE WHEN %(progress)s"
         " AND NOT coalesce((options->>'deadline_given')::boolean, false)"
-        " THEN greatest(deadline, now() + %(after_progress)s) ELSE deadline END"
+        " THEN greatest(deadline, now() + make_interval(secs => %(after_s)s)) ELSE deadline END"
         " WHERE task_no = %(task_no)s",
         {
             "files": files,
@@ -461,7 +461,7 @@ async def count_transferred(
             "checksummed": checksummed_bytes,
             "resent": resent_bytes,
             "progress": files > 0 or transferred_bytes > 0,
-            "after_progress": DEADLINE_AFTER_PROGRESS,
+            "after_s": deadline_after_h * 3600,
             "task_no": task_no,
         },
     )
