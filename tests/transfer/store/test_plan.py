@@ -2,7 +2,7 @@
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import Database
-from towpath.transfer.store import leases, plan
+from towpath.transfer.store import leases, plan, removals
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Range, Returned, State
 from towpath.transfer.store.rows import fetch, fetch_one
 
@@ -203,7 +203,7 @@ async def test_a_deletes_deadline_stays(database: Database, make_task: MakeTask)
     task_no = await begin(database, make_task)
     async with database.transaction() as conn:
         before = await fetch(conn, "SELECT deadline FROM task")
-        await plan.count_deleted(conn, task_no, files=10, directories=1)
+        await removals.count(conn, task_no, files=10, directories=1)
         assert await fetch(conn, "SELECT deadline FROM task") == before
 
 

@@ -87,6 +87,8 @@ async def list_tree(
     sessions: int = SESSIONS,
     facts: Sequence[str] = FACTS,
     keep_session: Callable[[Session], None] | None = None,
+    starts: Sequence[str] = ("",),
+    data_channels: bool = True,
 ) -> AsyncGenerator[Listed, None]:
     """Everything below a directory; links to directories are told and not followed.
 
@@ -102,10 +104,16 @@ async def list_tree(
     checked, and names travel in clear. A server that cannot reach us is asked without data
     channels.
 
+    With `starts`, directories relative to the root, only these are listed; what is wrong with one
+    of them does not end the others. Without `data_channels` the server need not reach us.
+
     Raises GridFTPError when the root cannot be listed (NOT_A_DIRECTORY for a file), when no session
     can be opened, and when sessions are lost again and again.
     """
     tree = Tree(open_session, root, security, sessions, facts, keep_session)
+    tree.begin_at(starts)
+    if not data_channels:
+        tree.forgo_data()
     tree.start()
     try:
         while (listed := await tree.next()) is not None:
@@ -178,6 +186,16 @@ class Tree:
         self._emptied = asyncio.Event()
 
     # -- the consumer's side
+
+    def begin_at(self, starts: Sequence[str]) -> None:
+        """List these, relative to the root, instead of the root."""
+        self._again = [Place(path) for path in starts if not path]
+        self._frontier = deque(path for path in starts if path)
+        self._unfinished = len(starts)
+
+    def forgo_data(self) -> None:
+        """Make no data channels."""
+        self._data = _Data.IMPOSSIBLE
 
     def start(self) -> None:
         """Begin."""

@@ -1,26 +1,25 @@
-"""Delete tasks: what is named goes, depth first, commands pipelined.
+"""Delete tasks: what is named goes, with all below it.
 
 Deleting again what is gone already is no error under a second lease, so nothing needs to be
 remembered: a takeover simply goes through the items again.
 """
 
-import asyncio
 import fnmatch
 import posixpath
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Iterator, Sequence
 
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.removal import FAILURES, Failure, Remover
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
-from towpath.transfer.engine.faults import for_whole_task
-from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store import plan
-from towpath.transfer.store.plan import Item
+from towpath.transfer.engine.removal import raise_failures, removing
+from towpath.transfer.store import removals
 
-# DELEs sent ahead; a server takes about 1,000 queued commands.
-DELETES_AT_ONCE = 200
+# Paths looked at, and then deleted, together.
+PATHS_AT_ONCE = 1_000
+# Names that match a pattern and are kept in memory; more take another listing.
+MATCHES_AT_ONCE = 100_000
 GLOB_CHARACTERS = frozenset("*?[")
 
 
@@ -34,117 +33,99 @@ class DeleteRun:
         self._recursive = bool(options.get("recursive"))
         self._globs = bool(options.get("interpret_globs"))
         self._ignore_missing = bool(options.get("ignore_missing"))
+        self._failures: list[Failure] = []
 
     async def run(self) -> None:
-        """Until all items are gone. Raises TaskFaultError or LeaseLostError."""
-        if not self._context.grant.first_start:
+        """Until all that can go is gone. Raises TaskFaultError or LeaseLostError."""
+        context = self._context
+        if not context.grant.first_start:
             # An earlier lease deleted some of the items: that they are missing is its work.
-            async with self._context.db.connection() as conn:
-                self._ignore_missing |= await plan.deleted_before(conn, self._context.task_no)
-        session, _ = await open_session(
-            self._context, self._context.grant.source_endpoint_id, at_source=True
-        )
-        try:
-            for item in self._context.items.values():
-                async for path in self._expand(session, item):
-                    await self._delete(session, path)
-        except GridFTPError as error:
-            # One path that cannot go holds up the rest: the task tries again, later.
-            verdict = for_whole_task(self._context.judge(error, at_source=True))
-            raise TaskFaultError(verdict) from error
-        finally:
-            await session.close()
+            async with context.db.connection() as conn:
+                self._ignore_missing |= await removals.have_begun(conn, context.task_no)
+        async with removing(
+            context, self._recorder, context.grant.source_endpoint_id, at_source=True
+        ) as remover:
+            for paths in self._steps():
+                if self._is_pattern(paths[0]):
+                    await self._delete_matching(remover, paths[0])
+                else:
+                    await self._delete(remover, paths)
+        # What cannot go does not hold up the rest: the task tries again, later.
+        raise_failures(context, self._recorder, self._failures, at_source=True)
 
-    async def _expand(self, session: Session, item: Item) -> AsyncIterator[str]:
-        """The paths an item names: itself, or what its last component's pattern matches."""
-        parent, last = posixpath.split(item.source_path)
-        if not self._globs or not GLOB_CHARACTERS.intersection(last):
-            yield item.source_path
-            return
-        found = [
-            entry.name
-            async for batch in session.list(parent)
-            for entry in batch
-            if fnmatch.fnmatchcase(entry.name, last)
-        ]
-        if not found and not self._ignore_missing:
-            raise GridFTPError(
-                Kind.NOT_FOUND, "nothing matches", where=str(session.server), path=item.source_path
-            )
-        for name in found:
-            yield join(parent, name)
+    def _steps(self) -> Iterator[list[str]]:
+        """The items in order: a pattern alone, other paths together."""
+        step: list[str] = []
+        for item in self._context.items.values():
+            alone = self._is_pattern(item.source_path)
+            if step and (alone or len(step) >= PATHS_AT_ONCE):
+                yield step
+                step = []
+            step.append(item.source_path)
+            if alone:
+                yield step
+                step = []
+        if step:
+            yield step
 
-    async def _delete(self, session: Session, path: str) -> None:
-        try:
-            entry = await session.stat(path)
-        except GridFTPError as error:
-            if error.kind is Kind.NOT_FOUND and self._ignore_missing:
-                return
-            raise
-        if not entry.is_directory or entry.link_target is not None:
-            self._context.lease.check()
-            await _gone(session.delete_file, path)
-            await self._count(files=1, directories=0)
-            return
-        if not self._recursive:
-            raise GridFTPError(
-                Kind.IS_A_DIRECTORY,
-                "it is a directory, and the task is not recursive",
-                where=str(session.server),
-                path=path,
-            )
-        await self._delete_tree(session, path)
+    def _is_pattern(self, path: str) -> bool:
+        return self._globs and bool(GLOB_CHARACTERS.intersection(posixpath.basename(path)))
 
-    async def _delete_tree(self, session: Session, root: str) -> None:
-        """Depth first with a stack of our own: (directory, already emptied)."""
-        stack = [(root, False)]
-        while stack:
-            path, emptied = stack.pop()
-            if emptied:
-                self._context.lease.check()
-                await _gone(session.delete_directory, path)
-                await self._count(files=0, directories=1)
-                continue
-            files: list[str] = []
-            directories: list[str] = []
-            async for batch in _listed(session, path):
-                for entry in batch:
-                    is_directory = entry.is_directory and entry.link_target is None
-                    (directories if is_directory else files).append(join(path, entry.name))
-            for first in range(0, len(files), DELETES_AT_ONCE):
-                some = files[first : first + DELETES_AT_ONCE]
-                self._context.lease.check()
-                results = await asyncio.gather(
-                    *(_gone(session.delete_file, one) for one in some), return_exceptions=True
+    async def _delete_matching(self, remover: Remover, pattern: str) -> None:
+        """What the pattern of the last component matches."""
+        parent, last = posixpath.split(pattern)
+        session = await remover.session()
+        none_yet = True
+        while True:
+            names: list[str] = []
+            more = False
+            async for batch in session.list(parent):
+                found = [e.name for e in batch if fnmatch.fnmatchcase(e.name, last)]
+                more |= bool(found) and len(names) >= MATCHES_AT_ONCE
+                names += found if len(names) < MATCHES_AT_ONCE else []
+            if none_yet and not names and not self._ignore_missing:
+                raise GridFTPError(
+                    Kind.NOT_FOUND, "nothing matches", where=str(session.server), path=pattern
                 )
-                for result in results:
-                    if result is not None:
-                        raise result
-                await self._count(files=len(some), directories=0)
-            stack.append((path, True))
-            stack.extend((one, False) for one in directories)
+            none_yet = False
+            before = len(self._failures)
+            for first in range(0, len(names), PATHS_AT_ONCE):
+                some = names[first : first + PATHS_AT_ONCE]
+                await self._delete(remover, [join(parent, name) for name in some], matched=True)
+            if not more or len(self._failures) - before >= len(names):
+                return
 
-    async def _count(self, *, files: int, directories: int) -> None:
-        async with self._context.fenced() as conn:
-            await plan.count_deleted(
-                conn, self._context.task_no, files=files, directories=directories
-            )
+    async def _delete(
+        self, remover: Remover, paths: Sequence[str], *, matched: bool = False
+    ) -> None:
+        """Nothing of these is deleted if one of them should not have been named."""
+        paths = list(dict.fromkeys(paths))
+        files: list[str] = []
+        trees: list[str] = []
+        for path, entry in zip(paths, await remover.look(paths), strict=True):
+            if isinstance(entry, GridFTPError):
+                self._cannot_look(path, entry, matched=matched)
+            elif not entry.is_directory or entry.link_target is not None:
+                files.append(path)
+            elif self._recursive:
+                trees.append(path)
+            else:
+                raise GridFTPError(
+                    Kind.IS_A_DIRECTORY,
+                    "it is a directory, and the task is not recursive",
+                    where=str((await remover.session()).server),
+                    path=path,
+                )
+        self._context.lease.check()
+        self._add(await remover.remove(files, trees))
 
+    def _cannot_look(self, path: str, error: GridFTPError, *, matched: bool) -> None:
+        if error.kind is Kind.NOT_FOUND and (matched or self._ignore_missing):
+            return
+        verdict = self._context.judge(error, at_source=True)
+        if verdict.consequence is Consequence.FAIL_TASK:
+            raise TaskFaultError(verdict) from error
+        self._add([Failure(path, error)])
 
-async def _listed(session: Session, path: str) -> AsyncIterator[list[Entry]]:
-    """A directory's entries; none if it is gone: an earlier lease's last command may remove it."""
-    try:
-        async for batch in session.list(path):
-            yield batch
-    except GridFTPError as error:
-        if error.kind is not Kind.NOT_FOUND:
-            raise
-
-
-async def _gone(delete: Callable[[str], Awaitable[None]], path: str) -> None:
-    """Delete; gone already is as good."""
-    try:
-        await delete(path)
-    except GridFTPError as error:
-        if error.kind is not Kind.NOT_FOUND:
-            raise
+    def _add(self, failures: Sequence[Failure]) -> None:
+        self._failures += failures[: FAILURES - len(self._failures)]

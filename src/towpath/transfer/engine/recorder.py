@@ -14,7 +14,7 @@ from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY
 from towpath.transfer.engine.context import TaskContext
-from towpath.transfer.store import events, leases, plan, segments
+from towpath.transfer.store import events, leases, plan, removals, segments
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import Range, Returned
 from towpath.transfer.store.segments import Finished, Skipped
@@ -36,6 +36,8 @@ class _Batch:
     events: list[Event] = field(default_factory=list)
     checksummed: int = 0
     resent: int = 0
+    removed_files: int = 0
+    removed_directories: int = 0
 
     def __bool__(self) -> bool:
         return bool(
@@ -46,6 +48,8 @@ class _Batch:
             or self.ranges
             or self.events
             or self.resent
+            or self.removed_files
+            or self.removed_directories
         )
 
 
@@ -92,6 +96,12 @@ class Recorder:
     def resent(self, size: int) -> None:
         """Bytes that are sent again."""
         self._batch.resent += size
+        self._wanted.set()
+
+    def removed(self, files: int, directories: int) -> None:
+        """So many have been deleted."""
+        self._batch.removed_files += files
+        self._batch.removed_directories += directories
         self._wanted.set()
 
     def event(self, event: Event) -> None:
@@ -157,6 +167,10 @@ class Recorder:
         if self._segments >= MERGE_AFTER_SEGMENTS:
             await segments.merge(conn, task_no)
             self._segments = 0
+        if batch.removed_files or batch.removed_directories:
+            await removals.count(
+                conn, task_no, files=batch.removed_files, directories=batch.removed_directories
+            )
         transferred = new_range_bytes + sum(size for _, size in done)
         await plan.count_transferred(
             conn,

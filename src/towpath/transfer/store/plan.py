@@ -467,16 +467,6 @@ async def count_transferred(
     )
 
 
-async def count_deleted(
-    conn: AsyncConnection[Any], task_no: int, *, files: int, directories: int
-) -> None:
-    """Counters of a delete task."""
-    await conn.execute(
-        "UPDATE task SET files = files + %s, directories = directories + %s WHERE task_no = %s",
-        (files, directories, task_no),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """What is left when nobody finds work: files, and seconds until one, or a directory, is due."""
@@ -504,15 +494,6 @@ async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
     )
     assert row is not None
     return Waiting(*row)
-
-
-async def deleted_before(conn: AsyncConnection[Any], task_no: int) -> bool:
-    """Whether a delete task has deleted anything yet."""
-    row = await fetch_one(
-        conn, "SELECT files + directories > 0 FROM task WHERE task_no = %s", (task_no,)
-    )
-    assert row is not None
-    return bool(row[0])
 
 
 async def count_synced(

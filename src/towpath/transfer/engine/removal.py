@@ -1,0 +1,88 @@
+"""Removing files and trees at one end of a task, under its lease."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from uuid import UUID
+
+from towpath.gridftp.client.removal import Failure, Keep, Remover
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
+from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.recorder import Recorder
+
+FAILURES_TOLD = 20
+"""Events of one try: more of the same kind help nobody, and there will be more tries."""
+
+
+@asynccontextmanager
+async def removing(
+    context: TaskContext,
+    recorder: Recorder,
+    endpoint_id: UUID,
+    *,
+    at_source: bool,
+    keep: Keep | None = None,
+) -> AsyncIterator[Remover]:
+    """A remover whose numbers the recorder commits. Raises TaskFaultError and LeaseLostError."""
+    first, login = await open_session(context, endpoint_id, at_source=at_source)
+    ready = [first]
+
+    async def open_another() -> Session:
+        if ready:
+            return ready.pop()
+        session = await context.sessions.open_login(login)
+        session.channel.may_send = lambda: context.lease.usable
+        return session
+
+    remover = Remover(
+        open_another,
+        sessions=context.settings.delete_sessions,
+        keep=keep,
+        tell=recorder.removed,
+    )
+    try:
+        yield remover
+    except GridFTPError as error:
+        context.lease.check()  # without it nothing is sent, and the session is lost
+        raise TaskFaultError(for_whole_task(context.judge(error, at_source=at_source))) from error
+    finally:
+        await remover.close()
+        for session in ready:
+            await session.close()
+
+
+def raise_failures(
+    context: TaskContext, recorder: Recorder, failures: Sequence[Failure], *, at_source: bool
+) -> None:
+    """Tell what could not be removed; the task tries again, later. Raises TaskFaultError."""
+    if not failures:
+        return
+    # What can never be removed is told last, because it decides.
+    ordered = sorted(failures, key=lambda failure: failure.error.kind is Kind.INVALID_NAME)
+    verdicts = [
+        _verdict(context, failure, more=len(failures) - FAILURES_TOLD, at_source=at_source)
+        for failure in ordered[-FAILURES_TOLD:]
+    ]
+    for verdict in verdicts[:-1]:
+        recorder.event(verdict.event)
+    raise TaskFaultError(verdicts[-1])
+
+
+def _verdict(context: TaskContext, failure: Failure, *, more: int, at_source: bool) -> Verdict:
+    verdict = context.judge(failure.error, at_source=at_source)
+    assert isinstance(verdict.event.details, dict), "made by judge"
+    final = failure.error.kind is Kind.INVALID_NAME
+    details = verdict.event.details | {
+        "path": failure.path,
+        **({"more_paths": more} if more > 0 else {}),
+        "next": "The task has failed; all else has been deleted."
+        if final
+        else "All else has been deleted. It is tried again until the deadline.",
+    }
+    return Verdict(
+        Consequence.FAIL_TASK if final else Consequence.RETRY_TASK,
+        replace(verdict.event, details=details),
+    )
