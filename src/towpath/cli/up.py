@@ -262,6 +262,7 @@ async def _apps(
             dial=dial_policy(settings),
             limits=settings.limits,
             gridftp=settings.gridftp,
+            engine=settings.engine,
         )
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {

@@ -178,6 +178,10 @@ class LimitSettings(Section):
     for its turn is kept so far from it. As in the Globus service; more where storage is down for
     days.
     """
+    paused_deadline_h: float = Field(default=2160.0, gt=0)
+    """Hours until a paused task is given up whose owner did not say when: 90 days, as in the Globus
+    service. When it is resumed, `deadline_h` counts anew.
+    """
     items_per_task: int = Field(default=100_000, ge=1)
     """Items of a submission. A directory is one item, whatever is in it."""
 

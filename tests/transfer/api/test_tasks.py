@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -312,6 +312,48 @@ async def test_update(alice: Api, lake: str, database: Database) -> None:
         await conn.execute("UPDATE task SET status = 'SUCCEEDED', completion_time = now()")
     late = await alice.put(f"task/{task_id}", {"label": "late"})
     assert_error(late, 409, "ClientError.Conflict.TaskComplete")
+
+
+async def test_pause_and_resume(alice: Api, bob: Api, lake: str, database: Database) -> None:
+    task_id = await submit(alice, transfer(lake))
+    given = await submit(alice, transfer(lake, deadline="2040-01-01 00:00:00"))
+
+    async def shown(task: str) -> dict[str, Any]:
+        document: dict[str, Any] = (await alice.get(f"task/{task}")).json()
+        return document
+
+    def hours_left(task: dict[str, Any]) -> float:
+        left = datetime.fromisoformat(task["deadline"]) - datetime.now(UTC)
+        return round(left.total_seconds() / 3600, 1)
+
+    for _ in range(2):
+        for task in (task_id, given):
+            answer = await alice.post(f"task/{task}/pause")
+            assert (answer.status_code, answer.json()["code"]) == (200, "Paused")
+    paused = await shown(task_id)
+    assert (paused["status"], paused["is_paused"], paused["is_ok"]) == ("ACTIVE", True, False)
+    assert paused["nice_status"] == "PAUSED"
+    assert "cancel" in json.loads(paused["nice_status_details"])["advice"]
+    assert hours_left(paused) == 90 * 24
+    assert (await shown(given))["deadline"] == "2040-01-01T00:00:00+00:00"
+    assert_error(await bob.post(f"task/{task_id}/resume"), 404, "TaskNotFound")
+
+    for _ in range(2):
+        answer = await alice.post(f"task/{task_id}/resume")
+        assert (answer.status_code, answer.json()["code"]) == (200, "Resumed")
+    resumed = await shown(task_id)
+    assert (resumed["is_paused"], resumed["nice_status"]) == (False, "Queued")
+    assert hours_left(resumed) == 24
+    events = (await alice.get(f"task/{task_id}/event_list")).json()["DATA"]
+    assert [event["code"] for event in events] == ["UNPAUSED", "PAUSED"]
+    told = json.loads(events[1]["details"])
+    assert (told["by"], told["deadline"]) == (paused["username"], paused["deadline"])
+
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET status = 'SUCCEEDED', paused_at = NULL")
+    for route in ("pause", "resume"):
+        answer = await alice.post(f"task/{task_id}/{route}")
+        assert (answer.status_code, answer.json()["code"]) == (200, "TaskComplete")
 
 
 async def test_cancel(

@@ -4,7 +4,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
-from towpath.transfer.engine.context import LeaseClock, TaskContext
+import pytest
+
+from towpath.gridftp.client.session import Server
+from towpath.transfer.claims import storage_of
+from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
+from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.pairs import open_session
 
 
@@ -19,7 +24,7 @@ class Sessions:
 async def test_a_session_sends_only_under_the_lease() -> None:
     now = 0.0
     lease = LeaseClock(0.0, 10.0, lambda: now)
-    grant = SimpleNamespace(owner_id=UUID(int=1))
+    grant = SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3))
     context = cast("TaskContext", SimpleNamespace(sessions=Sessions(), grant=grant, lease=lease))
     session, login = await open_session(context, UUID(int=2), at_source=True)
     assert cast("Any", session).login == login
@@ -30,3 +35,30 @@ async def test_a_session_sends_only_under_the_lease() -> None:
     assert not may_send()
     lease.renewed(now, 10.0)
     assert may_send()
+
+
+class Moved(Sessions):
+    """The endpoint was given another server."""
+
+    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Any:  # noqa: ARG002
+        return SimpleNamespace(server=Server("new.example.org", 2811, None))
+
+
+@pytest.mark.parametrize("type_", ["TRANSFER", "DELETE"])
+async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
+    destination = UUID(int=3) if type_ == "TRANSFER" else None
+    context = cast(
+        "TaskContext",
+        SimpleNamespace(
+            sessions=Moved(),
+            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
+            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
+            claimed_storage=storage_of("old.example.org", 2811),
+        ),
+    )
+    at_source = destination is None  # a delete's endpoint counts as its source
+    with pytest.raises(TaskFaultError) as caught:
+        await open_session(context, UUID(int=3), at_source=at_source)
+    assert caught.value.verdict.consequence is Consequence.RETRY_TASK
+    context.claimed_storage = storage_of("NEW.example.org", 2811)
+    await open_session(context, UUID(int=3), at_source=at_source)

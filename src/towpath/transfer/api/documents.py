@@ -1,5 +1,6 @@
 """The documents of answers: every key of the Transfer API, null where we have nothing."""
 
+import json
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -208,7 +209,7 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "deadline": times.show(task.deadline),
         "fatal_error": task.fatal_error,
         **_nice_status(task),
-        "is_paused": False,
+        "is_paused": task.paused_at is not None,
         "canceled_by_admin": None,
         "canceled_by_admin_message": None,
         "history_deleted": False,
@@ -264,23 +265,26 @@ def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | No
 
 
 class NiceStatus(StrEnum):
-    """How an unfinished task does that has no trouble; one in trouble shows its last fault's code.
+    """How an unfinished task does that has no fault; one that has shows its last fault's code.
 
     `docs/reference/tasks.md` has them all.
     """
 
     OK = "OK"
     QUEUED = "Queued"
+    PAUSED = "PAUSED"
+    WAITING_FOR_TASK = "WAITING_FOR_TASK"
 
 
 def _nice_status(task: Task) -> JsonObject:
     if task.finished:
         status = short = details = expires_in = is_ok = None
     else:
-        status = task.nice_status or (NiceStatus.OK if task.started_at else NiceStatus.QUEUED)
-        short = status.replace("_", " ").lower() if task.nice_status else status
-        details, expires_in = task.nice_status_details, -1
-        is_ok = task.nice_status is None and task.status == Status.ACTIVE
+        trouble, details = _trouble(task)
+        status = trouble or (NiceStatus.OK if task.started_at else NiceStatus.QUEUED)
+        short = status.replace("_", " ").lower() if trouble else status
+        is_ok = trouble is None and task.status == Status.ACTIVE
+        expires_in = -1
     return {
         "is_ok": is_ok,
         "nice_status": status,
@@ -288,6 +292,21 @@ def _nice_status(task: Task) -> JsonObject:
         "nice_status_details": details,
         "nice_status_expires_in": expires_in,
     }
+
+
+def _trouble(task: Task) -> tuple[str | None, str | None]:
+    """Why a task that has not ended makes no progress, and more about it."""
+    if task.paused_at is not None:
+        return NiceStatus.PAUSED, json.dumps(
+            {
+                "reason": "The task was paused by its owner.",
+                "since": times.show(task.paused_at),
+                "advice": "Resume it, or cancel it.",
+            }
+        )
+    if task.wait is not None:
+        return NiceStatus.WAITING_FOR_TASK, json.dumps(task.wait.details())
+    return task.nice_status, task.nice_status_details
 
 
 def _subtasks(task: Task) -> JsonObject:

@@ -13,7 +13,7 @@ from towpath.platform.dial import DialPolicy
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
-from towpath.platform.settings import GridftpSettings, LimitSettings
+from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints
@@ -33,6 +33,7 @@ class TransferService:
     dial: DialPolicy
     limits: LimitSettings = field(default_factory=LimitSettings)
     gridftp: GridftpSettings = field(default_factory=GridftpSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)

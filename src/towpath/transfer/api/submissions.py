@@ -15,6 +15,7 @@ from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import Caller, Service, TransferService, visible_endpoint
 from towpath.transfer.api.submission_bodies import DeleteDocument, TransferDocument
+from towpath.transfer.claims import storage_of
 from towpath.transfer.store import credentials, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewTask
@@ -46,7 +47,8 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     _check_number_of_items(len(document.DATA), service)
 
     async def check(source: Endpoint, destination: Endpoint) -> None:
-        if (source.host, source.port) == (destination.host, destination.port):
+        here, there = (storage_of(end.host, end.port) for end in (source, destination))
+        if here == there:
             try:
                 await asyncio.to_thread(document.check_apart)
             except ValueError as error:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from towpath.transfer.api.service import Caller, Service, TransferService, parse
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
 from towpath.transfer.store import segments, tasks
-from towpath.transfer.store.tasks import Task
+from towpath.transfer.store.tasks import Change, Task
 
 router = APIRouter()
 
@@ -134,9 +134,7 @@ async def cancel_task(
         task = await _own_task(conn, task_id, caller.sub)
         asked = await tasks.request_cancel(conn, caller.sub, task.id)
     if not asked:
-        return JSONResponse(
-            result("result", "TaskComplete", "The task completed already.", request.url.path)
-        )
+        return _complete(request)
     if await _ends_soon(service, caller.sub, task.id):
         return JSONResponse(
             result(
@@ -165,6 +163,59 @@ async def _ends_soon(service: TransferService, owner_id: UUID, task_id: UUID) ->
         if task is not None and task.finished:
             return True
     return False
+
+
+@router.post("/task/{task_id}/pause")
+async def pause_task(
+    task_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Stop a task for a while. Repeating it is harmless."""
+    async with service.database.transaction() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        paused = await tasks.pause(
+            conn,
+            caller.sub,
+            task.id,
+            Change(
+                by=caller.username,
+                deadline=timedelta(hours=service.limits.paused_deadline_h),
+                events_most=service.engine.events_per_task,
+            ),
+        )
+    if not paused:
+        return _complete(request)
+    message = "The task is paused; it goes on when it is resumed."
+    return JSONResponse(result("result", "Paused", message, request.url.path))
+
+
+@router.post("/task/{task_id}/resume")
+async def resume_task(
+    task_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Let a paused task go on. Repeating it is harmless."""
+    async with service.database.transaction() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        resumed = await tasks.resume(
+            conn,
+            caller.sub,
+            task.id,
+            Change(
+                by=caller.username,
+                deadline=timedelta(hours=service.limits.deadline_h),
+                events_most=service.engine.events_per_task,
+            ),
+        )
+    if not resumed:
+        return _complete(request)
+    return JSONResponse(
+        result("result", "Resumed", "The task has been resumed successfully.", request.url.path)
+    )
+
+
+def _complete(request: Request) -> JSONResponse:
+    return JSONResponse(
+        result("result", "TaskComplete", "The task completed already.", request.url.path)
+    )
 
 
 @router.get("/task/{task_id}/event_list")

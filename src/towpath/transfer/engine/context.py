@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from psycopg import AsyncConnection
 
@@ -154,6 +155,8 @@ class TaskContext:
     clock: Callable[[], float]
     options: Options
     items: dict[int, Item] = field(default_factory=dict)
+    claimed_storage: str | None = None
+    """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)
     open_files: int = 0
     walk_done: bool = False
@@ -171,6 +174,11 @@ class TaskContext:
     def task_no(self) -> int:
         """Key of the task's rows."""
         return self.grant.task_no
+
+    @property
+    def written_endpoint_id(self) -> UUID:
+        """The endpoint where the task writes or deletes."""
+        return self.grant.destination_endpoint_id or self.grant.source_endpoint_id
 
     @property
     def complete(self) -> bool:

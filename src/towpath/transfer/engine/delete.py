@@ -69,7 +69,7 @@ class DeleteRun:
             yield step
 
     def _is_pattern(self, path: str) -> bool:
-        return self._globs and bool(GLOB_CHARACTERS.intersection(posixpath.basename(path)))
+        return self._globs and is_pattern(path)
 
     async def _delete_matching(self, remover: Remover, pattern: str) -> None:
         """What the pattern of the last component matches."""
@@ -129,3 +129,8 @@ class DeleteRun:
 
     def _add(self, failures: Sequence[Failure]) -> None:
         self._failures += failures[: FAILURES - len(self._failures)]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether the last component of a path is a pattern."""
+    return not GLOB_CHARACTERS.isdisjoint(posixpath.basename(path))

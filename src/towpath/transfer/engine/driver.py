@@ -11,6 +11,8 @@ import structlog
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import AWAY
 from towpath.transfer import names
+from towpath.transfer.claims import Wait
+from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinations
 from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
@@ -22,7 +24,7 @@ from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.sessions import home_directory
-from towpath.transfer.store import events, leases, plan, segments
+from towpath.transfer.store import claims, events, leases, plan, segments
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
 from towpath.transfer.store.tasks import Status
@@ -39,25 +41,35 @@ CANCELED = {"code": EventCode.CANCELED, "description": "canceled by the owner"}
 
 
 class StopRequestedError(Exception):
-    """The worker is shutting down: leave the task to whoever comes next."""
+    """The worker is shutting down, or the task is paused: leave it to whoever comes next."""
 
 
 @dataclass(slots=True)
 class Driver:
-    """One task, one lease. `stop`, `cancel` and `expire` may be set from outside at any time."""
+    """One task, one lease. The four wishes may come from outside at any time."""
 
     context: TaskContext
     stop: bool = False
     cancel: bool = False
     expire: bool = False
+    pause: bool = False
     _progress: plan.Progress | None = field(default=None, init=False)
     # Before it began, no renewed credential can be later than this.
     _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
+    _waited: Wait | None = field(default=None, init=False)
 
-    def interrupt(self, *, cancel: bool = False, expire: bool = False, stop: bool = False) -> None:
+    def interrupt(
+        self,
+        *,
+        cancel: bool = False,
+        expire: bool = False,
+        pause: bool = False,
+        stop: bool = False,
+    ) -> None:
         """Take note of what the user, the deadline or the operator wants."""
         self.cancel |= cancel
         self.expire |= expire
+        self.pause |= pause
         self.stop |= stop
         self.context.changed.wake()
 
@@ -72,20 +84,28 @@ class Driver:
             else:
                 await self._transfer(recorder)
             await self._finish(recorder, Status.SUCCEEDED, None, _succeeded())
+        except WaitsForTaskError as waits:
+            log.info("task waits for another", path=waits.wait.path)
         except NothingDueError as waits:
-            await self._pause(recorder, waits.delay_s)
+            await self._give_back(recorder, waits.delay_s)
         except StopRequestedError:
-            await self._pause(recorder, 0)
+            await self._give_back(recorder, 0)
         except _Interrupted as interrupted:
             await self._finish(recorder, Status.FAILED, *interrupted.ending)
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
 
     async def _begin(self, recorder: Recorder) -> None:
-        self._check_interrupts()
         context = self.context
         async with context.fenced() as conn:
-            self._began_at = await leases.database_now(conn)
+            standing = await leases.standing(conn, context.task_no)
+            self._began_at = standing.now
+            self.interrupt(
+                cancel=standing.cancel_requested, expire=standing.expired, pause=standing.paused
+            )
+            if self.expire:
+                self._waited = await claims.waits(conn, context.task_no)
+            self._check_interrupts()
             if context.grant.first_start:
                 await leases.start(conn, context.task_no)
                 await events.append(
@@ -97,6 +117,7 @@ class Driver:
             items = await plan.items(conn, context.task_no)
         homes = await self._homes(items)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
+        await claim_destinations(context)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
         context.open_files = progress.open_files
@@ -197,18 +218,9 @@ class Driver:
         if self.expire:
             raise _Interrupted(
                 {"code": EventCode.EXPIRED, "description": "the deadline has passed"},
-                Event(
-                    EventCode.EXPIRED,
-                    "expired",
-                    {
-                        "error": "The deadline passed before everything was done.",
-                        "advice": "See the last errors above, mend their cause, and submit again"
-                        " with a later deadline.",
-                    },
-                    is_error=True,
-                ),
+                _expired(self._waited),
             )
-        if self.stop:
+        if self.stop or self.pause:
             raise StopRequestedError
 
     async def _let_settle(self, recorder: Recorder) -> None:
@@ -256,7 +268,7 @@ class Driver:
         )
         await self._fault(Recorder(self.context), Verdict(Consequence.RETRY_TASK, event))
 
-    async def _pause(self, recorder: Recorder, delay_s: float) -> None:
+    async def _give_back(self, recorder: Recorder, delay_s: float) -> None:
         await recorder.flush()
         async with self.context.fenced() as conn:
             failures = await leases.failures_in_a_row(conn, self.context.task_no)
@@ -326,6 +338,22 @@ def _on_server(item: Item, homes: tuple[str, str]) -> Item:
         None if destination is None else names.absolute(names.to_wire(destination), homes[1]),
         item.recursive,
     )
+
+
+def _expired(waited: Wait | None) -> Event:
+    if waited is None:
+        details = {
+            "error": "The deadline passed before everything was done.",
+            "advice": "See the last errors above, mend their cause, and submit again"
+            " with a later deadline.",
+        }
+    else:
+        details = waited.details() | {
+            "error": "The deadline passed while the task waited for another one.",
+            "next": "It is over; nothing was done.",
+            "advice": "Submit again when that task has ended, or with a later deadline.",
+        }
+    return Event(EventCode.EXPIRED, "expired", details, is_error=True)
 
 
 def _started(context: TaskContext) -> Event:

@@ -8,10 +8,12 @@ from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.features import common_checksum
+from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
-from towpath.transfer.engine.faults import Consequence, task_backoff_s
+from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
+from towpath.transfer.store.events import Event, EventCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ async def open_session(
     """A session at one end, which sends only while the lease lasts (I3). Raises TaskFaultError."""
     try:
         login = await context.sessions.login(endpoint_id, context.grant.owner_id)
+        if not at_source or context.grant.destination_endpoint_id is None:
+            _check_claimed(context, login)
         session = await context.sessions.open_login(login)
     except GridFTPError as error:
         raise TaskFaultError(context.judge(error, at_source=at_source)) from error
@@ -39,6 +43,31 @@ async def open_session(
         raise unavailable(error, at_source=at_source) from error
     session.channel.may_send = lambda: context.lease.usable
     return session, login
+
+
+def _check_claimed(context: TaskContext, login: Login) -> None:
+    """The task's claims are for the server that the endpoint had when it began (I9)."""
+    now = storage_of(login.server.host, login.server.port)
+    if context.claimed_storage in (None, now):
+        return
+    raise TaskFaultError(
+        Verdict(
+            Consequence.RETRY_TASK,
+            Event(
+                EventCode.ENDPOINT_ERROR,
+                "endpoint changed",
+                {
+                    "error": "The endpoint was given another server while the task ran.",
+                    "endpoint": str(login.server),
+                    "role": "destination",
+                    "next": "The task claims its paths there and goes on.",
+                    "advice": "Nothing needs to be done; what was copied to the server before"
+                    " is not copied again.",
+                },
+                is_error=True,
+            ),
+        )
+    )
 
 
 async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[Session, Login]]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
@@ -53,10 +54,8 @@ class Walk:
                 await self._wait(due_s)
                 continue
             (source, here), (destination, there) = await open_both(self._context)
-            self._one_server = (here.server.host, here.server.port) == (
-                there.server.host,
-                there.server.port,
-            )
+            storages = (storage_of(end.server.host, end.server.port) for end in (here, there))
+            self._one_server = len(set(storages)) == 1
             try:
                 await self._visit_all(source, destination)
             finally:

@@ -17,10 +17,10 @@ from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
+from towpath.transfer.store.tasks import TASK_CHANNEL
 
 log = structlog.get_logger()
 
-CHANNEL = "towpath_task"
 # After a database error: long enough not to spin, short enough to be back at once.
 DATABASE_RETRY_S = 1.0
 # A clean stop hands tasks back; sessions that do not confirm their end are not waited for longer.
@@ -187,8 +187,10 @@ class Worker:
         for renewal in renewals:
             driver = held.pop(renewal.task_no)
             driver.context.lease.renewed(asked_at, self._settings.lease_s)
-            if renewal.cancel_requested or renewal.expired:
-                driver.interrupt(cancel=renewal.cancel_requested, expire=renewal.expired)
+            if renewal.cancel_requested or renewal.expired or renewal.paused:
+                driver.interrupt(
+                    cancel=renewal.cancel_requested, expire=renewal.expired, pause=renewal.paused
+                )
         for task_no, driver in held.items():
             running = self._running.get(task_no)
             if running is not None and running[0] is driver:
@@ -200,10 +202,10 @@ class Worker:
             try:
                 conn = await self._db.dedicated()
                 try:
-                    await conn.execute(f"LISTEN {CHANNEL}")
+                    await conn.execute(f"LISTEN {TASK_CHANNEL}")
                     async for _ in conn.notifies():
                         self._wake.set()
-                        await self._renew_once()  # a cancel is seen at once
+                        await self._renew_once()  # a cancel or a pause is seen at once
                 finally:
                     await conn.close()
             except AWAY as error:

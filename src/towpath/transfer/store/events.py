@@ -32,7 +32,10 @@ class EventCode(StrEnum):
 
     # the life of a task
     STARTED = "STARTED"
+    WAITING_FOR_TASK = "WAITING_FOR_TASK"  # ours
     PROGRESS = "PROGRESS"
+    PAUSED = "PAUSED"
+    UNPAUSED = "UNPAUSED"
     RECOVERED = "RECOVERED"  # ours
     SKIPPED_ERRORS = "SKIPPED_ERRORS"
     SUCCEEDED = "SUCCEEDED"

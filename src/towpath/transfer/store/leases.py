@@ -17,8 +17,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from towpath.platform.database import Database
+from towpath.transfer.store import claims
 from towpath.transfer.store.rows import fetch, fetch_one
-from towpath.transfer.store.tasks import Status
+from towpath.transfer.store.tasks import TASK_CHANNEL, Status
 
 
 class LeaseLostError(Exception):
@@ -51,6 +52,17 @@ class Renewal:
     lease_epoch: int
     cancel_requested: bool
     expired: bool
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things are, by the task's row: what was asked before its driver could be told."""
+
+    now: datetime
+    cancel_requested: bool
+    expired: bool
+    paused: bool
 
 
 # Fair over owners: a task's turn is its place in its owner's queue behind what that owner already
@@ -67,13 +79,16 @@ WITH running AS (
            t.cancel_requested OR t.deadline <= now() AS ending
     FROM task t LEFT JOIN running r USING (owner_id, type)
     WHERE (t.lease_until IS NULL OR t.lease_until <= now())
-      AND ((t.status = 'ACTIVE' AND t.not_before <= now())
+      AND ((t.status = 'ACTIVE' AND t.paused_at IS NULL AND t.not_before <= now()
+            AND NOT EXISTS (SELECT FROM task h
+                            WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
            OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
 ), chosen AS (
     SELECT t.task_no FROM task t JOIN queue q USING (task_no)
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND t.status IN ('ACTIVE', 'INACTIVE')
+      AND (t.paused_at IS NULL OR q.ending)
     ORDER BY q.ending DESC, q.turn, t.request_time
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -135,7 +150,8 @@ async def renew(
             FROM unnest(%(tasks)s::bigint[], %(epochs)s::bigint[]) AS held (task_no, epoch)
             WHERE t.task_no = held.task_no AND t.lease_epoch = held.epoch
               AND t.lease_worker = %(worker)s AND t.lease_until > now()
-            RETURNING t.task_no, t.lease_epoch, t.cancel_requested, t.deadline <= now() AS expired
+            RETURNING t.task_no, t.lease_epoch, t.cancel_requested, t.deadline <= now() AS expired,
+                      t.paused_at IS NOT NULL AS paused
             """,
             {
                 "lease_s": lease_s,
@@ -233,7 +249,7 @@ async def expire_worker(db: Database, worker: str) -> int:
             (worker,),
         )
         if cursor.rowcount:
-            await conn.execute("NOTIFY towpath_task")
+            await conn.execute(f"NOTIFY {TASK_CHANNEL}")
         return cursor.rowcount
 
 
@@ -255,13 +271,22 @@ async def finish(
     status: Status,
     fatal_error: dict[str, str] | None,
 ) -> None:
-    """The task's last word; inside `fenced`. Its plan is dropped, its history stays."""
+    """The task's last word; inside `fenced`. Its plan is dropped, its history stays.
+
+    Whoever waits for its claims may be granted a lease when this is committed.
+    """
     for table in ("file", "file_range", "frontier"):
         await conn.execute(f"DELETE FROM {table} WHERE task_no = %s", (task_no,))  # noqa: S608
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
-        " nice_status = NULL, nice_status_details = NULL WHERE task_no = %s",
+        " nice_status = NULL, nice_status_details = NULL, paused_at = NULL, waits_for = NULL,"
+        " waits_at = NULL WHERE task_no = %s",
         (status, None if fatal_error is None else json.dumps(fatal_error), task_no),
+    )
+    await claims.drop(conn, task_no)
+    await conn.execute(
+        "SELECT pg_notify(%s, '') WHERE EXISTS (SELECT FROM task WHERE waits_for = %s)",
+        (TASK_CHANNEL, task_no),
     )
 
 
@@ -278,6 +303,19 @@ async def suspend(conn: AsyncConnection[Any], task_no: int, *, since: datetime) 
         (task_no, since),
     )
     return cursor.rowcount > 0
+
+
+async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
+    """What is asked of a task that begins; inside `fenced`."""
+    async with conn.cursor(row_factory=class_row(Standing)) as cur:
+        await cur.execute(
+            "SELECT clock_timestamp() AS now, cancel_requested, deadline <= now() AS expired,"
+            " paused_at IS NOT NULL AS paused FROM task WHERE task_no = %s",
+            (task_no,),
+        )
+        row = await cur.fetchone()
+    assert row is not None, "the row is locked by us"
+    return row
 
 
 async def database_now(conn: AsyncConnection[Any]) -> datetime:

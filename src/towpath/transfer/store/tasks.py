@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,14 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from towpath.platform.database import Connection
+from towpath.transfer import times
+from towpath.transfer.claims import Wait
+from towpath.transfer.store import events
+from towpath.transfer.store.claims import WAIT_COLUMNS, WAIT_JOIN
+from towpath.transfer.store.events import EventCode
 
 TASK_CHANNEL = "towpath_task"
-"""Workers listen here; the payload is a task_no that has something to do."""
+"""Workers listen here; the payload is a task_no that has something to do, or nothing."""
 
 ROWS_AT_ONCE = 1000
 """Items copied before others get their turn: a few milliseconds."""
@@ -105,6 +110,19 @@ class Task:
     source_owner_string: str
     destination_display_name: str | None
     destination_owner_string: str | None
+    paused_at: datetime | None
+    waits: bool
+    waits_at: str | None
+    holder_id: UUID | None
+    holder_label: str | None
+    holder_state: str | None
+
+    @property
+    def wait(self) -> Wait | None:
+        """Whom it waits for, and where."""
+        if not self.waits or self.waits_at is None:
+            return None
+        return Wait(self.waits_at, self.holder_id, self.holder_label, self.holder_state)
 
     @property
     def finished(self) -> bool:
@@ -144,7 +162,7 @@ ORDER_COLUMNS = FILTER_COLUMNS | {
 }
 _OPERATORS = frozenset({"= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=", "<="})
 
-_TASK = """
+_TASK = f"""
     SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
            t.options, t.source_endpoint_id, t.destination_endpoint_id, t.request_time,
            t.completion_time, t.deadline, t.cancel_requested, t.fatal_error, t.nice_status,
@@ -152,11 +170,13 @@ _TASK = """
            t.files_skipped, t.files_transferred, t.bytes_transferred, t.bytes_checksummed,
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
-           d.display_name AS destination_display_name, d.owner_string AS destination_owner_string
+           d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
+           t.paused_at, {WAIT_COLUMNS}
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
-"""
+      {WAIT_JOIN}
+"""  # noqa: S608 - constants
 
 
 async def find_submission(conn: Connection, owner_id: UUID, submission_id: UUID) -> UUID | None:
@@ -323,6 +343,70 @@ async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> boo
         row = await cursor.fetchone()
     if row is None:
         return False
+    await _wake(conn, row["task_no"])
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A pause or its end: who wants it, and the deadline that follows if its owner gave none."""
+
+    by: str
+    deadline: timedelta
+    events_most: int
+
+
+async def pause(conn: Connection, owner_id: UUID, task_id: UUID, change: Change) -> bool:
+    """Pause a task until `resume`; False if it has ended. Once paused, it stays as it is.
+
+    Whoever runs it gives its lease back; it keeps its claims (I9).
+    """
+    told = "What is under way is stopped. It goes on when it is resumed."
+    event = events.Event(EventCode.PAUSED, "paused", {"by": change.by, "next": told})
+    return await _pause_or_resume(conn, owner_id, task_id, change, event, pause=True)
+
+
+async def resume(conn: Connection, owner_id: UUID, task_id: UUID, change: Change) -> bool:
+    """End a pause: the task may be granted at once. False if it has ended."""
+    told = "It goes on when its turn comes."
+    event = events.Event(EventCode.UNPAUSED, "unpaused", {"by": change.by, "next": told})
+    return await _pause_or_resume(conn, owner_id, task_id, change, event, pause=False)
+
+
+async def _pause_or_resume(
+    conn: Connection,
+    owner_id: UUID,
+    task_id: UUID,
+    change: Change,
+    event: events.Event,
+    *,
+    pause: bool,
+) -> bool:
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            """
+            UPDATE task
+               SET paused_at = CASE WHEN %(pause)s THEN now() END,
+                   not_before = least(not_before, now()),
+                   deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
+                                   THEN deadline ELSE now() + %(deadline)s END
+             WHERE id = %(id)s AND owner_id = %(owner)s AND status IN ('ACTIVE', 'INACTIVE')
+               AND (paused_at IS NULL) = %(pause)s
+            RETURNING task_no, deadline
+            """,
+            {"pause": pause, "deadline": change.deadline, "id": task_id, "owner": owner_id},
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            await cursor.execute(
+                "SELECT FROM task WHERE id = %s AND owner_id = %s"
+                " AND status IN ('ACTIVE', 'INACTIVE')",
+                (task_id, owner_id),
+            )
+            return cursor.rowcount > 0
+    assert isinstance(event.details, dict), "made above"
+    told = replace(event, details=event.details | {"deadline": times.show(row["deadline"])})
+    await events.append(conn, row["task_no"], [told], most=change.events_most)
     await _wake(conn, row["task_no"])
     return True
 

@@ -1,0 +1,113 @@
+"""One writer for each destination (I9), and pauses, through the real service and servers."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from plugins.site import SITE_GROUP, Site, until
+from towpath.demo.trees import TreeFile, digests, make_tree, uniform
+
+pytestmark = SITE_GROUP
+
+MEBIBYTE = 1024 * 1024
+LARGE = TreeFile("large", 512 * MEBIBYTE)
+AT_ONCE_S = 3.0
+
+
+def begun_and_paused(site: Site, source: Path, destination: Path) -> str:
+    """A task in the middle of a large file; nothing of it runs any more."""
+    task_id = site.copy(source, destination, label="first")
+    until(lambda: site.deployment.task(task_id)["bytes_transferred"] > 0, 30, "bytes move")
+    assert site.deployment.post(f"task/{task_id}/pause", {})["code"] == "Paused"
+    until(lambda: not any(site.left_open()), AT_ONCE_S, "its sessions are closed")
+    return task_id
+
+
+def details_of(site: Site, task_id: str) -> dict[str, Any]:
+    """Why it waits."""
+
+    def look() -> dict[str, Any] | None:
+        task = site.deployment.task(task_id)
+        assert not task["files_transferred"]
+        if task["nice_status"] != "WAITING_FOR_TASK":
+            return None
+        assert (task["status"], task["is_ok"]) == ("ACTIVE", False)
+        found: dict[str, Any] = json.loads(task["nice_status_details"])
+        return found
+
+    return until(look, 10, "it waits")
+
+
+def told(site: Site, task_id: str) -> list[str]:
+    return [event["code"] for event in site.deployment.events(task_id)]
+
+
+def test_a_later_task_waits_for_a_paused_one_and_both_are_whole(site: Site, tmp_path: Path) -> None:
+    first, second, destination = (tmp_path / name for name in ("first", "second", "there"))
+    make_tree(first, [LARGE, *uniform(4, 20, 1024)], seed=1)
+    make_tree(second, uniform(4, 20, 1024), seed=2)
+    holder = begun_and_paused(site, first, destination)
+    # Another endpoint, but the same server.
+    twin = site.register(site.rig.destination.url(""), site.rig.domains[1])
+    item = (str(second), str(destination / "."), True)
+    waiting = site.deployment.transfer(site.endpoints[0], twin, [item])
+    assert details_of(site, waiting) == {
+        "path": str(destination),
+        "task": holder,
+        "label": "first",
+        "state": "paused",
+        "reason": "An earlier task writes or deletes here; one at a time may.",
+        "next": "It goes on by itself when that task has ended.",
+        "advice": "Resume that task, or cancel it.",
+    }
+    beside = site.copy(second, destination.with_name("thereabouts"))
+    assert site.deployment.wait(beside, 30)["status"] == "SUCCEEDED"
+    paused = site.deployment.task(holder)
+    assert (paused["status"], paused["is_paused"], paused["nice_status"]) == (
+        *("ACTIVE", True),
+        "PAUSED",
+    )
+    assert paused["bytes_transferred"] < LARGE.size
+    assert site.deployment.post(f"task/{holder}/resume", {})["code"] == "Resumed"
+    ended = [site.deployment.wait(task_id, 60) for task_id in (holder, waiting)]
+    assert [task["status"] for task in ended] == ["SUCCEEDED"] * 2
+    assert told(site, holder) == ["STARTED", "PAUSED", "UNPAUSED", "SUCCEEDED"]
+    assert told(site, waiting) == ["STARTED", "WAITING_FOR_TASK", "SUCCEEDED"]
+    assert digests(destination) == digests(first) | digests(second)
+    site.assert_well()
+
+
+def test_waiting_and_paused_tasks_can_be_cancelled_and_expire(site: Site, tmp_path: Path) -> None:
+    source, destination = tmp_path / "source", tmp_path / "there"
+    make_tree(source, [LARGE], seed=1)
+    holder = begun_and_paused(site, source, destination)
+    pattern = {"DATA_TYPE": "delete_item", "path": str(destination / "la*")}
+    delete = site.deployment.post(
+        "delete",
+        {
+            "DATA_TYPE": "delete",
+            "submission_id": str(uuid4()),
+            "endpoint": site.endpoints[1],
+            "interpret_globs": True,
+            "DATA": [pattern],
+        },
+    )["task_id"]
+    assert details_of(site, delete)["task"] == holder
+    assert site.deployment.post(f"task/{delete}/cancel", {})["code"] == "Canceled"
+    assert told(site, delete) == ["STARTED", "WAITING_FOR_TASK", "CANCELED"]
+    assert (destination / "large").exists()
+
+    expiring = site.copy(source, destination)
+    assert details_of(site, expiring)["task"] == holder
+    soon = (datetime.now(UTC) + timedelta(seconds=1.5)).isoformat()
+    document = {"DATA_TYPE": "task", "deadline": soon}
+    site.deployment.client.put(f"/v0.10/task/{expiring}", json=document).raise_for_status()
+    assert site.deployment.wait(expiring, 15)["fatal_error"]["code"] == "EXPIRED"
+    last = json.loads(site.deployment.events(expiring)[-1]["details"])
+    assert (last["task"], last["path"]) == (holder, str(destination))
+
+    assert site.deployment.post(f"task/{holder}/cancel", {})["code"] == "Canceled"
+    assert site.deployment.task(holder)["is_paused"] is False
+    assert site.deployment.post(f"task/{holder}/pause", {})["code"] == "TaskComplete"
