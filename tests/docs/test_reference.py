@@ -279,7 +279,6 @@ def test_every_option_is_told() -> None:
 
 _REFUSED: dict[str, object] = {
     "delete_destination_extra": True,
-    "external_checksum": "d41d8cd98f00b204e9800998ecf8427e",
     "source_local_user": "alice",
     "destination_local_user": "alice",
     "local_user": "alice",

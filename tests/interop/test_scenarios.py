@@ -113,13 +113,15 @@ def test_a_file_grows_while_it_is_copied(site: Site, teller: Teller, tmp_path: P
     log.write_bytes(b"x" * 32 * MEBIBYTE)
     with growing(log):
         task_id = site.copy(source, destination)
-        [told, *_] = until(lambda: faults(site, task_id, "VERIFY_CHECKSUM"), 20, "it is noticed")
+        [told, *_] = until(lambda: faults(site, task_id, "FILE_SIZE_CHANGED"), 20, "it is noticed")
         assert site.deployment.task(task_id)["status"] == "ACTIVE"
-    assert told["path"] == str(destination / "growing.log")
+    assert told["path"] == str(log)
+    assert told["size_now"] > told["listed_size"] >= 32 * MEBIBYTE
+    assert "snapshot" in told["advice"]
     assert "tried again" in told["next"]
     assert site.deployment.wait(task_id, 60)["status"] == "SUCCEEDED"
     assert digests(destination) == digests(source)
-    assert teller.story(task_id) == ["STARTED", "VERIFY_CHECKSUM", "SUCCEEDED"]
+    assert teller.story(task_id) == ["STARTED", "FILE_SIZE_CHANGED", "SUCCEEDED"]
 
 
 @pytest.fixture

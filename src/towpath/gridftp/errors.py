@@ -6,7 +6,8 @@ code 500), so `classify` looks at the texts, and nothing else in Towpath does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +46,8 @@ class Kind(StrEnum):
     ENCRYPTION_REQUIRED = "encryption_required"
     CHANNEL_GONE = "channel_gone"
     CHECKSUM_MISMATCH = "checksum_mismatch"
+    SIZE_CHANGED = "size_changed"
+    SOURCE_CHANGED = "source_changed"
     CHECKSUM_UNSUPPORTED = "checksum_unsupported"
     AUTHENTICATION = "authentication"
     CREDENTIAL_EXPIRED = "credential_expired"
@@ -67,6 +70,11 @@ class _Facts(NamedTuple):
     permanent: bool
     advice: str
 
+
+_WRITER_ADVICE = (
+    "The file is copied again as it is now; one that keeps changing is tried until the deadline."
+    " Let what writes it finish, or transfer a snapshot."
+)
 
 _FACTS: dict[Kind, _Facts] = {
     Kind.NOT_FOUND: _Facts(Scope.FILE, True, "Check the path; it does not exist on the server."),
@@ -104,6 +112,8 @@ _FACTS: dict[Kind, _Facts] = {
     Kind.CHECKSUM_MISMATCH: _Facts(
         Scope.FILE, False, "What arrived differs from the source; the file is sent again."
     ),
+    Kind.SIZE_CHANGED: _Facts(Scope.FILE, False, _WRITER_ADVICE),
+    Kind.SOURCE_CHANGED: _Facts(Scope.FILE, False, _WRITER_ADVICE),
     Kind.CHECKSUM_UNSUPPORTED: _Facts(
         Scope.ENDPOINT, True, "Choose a checksum both servers offer, or switch verification off."
     ),
@@ -182,6 +192,8 @@ class GridFTPError(Exception):
     """The server's own words: printable and bounded."""
     setting: str | None = None
     """The command that was refused, where that was a setting of a data channel."""
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What else there is to know of this kind of failure, for people."""
 
     @property
     def scope(self) -> Scope:
@@ -336,6 +348,8 @@ _SENTENCES: dict[Kind, str] = {
     Kind.ENCRYPTION_REQUIRED: "the server wants data encrypted",
     Kind.CHANNEL_GONE: "the data channel is gone",
     Kind.CHECKSUM_MISMATCH: "the checksum does not match",
+    Kind.SIZE_CHANGED: "the source has another size now",
+    Kind.SOURCE_CHANGED: "the source has changed",
     Kind.CHECKSUM_UNSUPPORTED: "the checksum algorithm is not supported",
     Kind.AUTHENTICATION: "the server refused the credential",
     Kind.CREDENTIAL_EXPIRED: "the credential has expired",

@@ -15,7 +15,7 @@ from towpath.transfer.engine.context import Options, Signal, TaskContext
 from towpath.transfer.engine.faults import judge
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store.plan import File, Returned, State
+from towpath.transfer.store.plan import File, Item, Returned, State
 
 
 class LostLane:
@@ -76,6 +76,8 @@ def context() -> TaskContext:
     given: Any = SimpleNamespace(
         settings=SimpleNamespace(in_flight_files=100, in_flight_bytes=1 << 28, lane_idle_s=5),
         options=Options.from_document({}),
+        items={1: Item(1, "/from", "/to", True)},
+        verifies=lambda _item: False,
         skips=lambda _error, at_source: False,  # noqa: ARG005
         lease=SimpleNamespace(check=lambda: None),
         changed=Signal(),
@@ -97,7 +99,8 @@ async def test_files_that_were_never_sent_go_back_as_they_were(
 ) -> None:
     """Whatever became of the lane before: nothing of theirs can be running, or be shifted."""
     opening = asyncio.Event()
-    first = [SimpleNamespace(lane=LostLane())]
+    there = SimpleNamespace(server="there")
+    first = [SimpleNamespace(lane=LostLane(), destination=there)]
 
     async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
         if first:

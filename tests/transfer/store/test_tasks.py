@@ -62,16 +62,19 @@ async def store(database: Database, task: NewTask) -> tasks.Created:
 
 
 async def test_create_and_show(database: Database, somewhere: UUID) -> None:
-    items = [NewItem("/a\tb\\.", "/c\nd", True), NewItem("/é", "/ü", None)]
+    items = [
+        NewItem("/a\tb\\.", "/c\nd", True, "SHA1"),
+        NewItem("/é", "/ü", None, "ADLER32", "0062003f"),
+    ]
     created = await store(database, new_task(somewhere, items=items, label="first"))
     async with database.connection() as conn:
         task = await tasks.show(conn, OWNER, created.id)
         assert task is not None
-        paths = await tasks.item_paths(conn, task.task_no, [0, 1])
+        stored = await tasks.some_items(conn, task.task_no, [0, 1])
         stranger = await tasks.show(conn, OTHER, created.id)
     assert (task.status, task.label, task.options) == ("ACTIVE", "first", {"verify_checksum": True})
     assert task.source_display_name == "data"
-    assert paths == {0: ("/a\tb\\.", "/c\nd"), 1: ("/é", "/ü")}
+    assert stored == dict(enumerate(items))
     assert stranger is None
 
 

@@ -30,6 +30,7 @@ from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.markers import parse_performance
+from towpath.gridftp.wire.numbers import parse_unsigned
 from towpath.gridftp.wire.replies import Reply
 
 __all__ = ["Lane", "Outcome", "Piece", "Protection"]
@@ -301,6 +302,8 @@ class Lane:
                 return
         elif operation is Operation.CHECKSUM:
             self._took_checksum(side, flight, path, reply)
+        elif operation is Operation.SIZE and reply.ok:
+            self._took_size(side, flight, path, reply)
         elif not reply.ok:
             flight.soft = flight.soft or (side.name, classify(reply, where=side.where, path=path))
         if not flight.waiting:
@@ -348,6 +351,18 @@ class Lane:
         )
         if error.kind is Kind.UNSUPPORTED:
             error.kind = Kind.CHECKSUM_UNSUPPORTED
+        flight.soft = flight.soft or (side.name, error)
+
+    def _took_size(self, side: _Side, flight: Flight, path: str, reply: Reply) -> None:
+        try:
+            arrived = parse_unsigned(reply.text.strip())
+        except ValueError:
+            error = GridFTPError(Kind.PROTOCOL, "the server told no size", side.where, path)
+        else:
+            if arrived == flight.piece.size:
+                return
+            sizes = f"{arrived} bytes arrived, {flight.piece.size} were expected"
+            error = GridFTPError(Kind.CHECKSUM_MISMATCH, sizes, side.where, path)
         flight.soft = flight.soft or (side.name, error)
 
     def _transfer_error(self, side: _Side, path: str, reply: Reply) -> GridFTPError:

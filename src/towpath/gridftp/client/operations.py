@@ -57,9 +57,10 @@ class Operations(ABC):
 
     # -- looking
 
-    async def stat(self, path: str) -> Entry:
+    async def stat(self, path: str, timeout_s: float | None = None) -> Entry:
         """One entry's facts (MLST); its name is the path as the server writes it."""
-        return self._status(await self.command(commands.mlst(path), path=path), path)
+        line = commands.mlst(path)
+        return self._status(await self.command(line, path=path, timeout_s=timeout_s), path)
 
     async def size(self, path: str) -> int:
         """A file's bytes (SIZE)."""

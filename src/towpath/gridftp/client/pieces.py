@@ -35,6 +35,8 @@ class Piece(NamedTuple):
     """Algorithm by which both ends' digests are compared; None: not compared."""
     tag: Any = None
     """The caller's own mark."""
+    sized: bool = False
+    """Whether a whole file fails (CHECKSUM_MISMATCH) that does not arrive with `size` bytes."""
 
 
 class Outcome(NamedTuple):
@@ -53,6 +55,7 @@ class Operation(Enum):
     """What a queued command is for."""
 
     TRANSFER = auto()
+    SIZE = auto()
     CHECKSUM = auto()
     ATTRIBUTE = auto()
     DIRECTORY = auto()
@@ -86,6 +89,8 @@ def destination_commands(piece: Piece, features: Features) -> list[tuple[Operati
         found.append((Operation.ATTRIBUTE, commands.storattr_modified(piece.modified)))
     if byte_range is None:
         found.append((Operation.TRANSFER, commands.stor(path)))
+        if piece.sized:
+            found.append((Operation.SIZE, commands.size(path)))
     else:
         found.append((Operation.TRANSFER, commands.esto(path, byte_range.first)))
     if piece.modified is not None and not features.storattr:

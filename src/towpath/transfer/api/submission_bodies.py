@@ -1,7 +1,8 @@
 """Request documents that make tasks: `transfer` and `delete` (Transfer API, "task submission")."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from string import hexdigits
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, model_validator
@@ -13,8 +14,11 @@ from towpath.transfer.store.tasks import NewItem
 
 MAX_LABEL_CHARACTERS = 128
 
-CHECKSUM_ALGORITHMS = ("MD5", "SHA1", "SHA256", "SHA512", "ADLER32")
-"""What GridFTP servers offer (CKSM)."""
+CHECKSUM_DIGITS: Final = {"MD5": 32, "SHA1": 40, "SHA256": 64, "SHA512": 128, "ADLER32": 8}
+"""What GridFTP servers offer (CKSM), and the hexadecimal digits of each."""
+
+EXTERNAL_ALGORITHM: Final = "MD5"
+"""Of an external checksum that comes without one (Transfer API, "external_checksum")."""
 
 
 def _label(text: str) -> str:
@@ -37,9 +41,16 @@ def _deadline(text: str) -> str:
 
 def _algorithm(text: str) -> str:
     name = text.upper().replace("-", "")
-    if name not in CHECKSUM_ALGORITHMS:
-        raise refuse("not_supported", f"the algorithms are {', '.join(CHECKSUM_ALGORITHMS)}")
+    if name not in CHECKSUM_DIGITS:
+        raise refuse("not_supported", f"the algorithms are {', '.join(CHECKSUM_DIGITS)}")
     return name
+
+
+def _hex(text: str) -> str:
+    digest = text.lower()
+    if not set(digest) <= set(hexdigits):
+        raise refuse("invalid_checksum", "a checksum is written in hexadecimal digits")
+    return digest
 
 
 Label = Annotated[Text, AfterValidator(_label)]
@@ -53,13 +64,32 @@ class TransferItem(Document):
     source_path: ApiPath
     destination_path: ApiPath
     recursive: bool | None = None
-    external_checksum: Text | None = None
+    external_checksum: Annotated[Text, AfterValidator(_hex)] | None = None
     checksum_algorithm: Annotated[Text, AfterValidator(_algorithm)] | None = None
 
+    @property
+    def algorithm(self) -> str | None:
+        """Of its checksums; None: the servers' fastest."""
+        if self.external_checksum is None:
+            return self.checksum_algorithm
+        return self.checksum_algorithm or EXTERNAL_ALGORITHM
+
     @model_validator(mode="after")
-    def _supported(self) -> Self:
-        if self.external_checksum is not None:
-            raise not_supported("external_checksum")
+    def _external_checksum_fits(self) -> Self:
+        if self.external_checksum is None:
+            return self
+        if self.recursive:
+            raise refuse(
+                "invalid_checksum", "external_checksum is of a file; a recursive item has none"
+            )
+        assert self.algorithm is not None, "an external checksum has one"
+        digits = CHECKSUM_DIGITS[self.algorithm]
+        if len(self.external_checksum) != digits:
+            raise refuse(
+                "invalid_checksum",
+                f"external_checksum: {self.algorithm} has {digits} hexadecimal digits,"
+                f" these are {len(self.external_checksum)}",
+            )
         return self
 
 
@@ -147,8 +177,6 @@ class TransferDocument(_Submission):
         for name, asked in refused.items():
             if asked:
                 raise not_supported(name)
-        if len({item.checksum_algorithm for item in self.DATA}) > 1:
-            raise not_supported("items with different values of checksum_algorithm")
         return self
 
     def options(self) -> dict[str, Any]:
@@ -166,7 +194,6 @@ class TransferDocument(_Submission):
             "filter_rules": [rule.model_dump(exclude_none=True) for rule in self.filter_rules]
             if self.filter_rules
             else None,
-            "checksum_algorithm": self.DATA[0].checksum_algorithm,
             "perf_cc": self.perf_cc,
             "perf_p": self.perf_p,
             "perf_pp": self.perf_pp,
@@ -175,7 +202,14 @@ class TransferDocument(_Submission):
     def items(self) -> list[NewItem]:
         """As the store takes them; tens of milliseconds for a large batch."""
         return [
-            NewItem(item.source_path, item.destination_path, item.recursive) for item in self.DATA
+            NewItem(
+                item.source_path,
+                item.destination_path,
+                item.recursive,
+                item.algorithm,
+                item.external_checksum,
+            )
+            for item in self.DATA
         ]
 
     def check_apart(self) -> None:

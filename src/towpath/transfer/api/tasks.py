@@ -18,7 +18,7 @@ from towpath.transfer.api.service import Caller, Service, TransferService, parse
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
 from towpath.transfer.store import segments, tasks
-from towpath.transfer.store.tasks import Change, Task
+from towpath.transfer.store.tasks import Change, NewItem, Task
 
 router = APIRouter()
 
@@ -33,7 +33,7 @@ CANCEL_WAIT_S = 5.0
 
 CANCEL_POLL_S = 0.25
 
-Roots = dict[int, tuple[str, str | None]]
+Roots = dict[int, NewItem]
 """Source and destination path of items, by number."""
 
 
@@ -289,7 +289,7 @@ async def _page(
     found = await segments.read_segment(conn, task.task_no, record, marker)
     data: list[dict[str, Any]] = []
     if found is not None:
-        roots = await tasks.item_paths(conn, task.task_no, {one.item_no for one in found[1]})
+        roots = await tasks.some_items(conn, task.task_no, {one.item_no for one in found[1]})
         data = await asyncio.to_thread(documents, found[1], roots)
     return JSONResponse(
         {
@@ -325,20 +325,23 @@ def _skips(skipped: list[segments.Skipped], roots: Roots) -> list[dict[str, Any]
             "is_directory": one.is_directory,
             "is_symlink": False,
             "is_delete_destination_extra": False,
-            "checksum_algorithm": None,
-            "external_checksum": None,
+            "checksum_algorithm": roots[one.item_no].checksum_algorithm,
+            "external_checksum": roots[one.item_no].external_checksum,
         }
         for one in skipped
     ]
 
 
-def _paths(path: str, roots: tuple[str, str | None]) -> dict[str, str | None]:
+def _paths(path: str, item: NewItem) -> dict[str, str | None]:
     def below(root: str | None) -> str | None:
         if root is None or not path:
             return root
         return f"{root.rstrip('/')}/{names.to_text(path)}"
 
-    return {"source_path": below(roots[0]), "destination_path": below(roots[1])}
+    return {
+        "source_path": below(item.source_path),
+        "destination_path": below(item.destination_path),
+    }
 
 
 @router.get("/task/{task_id}/pause_info")

@@ -45,6 +45,8 @@ _TABLE: dict[Kind, tuple[int, str]] = {
     Kind.ENCRYPTION_REQUIRED: (502, ".NotSupported"),
     Kind.CHANNEL_GONE: (502, ".ConnectFailed"),
     Kind.CHECKSUM_MISMATCH: (502, ".ChecksumMismatch"),
+    Kind.SIZE_CHANGED: (502, ".FileChanged"),
+    Kind.SOURCE_CHANGED: (502, ".FileChanged"),
     Kind.CHECKSUM_UNSUPPORTED: (502, ".NotSupported"),
     Kind.AUTHENTICATION: (502, ".LoginFailed"),
     Kind.CREDENTIAL_EXPIRED: (502, ".CredentialExpired"),

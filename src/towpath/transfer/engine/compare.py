@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from towpath.gridftp.errors import Kind
-from towpath.transfer.engine.context import SidedError, TaskContext
+from towpath.transfer.engine.context import SidedError, TaskContext, at_destination
 from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
@@ -55,11 +55,10 @@ class Comparison:
             return await plan.to_compare(conn, self._context.task_no, TAKEN_AT_ONCE)
 
     async def _compare(self, pair: Pair, files: Sequence[File]) -> None:
-        algorithm = checksum_algorithm(self._context, pair)
         for first in range(0, len(files), COMPARED_AT_ONCE):
             some = files[first : first + COMPARED_AT_ONCE]
             results = await asyncio.gather(
-                *(self._equal(pair, file, algorithm) for file in some), return_exceptions=True
+                *(self._equal(pair, file) for file in some), return_exceptions=True
             )
             for file, equal in zip(some, results, strict=True):
                 if isinstance(equal, SidedError):
@@ -71,10 +70,19 @@ class Comparison:
                 else:
                     self._recorder.returned(Returned(file.file_no, State.PENDING))
 
-    async def _equal(self, pair: Pair, file: File, algorithm: str) -> bool:
+    async def _equal(self, pair: Pair, file: File) -> bool:
+        """Whether the destination is the source, or what its external checksum says."""
+        algorithm = checksum_algorithm(self._context, pair, file.item_no)
         source_path = self._context.source_path(file.item_no, file.path)
         destination_path = self._context.destination_path(file.item_no, file.path)
         timeout_s = checksum_timeout_s(file.size) * COMPARED_AT_ONCE
+        expected = self._context.items[file.item_no].external_checksum
+        if expected is not None:
+            with at_destination():
+                found = await pair.destination.checksum(
+                    destination_path, algorithm, timeout_s=timeout_s
+                )
+            return found == expected
         here, there = await digests_of_both(
             pair, source_path, destination_path, algorithm, None, timeout_s
         )

@@ -121,7 +121,6 @@ class Options:
     encrypt_data: bool
     fail_on_quota_errors: bool
     skip_source_errors: bool
-    algorithm: str | None
     filter_rules: FilterRules
     sync_level: int | None
     """None: everything is copied."""
@@ -135,7 +134,6 @@ class Options:
             encrypt_data=bool(document.get("encrypt_data")),
             fail_on_quota_errors=bool(document.get("fail_on_quota_errors")),
             skip_source_errors=bool(document.get("skip_source_errors")),
-            algorithm=document.get("checksum_algorithm"),
             filter_rules=FilterRules.from_document(document.get("filter_rules")),
             sync_level=document.get("sync_level"),
         )
@@ -232,6 +230,14 @@ class TaskContext:
     def skips(self, error: GridFTPError, *, at_source: bool) -> bool:
         """Whether a file that fails so is left out, under this task's options."""
         return at_source and self.options.skip_source_errors and skippable(error)
+
+    def verifies(self, item_no: int) -> bool:
+        """Whether a file of this item counts only when its digests at both ends are equal.
+
+        Those of an external checksum are always compared: what was damaged on the way is sent
+        again, and only a source that is not what its owner says fails the task.
+        """
+        return self.options.verify_checksum or self.items[item_no].external_checksum is not None
 
     def source_path(self, item_no: int, path: str) -> str:
         """Where a file of the plan is at the source."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -332,11 +332,12 @@ def _most_important(group: ExceptionGroup[Exception]) -> Exception:
 def _on_server(item: Item, homes: tuple[str, str]) -> Item:
     """The item with absolute paths as its servers spell them."""
     destination = item.destination_path
-    return Item(
-        item.item_no,
-        names.absolute(names.to_wire(item.source_path), homes[0]),
-        None if destination is None else names.absolute(names.to_wire(destination), homes[1]),
-        item.recursive,
+    return replace(
+        item,
+        source_path=names.absolute(names.to_wire(item.source_path), homes[0]),
+        destination_path=None
+        if destination is None
+        else names.absolute(names.to_wire(destination), homes[1]),
     )
 
 

@@ -40,6 +40,8 @@ _CODES: dict[Kind, tuple[EventCode, str]] = {
     Kind.ENCRYPTION_REQUIRED: (EventCode.ENDPOINT_ERROR, "encryption required"),
     Kind.CHANNEL_GONE: (EventCode.CONNECTION_BROKEN, "data channel lost"),
     Kind.CHECKSUM_MISMATCH: (EventCode.VERIFY_CHECKSUM, "checksums differ"),
+    Kind.SIZE_CHANGED: (EventCode.FILE_SIZE_CHANGED, "file size changed"),
+    Kind.SOURCE_CHANGED: (EventCode.VERIFY_CHECKSUM, "source changed while it was copied"),
     Kind.CHECKSUM_UNSUPPORTED: (EventCode.ENDPOINT_ERROR, "checksum not supported"),
     Kind.AUTHENTICATION: (EventCode.AUTH, "authentication failed"),
     Kind.CREDENTIAL_EXPIRED: (EventCode.NO_CREDENTIALS, "credential expired"),
@@ -74,6 +76,8 @@ _OF_ONE_FILE = frozenset(
         Kind.NO_SPACE,
         Kind.QUOTA,
         Kind.CHECKSUM_MISMATCH,
+        Kind.SIZE_CHANGED,
+        Kind.SOURCE_CHANGED,
         Kind.INVALID_NAME,
     }
 )
@@ -114,10 +118,44 @@ def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) 
         "role": "source" if at_source else "destination",
         **({"path": error.path} if error.path else {}),
         **({"server_said": error.reply} if error.reply else {}),
+        **error.facts,
         "advice": error.advice,
         "next": _WHAT_FOLLOWS[consequence],
     }
     return Verdict(consequence, Event(code, description, details, is_error=True))
+
+
+def external_mismatch(
+    *,
+    where: str,
+    source_path: str,
+    path: str,
+    algorithm: str,
+    expected: str,
+    found: str,
+    removed: bool,
+) -> Verdict:
+    """A file that is not what its external checksum says, and whether it is removed."""
+    details = {
+        "error": f"{algorithm} of the file is {found}; {expected} was expected",
+        "endpoint": where,
+        "role": "destination",
+        "path": path,
+        "source_path": source_path,
+        "algorithm": algorithm,
+        "expected": expected,
+        "found": found,
+        "advice": "The source has the same contents: mend it, or the checksum, and submit again.",
+        "next": "The task has failed. "
+        + (
+            "The wrong file was removed at the destination."
+            if removed
+            else "The wrong file could not be removed at the destination: remove it."
+        ),
+    }
+    description = "external checksum differs"
+    event = Event(EventCode.EXTERNAL_CHECKSUM_MISMATCH, description, details, is_error=True)
+    return Verdict(Consequence.FAIL_TASK, event)
 
 
 def skippable(error: GridFTPError) -> bool:

@@ -14,14 +14,17 @@ import structlog
 
 from towpath.gridftp.client.lane import Lane, Outcome, Piece
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
+from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import spoiled_path
-from towpath.gridftp.errors import Scope
+from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.wire.listings import Entry
+from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
+from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, file_backoff_s, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.engine.repair import record, remove_anew, remove_spoiled
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -204,17 +207,17 @@ class SmallFiles(LaneRunner):
                     self._context, self._loop.lane.destination, spoiled
                 ):
                     removed = spoiled
-        for outcome in outcomes:
+        for outcome in await self._look_again(outcomes):
             file: File = outcome.piece.tag
-            self._flying.pop(file.file_no, None)
             if outcome.status == "done":
                 self._breaks = 0
-                record(self._recorder, outcome)
+                failure = await self._done(file, outcome) or failure
             elif outcome.status == "void":
                 self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
             else:
                 gone = outcome.piece.destination_path == removed
                 failure = self._failed(file, outcome, state, removed=gone) or failure
+            self._flying.pop(file.file_no, None)
         self._sent = bool(self._flying)
         if failure is not None:
             raise failure
@@ -223,15 +226,57 @@ class SmallFiles(LaneRunner):
         if lane.broken and self._loop.lane is None:
             await asyncio.sleep(REOPEN_AFTER_S)
 
+    async def _done(self, file: File, outcome: Outcome) -> TaskFaultError | None:
+        assert self._pair is not None, "it was sent"
+        there = self._pair.destination.server
+        fault = await record(self._context, self._recorder, outcome, there)
+        if fault is not None:
+            self._recorder.returned(Returned(file.file_no, State.PENDING, failed=True))
+        return fault
+
+    async def _look_again(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Where what arrived differs, perhaps because the source is not what was listed: then the
+        outcome says that, and the plan has what it is now."""
+        differ = [outcome for outcome in outcomes if _differs(outcome)]
+        if differ and self._loop.lane is None:
+            self._loop.lane = await self._open_lane()
+        if not differ or self._loop.lane is None:
+            return list(outcomes)
+        source = self._loop.lane.source
+        now = await asyncio.gather(*(_source_now(source, o.piece.source_path) for o in differ))
+        errors: dict[int, GridFTPError] = {}
+        changed: list[File] = []
+        for outcome, entry in zip(differ, now, strict=True):
+            file, path = outcome.piece.tag, outcome.piece.source_path
+            error = (
+                change(file, entry, where=str(source.server), path=path)
+                if isinstance(entry, Entry)
+                else entry
+            )
+            if error is not None:
+                errors[file.file_no] = error
+                if isinstance(entry, Entry):
+                    changed.append(as_now(file, entry))
+        if changed:
+            await take_note(self._context, changed)
+        return [
+            outcome
+            if outcome.piece.tag.file_no not in errors
+            else Outcome(outcome.piece, "failed", errors[outcome.piece.tag.file_no], "source")
+            for outcome in outcomes
+        ]
+
     def _piece(self, pair: Pair, file: File) -> Piece:
-        options = self._context.options
+        context = self._context
+        verify, preserve = context.verifies(file.item_no), context.options.preserve_timestamp
         return Piece(
-            source_path=self._context.source_path(file.item_no, file.path),
-            destination_path=self._context.destination_path(file.item_no, file.path),
+            source_path=context.source_path(file.item_no, file.path),
+            destination_path=context.destination_path(file.item_no, file.path),
             size=file.size,
-            modified=file.modified if options.preserve_timestamp else None,
-            checksum=checksum_algorithm(self._context, pair) if options.verify_checksum else None,
+            modified=file.modified if preserve else None,
+            checksum=checksum_algorithm(context, pair, file.item_no) if verify else None,
             tag=file,
+            sized=True,
         )
 
     async def _open_lane(self) -> Lane | None:
@@ -325,6 +370,21 @@ class LargeFiles(LaneRunner):
         self._pair = None
         self._closes(pair.lane)
         return _state_after(pair.lane)
+
+
+def _differs(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.kind is Kind.CHECKSUM_MISMATCH
+
+
+async def _source_now(source: Session, path: str) -> Entry | GridFTPError | None:
+    """The source as it is, or that it is gone; None: it cannot be told.
+
+    The question waits behind what the lane has under way.
+    """
+    try:
+        return await source.stat(path, timeout_s=source.timeouts.checksum_s)
+    except GridFTPError as error:
+        return error if error.kind is Kind.NOT_FOUND else None
 
 
 def _state_after(lane: Lane) -> State:

@@ -7,7 +7,7 @@ session reported as written was received, not necessarily kept.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 from towpath.gridftp.client.lane import Outcome, Piece
@@ -17,6 +17,8 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
+from towpath.transfer.engine.arrived import refuted
+from towpath.transfer.engine.changes import SourceWatch, as_now, change, take_note
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
@@ -98,8 +100,10 @@ class LargeFile:
         self.begun |= bool(ranges)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
-        if entry.size != self._file.size or entry.modified != self._file.modified:
-            await self._source_changed(entry)
+        changed = self._change(entry)
+        if changed is not None:
+            self._recorder.event(self._context.judge(changed, at_source=True).event)
+            await self._take_note(entry)
             ranges = []
         self.begun = True
         if not ranges and self._file.size >= LARGE_FILE_BYTES:
@@ -113,13 +117,15 @@ class LargeFile:
         return ranges
 
     async def send_missing(self, ranges: Sequence[Range]) -> Outcome | None:
-        """Send all ranges but the given ones; an outcome if one failed.
+        """Send all ranges but the given ones; an outcome if one failed, or if the source changes.
 
         With verification on a range counts when it has been compared: other sessions with the same
         logins do that meanwhile. What is not compared yet is part of what is in flight (I4).
         """
         failed: Outcome | None = None
         checks = self._checks()
+        watch = SourceWatch(self._source_now, self._context.clock)
+        now: Entry | None = None
         transfer = RangeTransfer(
             [self._pair.lane],
             self._source_path,
@@ -128,7 +134,7 @@ class LargeFile:
             checks=checks,
             window_bytes=self._context.settings.in_flight_bytes,
         )
-        async with transfer:
+        async with transfer, aclosing(watch):
             while outcomes := await transfer.outcomes():
                 for outcome in outcomes:
                     done = outcome.piece.byte_range
@@ -139,18 +145,26 @@ class LargeFile:
                     self._recorder.resent(done.length)
                     failed = failed or outcome
                     transfer.stop()  # what was sent may still arrive
+                now = now or watch.seen()
+                if now is not None and self._change(now) is not None:
+                    transfer.stop()
+        await self._recorder.flush()
+        if failed is not None and now is None and not self._pair.lane.broken:
+            with at_source():
+                now = await self._source_now()
+        if now is not None:
+            await self._check_unchanged(now)
         if failed is not None:
             assert failed.error is not None, "a failed outcome says why"
             failed = Outcome(self._whole(), "failed", failed.error, failed.failed_side)
-        await self._recorder.flush()
         return failed
 
     def _checks(self) -> Checks | None:
-        if not self._context.options.verify_checksum:
+        if not self._context.verifies(self._file.item_no):
             return None
         pair, sessions = self._pair, self._context.sessions
         return Checks(
-            checksum_algorithm(self._context, pair),
+            checksum_algorithm(self._context, pair, self._file.item_no),
             partial(_checker, sessions, pair.source_login),
             partial(_checker, sessions, pair.destination_login),
         )
@@ -162,23 +176,25 @@ class LargeFile:
             checksummed=done.length if verified else 0,
         )
 
-    async def _source_changed(self, entry: Entry) -> None:
-        async with self._context.fenced() as conn:
-            await plan.changed_at_source(
-                conn,
-                self._context.task_no,
-                self._file.file_no,
-                size=entry.size,
-                modified=entry.modified,
-            )
-        self._file = File(
-            self._file.file_no,
-            self._file.item_no,
-            self._file.path,
-            entry.size,
-            entry.modified,
-            self._file.attempt,
-        )
+    async def _source_now(self) -> Entry:
+        """Behind what the lane has under way."""
+        source = self._pair.source
+        return await source.stat(self._source_path, timeout_s=source.timeouts.checksum_s)
+
+    def _change(self, now: Entry) -> GridFTPError | None:
+        where = str(self._pair.source.server)
+        return change(self._file, now, where=where, path=self._source_path)
+
+    async def _take_note(self, now: Entry) -> None:
+        self._file = as_now(self._file, now)
+        await take_note(self._context, [self._file])
+
+    async def _check_unchanged(self, now: Entry) -> None:
+        """Raises SidedError if the source has changed; the plan then has what it is now."""
+        changed = self._change(now)
+        if changed is not None:
+            await self._take_note(now)
+            raise SidedError(changed, at_source=True)
 
     async def _finish(self) -> None:
         """Compare what must be compared; then the file counts. Raises SidedError."""
@@ -189,14 +205,7 @@ class LargeFile:
             await self.compare_ranges(earlier)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
-            if entry.size != self._file.size or entry.modified != self._file.modified:
-                await self._source_changed(entry)
-                raise GridFTPError(
-                    Kind.CHECKSUM_MISMATCH,
-                    "the source changed while it was copied; it is sent again",
-                    where=str(self._pair.source.server),
-                    path=self._source_path,
-                )
+        await self._check_unchanged(entry)
         with at_destination():
             stored = await self._pair.destination.size(self._destination_path)
             if stored != self._file.size:
@@ -207,8 +216,27 @@ class LargeFile:
                     where=str(self._pair.destination.server),
                     path=self._destination_path,
                 )
+        algorithm, digest = await self._whole_digest()
         await self.restore_time()
-        self.record_finished(None, None)
+        self.record_finished(algorithm, digest)
+
+    async def _whole_digest(self) -> tuple[str | None, str | None]:
+        """Of the file at the destination, if it must be a certain one. Raises TaskFaultError if it
+        is another."""
+        expected = self._context.items[self._file.item_no].external_checksum
+        if expected is None:
+            return None, None
+        algorithm = checksum_algorithm(self._context, self._pair, self._file.item_no)
+        with at_destination():
+            digest = await self._pair.destination.checksum(
+                self._destination_path, algorithm, timeout_s=checksum_timeout_s(self._file.size)
+            )
+        if digest != expected:
+            await self.drop(None)  # before the file goes
+        fault = await refuted(self._context, self._file, digest, self._pair.destination.server)
+        if fault is not None:
+            raise fault
+        return algorithm, digest
 
     async def restore_time(self) -> None:
         """Give the destination the source's time, if the task asks for it."""
@@ -225,12 +253,12 @@ class LargeFile:
             self._file.file_no,
             Finished(self._file.item_no, self._file.path, self._file.size, algorithm, digest),
             transferred=0,
-            checksummed=0,
+            checksummed=self._file.size if digest else 0,
         )
 
     async def compare_ranges(self, ranges: Sequence[Range]) -> None:
         """Digests of both ends over these ranges; drops those that differ and raises SidedError."""
-        algorithm = checksum_algorithm(self._context, self._pair)
+        algorithm = checksum_algorithm(self._context, self._pair, self._file.item_no)
         wrong: list[int] = []
         for one in ranges:
             part = ByteRange(one.first, one.after)
@@ -250,8 +278,8 @@ class LargeFile:
             )
             raise SidedError(error, at_source=False)
 
-    async def drop(self, firsts: Sequence[int]) -> None:
-        """These restart points do not hold."""
+    async def drop(self, firsts: Sequence[int] | None) -> None:
+        """These restart points do not hold; None: none does."""
         async with self._context.fenced() as conn:
             await plan.drop_ranges(conn, self._context.task_no, self._file.file_no, firsts)
 

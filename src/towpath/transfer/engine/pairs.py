@@ -145,15 +145,15 @@ class PairOpener:
         return pair
 
 
-def checksum_algorithm(context: TaskContext, pair: Pair) -> str:
-    """The digest both ends can compute: the task's own, or the fastest strong one they share.
+def checksum_algorithm(context: TaskContext, pair: Pair, item_no: int) -> str:
+    """The digest both ends can compute: the item's own, or the fastest strong one they share.
 
     Raises:
         TaskFaultError: they share none (or not the one that was asked for).
     """
     offers = (pair.source.features, pair.destination.features)
-    wanted = context.options.algorithm
-    algorithm = wanted.upper() if wanted else common_checksum(offers)
+    wanted = context.items[item_no].checksum_algorithm
+    algorithm = wanted or common_checksum(offers)
     if algorithm is not None and all(algorithm in offer.checksums for offer in offers):
         return algorithm
     raise TaskFaultError(

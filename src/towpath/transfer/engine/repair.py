@@ -6,15 +6,12 @@ that goes on sends them again; one that ends here must bring them to their right
 
 import structlog
 
-from towpath.gridftp.client.lane import Outcome, Piece
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.client.tree import spoiled_path
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine.arrived import record, remove_anew
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.pairs import Pair, open_pair
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store.plan import File
-from towpath.transfer.store.segments import Finished
 
 log = structlog.get_logger()
 
@@ -53,7 +50,9 @@ async def _send(
     while outcomes := await pair.lane.outcomes():
         for outcome in outcomes:
             if outcome.status == "done":
-                record(recorder, outcome)
+                fault = await record(context, recorder, outcome, pair.destination.server)
+                if fault is not None:
+                    recorder.event(fault.verdict.event)
             elif outcome.status == "void":
                 void.append(outcome.piece)
         if pair.lane.broken:
@@ -64,40 +63,3 @@ async def _send(
                 await remove_anew(context, spoiled)
             break
     return void
-
-
-def record(recorder: Recorder, outcome: Outcome) -> None:
-    """A small file is done."""
-    file: File = outcome.piece.tag
-    algorithm = outcome.piece.checksum if outcome.digest else None
-    recorder.finished(
-        file.file_no,
-        Finished(file.item_no, file.path, file.size, algorithm, outcome.digest),
-        transferred=file.size,
-        checksummed=file.size if outcome.digest else 0,
-    )
-
-
-async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> bool:
-    """It is no version of its file: it goes. Whether it has."""
-    context.lease.check()
-    try:
-        await destination.delete_file(path)
-    except GridFTPError as error:
-        if error.kind is not Kind.NOT_FOUND:
-            log.warning("spoiled file stays", path=path, kind=error.kind)
-            return False
-    return True
-
-
-async def remove_anew(context: TaskContext, path: str) -> bool:
-    """The same, with sessions of its own."""
-    try:
-        pair = await open_pair(context, markers=False)
-    except TaskFaultError as fault:
-        log.warning("spoiled file stays", path=path, why=fault.verdict.event.code)
-        return False
-    try:
-        return await remove_spoiled(context, pair.destination, path)
-    finally:
-        await pair.lane.close()

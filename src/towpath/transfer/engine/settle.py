@@ -15,6 +15,8 @@ from towpath.gridftp.client.ranges import cut
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.wire.listings import Entry
+from towpath.transfer.engine.arrived import refuted, remove_spoiled
+from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
@@ -31,7 +33,6 @@ from towpath.transfer.engine.large import (
 )
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.engine.repair import remove_spoiled
 from towpath.transfer.store import plan
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
@@ -142,38 +143,46 @@ class Settlement:
 
     async def _compare(self, pair: Pair, files: Sequence[File]) -> list[File]:
         """Files that are equal at both ends count; the others are returned."""
-        algorithm = checksum_algorithm(self._context, pair)
         different: list[File] = []
         for first in range(0, len(files), COMPARED_AT_ONCE):
             some = files[first : first + COMPARED_AT_ONCE]
             compared = await asyncio.gather(
-                *(self._equal(pair, file, algorithm) for file in some), return_exceptions=True
+                *(self._differing(pair, file) for file in some), return_exceptions=True
             )
-            for file, equal in zip(some, compared, strict=True):
-                if isinstance(equal, SidedError):
-                    if not await self._left_out(pair, file, equal):
-                        self._failed(file, equal)
-                elif isinstance(equal, BaseException):
-                    raise equal
-                elif not equal:
-                    different.append(file)
+            for file, differing in zip(some, compared, strict=True):
+                if isinstance(differing, SidedError):
+                    if not await self._left_out(pair, file, differing):
+                        self._failed(file, differing)
+                elif isinstance(differing, BaseException):
+                    raise differing
+                elif differing is not None:
+                    different.append(differing)
         return different
 
-    async def _equal(self, pair: Pair, file: File, algorithm: str) -> bool:
-        """Whether both ends are equal; then the file is counted, as it is at the source now."""
+    async def _differing(self, pair: Pair, file: File) -> File | None:
+        """The file as it is at the source now, if the ends differ; if not, it is counted."""
         source_path, destination_path = self._paths(file)
         with at_source():
             source = await pair.source.stat(source_path)
+        changed = change(file, source, where=str(pair.source.server), path=source_path)
+        if changed is not None:
+            self._recorder.event(self._context.judge(changed, at_source=True).event)
+            file = as_now(file, source)
+            await take_note(self._context, [file])
+        algorithm = checksum_algorithm(self._context, pair, file.item_no)
         with at_destination():
             destination = await _look(pair.destination, destination_path)
         if destination is None or source.size != destination.size:
-            return False
+            return file
         timeout_s = checksum_timeout_s(source.size)
         here, there = await digests_of_both(
             pair, source_path, destination_path, algorithm, None, timeout_s
         )
         if here != there:
-            return False
+            return file
+        fault = await refuted(self._context, file, here, pair.destination.server)
+        if fault is not None:
+            raise fault
         if self._context.options.preserve_timestamp and source.modified is not None:
             self._context.lease.check()
             with at_destination():
@@ -187,7 +196,7 @@ class Settlement:
             transferred=max(source.size - counted, 0),
             checksummed=source.size,
         )
-        return True
+        return None
 
     async def _write_again(self, pair: Pair, files: Sequence[File]) -> None:
         """Send the files; those that fail wait, and a broken lane leaves the rest contested."""

@@ -24,7 +24,7 @@ from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
 from towpath.transfer.store import plan
-from towpath.transfer.store.plan import Directory, File, State
+from towpath.transfer.store.plan import Directory, File, Item, State
 
 # A directory with more files than this goes into the database in parts: bounded memory.
 FILES_PER_COMMIT = 2_000
@@ -125,10 +125,11 @@ class Walk:
         with at_source():
             entry = await source.stat(item.source_path)
             is_directory = entry.is_directory
-            if item.recursive is not None and item.recursive != is_directory:
+            tree = False if item.external_checksum is not None else item.recursive
+            if tree is not None and tree != is_directory:
                 raise GridFTPError(
                     Kind.IS_A_DIRECTORY if is_directory else Kind.NOT_A_DIRECTORY,
-                    "the source is a directory, but the item is not recursive"
+                    _directory_refused(item)
                     if is_directory
                     else "the source is a file, but the item is recursive",
                     where=str(source.server),
@@ -278,6 +279,12 @@ class Walk:
 
 def _below(directory: Directory, name: str) -> str:
     return join(directory.path, name) if directory.path else name
+
+
+def _directory_refused(item: Item) -> str:
+    if item.external_checksum is not None:
+        return "the source is a directory, and an external checksum is of a file"
+    return "the source is a directory, but the item is not recursive"
 
 
 def lies_in(path: str, place: str) -> bool:

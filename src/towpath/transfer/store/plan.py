@@ -36,6 +36,10 @@ class Item:
     source_path: str
     destination_path: str | None
     recursive: bool | None
+    checksum_algorithm: str | None = None
+    """None: the servers' fastest."""
+    external_checksum: str | None = None
+    """The digest that the file must have, lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +114,8 @@ async def items(conn: AsyncConnection[Any], task_no: int) -> list[Item]:
     """All items of a task, by number."""
     async with conn.cursor(row_factory=class_row(Item)) as cur:
         await cur.execute(
-            "SELECT item_no, source_path, destination_path, recursive FROM item"
-            " WHERE task_no = %s ORDER BY item_no",
+            "SELECT item_no, source_path, destination_path, recursive, checksum_algorithm,"
+            " external_checksum FROM item WHERE task_no = %s ORDER BY item_no",
             (task_no,),
         )
         return await cur.fetchall()
@@ -416,16 +420,27 @@ async def add_ranges(
 async def drop_ranges(
     conn: AsyncConnection[Any], task_no: int, file_no: int, firsts: Sequence[int] | None = None
 ) -> None:
-    """Void restart points: all of a file's, or those that begin at `firsts`."""
-    if firsts is None:
-        await conn.execute(
-            "DELETE FROM file_range WHERE task_no = %s AND file_no = %s", (task_no, file_no)
-        )
-    else:
-        await conn.execute(
-            "DELETE FROM file_range WHERE task_no = %s AND file_no = %s AND first = ANY(%s)",
-            (task_no, file_no, list(firsts)),
-        )
+    """Void restart points: all of a file's, or those that begin at `firsts`.
+
+    Their bytes had been counted as transferred; they are sent again.
+    """
+    await conn.execute(
+        """
+        WITH gone AS (
+            DELETE FROM file_range WHERE task_no = %(task_no)s AND file_no = %(file_no)s
+               AND (%(firsts)s::bigint[] IS NULL OR first = ANY(%(firsts)s::bigint[]))
+            RETURNING after - first AS size
+        ), lost AS (SELECT sum(size) AS size FROM gone)
+        UPDATE task SET bytes_transferred = bytes_transferred - lost.size,
+                        bytes_resent = bytes_resent + lost.size
+          FROM lost WHERE task_no = %(task_no)s AND lost.size > 0
+        """,
+        {
+            "task_no": task_no,
+            "file_no": file_no,
+            "firsts": None if firsts is None else list(firsts),
+        },
+    )
 
 
 async def count_transferred(

@@ -45,6 +45,10 @@ class NewItem:
     source_path: str
     destination_path: str | None
     recursive: bool | None
+    checksum_algorithm: str | None = None
+    """None: the servers' fastest."""
+    external_checksum: str | None = None
+    """The digest that the file must have, lower case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,11 +229,15 @@ async def create(conn: Connection, task: NewTask) -> Created:
             return Created(earlier, duplicate=True)
         task_no: int = row["task_no"]
         async with cursor.copy(
-            "COPY item (task_no, item_no, source_path, destination_path, recursive) FROM STDIN"
+            "COPY item (task_no, item_no, source_path, destination_path, recursive,"
+            " checksum_algorithm, external_checksum) FROM STDIN"
         ) as copy:
             for item_no, item in enumerate(task.items):
                 await copy.write_row(
-                    (task_no, item_no, item.source_path, item.destination_path, item.recursive)
+                    (
+                        *(task_no, item_no, item.source_path, item.destination_path),
+                        *(item.recursive, item.checksum_algorithm, item.external_checksum),
+                    )
                 )
                 if item_no % ROWS_AT_ONCE == 0:
                     await asyncio.sleep(0)
@@ -456,18 +464,18 @@ async def list_events(
     return events, row["total"]
 
 
-async def item_paths(
+async def some_items(
     conn: Connection, task_no: int, item_nos: Collection[int]
-) -> dict[int, tuple[str, str | None]]:
-    """Source and destination path of some items, in the API's spelling."""
+) -> dict[int, NewItem]:
+    """Items by number, as they were submitted."""
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
-            "SELECT item_no, source_path, destination_path FROM item"
-            " WHERE task_no = %s AND item_no = ANY(%s)",
+            "SELECT item_no, source_path, destination_path, recursive, checksum_algorithm,"
+            " external_checksum FROM item WHERE task_no = %s AND item_no = ANY(%s)",
             (task_no, list(item_nos)),
         )
         rows = await cursor.fetchall()
-    return {row["item_no"]: (row["source_path"], row["destination_path"]) for row in rows}
+    return {row.pop("item_no"): NewItem(**row) for row in rows}
 
 
 async def count_active(conn: Connection, owner_id: UUID) -> int:

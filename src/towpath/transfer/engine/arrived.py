@@ -1,0 +1,85 @@
+"""What has arrived: it counts, or it is not what it has to be and goes."""
+
+import structlog
+
+from towpath.gridftp.client.dial import Server
+from towpath.gridftp.client.lane import Outcome
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.faults import external_mismatch
+from towpath.transfer.engine.pairs import open_pair
+from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.store.plan import File
+from towpath.transfer.store.segments import Finished
+
+log = structlog.get_logger()
+
+
+async def record(
+    context: TaskContext, recorder: Recorder, outcome: Outcome, destination: Server
+) -> TaskFaultError | None:
+    """A small file is done and counts. If it is not what its owner said, it does not, and the
+    fault is returned."""
+    file: File = outcome.piece.tag
+    if outcome.digest is not None:
+        fault = await refuted(context, file, outcome.digest, destination)
+        if fault is not None:
+            return fault
+    algorithm = outcome.piece.checksum if outcome.digest else None
+    recorder.finished(
+        file.file_no,
+        Finished(file.item_no, file.path, file.size, algorithm, outcome.digest),
+        transferred=file.size,
+        checksummed=file.size if outcome.digest else 0,
+    )
+    return None
+
+
+async def refuted(
+    context: TaskContext, file: File, digest: str, destination: Server
+) -> TaskFaultError | None:
+    """The fault of a file that is not what its external checksum says; it is removed.
+
+    Both ends are known to be equal (`TaskContext.verifies`), so sending it again cannot help.
+    """
+    item = context.items[file.item_no]
+    if item.external_checksum is None or item.external_checksum == digest:
+        return None
+    path = context.destination_path(file.item_no, file.path)
+    return TaskFaultError(
+        external_mismatch(
+            where=str(destination),
+            source_path=context.source_path(file.item_no, file.path),
+            path=path,
+            algorithm=item.checksum_algorithm or "",
+            expected=item.external_checksum,
+            found=digest,
+            removed=await remove_anew(context, path),
+        )
+    )
+
+
+async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> bool:
+    """It is no version of its file: it goes. Whether it has."""
+    context.lease.check()
+    try:
+        await destination.delete_file(path)
+    except GridFTPError as error:
+        if error.kind is not Kind.NOT_FOUND:
+            log.warning("spoiled file stays", path=path, kind=error.kind)
+            return False
+    return True
+
+
+async def remove_anew(context: TaskContext, path: str) -> bool:
+    """The same, with sessions of its own."""
+    try:
+        pair = await open_pair(context, markers=False)
+    except TaskFaultError as fault:
+        log.warning("spoiled file stays", path=path, why=fault.verdict.event.code)
+        return False
+    try:
+        return await remove_spoiled(context, pair.destination, path)
+    finally:
+        await pair.lane.close()
