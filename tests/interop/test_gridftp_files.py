@@ -231,6 +231,26 @@ async def test_a_large_listing_comes_in_parts(session: Session, tmp_path: Path) 
     assert parts == [1000, 1000, 502]  # with the directory itself and its parent
 
 
+async def test_several_listings_may_be_asked_for(session: Session, tmp_path: Path) -> None:
+    """They come one after the other; those behind a slow reader are not late, but wait."""
+    numbers = {"a": 6000, "b": 3, "c": 1200}
+    for name, count in numbers.items():
+        (tmp_path / name).mkdir()
+        for number in range(count):
+            (tmp_path / name / f"{number}").touch()
+    session.timeouts = Timeouts(reply_s=0.3)
+
+    async def count(name: str) -> int:
+        found = 0
+        async for batch in session.list(f"{tmp_path}/{name}"):
+            found += len(batch)
+            await asyncio.sleep(0.2)
+        return found
+
+    counted = await asyncio.gather(*(count(name) for name in numbers))
+    assert dict(zip(numbers, counted, strict=True)) == numbers
+
+
 # -- commands
 
 

@@ -137,6 +137,10 @@ class EngineSettings(Section):
     """Data connections of a lane. More help on long paths with loss, and cost on short ones."""
     plan_window: int = Field(default=1_000_000, ge=1)
     """Unfinished files at which the walk pauses: at most 250 MB of database for a task."""
+    listings_at_once: int = Field(default=16, ge=1, le=400)
+    """Directories of a task that are listed at once where a server is far (10 ms and more there
+    and back); near ones are listed one by one. So many at most are listed again after a crash.
+    """
     sync_directory: int = Field(default=200_000, ge=0)
     """Entries of a destination directory that are kept while a `sync_level` compares it with the
     source's; of larger ones each file is asked for by itself.

@@ -338,6 +338,10 @@ class ControlChannel(asyncio.Protocol):
         """Commands whose final reply is still to come, those not yet sent included."""
         return len(self._queue) + len(self._backlog)
 
+    def serves(self, receiver: Receiver) -> bool:
+        """Whether the next reply is for this one."""
+        return bool(self._queue) and self._queue[0] is receiver
+
     def pause(self) -> None:
         """Take no more bytes from the peer."""
         if self._transport is not None and not self.over:

@@ -43,16 +43,17 @@ class Listing(Receiver):
         """The next entries, perhaps none; None after the last. Raises GridFTPError.
 
         A server that lists slowly is fine as long as it names one entry in `timeout_s`; replies
-        that name none are no sign of life.
+        that name none are no sign of life. A listing asked for behind others waits for its turn.
         """
         while not self._batches and not self._ended:
+            its_turn = self._channel.serves(self)
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._wait()
             except TimeoutError:
                 if self._lines:
                     self._flush()
-                else:
+                elif its_turn:
                     self._channel.fail(
                         GridFTPError(
                             Kind.TIMEOUT,

@@ -88,7 +88,6 @@ class Session(Operations):
         """The way to the server and back, in seconds, when the connection was made."""
         self._login: asyncio.Task[None] | None = None
         self._questions: asyncio.Task[None] | None = None
-        self._listing = asyncio.Lock()
 
     # -- login
 
@@ -365,21 +364,19 @@ class Session(Operations):
         """A directory's entries (MLSC), at most 1000 at a time, as they arrive.
 
         Without the directory itself and its parent. While nobody asks for the next batch nothing
-        is read from the server. One listing at a time; leaving one early ends the session. A name
+        is read from the server. Several may be asked for at once: they come one after the other,
+        and each has to be taken before the next comes. Leaving one early ends the session. A name
         that this form cannot carry raises INVALID_NAME and ends the session, because such a name
         can be made to look like the server's own replies.
         """
-        where = str(self.server)
-        line = self.encode(commands.mlsc(path))
-        async with self._listing:
-            listing = Listing(self.channel, where, path)
-            self.channel.send([line], listing)
-            try:
-                while (batch := await listing.next_batch(self.timeouts.reply_s)) is not None:
-                    if batch:
-                        yield batch
-            finally:
-                listing.leave()
+        listing = Listing(self.channel, str(self.server), path)
+        self.channel.send([self.encode(commands.mlsc(path))], listing)
+        try:
+            while (batch := await listing.next_batch(self.timeouts.reply_s)) is not None:
+                if batch:
+                    yield batch
+        finally:
+            listing.leave()
 
     # -- end
 

@@ -6,7 +6,9 @@ known, so a lane never needs to; it pauses while the plan's window is full.
 
 import asyncio
 import posixpath
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -14,6 +16,7 @@ from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import (
     SidedError,
+    Signal,
     TaskContext,
     at_destination,
     at_source,
@@ -24,15 +27,17 @@ from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
 from towpath.transfer.store import plan
-from towpath.transfer.store.plan import Directory, File, Item, State
+from towpath.transfer.store.plan import Directory, File, Item
 
-# A directory with more files than this goes into the database in parts: bounded memory.
-FILES_PER_COMMIT = 2_000
+# A directory with more entries than this goes into the database in parts: bounded memory.
+ENTRIES_PER_PART = 2_000
 # MKDs sent ahead; a server takes about 1,000 queued commands.
 DIRECTORIES_AT_ONCE = 200
 WINDOW_FULL_WAIT_S = 0.5
 # A directory that failed is looked at again after its back-off, in steps no longer than this.
 LOOK_AGAIN_S = 5.0
+# Several listings at once save round trips; where a round trip takes less, the server is the bound.
+FAR_S = 0.01
 
 
 class Walk:
@@ -46,6 +51,11 @@ class Walk:
         self._file_no = last_file_no
         self._dir_no = last_dir_no
         self._one_server = False
+        self._visiting: set[int] = set()
+        self._choosing = asyncio.Lock()
+        self._visited = Signal()
+        self._in_parts = asyncio.Lock()
+        """Held by the one directory that is in the plan in parts: which rows are its is known."""
 
     async def run(self) -> None:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
@@ -56,22 +66,39 @@ class Walk:
             (source, here), (destination, there) = await open_both(self._context)
             storages = (storage_of(end.server.host, end.server.port) for end in (here, there))
             self._one_server = len(set(storages)) == 1
+            far = max(source.rtt_s, destination.rtt_s) >= FAR_S
+            at_once = self._context.settings.listings_at_once if far else 1
             try:
-                await self._visit_all(source, destination)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(at_once):
+                        group.create_task(self._visit_all(source, destination))
             finally:
                 await asyncio.gather(source.close(), destination.close())
         self._context.walk_done = True
         self._context.changed.wake()
 
     async def _visit_all(self, source: Session, destination: Session) -> None:
-        """All directories that are due now."""
-        while (directory := await self._next()) is not None:
-            while self._context.open_files >= self._context.settings.plan_window:
-                await self._context.changed.wait(WINDOW_FULL_WAIT_S)
+        """All directories that are due now, and what is found in them, beside others that do the
+        same on the same sessions."""
+        while True:
+            directory = await self._next()
+            if directory is None:
+                if not self._visiting:
+                    return
+                await self._visited.wait(LOOK_AGAIN_S)
+                continue
             try:
+                await self._room_in_plan()
                 await self._visit(source, destination, directory)
             except SidedError as sided:
                 await self._list_later(directory, sided)
+            finally:
+                self._visiting.discard(directory.dir_no)
+                self._visited.wake()
+
+    async def _room_in_plan(self) -> None:
+        while self._context.open_files >= self._context.settings.plan_window:
+            await self._context.changed.wait(WINDOW_FULL_WAIT_S)
 
     async def _list_later(self, directory: Directory, sided: SidedError) -> None:
         """A directory's failure does not hold up the others. Raises TaskFaultError for more."""
@@ -81,7 +108,6 @@ class Walk:
         self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
         async with self._context.fenced() as conn:
-            await plan.forget_unlisted(conn, self._context.task_no)
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
 
     async def _skip(self, directory: Directory, error: GridFTPError) -> None:
@@ -106,8 +132,11 @@ class Walk:
             return await plan.next_directory_due_s(conn, self._context.task_no)
 
     async def _next(self) -> Directory | None:
-        async with self._context.db.connection() as conn:
-            return await plan.next_directory(conn, self._context.task_no)
+        async with self._choosing, self._context.db.connection() as conn:
+            directory = await plan.next_directory(conn, self._context.task_no, but=self._visiting)
+            if directory is not None:
+                self._visiting.add(directory.dir_no)
+            return directory
 
     async def _visit(self, source: Session, destination: Session, directory: Directory) -> None:
         if directory.path == "" and not await self._item_is_directory(
@@ -153,52 +182,68 @@ class Walk:
             there = await status(destination, item.destination_path)
             decision = decide(level, entry, there)
         files = [] if decision is Decision.SKIP else [self._file(directory, entry, "", decision)]
-        await self._commit(
-            directory, files, [], files_found=1, files_skipped=1 - len(files), is_directory=False
-        )
+        found = _Found(files=files, files_found=1, files_skipped=1 - len(files))
+        await self._commit(directory, found, is_directory=False)
         return False
 
     async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
-        path = self._context.source_path(directory.item_no, directory.path)
-        filter_rules = self._context.options.filter_rules
-        files: list[File] = []
-        directories: list[Directory] = []
-        found = links = put_in = 0
         there = self._there(destination, directory)
         if there is not None:
             await there.load()
-        with at_source():
-            async for batch in source.list(path):
-                regular: list[Entry] = []
-                for entry in batch:
-                    is_directory = entry.is_directory and entry.link_target is None
-                    if not filter_rules.take(entry.name, is_directory=is_directory):
-                        continue
-                    if entry.link_target is not None:
-                        links += 1
-                    elif entry.type is EntryType.FILE:
-                        regular.append(entry)
-                    elif entry.type is EntryType.DIRECTORY:
-                        self._dir_no += 1
-                        below = _below(directory, entry.name)
-                        directories.append(Directory(self._dir_no, directory.item_no, below))
-                found += len(regular)
-                files += await self._wanted(directory, regular, there)
-                if len(files) >= FILES_PER_COMMIT:
+        async with AsyncExitStack() as stack:
+            found = _Found()
+            try:
+                await self._gather(source, destination, directory, there, found, stack)
+            except SidedError:
+                if found.in_parts:
                     async with self._context.fenced() as conn:
-                        await plan.add_files(conn, self._context.task_no, files, State.LISTING)
-                    put_in += len(files)
-                    files = []
-        await self._make_all(destination, directories)
-        await self._commit(
-            directory,
-            files,
-            directories,
-            files_found=found,
-            files_skipped=found - put_in - len(files),
-            is_directory=True,
-            links=links,
-        )
+                        await plan.forget_unlisted(conn, self._context.task_no)
+                raise
+            await self._commit(directory, found, is_directory=True)
+
+    async def _gather(
+        self,
+        source: Session,
+        destination: Session,
+        directory: Directory,
+        there: DestinationDirectory | None,
+        found: "_Found",
+        stack: AsyncExitStack,
+    ) -> None:
+        """All that is in a directory; if that is much, most of it is in the plan then."""
+        filter_rules = self._context.options.filter_rules
+        path = self._context.source_path(directory.item_no, directory.path)
+        entries = source.list(path)
+        while batch := await _next_batch(entries):
+            regular: list[Entry] = []
+            for entry in batch:
+                is_directory = entry.is_directory and entry.link_target is None
+                if not filter_rules.take(entry.name, is_directory=is_directory):
+                    continue
+                if entry.link_target is not None:
+                    found.links += 1
+                elif entry.type is EntryType.FILE:
+                    regular.append(entry)
+                elif entry.type is EntryType.DIRECTORY:
+                    self._dir_no += 1
+                    below = _below(directory, entry.name)
+                    found.directories.append(Directory(self._dir_no, directory.item_no, below))
+            wanted = await self._wanted(directory, regular, there)
+            found.files += wanted
+            found.files_found += len(regular)
+            found.files_skipped += len(regular) - len(wanted)
+            if len(found.files) + len(found.directories) >= ENTRIES_PER_PART:
+                if not found.in_parts:
+                    await stack.enter_async_context(self._in_parts)
+                    found.in_parts = True
+                await self._add_part(destination, found)
+        await self._make_all(destination, found.directories)
+
+    async def _add_part(self, destination: Session, found: "_Found") -> None:
+        await self._make_all(destination, found.directories)
+        async with self._context.fenced() as conn:
+            await plan.add_part(conn, self._context.task_no, found.files, found.directories)
+        found.files, found.directories = [], []
 
     def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
         """What a sync level compares with."""
@@ -250,31 +295,42 @@ class Walk:
             compare=decision is Decision.COMPARE,
         )
 
-    async def _commit(
-        self,
-        directory: Directory,
-        files: list[File],
-        directories: list[Directory],
-        *,
-        files_found: int,
-        files_skipped: int,
-        is_directory: bool,
-        links: int = 0,
-    ) -> None:
+    async def _commit(self, directory: Directory, found: "_Found", *, is_directory: bool) -> None:
         async with self._context.fenced() as conn:
             await plan.directory_listed(
                 conn,
                 self._context.task_no,
                 directory,
-                files=files,
-                directories=directories,
-                files_found=files_found,
-                files_skipped=files_skipped,
-                links_ignored=links,
+                files=found.files,
+                directories=found.directories,
+                in_parts=found.in_parts,
+                files_found=found.files_found,
+                files_skipped=found.files_skipped,
+                links_ignored=found.links,
                 is_directory=is_directory,
             )
-        self._context.open_files += files_found - files_skipped
+        self._context.open_files += found.files_found - found.files_skipped
         self._context.changed.wake()
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known of one directory."""
+
+    files: list[File] = field(default_factory=list)
+    """Those to be copied, as far as they are not in the plan."""
+    directories: list[Directory] = field(default_factory=list)
+    in_parts: bool = False
+    """Whether some of it is in the plan, not to be seen yet."""
+    files_found: int = 0
+    files_skipped: int = 0
+    links: int = 0
+
+
+async def _next_batch(entries: AsyncIterator[list[Entry]]) -> list[Entry]:
+    """Of a source's listing; [] at its end. Raises SidedError."""
+    with at_source():
+        return await anext(entries, [])
 
 
 def _below(directory: Directory, name: str) -> str:

@@ -4,7 +4,7 @@ Every function that writes takes the connection of a `fenced` transaction. Paths
 database and `str` with surrogate escapes outside, so that names in any encoding survive.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
@@ -146,25 +146,35 @@ async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progre
 
 
 async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:
-    """Drop the files of a directory that was not listed to its end."""
+    """Drop what is known of a directory that was not listed to its end."""
     await conn.execute(
         "DELETE FROM file WHERE task_no = %s AND state = %s", (task_no, State.LISTING)
     )
+    await conn.execute("DELETE FROM frontier WHERE task_no = %s AND listing", (task_no,))
 
 
-async def next_directory(conn: AsyncConnection[Any], task_no: int) -> Directory | None:
-    """The directory to list now: depth first, so the frontier stays short. None: none is due."""
+async def next_directory(
+    conn: AsyncConnection[Any], task_no: int, *, but: Collection[int] = ()
+) -> Directory | None:
+    """The directory to list now: depth first, so the frontier stays short. None: none is due.
+
+    `but`: the numbers of those that are being listed.
+    """
     row = await fetch_one(
         conn,
-        "SELECT dir_no, item_no, path, attempt FROM frontier WHERE task_no = %s"
-        " AND (not_before IS NULL OR not_before <= now()) ORDER BY dir_no DESC LIMIT 1",
-        (task_no,),
+        "SELECT dir_no, item_no, path, attempt FROM frontier WHERE task_no = %s AND NOT listing"
+        " AND (not_before IS NULL OR not_before <= now()) AND dir_no <> ALL(%s)"
+        " ORDER BY dir_no DESC LIMIT 1",
+        (task_no, list(but)),
     )
     return None if row is None else Directory(row[0], row[1], decode(row[2]), row[3])
 
 
 async def next_directory_due_s(conn: AsyncConnection[Any], task_no: int) -> float | None:
-    """Seconds until a directory can be listed: at most 0 for now, None if none is left."""
+    """Seconds until a directory can be listed: at most 0 for now, None if none is left.
+
+    Call it when none is being listed.
+    """
     row = await fetch_one(
         conn,
         "SELECT extract(epoch FROM min(coalesce(not_before, now())) - now())::float8"
@@ -189,7 +199,6 @@ async def directory_skipped(
     conn: AsyncConnection[Any], task_no: int, dir_no: int, *, is_directory: bool
 ) -> None:
     """A directory, or an item, that cannot be read and is left out."""
-    await forget_unlisted(conn, task_no)
     await conn.execute("DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, dir_no))
     await conn.execute(
         "UPDATE task SET files = files + %s, directories = directories + %s WHERE task_no = %s",
@@ -201,6 +210,8 @@ async def add_files(
     conn: AsyncConnection[Any], task_no: int, files: Sequence[File], state: State
 ) -> None:
     """Bulk insert."""
+    if not files:
+        return
     async with (
         conn.cursor() as cur,
         cur.copy(
@@ -217,6 +228,31 @@ async def add_files(
             )
 
 
+async def add_directories(
+    conn: AsyncConnection[Any], task_no: int, directories: Sequence[Directory], *, listing: bool
+) -> None:
+    """Bulk insert. `listing`: not to be seen before their own directory is listed to its end."""
+    if not directories:
+        return
+    async with (
+        conn.cursor() as cur,
+        cur.copy("COPY frontier (task_no, dir_no, item_no, path, listing) FROM STDIN") as copy,
+    ):
+        for d in directories:
+            await copy.write_row((task_no, d.dir_no, d.item_no, encode(d.path), listing))
+
+
+async def add_part(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    files: Sequence[File],
+    directories: Sequence[Directory],
+) -> None:
+    """Part of a large directory; `directory_listed` shows it, `forget_unlisted` drops it."""
+    await add_files(conn, task_no, files, State.LISTING)
+    await add_directories(conn, task_no, directories, listing=True)
+
+
 async def directory_listed(
     conn: AsyncConnection[Any],
     task_no: int,
@@ -224,6 +260,7 @@ async def directory_listed(
     *,
     files: Sequence[File],
     directories: Sequence[Directory],
+    in_parts: bool = False,
     files_found: int,
     files_skipped: int = 0,
     links_ignored: int,
@@ -231,24 +268,22 @@ async def directory_listed(
 ) -> None:
     """One directory done: its last files, its subdirectories and its removal in one commit (I4).
 
-    Its earlier files, if any, stand as LISTING and become visible now. `files_skipped` of those
-    found are not in the plan.
+    `in_parts`: others came before, by `add_part`. `files_skipped` of those found are not in the
+    plan.
     """
     await conn.execute(
         "DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, directory.dir_no)
     )
-    async with (
-        conn.cursor() as cur,
-        cur.copy("COPY frontier (task_no, dir_no, item_no, path) FROM STDIN") as copy,
-    ):
-        for d in directories:
-            await copy.write_row((task_no, d.dir_no, d.item_no, encode(d.path)))
+    await add_directories(conn, task_no, directories, listing=False)
     await add_files(conn, task_no, files, State.PENDING)
-    if files_found - files_skipped > len(files):
+    if in_parts:
         await conn.execute(
             "UPDATE file SET state = CASE WHEN compare THEN %s ELSE %s END"
             " WHERE task_no = %s AND state = %s",
             (State.COMPARE, State.PENDING, task_no, State.LISTING),
+        )
+        await conn.execute(
+            "UPDATE frontier SET listing = false WHERE task_no = %s AND listing", (task_no,)
         )
     await conn.execute(
         "UPDATE task SET files = files + %s, files_skipped = files_skipped + %s,"
