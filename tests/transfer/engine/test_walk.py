@@ -88,18 +88,22 @@ async def test_far_directories_are_listed_side_by_side(
 ) -> None:
     tree = GeneratedTree({f"d{number}": (1, 0) for number in range(30)})
     listing, most = 0, 0
+    together = asyncio.Event()
     list_one = tree.list
 
-    async def slowly(path: str) -> AsyncIterator[list[Entry]]:
+    async def in_company(path: str) -> AsyncIterator[list[Entry]]:
         nonlocal listing, most
         listing += 1
         most = max(most, listing)
-        await asyncio.sleep(0.01)
+        if most == 5:
+            together.set()
+        if path != "/source":
+            await asyncio.wait_for(together.wait(), 10)
         async for batch in list_one(path):
             yield batch
         listing -= 1
 
-    monkeypatch.setattr(tree, "list", slowly)
+    monkeypatch.setattr(tree, "list", in_company)
     settings = EngineSettings(listings_at_once=5)
     generated = GeneratedWalk(database, await make_task(), tree, FAR_S, settings)
     monkeypatch.setattr(walk, "open_both", generated.open_both)
