@@ -222,6 +222,27 @@ def test_excluded_directories_take_all_below_along(site: Site, tree: Path) -> No
     assert not (target / "deep" / "er").exists()
 
 
+def test_what_could_not_be_carried_over_is_told(site: Site, tree: Path) -> None:
+    target = tree.parent / "lost"
+    (tree / "link").symlink_to("one.txt")
+    (tree / "run.sh").write_text("#!/bin/sh\n")
+    (tree / "run.sh").chmod(0o755)
+    task = submitted(site.globus.json("transfer", "-r", f"{site.a}:{tree}/", f"{site.b}:{target}/"))
+    site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    last, told, *_ = site.globus.json("task", "event-list", task)["DATA"]
+    assert (last["code"], told["code"], told["is_error"]) == ("SUCCEEDED", "FIDELITY", False)
+    text = site.globus.text("task", "event-list", task)
+    assert "symbolic links that were left out" in text
+    assert f"{tree}/run.sh (mode 0755)" in text
+    route = f"/task/{task}/fidelity"
+    report = json.loads(site.globus.text("api", "transfer", "GET", route))
+    assert {one["kind"]: one["count"] for one in report["DATA"] if one["count"]} == {
+        "links_ignored": 1,
+        "modes": 1,
+    }
+    assert "owner and group" in report["never_carried"]
+
+
 def test_transfer_of_a_batch(site: Site, tree: Path) -> None:
     target = tree.parent / "batch"
     batch = "one.txt 1\n# a comment\n--recursive deep d\n'deep/er/ü 中.txt' 'n a m e'\n"

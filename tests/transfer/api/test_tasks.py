@@ -12,6 +12,7 @@ from plugins.transfer_api import Api, assert_error
 from towpath.platform.database import Database
 from towpath.transfer import times
 from towpath.transfer.api import tasks as routes
+from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import segments
 
 FIELDS_OF_A_TASK = 60
@@ -101,6 +102,22 @@ async def test_delete_task(alice: Api, lake: str) -> None:
     assert timedelta(hours=23, minutes=59) < span < timedelta(hours=24, minutes=1)
 
 
+async def test_fidelity_of_a_task(alice: Api, bob: Api, lake: str) -> None:
+    options = {"recursive_symlinks": "keep", "preserve_timestamp": True}
+    task_id = await submit(alice, transfer(lake, **options))
+    assert (await alice.get(f"task/{task_id}")).json()["recursive_symlinks"] == "keep"
+    report = (await alice.get(f"task/{task_id}/fidelity")).json()
+    assert (report["DATA_TYPE"], report["task_id"]) == ("fidelity_report", task_id)
+    assert report["complete"] is False
+    assert "times of files" not in report["never_carried"]
+    assert {finding["kind"] for finding in report["DATA"]} == set(Kind)
+    assert all(not finding["count"] and finding["description"] for finding in report["DATA"])
+    assert_error(await bob.get(f"task/{task_id}/fidelity"), 404, "TaskNotFound")
+    removal = (await alice.post("delete", delete(lake))).json()["task_id"]
+    refused = await alice.get(f"task/{removal}/fidelity")
+    assert "transfers" in assert_error(refused, 400, "ClientError.BadRequest")
+
+
 async def test_fifty_equal_submissions_at_once_make_one_task(
     alice: Api, lake: str, database: Database
 ) -> None:
@@ -141,7 +158,7 @@ BAD_TRANSFERS: list[tuple[dict[str, Any], str, str]] = [
     ({"sync_level": True}, "", "sync_level"),
     ({"sync_level": "1"}, "", "sync_level"),
     ({"delete_destination_extra": True}, ".NotSupported", "delete_destination_extra"),
-    ({"recursive_symlinks": "copy"}, ".NotSupported", "recursive_symlinks"),
+    ({"recursive_symlinks": "follow"}, "", "recursive_symlinks"),
     ({"filter_rules": [{"method": "omit", "name": "*"}]}, "", "filter_rules.0.method"),
     ({"filter_rules": [{"method": "exclude"}]}, "", "filter_rules.0.name"),
     ({"filter_rules": [{"method": "exclude", "name": ""}]}, "", "filter_rules.0.name"),

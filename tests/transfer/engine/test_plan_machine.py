@@ -246,7 +246,7 @@ class PlanMachine(RuleBasedStateMachine):
                     directories=directories,
                     files_found=found,
                     files_skipped=equal,
-                    links_ignored=0,
+                    links_found=0,
                     is_directory=True,
                 )
 

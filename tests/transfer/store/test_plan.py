@@ -25,7 +25,7 @@ async def listed(database: Database, task_no: int, files: list[File]) -> None:
             files=files,
             directories=[],
             files_found=len(files),
-            links_ignored=0,
+            links_found=0,
             is_directory=True,
         )
 
@@ -58,7 +58,7 @@ async def test_a_directory_leaves_the_frontier_with_what_it_held(
             files=[File(1, 0, odd, 5, None)],
             directories=[Directory(1, 0, "sub")],
             files_found=1,
-            links_ignored=2,
+            links_found=2,
             is_directory=True,
         )
         assert await plan.next_directory(conn, task_no) == Directory(1, 0, "sub")

@@ -170,7 +170,6 @@ class TransferDocument(_Submission):
             raise refuse("no_transfer_items", "A transfer requires at least one item")
         refused = {
             "delete_destination_extra": self.delete_destination_extra,
-            f"recursive_symlinks '{self.recursive_symlinks}'": self.recursive_symlinks != "ignore",
             "source_local_user": bool(self.source_local_user),
             "destination_local_user": bool(self.destination_local_user),
         }
@@ -190,7 +189,7 @@ class TransferDocument(_Submission):
             "skip_source_errors": self.skip_source_errors,
             "fail_on_quota_errors": self.fail_on_quota_errors,
             "delete_destination_extra": False,
-            "recursive_symlinks": "ignore",
+            "recursive_symlinks": self.recursive_symlinks,
             "filter_rules": [rule.model_dump(exclude_none=True) for rule in self.filter_rules]
             if self.filter_rules
             else None,

@@ -14,10 +14,11 @@ from towpath.platform.errors import ApiError
 from towpath.transfer import names, times
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import event_document, only, result, task_document
+from towpath.transfer.api.fidelity import fidelity_document
 from towpath.transfer.api.service import Caller, Service, TransferService, parse_id
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
-from towpath.transfer.store import segments, tasks
+from towpath.transfer.store import fidelity, segments, tasks
 from towpath.transfer.store.tasks import Change, NewItem, Task
 
 router = APIRouter()
@@ -342,6 +343,17 @@ def _paths(path: str, item: NewItem) -> dict[str, str | None]:
         "source_path": below(item.source_path),
         "destination_path": below(item.destination_path),
     }
+
+
+@router.get("/task/{task_id}/fidelity")
+async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """What a transfer could not carry over, as far as is known by now."""
+    async with service.database.connection() as conn:
+        task = await _own_task(conn, task_id, caller.sub)
+        if task.type != "TRANSFER":
+            raise ApiError.bad_request("Only transfers have a fidelity report")
+        found = await fidelity.report(conn, task.task_no)
+    return JSONResponse(fidelity_document(task, found))
 
 
 @router.get("/task/{task_id}/pause_info")

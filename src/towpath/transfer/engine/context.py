@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import AsyncConnection
@@ -121,6 +121,7 @@ class Options:
     encrypt_data: bool
     fail_on_quota_errors: bool
     skip_source_errors: bool
+    recursive_symlinks: Literal["ignore", "keep", "copy"]
     filter_rules: FilterRules
     sync_level: int | None
     """None: everything is copied."""
@@ -134,6 +135,7 @@ class Options:
             encrypt_data=bool(document.get("encrypt_data")),
             fail_on_quota_errors=bool(document.get("fail_on_quota_errors")),
             skip_source_errors=bool(document.get("skip_source_errors")),
+            recursive_symlinks=document.get("recursive_symlinks", "ignore"),
             filter_rules=FilterRules.from_document(document.get("filter_rules")),
             sync_level=document.get("sync_level"),
         )
@@ -253,6 +255,11 @@ class TaskContext:
 def join(base: str, path: str) -> str:
     """`path` below `base`; '' is the base itself."""
     return f"{base.rstrip('/')}/{path}" if path else base
+
+
+def lies_in(path: str, place: str) -> bool:
+    """Whether `path` is `place` or below it; both absolute and without `.` or `..`."""
+    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def unavailable(error: SessionUnavailable, *, at_source: bool) -> TaskFaultError:

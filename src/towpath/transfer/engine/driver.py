@@ -17,14 +17,16 @@ from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
+from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
+from towpath.transfer.engine.make_links import LinkMaking
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.sessions import home_directory
-from towpath.transfer.store import claims, events, leases, plan, segments
+from towpath.transfer.store import claims, events, fidelity, leases, plan, segments
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
 from towpath.transfer.store.tasks import Status
@@ -167,10 +169,14 @@ class Driver:
             *([Comparison(context, recorder).run()] if context.options.sync_level == 3 else []),
             *(lane.run() for lane in lanes),
         )
+        await self._together(recorder, LinkMaking(context).run())
         async with context.db.connection() as conn:
             left_out = await plan.skipped(conn, context.task_no)
+            lost = await fidelity.report(conn, context.task_no)
         if left_out:
             recorder.event(_skipped(left_out))
+        if (not_carried := fidelity_event(lost)) is not None:
+            recorder.event(not_carried)
 
     async def _together(self, recorder: Recorder, *parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts, the recorder and the watch until the parts are done; then flush."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.transfer import names
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import (
     SidedError,
@@ -21,12 +22,17 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
     join,
+    lies_in,
 )
 from towpath.transfer.engine.faults import file_backoff_s, skipped
+from towpath.transfer.engine.fidelity import DirectoryFindings
+from towpath.transfer.engine.links import DirectoryLinks
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
-from towpath.transfer.store import plan
+from towpath.transfer.fidelity import Findings
+from towpath.transfer.fidelity import Kind as Loss
+from towpath.transfer.store import fidelity, links, plan
 from towpath.transfer.store.plan import Directory, File, Item
 
 # A directory with more entries than this goes into the database in parts: bounded memory.
@@ -105,10 +111,19 @@ class Walk:
         if self._context.skips(sided.error, at_source=sided.at_source):
             await self._skip(directory, sided.error)
             return
+        if sided.error.kind is Kind.INVALID_NAME:
+            await self._note_impossible(directory, sided.error)
         self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
         async with self._context.fenced() as conn:
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
+
+    async def _note_impossible(self, directory: Directory, error: GridFTPError) -> None:
+        lost = Findings()
+        path = self._context.source_path(directory.item_no, directory.path)
+        lost.note(Loss.IMPOSSIBLE_NAMES, names.to_text(path), error.message)
+        async with self._context.fenced() as conn:
+            await fidelity.add(conn, self._context.task_no, lost)
 
     async def _skip(self, directory: Directory, error: GridFTPError) -> None:
         is_directory = directory.path != "" or bool(
@@ -182,7 +197,9 @@ class Walk:
             there = await status(destination, item.destination_path)
             decision = decide(level, entry, there)
         files = [] if decision is Decision.SKIP else [self._file(directory, entry, "", decision)]
-        found = _Found(files=files, files_found=1, files_skipped=1 - len(files))
+        findings = DirectoryFindings(posixpath.dirname(item.source_path))
+        findings.look_at_mode(entry._replace(name=posixpath.basename(item.source_path)))
+        found = _Found(findings, files=files, files_found=1, files_skipped=1 - len(files))
         await self._commit(directory, found, is_directory=False)
         return False
 
@@ -190,8 +207,9 @@ class Walk:
         there = self._there(destination, directory)
         if there is not None:
             await there.load()
+        path = self._context.source_path(directory.item_no, directory.path)
         async with AsyncExitStack() as stack:
-            found = _Found()
+            found = _Found(DirectoryFindings(path))
             try:
                 await self._gather(source, destination, directory, there, found, stack)
             except SidedError:
@@ -211,20 +229,19 @@ class Walk:
         stack: AsyncExitStack,
     ) -> None:
         """All that is in a directory; if that is much, most of it is in the plan then."""
-        filter_rules = self._context.options.filter_rules
+        found.links = linked = DirectoryLinks(
+            self._context, directory, found.findings, one_server=self._one_server
+        )
+        await linked.prepare(source)
         path = self._context.source_path(directory.item_no, directory.path)
         entries = source.list(path)
         while batch := await _next_batch(entries):
-            regular: list[Entry] = []
-            for entry in batch:
-                is_directory = entry.is_directory and entry.link_target is None
-                if not filter_rules.take(entry.name, is_directory=is_directory):
-                    continue
-                if entry.link_target is not None:
-                    found.links += 1
-                elif entry.type is EntryType.FILE:
-                    regular.append(entry)
-                elif entry.type is EntryType.DIRECTORY:
+            taken = [entry for entry in batch if self._takes_part(entry)]
+            found.findings.look(taken)
+            copied = await linked.copied(destination, taken)
+            regular = [entry for entry in copied if entry.type is EntryType.FILE]
+            for entry in copied:
+                if entry.type is EntryType.DIRECTORY:
                     self._dir_no += 1
                     below = _below(directory, entry.name)
                     found.directories.append(Directory(self._dir_no, directory.item_no, below))
@@ -244,6 +261,10 @@ class Walk:
         async with self._context.fenced() as conn:
             await plan.add_part(conn, self._context.task_no, found.files, found.directories)
         found.files, found.directories = [], []
+
+    def _takes_part(self, entry: Entry) -> bool:
+        is_directory = entry.is_directory and entry.link_target is None
+        return self._context.options.filter_rules.take(entry.name, is_directory=is_directory)
 
     def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
         """What a sync level compares with."""
@@ -306,9 +327,12 @@ class Walk:
                 in_parts=found.in_parts,
                 files_found=found.files_found,
                 files_skipped=found.files_skipped,
-                links_ignored=found.links,
+                links_found=found.links.found if found.links else 0,
                 is_directory=is_directory,
             )
+            await fidelity.add(conn, self._context.task_no, found.findings.found)
+            if found.links is not None:
+                await links.add(conn, self._context.task_no, found.links.segments())
         self._context.open_files += found.files_found - found.files_skipped
         self._context.changed.wake()
 
@@ -317,6 +341,7 @@ class Walk:
 class _Found:
     """What is known of one directory."""
 
+    findings: DirectoryFindings
     files: list[File] = field(default_factory=list)
     """Those to be copied, as far as they are not in the plan."""
     directories: list[Directory] = field(default_factory=list)
@@ -324,7 +349,8 @@ class _Found:
     """Whether some of it is in the plan, not to be seen yet."""
     files_found: int = 0
     files_skipped: int = 0
-    links: int = 0
+    links: DirectoryLinks | None = None
+    """None: it is no directory."""
 
 
 async def _next_batch(entries: AsyncIterator[list[Entry]]) -> list[Entry]:
@@ -341,11 +367,6 @@ def _directory_refused(item: Item) -> str:
     if item.external_checksum is not None:
         return "the source is a directory, and an external checksum is of a file"
     return "the source is a directory, but the item is not recursive"
-
-
-def lies_in(path: str, place: str) -> bool:
-    """Whether `path` is `place` or below it; both absolute and without `.` or `..`."""
-    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 async def _make(destination: Session, path: str, *, ancestors: bool = False) -> None:

@@ -263,7 +263,7 @@ async def directory_listed(
     in_parts: bool = False,
     files_found: int,
     files_skipped: int = 0,
-    links_ignored: int,
+    links_found: int,
     is_directory: bool,
 ) -> None:
     """One directory done: its last files, its subdirectories and its removal in one commit (I4).
@@ -288,7 +288,7 @@ async def directory_listed(
     await conn.execute(
         "UPDATE task SET files = files + %s, files_skipped = files_skipped + %s,"
         " directories = directories + %s, symlinks = symlinks + %s WHERE task_no = %s",
-        (files_found, files_skipped, int(is_directory), links_ignored, task_no),
+        (files_found, files_skipped, int(is_directory), links_found, task_no),
     )
 
 

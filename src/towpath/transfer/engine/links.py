@@ -1,0 +1,208 @@
+"""Symbolic links met in a tree (`recursive_symlinks`): passed over, made again, or followed.
+
+Servers tell of a link what it points to, and where that really is, links on the way resolved. So
+where a directory of the plan really is follows from the links among the parts of its path, and
+nothing about it needs to be remembered.
+"""
+
+import asyncio
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from towpath.gridftp.client.session import Session
+from towpath.gridftp.errors import GridFTPError, Scope
+from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.transfer import names
+from towpath.transfer.engine.context import (
+    TaskContext,
+    at_destination,
+    at_source,
+    join,
+    lies_in,
+)
+from towpath.transfer.engine.fidelity import DirectoryFindings
+from towpath.transfer.engine.sync import LOOKED_AT_ONCE, status
+from towpath.transfer.fidelity import Kind
+from towpath.transfer.store import links
+from towpath.transfer.store.links import Link, Segment
+from towpath.transfer.store.plan import Directory
+
+FOLLOWED_MAX: Final = 8
+"""Links to directories on one path. Two in each directory make 2^8 copies of the last one."""
+
+
+class DirectoryLinks:
+    """The links of one directory of the source."""
+
+    def __init__(
+        self,
+        context: TaskContext,
+        directory: Directory,
+        findings: DirectoryFindings,
+        *,
+        one_server: bool,
+    ) -> None:
+        """`one_server`: source and destination are the same."""
+        self.found = 0
+        self._context = context
+        self._mode = context.options.recursive_symlinks
+        self._directory = directory
+        self._findings = findings
+        self._one_server = one_server
+        self._places: list[str] = []
+        self._deep = 0
+        self._to_make: list[Link] = []
+        self._packed: list[Segment] = []
+
+    async def prepare(self, source: Session) -> None:
+        """Find out where the directory really is, before it is listed. Raises SidedError."""
+        if self._mode != "copy":
+            return
+        root = self._context.items[self._directory.item_no].source_path
+        path = self._context.source_path(self._directory.item_no, self._directory.path)
+        with at_source():
+            targets = await link_targets(source, path)
+        self._places = real_places(path, targets)
+        self._deep = sum(1 for linked in targets if linked != root and lies_in(linked, root))
+
+    async def copied(self, destination: Session, entries: Sequence[Entry]) -> list[Entry]:
+        """The entries without those links that are not copied as what they point to.
+
+        Raises SidedError.
+        """
+        linked = [entry for entry in entries if entry.link_target is not None]
+        if not linked:
+            return list(entries)
+        self.found += len(linked)
+        if self._mode == "copy":
+            left_out = await self._not_copied(destination, linked)
+            return [entry for entry in entries if entry.name not in left_out]
+        for entry in linked:
+            if self._mode == "keep":
+                self._keep(entry)
+            else:
+                self._note(Kind.LINKS_IGNORED, entry)
+        return [entry for entry in entries if entry.link_target is None]
+
+    def segments(self) -> list[Segment]:
+        """The links to be made."""
+        if self._to_make:
+            self._pack()
+        return self._packed
+
+    def _keep(self, entry: Entry) -> None:
+        path = join(self._directory.path, entry.name) if self._directory.path else entry.name
+        self._to_make.append(Link(self._directory.item_no, path, entry.link_target or ""))
+        if len(self._to_make) >= links.SEGMENT_LINKS:
+            self._pack()
+
+    def _pack(self) -> None:
+        self._packed.append(links.pack(self._to_make))
+        self._to_make = []
+
+    async def _not_copied(self, destination: Session, linked: Sequence[Entry]) -> set[str]:
+        names_left_out: set[str] = set()
+        for first in range(0, len(linked), LOOKED_AT_ONCE):
+            some = linked[first : first + LOOKED_AT_ONCE]
+            reasons = await asyncio.gather(*(self._why_not(destination, entry) for entry in some))
+            for entry, why in zip(some, reasons, strict=True):
+                if why is not None:
+                    self._note(Kind.LINKS_NOT_FOLLOWED, entry, why)
+                    names_left_out.add(entry.name)
+                elif entry.type is EntryType.OTHER:
+                    self._note(Kind.SPECIAL_FILES, entry)
+                else:
+                    self._findings.look_at_mode(entry)
+        return names_left_out
+
+    async def _why_not(self, destination: Session, entry: Entry) -> str | None:
+        """Why a link is not copied as what it points to; None: it is."""
+        target = absolute_target(self._places[-1], entry.link_target or "")
+        if entry.is_directory:
+            if leads_round(target, self._places):
+                return "a directory that it is in"
+            if self._deep >= FOLLOWED_MAX:
+                return f"behind {self._deep} other links"
+        if self._one_server and await self._leads_to_copy(destination, entry, target):
+            return "where its own copy would be"
+        return None
+
+    async def _leads_to_copy(self, destination: Session, entry: Entry, target: str) -> bool:
+        """Within one server: what it points to holds the place of its copy, or is there itself.
+
+        A directory would be copied into itself, and a file emptied before it is read.
+        """
+        directory = self._directory
+        place = self._context.destination_path(directory.item_no, directory.path)
+        path = join(place, entry.name)
+        there = await status(destination, path)
+        if there is not None and same_place(entry, there):
+            return True
+        with at_destination():
+            return lies_in(real_places(path, await link_targets(destination, path))[-1], target)
+
+    def _note(self, kind: Kind, entry: Entry, why: str = "") -> None:
+        target = f"to {names.to_text(entry.link_target or '')}"
+        self._findings.note(kind, entry.name, f"{target}: {why}" if why else target)
+
+
+def absolute_target(place: str, target: str) -> str:
+    """Where a link in the directory `place` points to, should a server tell it as it is written."""
+    return posixpath.normpath(posixpath.join(place, target))
+
+
+def real_places(path: str, targets: Mapping[str, str]) -> list[str]:
+    """Where one really is on the way to `path`: in which directory before each link is followed,
+    and at the end. `targets` are those of the links among `path` and the directories above it."""
+    places: list[str] = []
+    walked, real = "", "/"
+    for name in path.split("/"):
+        if not name:
+            continue
+        walked = f"{walked}/{name}"
+        if walked in targets:
+            places.append(real)
+            real = absolute_target(real, targets[walked])
+        else:
+            real = join(real, name)
+    return [*places, real]
+
+
+def leads_round(target: str, places: Sequence[str]) -> bool:
+    """Whether a directory that one is in, or came through, is `target` or below it."""
+    return any(lies_in(place, target) for place in places)
+
+
+def same_place(one: Entry, other: Entry) -> bool:
+    """Whether two names at one server are of one file, links followed."""
+    if one.unique is not None and other.unique is not None:
+        return one.unique == other.unique
+    places = {entry.link_target or entry.name for entry in (one, other)}
+    return len(places) == 1
+
+
+async def link_targets(session: Session, path: str) -> dict[str, str]:
+    """The links among `path` and the directories above it, with their targets.
+
+    What may not be looked at is taken for none. Raises GridFTPError.
+    """
+    paths: list[str] = []
+    while path.rstrip("/"):
+        paths.append(path)
+        path = posixpath.dirname(path)
+    found: dict[str, str] = {}
+    for first in range(0, len(paths), LOOKED_AT_ONCE):
+        some = paths[first : first + LOOKED_AT_ONCE]
+        looked = await asyncio.gather(*(_target(session, one) for one in some))
+        found |= {one: target for one, target in zip(some, looked, strict=True) if target}
+    return found
+
+
+async def _target(session: Session, path: str) -> str | None:
+    try:
+        return (await session.stat(path)).link_target
+    except GridFTPError as error:
+        if error.scope is not Scope.FILE:
+            raise
+        return None

@@ -1,0 +1,411 @@
+"""`recursive_symlinks` and the fidelity report, between real servers."""
+
+import json
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugins.rig import Rig
+from plugins.site import SITE_GROUP, Site, until
+from towpath.demo.authority import Domain
+from towpath.demo.deployment import Deployment
+from towpath.demo.gct import GctServer
+from towpath.transfer.fidelity import EXAMPLES_MAX
+
+NEVER = {"sparse_files", "dangling_links"}
+
+
+def make_linked_tree(root: Path) -> Path:
+    """A tree with every kind of link; what is beside it is returned."""
+    source, outside = root / "src", root / "outside"
+    for directory in (source / "sub" / "deep", source / "other", outside / "box"):
+        directory.mkdir(parents=True)
+    (source / "file").write_text("file")
+    (source / "sub" / "deep" / "leaf").write_text("leaf")
+    (outside / "box" / "thing").write_text("thing")
+    (outside / "alone").write_text("alone")
+    links = {
+        "to-file": "file",
+        "to-dir": "sub",
+        "sub/up": "..",
+        "sub/deep/there": "../../other",
+        "other/back": "../sub/deep",
+        "chain": "to-file",
+        "by-way": "to-dir/deep/leaf",
+        "dangling": "nowhere",
+        "loop": "loop",
+        "out-file": str(outside / "alone"),
+        "out-dir": str(outside / "box"),
+        "odd ü; =%20": "file",
+        "null": "/dev/null",
+    }
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    return outside
+
+
+LISTED = 11
+"""Of these links; a server tells nothing of the two that lead nowhere."""
+
+
+def report(deployment: Deployment, task_id: str) -> dict[str, dict[str, Any]]:
+    document = deployment.get(f"task/{task_id}/fidelity")
+    assert document["DATA_TYPE"] == "fidelity_report"
+    return {finding["kind"]: finding for finding in document["DATA"]}
+
+
+def counts(deployment: Deployment, task_id: str) -> dict[str, int]:
+    """What was found, by kind."""
+    found = report(deployment, task_id)
+    return {kind: finding["count"] for kind, finding in found.items() if finding["count"]}
+
+
+def examples(deployment: Deployment, task_id: str, kind: str, root: Path) -> dict[str, str]:
+    """Path below `root` -> details."""
+    return {
+        os.path.relpath(example["source_path"], root): example["details"]
+        for example in report(deployment, task_id)[kind]["examples"]
+    }
+
+
+def succeeded(deployment: Deployment, task_id: str) -> dict[str, Any]:
+    task = deployment.wait(task_id, 60)
+    assert task["status"] == "SUCCEEDED", deployment.events(task_id)
+    assert task["faults"] == 0, deployment.events(task_id)
+    return task
+
+
+def links_below(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): str(path.readlink())
+        for path in root.rglob("*")
+        if path.is_symlink()
+    }
+
+
+def files_below(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+@SITE_GROUP
+def test_ignored_links_are_counted_and_told(site: Site, tmp_path: Path) -> None:
+    make_linked_tree(tmp_path)
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    task_id = site.copy(source, destination)
+    task = succeeded(site.deployment, task_id)
+    assert (task["symlinks"], task["files"], task["recursive_symlinks"]) == (LISTED, 2, "ignore")
+    assert links_below(destination) == {}
+    assert counts(site.deployment, task_id) == {"links_ignored": LISTED}
+    told = examples(site.deployment, task_id, "links_ignored", source)
+    assert told["sub/up"] == f"to {source}"
+    [event] = [e for e in site.deployment.events(task_id) if e["code"] == "FIDELITY"]
+    [line] = json.loads(event["details"])["not_carried_over"]
+    assert line["count"] == LISTED
+    assert line["what"].startswith("symbolic links that were left out")
+    assert not event["is_error"]
+    site.assert_well()
+
+
+@SITE_GROUP
+def test_kept_links_are_made_again(site: Site, tmp_path: Path) -> None:
+    outside = make_linked_tree(tmp_path)
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    task_id = site.copy(source, destination, recursive_symlinks="keep")
+    task = succeeded(site.deployment, task_id)
+    assert (task["symlinks"], task["files_transferred"]) == (LISTED, 2)
+    expected = {
+        "to-file": f"{destination}/file",
+        "to-dir": f"{destination}/sub",
+        "sub/up": f"{destination}",
+        "sub/deep/there": f"{destination}/other",
+        "other/back": f"{destination}/sub/deep",
+        "chain": f"{destination}/file",
+        "by-way": f"{destination}/sub/deep/leaf",
+        "out-file": f"{outside}/alone",
+        "out-dir": f"{outside}/box",
+        "odd ü; =%20": f"{destination}/file",
+        "null": "/dev/null",
+    }
+    assert links_below(destination) == expected
+    assert counts(site.deployment, task_id) == {"links_outside": 3}
+
+    made_at = {name: (destination / name).lstat().st_ino for name in expected}
+    for level in (None, 0, 3):
+        again = site.copy(source, destination, recursive_symlinks="keep", sync_level=level)
+        succeeded(site.deployment, again)
+        assert {name: (destination / name).lstat().st_ino for name in expected} == made_at
+    site.assert_well()
+
+
+@SITE_GROUP
+def test_what_is_in_the_place_of_a_kept_link(site: Site, tmp_path: Path) -> None:
+    """Another link is replaced; data stays, and is told."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    (source / "sub").mkdir(parents=True)
+    (source / "file").write_text("file")
+    for name in ("on-file", "on-directory", "on-link", "on-dangling", "to-nothing"):
+        (source / name).symlink_to("file")
+    (source / "excluded").write_text("excluded")
+    (source / "to-excluded").symlink_to("excluded")
+    (destination / "on-directory").mkdir(parents=True)
+    (destination / "on-directory" / "data").write_text("precious")
+    (destination / "on-file").write_text("precious")
+    (destination / "old").write_text("old")
+    (destination / "on-link").symlink_to("old")
+    (destination / "on-dangling").symlink_to("nowhere")
+    rules = [
+        {"DATA_TYPE": "filter_rule", "method": "exclude", "type": "file", "name": name}
+        for name in ("excluded", "to-nothing")
+    ]
+    task_id = site.copy(source, destination, recursive_symlinks="keep", filter_rules=rules)
+    task = succeeded(site.deployment, task_id)
+    assert task["symlinks"] == 5
+    to_file = f"{destination}/file"
+    assert links_below(destination) == {"on-link": to_file, "on-dangling": to_file}
+    assert (destination / "on-file").read_text() == "precious"
+    assert (destination / "on-directory" / "data").read_text() == "precious"
+    assert (destination / "old").read_text() == "old"
+    in_its_place = f"to {to_file}: a file or directory is in its place"
+    assert examples(site.deployment, task_id, "links_not_made", source) == {
+        "on-file": in_its_place,
+        "on-directory": in_its_place,
+        "to-excluded": f"to {destination}/excluded: what it points to is not there",
+    }
+
+    (destination / "on-link").unlink()
+    (destination / "on-link").symlink_to("old")
+    missing_only = site.copy(source, destination, recursive_symlinks="keep", sync_level=0)
+    succeeded(site.deployment, missing_only)
+    assert (destination / "on-link").readlink() == Path("old")
+
+
+@SITE_GROUP
+def test_copied_links_become_what_they_point_to(site: Site, tmp_path: Path) -> None:
+    make_linked_tree(tmp_path)
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    task_id = site.copy(source, destination, recursive_symlinks="copy", sync_level=3)
+    task = succeeded(site.deployment, task_id)
+    assert links_below(destination) == {}
+    expected = {
+        **dict.fromkeys(("file", "to-file", "chain", "odd ü; =%20"), "file"),
+        **dict.fromkeys(("sub/deep/leaf", "to-dir/deep/leaf", "by-way", "other/back/leaf"), "leaf"),
+        "out-file": "alone",
+        "out-dir/thing": "thing",
+    }
+    assert files_below(destination) == expected
+    assert task["files_transferred"] == task["files"] == len(expected)
+    assert sorted(str(p.relative_to(destination)) for p in destination.rglob("there")) == [
+        "sub/deep/there",
+        "to-dir/deep/there",
+    ]
+    inside = "a directory that it is in"
+    assert examples(site.deployment, task_id, "links_not_followed", source) == {
+        "sub/up": f"to {source}: {inside}",
+        "to-dir/up": f"to {source}: {inside}",
+        "other/back/there": f"to {source}/other: {inside}",
+        "sub/deep/there/back": f"to {source}/sub/deep: {inside}",
+        "to-dir/deep/there/back": f"to {source}/sub/deep: {inside}",
+    }
+    assert examples(site.deployment, task_id, "special_files", source) == {"null": "to /dev/null"}
+    site.assert_well()
+
+
+@SITE_GROUP
+def test_chains_of_links_to_directories_end(site: Site, tmp_path: Path) -> None:
+    """Without a loop: each directory has two links to the next."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    outside = tmp_path / "outside"
+    for number in range(11):
+        (outside / str(number)).mkdir(parents=True)
+        (outside / str(number) / "file").write_text(str(number))
+        (outside / str(number) / "next").symlink_to(outside / str(number + 1))
+    source.mkdir()
+    (source / "first").symlink_to(outside / "0")
+    task_id = site.copy(source, destination, recursive_symlinks="copy")
+    succeeded(site.deployment, task_id)
+    deepest = Path("first", *["next"] * 7)
+    assert files_below(destination)[f"{deepest}/file"] == "7"
+    assert len(files_below(destination)) == 8
+    told = examples(site.deployment, task_id, "links_not_followed", source)
+    assert told == {f"{deepest}/next": f"to {outside}/8: behind 8 other links"}
+
+
+@SITE_GROUP
+def test_the_tree_may_be_behind_a_link(site: Site, tmp_path: Path) -> None:
+    """Then targets are told as they really are, and not as the item is written."""
+    make_linked_tree(tmp_path / "really")
+    (tmp_path / "home").symlink_to("really")
+    source, destination = tmp_path / "home" / "src", tmp_path / "dst"
+    kept = site.copy(source, destination, recursive_symlinks="keep")
+    succeeded(site.deployment, kept)
+    assert links_below(destination)["by-way"] == f"{destination}/sub/deep/leaf"
+    assert links_below(destination)["sub/up"] == str(destination)
+    copied = site.copy(source, tmp_path / "copied", recursive_symlinks="copy")
+    succeeded(site.deployment, copied)
+    assert len(files_below(tmp_path / "copied")) == 10
+
+
+@SITE_GROUP
+def test_within_one_server_nothing_overwrites_itself(site: Site, tmp_path: Path) -> None:
+    """What was moved away and left as a link, as people do."""
+    source, archive = tmp_path / "src", tmp_path / "archive"
+    (archive / "run").mkdir(parents=True)
+    source.mkdir()
+    (archive / "data").write_text("precious")
+    (archive / "run" / "log").write_text("precious")
+    (archive / "elsewhere").mkdir()
+    (archive / "elsewhere" / "x").write_text("precious")
+    (source / "data").symlink_to(archive / "data")
+    (source / "run").symlink_to(archive / "run")
+    (source / "all").symlink_to(archive)
+    (source / "linked").symlink_to(archive / "elsewhere")
+    (archive / "linked").symlink_to(archive / "elsewhere")
+    (source / "new").write_text("new")
+    here = site.endpoints[0]
+    task_id = site.deployment.transfer(
+        here, here, [(str(source), str(archive), True)], recursive_symlinks="copy"
+    )
+    succeeded(site.deployment, task_id)
+    assert files_below(archive) == {
+        "data": "precious",
+        "run/log": "precious",
+        "elsewhere/x": "precious",
+        "new": "new",
+    }
+    told = examples(site.deployment, task_id, "links_not_followed", source)
+    assert set(told) == {"data", "run", "all", "linked"}
+
+
+@SITE_GROUP
+def test_a_server_that_makes_no_links(site: Site, tmp_path: Path, domain_b: Domain) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    source.mkdir()
+    (source / "file").write_text("file")
+    for number in range(300):
+        (source / f"link{number}").symlink_to("file")
+    forbidden = ("-disable-command-list", "SITE SYMLINKFROM,SITE SYMLINKTO")
+    with GctServer.start(domain_b, tmp_path / "server", args=forbidden) as server:
+        there = site.register(server.url(""), domain_b)
+        item = (str(source), str(destination), True)
+        task_id = site.deployment.transfer(
+            site.endpoints[0], there, [item], recursive_symlinks="keep"
+        )
+        succeeded(site.deployment, task_id)
+    assert files_below(destination) == {"file": "file"}
+    assert counts(site.deployment, task_id) == {"links_not_made": 300}
+    told = examples(site.deployment, task_id, "links_not_made", source)
+    assert set(told.values()) == {f"to {destination}/file: the server cannot make links"}
+    assert len(told) == EXAMPLES_MAX
+    [event] = [e for e in site.deployment.events(task_id) if e["code"] == "FIDELITY"]
+    [line] = json.loads(event["details"])["not_carried_over"]
+    assert line["count"] == 300
+    assert line["such_as"].endswith("the server cannot make links)")
+
+
+def test_a_worker_that_dies_while_links_are_made(rig: Rig) -> None:
+    source, destination = rig.root / "src", rig.root / "dst"
+    source.mkdir()
+    (source / "file").write_text("file")
+    for directory in range(5):
+        (source / f"d{directory}").mkdir()
+        for number in range(300):
+            (source / f"d{directory}" / f"link{number}").symlink_to("../file")
+    deployment = rig.up({"TOWPATH_ENGINE__WORKERS": "1"})
+    task_id = rig.copy_tree(deployment, recursive_symlinks="keep")
+    [worker] = deployment.worker_pids()
+    until(lambda: next(destination.glob("d*/link*"), None), 30, "a link is made", every_s=0.001)
+    os.kill(worker, signal.SIGKILL)
+    assert 0 < len(links_below(destination)) < 1500, "it was killed in the middle"
+    task = deployment.wait(task_id, 60)
+    assert task["status"] == "SUCCEEDED", deployment.events(task_id)
+    assert (task["symlinks"], task["directories"]) == (1500, 6)
+    made = links_below(destination)
+    assert (len(made), set(made.values())) == (1500, {f"{destination}/file"})
+    assert counts(deployment, task_id) == {}
+
+
+def make_odd_tree(source: Path) -> None:
+    """What does not travel well."""
+    (source / "d").mkdir(parents=True)
+    (source / "plain").write_text("plain")
+    (source / "program").write_text("#!")
+    (source / "program").chmod(0o755)
+    (source / "private").write_text("secret")
+    (source / "private").chmod(0o600)
+    (source / "shared").mkdir()
+    (source / "shared").chmod(0o2775)
+    (source / "closed").mkdir()
+    (source / "closed").chmod(0o700)
+    (source / "d" / "one").write_text("one")
+    (source / "d" / "two").hardlink_to(source / "d" / "one")
+    (source / "ReadMe").write_text("a")
+    (source / "README").write_text("b")
+    (source / "caf\u00e9").write_text("c")
+    (source / "cafe\u0301").write_text("d")
+    os.mkfifo(source / "pipe")
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(source)
+        listener.bind("socket")
+    (source / os.fsdecode(b"latin-\xe9")).write_text("e")
+    (source / "a; b=%20 \"c\" 'd'").write_text("f")
+
+
+@SITE_GROUP
+def test_a_tree_of_odd_things(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    make_odd_tree(source)
+    task_id = site.copy(source, destination)
+    task = succeeded(site.deployment, task_id)
+    assert files_below(destination) == files_below(source)
+    assert task["files"] == len(files_below(source))
+    assert counts(site.deployment, task_id) == {
+        "special_files": 2,
+        "modes": 2,
+        "private": 2,
+        "hard_links": 1,
+        "name_collisions": 2,
+    }
+    found = report(site.deployment, task_id)
+    assert examples(site.deployment, task_id, "modes", source) == {
+        "program": "mode 0755",
+        "shared": "mode 2775",
+    }
+    assert examples(site.deployment, task_id, "private", source).keys() == {"private", "closed"}
+    assert examples(site.deployment, task_id, "special_files", source).keys() == {"pipe", "socket"}
+    assert found["hard_links"]["known"] == "at_least"
+    for kind in NEVER:
+        assert (found[kind]["known"], found[kind]["count"]) == ("not_known", None)
+    assert all(
+        finding["known"] == "exact"
+        for kind, finding in found.items()
+        if kind not in {*NEVER, "hard_links"}
+    )
+    # It is true: what arrives has the destination's own permissions.
+    assert (destination / "program").stat().st_mode & 0o7777 == (
+        (destination / "plain").stat().st_mode & 0o7777
+    )
+    assert (destination / "private").stat().st_mode & 0o077
+    assert (destination / "d" / "two").stat().st_nlink == 1
+
+
+@SITE_GROUP
+def test_a_name_that_cannot_be_carried_is_in_the_report(site: Site, tmp_path: Path) -> None:
+    source = tmp_path / "src"
+    (source / "d").mkdir(parents=True)
+    (source / "d" / "two\nlines").write_text("")
+    task_id = site.copy(source, tmp_path / "dst")
+    task = site.deployment.wait(task_id, 30)
+    assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "INVALID_PATH_NAME")
+    assert counts(site.deployment, task_id) == {"impossible_names": 1}
+    told = examples(site.deployment, task_id, "impossible_names", source)
+    assert told == {"d": "the listing holds a name with a line break"}
+    assert not site.deployment.get(f"task/{task_id}/fidelity")["complete"]
