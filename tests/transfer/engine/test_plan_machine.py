@@ -234,7 +234,8 @@ class PlanMachine(RuleBasedStateMachine):
         files = self._new_files(shapes)
         directories = [Directory(self.dir_no + n, 0, f"d{n}") for n in range(1, below + 1)]
         self.dir_no += below
-        found = self._listed_so_far() + len(files) + equal
+        before = self._listed_so_far()
+        found = before + len(files) + equal
 
         async def listed() -> None:
             async with self.context.fenced() as conn:
@@ -244,6 +245,7 @@ class PlanMachine(RuleBasedStateMachine):
                     directory,
                     files=files,
                     directories=directories,
+                    in_parts=before > 0,
                     files_found=found,
                     files_skipped=equal,
                     links_found=0,
