@@ -533,3 +533,21 @@ async def test_a_reply_that_does_not_fit_breaks_the_lane() -> None:
         assert statuses(outcomes) == ["failed", "void"]
         assert outcomes[0].error.kind is Kind.PROTOCOL
         await lane.close()
+
+
+async def test_a_file_that_has_not_the_size_it_should_have_fails_alone(open_lane, tree) -> None:
+    lane = await open_lane()
+    pieces = [piece._replace(sized=True) for piece in tree(30)]
+    for n, checksum in ((3, None), (7, "SHA256")):
+        pieces[n] = pieces[n]._replace(size=pieces[n].size + 1, checksum=checksum)
+    outcomes = await finish(lane, pieces)
+    assert [n for n, o in enumerate(outcomes) if o.status == "failed"] == [3, 7]
+    for n in (3, 7):
+        error = outcomes[n].error
+        assert error is not None
+        assert error.kind is Kind.CHECKSUM_MISMATCH
+        assert f"{pieces[n].size - 1} bytes arrived, {pieces[n].size} were expected" in str(error)
+        assert outcomes[n].failed_side == "destination"
+    assert wrong(pieces) == []
+    assert not lane.broken
+    assert await lane.close() is True

@@ -82,6 +82,8 @@ class LargeFile:
                 return failed
             await self._finish()
         except SidedError as sided:
+            if sided.error.kind is Kind.NOT_FOUND and not sided.at_source:
+                await self.drop(None)  # somebody removed it
             side: SideName = "source" if sided.at_source else "destination"
             return Outcome(self._whole(), "failed", sided.error, side)
         return None
@@ -125,7 +127,7 @@ class LargeFile:
         failed: Outcome | None = None
         checks = self._checks()
         watch = SourceWatch(self._source_now, self._context.clock)
-        now: Entry | None = None
+        changed: Entry | None = None
         transfer = RangeTransfer(
             [self._pair.lane],
             self._source_path,
@@ -145,15 +147,16 @@ class LargeFile:
                     self._recorder.resent(done.length)
                     failed = failed or outcome
                     transfer.stop()  # what was sent may still arrive
-                now = now or watch.seen()
-                if now is not None and self._change(now) is not None:
+                seen = watch.seen()
+                if seen is not None and self._change(seen) is not None:
+                    changed = seen
                     transfer.stop()
         await self._recorder.flush()
-        if failed is not None and now is None and not self._pair.lane.broken:
+        if failed is not None and changed is None and not self._pair.lane.broken:
             with at_source():
-                now = await self._source_now()
-        if now is not None:
-            await self._check_unchanged(now)
+                changed = await self._source_now()
+        if changed is not None:
+            await self._check_unchanged(changed)
         if failed is not None:
             assert failed.error is not None, "a failed outcome says why"
             failed = Outcome(self._whole(), "failed", failed.error, failed.failed_side)
@@ -181,6 +184,14 @@ class LargeFile:
         source = self._pair.source
         return await source.stat(self._source_path, timeout_s=source.timeouts.checksum_s)
 
+    def _lost(self) -> GridFTPError:
+        return GridFTPError(
+            Kind.CONNECTION_LOST,
+            "the sessions were lost before the file was finished",
+            where=str(self._pair.destination.server),
+            path=self._destination_path,
+        )
+
     def _change(self, now: Entry) -> GridFTPError | None:
         where = str(self._pair.source.server)
         return change(self._file, now, where=where, path=self._source_path)
@@ -200,6 +211,8 @@ class LargeFile:
         """Compare what must be compared; then the file counts. Raises SidedError."""
         async with self._context.db.connection() as conn:
             ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
+        if cut(self._file.size, present(ranges)):
+            raise SidedError(self._lost(), at_source=False)
         earlier = [r for r in ranges if r.session_generation != self._pair.generation]
         if earlier:
             await self.compare_ranges(earlier)
