@@ -188,6 +188,39 @@ def test_what_is_in_the_place_of_a_kept_link(site: Site, tmp_path: Path) -> None
 
 
 @SITE_GROUP
+@pytest.mark.parametrize("level", [None, 3])
+def test_what_was_a_link_is_not_written_through(
+    site: Site, tmp_path: Path, level: int | None
+) -> None:
+    """A file, or a directory, where there was a link before. What leads out of the copy stays."""
+    source, destination, outside = tmp_path / "src", tmp_path / "dst", tmp_path / "outside"
+    (source / "d").mkdir(parents=True)
+    outside.mkdir()
+    (source / "file").write_text("old")
+    (source / "d" / "leaf").write_text("old")
+    for name, target in (("l", "file"), ("k", "d"), ("arranged", str(outside))):
+        (source / name).symlink_to(target)
+    succeeded(site.deployment, site.copy(source, destination, recursive_symlinks="keep"))
+    for name in ("l", "k", "arranged"):
+        (source / name).unlink()
+    (source / "l").write_text("new")
+    (source / "k").mkdir()
+    (source / "k" / "leaf").write_text("new")
+    (source / "arranged").mkdir()
+    (source / "arranged" / "far").write_text("new")
+    task_id = site.copy(source, destination, recursive_symlinks="keep", sync_level=level)
+    succeeded(site.deployment, task_id)
+    assert files_below(destination) == {
+        "file": "old",
+        "d/leaf": "old",
+        "l": "new",
+        "k/leaf": "new",
+    }
+    assert links_below(destination) == {"arranged": str(outside)}
+    assert files_below(outside) == {"far": "new"}
+
+
+@SITE_GROUP
 def test_copied_links_become_what_they_point_to(site: Site, tmp_path: Path) -> None:
     make_linked_tree(tmp_path)
     source, destination = tmp_path / "src", tmp_path / "dst"

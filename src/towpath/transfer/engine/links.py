@@ -22,7 +22,7 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.fidelity import DirectoryFindings
-from towpath.transfer.engine.sync import LOOKED_AT_ONCE, status
+from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import links
 from towpath.transfer.store.links import Link, Segment
@@ -84,6 +84,38 @@ class DirectoryLinks:
             else:
                 self._note(Kind.LINKS_IGNORED, entry)
         return [entry for entry in entries if entry.link_target is None]
+
+    async def make_way(
+        self, destination: Session, there: DestinationDirectory | None, entries: Sequence[Entry]
+    ) -> None:
+        """Remove links that an earlier 'keep' made where now these files and directories go.
+
+        A server writes through a link, and what it points to is a part of the copy, too. Links that
+        lead out of the copy are somebody's arrangement, and stay. Raises SidedError.
+        """
+        if self._mode != "keep" or there is None:
+            return
+        looked = await there.look([entry.name for entry in entries])
+        linked = {
+            entry.name: found.link_target
+            for entry, found in zip(entries, looked, strict=True)
+            if found is not None and found.link_target is not None
+        }
+        if not linked:
+            return
+        item_no = self._directory.item_no
+        root = self._context.destination_path(item_no, "")
+        place = self._context.destination_path(item_no, self._directory.path)
+        with at_destination():
+            real = real_places(root, await link_targets(destination, root))[-1]
+            gone = [
+                n for n, target in linked.items() if lies_in(absolute_target(place, target), real)
+            ]
+            for first in range(0, len(gone), LOOKED_AT_ONCE):
+                some = gone[first : first + LOOKED_AT_ONCE]
+                self._context.lease.check()
+                await asyncio.gather(*(destination.delete_file(join(place, name)) for name in some))
+        there.forget(gone)
 
     def segments(self) -> list[Segment]:
         """The links to be made."""

@@ -68,6 +68,12 @@ class DestinationDirectory:
                 if error.kind is not Kind.NOT_FOUND:
                     raise
 
+    def forget(self, names: Sequence[str]) -> None:
+        """These have been removed."""
+        for name in names:
+            if self._entries is not None:
+                self._entries.pop(name, None)
+
     async def look(self, names: Sequence[str]) -> list[Entry | None]:
         """The entries of these names. Raises SidedError."""
         if self._entries is not None:

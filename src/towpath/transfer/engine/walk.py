@@ -239,6 +239,7 @@ class Walk:
             taken = [entry for entry in batch if self._takes_part(entry)]
             found.findings.look(taken)
             copied = await linked.copied(destination, taken)
+            await linked.make_way(destination, there, copied)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]
             for entry in copied:
                 if entry.type is EntryType.DIRECTORY:
@@ -267,8 +268,9 @@ class Walk:
         return self._context.options.filter_rules.take(entry.name, is_directory=is_directory)
 
     def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
-        """What a sync level compares with."""
-        if self._context.options.sync_level is None:
+        """What a sync level compares with, and what may be in the way of what is kept."""
+        options = self._context.options
+        if options.sync_level is None and options.recursive_symlinks != "keep":
             return None
         path = self._context.destination_path(directory.item_no, directory.path)
         most = self._context.settings.sync_directory
