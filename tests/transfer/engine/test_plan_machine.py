@@ -55,8 +55,9 @@ class Known:
     """What the model knows of a file in the plan."""
 
     size: int
-    compare: bool
     state: State
+    hidden: bool = False
+    """Its directory has not been listed to its end."""
     delay_s: float | None = None
     attempt: int = 0
     epoch: int | None = None
@@ -64,6 +65,10 @@ class Known:
     @property
     def due(self) -> bool:
         return self.delay_s != LATER_S
+
+
+def _begins(file: File) -> State:
+    return State.COMPARE if file.compare else State.PENDING
 
 
 @dataclass
@@ -78,14 +83,18 @@ class Model:
     synced: int = 0
 
     def in_state(self, state: State) -> list[int]:
-        return [no for no, file in self.files.items() if file.state is state and file.due]
+        return [
+            no
+            for no, file in self.files.items()
+            if file.state is state and file.due and not file.hidden
+        ]
 
     @property
     def open(self) -> int:
-        return sum(file.state is not State.LISTING for file in self.files.values())
+        return sum(not file.hidden for file in self.files.values())
 
     def forget_listing(self) -> None:
-        self.files = {n: f for n, f in self.files.items() if f.state is not State.LISTING}
+        self.files = {n: f for n, f in self.files.items() if not f.hidden}
 
 
 class Context(TaskContext):
@@ -201,7 +210,7 @@ class PlanMachine(RuleBasedStateMachine):
         return made
 
     def _listed_so_far(self) -> int:
-        return sum(file.state is State.LISTING for file in self.model.files.values())
+        return sum(file.hidden for file in self.model.files.values())
 
     def _window_open(self) -> bool:
         return self.context.open_files < WINDOW
@@ -215,11 +224,13 @@ class PlanMachine(RuleBasedStateMachine):
 
         async def add() -> None:
             async with self.context.fenced() as conn:
-                await plan.add_files(conn, self.task_no, files, State.LISTING)
+                if not self._listed_so_far():
+                    await plan.hide(conn, self.task_no, files[0].file_no)
+                await plan.add_part(conn, self.task_no, files, [])
 
         self.run(add())
         for file in files:
-            self.model.files[file.file_no] = Known(file.size, file.compare, State.LISTING)
+            self.model.files[file.file_no] = Known(file.size, _begins(file), hidden=True)
 
     @precondition(_window_open)
     @rule(
@@ -234,8 +245,7 @@ class PlanMachine(RuleBasedStateMachine):
         files = self._new_files(shapes)
         directories = [Directory(self.dir_no + n, 0, f"d{n}") for n in range(1, below + 1)]
         self.dir_no += below
-        before = self._listed_so_far()
-        found = before + len(files) + equal
+        found = self._listed_so_far() + len(files) + equal
 
         async def listed() -> None:
             async with self.context.fenced() as conn:
@@ -245,20 +255,19 @@ class PlanMachine(RuleBasedStateMachine):
                     directory,
                     files=files,
                     directories=directories,
-                    in_parts=before > 0,
+                    in_parts=self._listed_so_far() > 0,
                     files_found=found,
                     files_skipped=equal,
-                    links_found=0,
+                    links_ignored=0,
                     is_directory=True,
                 )
 
         self.run(listed())
         self.context.open_files += found - equal
         for file in files:
-            self.model.files[file.file_no] = Known(file.size, file.compare, State.LISTING)
+            self.model.files[file.file_no] = Known(file.size, _begins(file))
         for known in self.model.files.values():
-            if known.state is State.LISTING:
-                known.state = State.COMPARE if known.compare else State.PENDING
+            known.hidden = False
         del self.model.frontier[directory.dir_no]
         self.model.frontier |= dict.fromkeys((d.dir_no for d in directories), None)
         self.model.found += found

@@ -75,7 +75,9 @@ async def test_files_of_a_half_listed_directory_are_not_seen(
 ) -> None:
     task_no = await begin(database, make_task)
     async with database.transaction() as conn:
-        await plan.add_files(conn, task_no, [File(1, 0, "a", 1, None)], State.LISTING)
+        await plan.hide(conn, task_no, 1)
+        await plan.add_part(conn, task_no, [File(1, 0, "a", 1, None)], [Directory(9, 0, "d")])
+        assert await plan.next_directory(conn, task_no) == Directory(0, 0, "")
     assert await take(database, task_no) == []
     async with database.transaction() as conn:
         progress = await plan.resume(conn, task_no, epoch=2)

@@ -6,9 +6,10 @@ known, so a lane never needs to; it pauses while the plan's window is full.
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -54,7 +55,8 @@ class Walk:
     ) -> None:
         self._context = context
         self._recorder = recorder
-        self._file_no = last_file_no
+        self._numbers = count(last_file_no + 1)
+        self._last_block = last_file_no // plan.BLOCK_OF_NUMBERS
         self._dir_no = last_dir_no
         self._one_server = False
         self._visiting: set[int] = set()
@@ -196,10 +198,13 @@ class Walk:
         if level is not None:
             there = await status(destination, item.destination_path)
             decision = decide(level, entry, there)
-        files = [] if decision is Decision.SKIP else [self._file(directory, entry, "", decision)]
         findings = DirectoryFindings(posixpath.dirname(item.source_path))
         findings.look_at_mode(entry._replace(name=posixpath.basename(item.source_path)))
-        found = _Found(findings, files=files, files_found=1, files_skipped=1 - len(files))
+        found = _Found(findings, self._numbers, files_found=1)
+        if decision is Decision.SKIP:
+            found.files_skipped = 1
+        else:
+            found.files.append(found.file(directory, entry, "", decision))
         await self._commit(directory, found, is_directory=False)
         return False
 
@@ -209,7 +214,7 @@ class Walk:
             await there.load()
         path = self._context.source_path(directory.item_no, directory.path)
         async with AsyncExitStack() as stack:
-            found = _Found(DirectoryFindings(path))
+            found = _Found(DirectoryFindings(path), self._numbers)
             try:
                 await self._gather(source, destination, directory, there, found, stack)
             except SidedError:
@@ -246,16 +251,25 @@ class Walk:
                     self._dir_no += 1
                     below = _below(directory, entry.name)
                     found.directories.append(Directory(self._dir_no, directory.item_no, below))
-            wanted = await self._wanted(directory, regular, there)
+            wanted = await self._wanted(directory, regular, there, found)
             found.files += wanted
             found.files_found += len(regular)
             found.files_skipped += len(regular) - len(wanted)
             if len(found.files) + len(found.directories) >= ENTRIES_PER_PART:
                 if not found.in_parts:
                     await stack.enter_async_context(self._in_parts)
-                    found.in_parts = True
+                    await self._begin_parts(found)
                 await self._add_part(destination, found)
         await self._make_all(destination, found.directories)
+
+    async def _begin_parts(self, found: "_Found") -> None:
+        self._last_block += 1
+        first = self._last_block * plan.BLOCK_OF_NUMBERS
+        async with self._context.fenced() as conn:
+            await plan.hide(conn, self._context.task_no, first)
+        found.in_parts = True
+        found.numbers = count(first)
+        found.files = [replace(file, file_no=next(found.numbers)) for file in found.files]
 
     async def _add_part(self, destination: Session, found: "_Found") -> None:
         await self._make_all(destination, found.directories)
@@ -277,7 +291,11 @@ class Walk:
         return DestinationDirectory(destination, path, most=most)
 
     async def _wanted(
-        self, directory: Directory, entries: Sequence[Entry], there: DestinationDirectory | None
+        self,
+        directory: Directory,
+        entries: Sequence[Entry],
+        there: DestinationDirectory | None,
+        found: "_Found",
     ) -> list[File]:
         """The files that are not known to be at the destination."""
         level = self._context.options.sync_level
@@ -287,7 +305,7 @@ class Walk:
             looked = await there.look([entry.name for entry in entries])
             decisions = [decide(level, *pair) for pair in zip(entries, looked, strict=True)]
         return [
-            self._file(directory, entry, _below(directory, entry.name), decision)
+            found.file(directory, entry, _below(directory, entry.name), decision)
             for entry, decision in zip(entries, decisions, strict=True)
             if decision is not Decision.SKIP
         ]
@@ -306,17 +324,6 @@ class Walk:
             for failure in made:
                 if failure is not None:
                     raise failure
-
-    def _file(self, directory: Directory, entry: Entry, path: str, decision: Decision) -> File:
-        self._file_no += 1
-        return File(
-            self._file_no,
-            directory.item_no,
-            path,
-            entry.size,
-            entry.modified,
-            compare=decision is Decision.COMPARE,
-        )
 
     async def _commit(self, directory: Directory, found: "_Found", *, is_directory: bool) -> None:
         async with self._context.fenced() as conn:
@@ -344,6 +351,8 @@ class _Found:
     """What is known of one directory."""
 
     findings: DirectoryFindings
+    numbers: Iterator[int]
+    """For its files."""
     files: list[File] = field(default_factory=list)
     """Those to be copied, as far as they are not in the plan."""
     directories: list[Directory] = field(default_factory=list)
@@ -353,6 +362,12 @@ class _Found:
     files_skipped: int = 0
     links: DirectoryLinks | None = None
     """None: it is no directory."""
+
+    def file(self, directory: Directory, entry: Entry, path: str, decision: Decision) -> File:
+        """One that goes into the plan."""
+        compare = decision is Decision.COMPARE
+        number = next(self.numbers)
+        return File(number, directory.item_no, path, entry.size, entry.modified, compare=compare)
 
 
 async def _next_batch(entries: AsyncIterator[list[Entry]]) -> list[Entry]:

@@ -17,11 +17,13 @@ from towpath.transfer.store.rows import fetch, fetch_one
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
 LARGE_FILE_BYTES = 64 * 1024 * 1024
 
+# A directory that goes into the plan in parts has numbers of its own; no other has so many files.
+BLOCK_OF_NUMBERS = 1 << 32
+
 
 class State(IntEnum):
     """Of a file in the plan. Each comment says who moves it on."""
 
-    LISTING = 0  # the walk, when its directory has been listed to the end
     PENDING = 1  # a lane takes it
     IN_FLIGHT = 2  # the recorder, with the outcome; or a takeover
     CONTESTED = 3  # settlement: a lost lease's or session's command may still write it (I3)
@@ -148,9 +150,16 @@ async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progre
 async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:
     """Drop what is known of a directory that was not listed to its end."""
     await conn.execute(
-        "DELETE FROM file WHERE task_no = %s AND state = %s", (task_no, State.LISTING)
+        "DELETE FROM file USING task"
+        " WHERE task.task_no = %s AND file.task_no = %s AND file_no >= hidden_from",
+        (task_no, task_no),
     )
+    await _show(conn, task_no)
     await conn.execute("DELETE FROM frontier WHERE task_no = %s AND listing", (task_no,))
+
+
+async def _show(conn: AsyncConnection[Any], task_no: int) -> None:
+    await conn.execute("UPDATE task SET hidden_from = NULL WHERE task_no = %s", (task_no,))
 
 
 async def next_directory(
@@ -206,25 +215,20 @@ async def directory_skipped(
     )
 
 
-async def add_files(
-    conn: AsyncConnection[Any], task_no: int, files: Sequence[File], state: State
-) -> None:
+async def add_files(conn: AsyncConnection[Any], task_no: int, files: Sequence[File]) -> None:
     """Bulk insert."""
     if not files:
         return
     async with (
         conn.cursor() as cur,
         cur.copy(
-            "COPY file (task_no, file_no, item_no, state, size, modified, compare, path) FROM STDIN"
+            "COPY file (task_no, file_no, item_no, state, size, modified, path) FROM STDIN"
         ) as copy,
     ):
         for f in files:
-            begins = State.COMPARE if f.compare and state is State.PENDING else state
+            state = int(State.COMPARE if f.compare else State.PENDING)
             await copy.write_row(
-                (
-                    *(task_no, f.file_no, f.item_no, int(begins)),
-                    *(f.size, f.modified, f.compare, encode(f.path)),
-                )
+                (task_no, f.file_no, f.item_no, state, f.size, f.modified, encode(f.path))
             )
 
 
@@ -242,6 +246,13 @@ async def add_directories(
             await copy.write_row((task_no, d.dir_no, d.item_no, encode(d.path), listing))
 
 
+async def hide(conn: AsyncConnection[Any], task_no: int, first_file_no: int) -> None:
+    """Before the parts of a large directory: files from this number on are not to be seen yet."""
+    await conn.execute(
+        "UPDATE task SET hidden_from = %s WHERE task_no = %s", (first_file_no, task_no)
+    )
+
+
 async def add_part(
     conn: AsyncConnection[Any],
     task_no: int,
@@ -249,7 +260,7 @@ async def add_part(
     directories: Sequence[Directory],
 ) -> None:
     """Part of a large directory; `directory_listed` shows it, `forget_unlisted` drops it."""
-    await add_files(conn, task_no, files, State.LISTING)
+    await add_files(conn, task_no, files)
     await add_directories(conn, task_no, directories, listing=True)
 
 
@@ -275,13 +286,9 @@ async def directory_listed(
         "DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, directory.dir_no)
     )
     await add_directories(conn, task_no, directories, listing=False)
-    await add_files(conn, task_no, files, State.PENDING)
+    await add_files(conn, task_no, files)
     if in_parts:
-        await conn.execute(
-            "UPDATE file SET state = CASE WHEN compare THEN %s ELSE %s END"
-            " WHERE task_no = %s AND state = %s",
-            (State.COMPARE, State.PENDING, task_no, State.LISTING),
-        )
+        await _show(conn, task_no)
         await conn.execute(
             "UPDATE frontier SET listing = false WHERE task_no = %s AND listing", (task_no,)
         )
@@ -297,12 +304,17 @@ UPDATE file f SET state = %(in_flight)s, epoch = %(epoch)s, lane = %(lane)s
 FROM (
     SELECT file_no, epoch, sum(size) OVER (ORDER BY file_no) - size AS before
     FROM (SELECT file_no, epoch, size FROM file
-          WHERE task_no = %(task_no)s AND state = %(pending)s AND {which} AND {due}
+          WHERE task_no = %(task_no)s AND state = {pending} AND {visible} AND {which} AND {due}
           ORDER BY file_no LIMIT %(files)s) AS head
 ) AS chosen
 WHERE f.task_no = %(task_no)s AND f.file_no = chosen.file_no AND chosen.before < %(bytes)s
 RETURNING f.file_no, f.item_no, f.path, f.size, f.modified, f.attempt, chosen.epoch IS NOT NULL
 """
+# Of a directory that is being listed nothing is to be seen.
+_VISIBLE = (
+    "file_no < coalesce((SELECT hidden_from FROM task WHERE task_no = %(task_no)s),"
+    " 9223372036854775807)"
+)
 _SMALL = f"size < {LARGE_FILE_BYTES}"
 _LARGE = f"size >= {LARGE_FILE_BYTES}"
 _FRESH = "not_before IS NULL"
@@ -327,7 +339,8 @@ async def take(
     for due, most in ((_FRESH, files), (_DUE, 1)):
         rows = await fetch(
             conn,
-            _TAKE.format(which=which, due=due),  # the two are constants above
+            # Constants of this module; states are, so that partial indexes serve.
+            _TAKE.format(which=which, due=due, visible=_VISIBLE, pending=int(State.PENDING)),
             {
                 "task_no": task_no,
                 "epoch": epoch,
@@ -335,7 +348,6 @@ async def take(
                 "files": most,
                 "bytes": size_bytes,
                 "in_flight": State.IN_FLIGHT,
-                "pending": State.PENDING,
             },
         )
         if rows:
@@ -344,6 +356,14 @@ async def take(
                 for r in sorted(rows)
             ]
     return []
+
+
+_LOOK = f"""
+SELECT file_no, item_no, path, size, modified, attempt FROM file
+WHERE task_no = %(task_no)s AND state = %(state)s AND {_VISIBLE}
+  AND (not_before IS NULL OR not_before <= now())
+ORDER BY file_no LIMIT %(limit)s
+"""  # noqa: S608 - a constant
 
 
 async def contested(conn: AsyncConnection[Any], task_no: int, limit: int) -> list[File]:
@@ -359,10 +379,8 @@ async def to_compare(conn: AsyncConnection[Any], task_no: int, limit: int) -> li
 async def _due(conn: AsyncConnection[Any], task_no: int, state: State, limit: int) -> list[File]:
     rows = await fetch(
         conn,
-        "SELECT file_no, item_no, path, size, modified, attempt FROM file"
-        " WHERE task_no = %s AND state = %s AND (not_before IS NULL OR not_before <= now())"
-        " ORDER BY file_no LIMIT %s",
-        (task_no, state, limit),
+        _LOOK,
+        {"task_no": task_no, "state": state, "limit": limit},
     )
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
