@@ -258,7 +258,7 @@ class PlanMachine(RuleBasedStateMachine):
                     in_parts=self._listed_so_far() > 0,
                     files_found=found,
                     files_skipped=equal,
-                    links_ignored=0,
+                    links_found=0,
                     is_directory=True,
                 )
 
