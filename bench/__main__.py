@@ -13,14 +13,18 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import gridftp, service, sessions
+from bench import delete, gridftp, service, sessions
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
 from towpath.demo.deployment import DeploymentError
 from towpath.demo.gct import ServerMissing
 
-AREAS: dict[str, tuple[Place[Any], ...]] = {"gridftp": gridftp.PLACES, "service": service.PLACES}
+AREAS: dict[str, tuple[Place[Any], ...]] = {
+    "gridftp": gridftp.PLACES,
+    "service": service.PLACES,
+    "delete": delete.PLACES,
+}
 ROUNDS = 5
 """The least for a median that can be told to others."""
 
@@ -65,9 +69,9 @@ def main(
 ) -> None:
     """Measure Towpath against others, on this machine, in interleaved rounds.
 
-    The areas are gridftp and service; without one, all. Tables go to standard error; the last
-    line of standard output is a JSON object of ratios: above 1, we are faster. A contest that goes
-    wrong has no figure; the others are held all the same, and the exit code is 1.
+    The areas are gridftp, service and delete; without one, all. Tables go to standard error; the
+    last line of standard output is a JSON object of ratios: above 1, we are faster. A contest that
+    goes wrong has no figure; the others are held all the same, and the exit code is 1.
 
     sessions is no contest and is measured alone: what thousands of sessions cost us, as JSON.
     """

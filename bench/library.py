@@ -6,6 +6,7 @@ Only jobs that say so take sessions and data channels from a pool, and leave the
 
     {"do": "copy", "source": URL, "destination": URL, "verify": bool, "pooled": bool}
     {"do": "list", "root": URL, "names": FILE}    FILE gets the paths of the files that were found
+    {"do": "remove", "root": URL}
     {"do": "forget"}                              close what is in the pool
 
 All may have "profile": FILE, which gets the profile of the event loop's thread. The answer is
@@ -29,6 +30,7 @@ from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
 from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.pool import SessionPool
+from towpath.gridftp.client.removal import Remover
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree_listing import list_tree
 from towpath.gridftp.errors import GridFTPError
@@ -90,6 +92,25 @@ class Jobs:
             names += [entry.name for entry in listed.entries if entry.type is EntryType.FILE]
         return lambda: _write_lines(Path(job["names"]), names)
 
+    async def remove_tree(self, job: Job) -> None:
+        """A directory with all that is in it."""
+        location = Location.parse(job["root"])
+        access = _access()
+
+        async def open_session() -> Session:
+            assert location.server is not None
+            return await Session.start(
+                location.server, credential=access.credential, trust=access.trust
+            )
+
+        remover = Remover(open_session)
+        try:
+            failures = await remover.remove(trees=[location.path])
+        finally:
+            await remover.close()
+        if failures:
+            raise Failed(str(failures[0].error))
+
     async def forget(self, _job: Job) -> None:
         """Close the sessions and data channels of the pool."""
         kept, self._kept = self._kept, None
@@ -122,7 +143,12 @@ def _write_lines(file: Path, lines: list[str]) -> None:
 
 def _do(runner: asyncio.Runner, jobs: Jobs, job: Job) -> dict[str, object]:
     work: Callable[[Job], Coroutine[Any, Any, Callable[[], None] | None]]
-    work = {"copy": jobs.copy_files, "list": jobs.list_files, "forget": jobs.forget}[job["do"]]
+    work = {
+        "copy": jobs.copy_files,
+        "list": jobs.list_files,
+        "remove": jobs.remove_tree,
+        "forget": jobs.forget,
+    }[job["do"]]
     profile = cProfile.Profile() if job.get("profile") else None
     before_cpu_s, before_s = time.process_time(), time.perf_counter()
     try:

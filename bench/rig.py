@@ -132,10 +132,10 @@ class Site:
             sessions_stay=sessions_stay,
         )
 
-    def command(self, *words: str | Path) -> Sample:
+    def command(self, *words: str | Path, servers: Sequence[int] | None = None) -> Sample:
         """Run a program as the user, where the client is, and measure it."""
         command = [*self.client.enter, *words]
-        return self.measure(lambda: run_command(command, self.environment))
+        return self.measure(lambda: run_command(command, self.environment), servers=servers)
 
     @property
     def server_pids(self) -> tuple[int, int]:

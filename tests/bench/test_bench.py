@@ -50,6 +50,18 @@ GRIDFTP = {
     "listing_vs_guc",
 }
 
+DELETE = {
+    f"delete_{ours}vs_{peer}"
+    for ours, peer in (
+        ("", "ssh_rm_wan"),
+        ("", "gfal_rm_wan"),
+        ("", "ssh_rm"),
+        ("service_", "ssh_rm"),
+        ("", "gfal_rm"),
+        ("service_", "gfal_rm"),
+    )
+}
+
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -96,7 +108,7 @@ def test_every_area_works() -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     services = {"small_files_service_vs_guc", "big_verified_service_vs_guc_verify"}
-    assert set(told) == GRIDFTP | services
+    assert set(told) == GRIDFTP | services | DELETE
 
 
 def test_contests_are_chosen_by_name_and_the_library_is_profiled(tmp_path: Path) -> None:
