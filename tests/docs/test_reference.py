@@ -278,7 +278,6 @@ def test_every_option_is_told() -> None:
 
 
 _REFUSED: dict[str, object] = {
-    "delete_destination_extra": True,
     "source_local_user": "alice",
     "destination_local_user": "alice",
     "local_user": "alice",

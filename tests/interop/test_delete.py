@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from uuid import uuid4
 
+from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
@@ -106,3 +108,21 @@ def test_what_cannot_be_deleted_is_told_and_holds_up_nothing(
     assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
     assert not tree.exists()
     assert (task["files"], task["directories"]) == (15, 4)
+
+
+def test_a_lost_worker_and_another_that_carries_on(rig: Rig) -> None:
+    """What is missing then is its work, whether it was counted or not."""
+    tree = rig.root / "src"
+    first = rig.root / "first"
+    first.touch()
+    make_tree(tree, uniform(20, 250, 0), seed=1)
+    deployment = rig.up({"TOWPATH_ENGINE__WORKERS": "1", "TOWPATH_ENGINE__RECORD_EVERY_S": "30"})
+    task_id = delete(deployment, rig.endpoints[0], first, tree)
+    until(lambda: not first.exists(), 30, "it has begun", every_s=0.002)
+    [worker] = deployment.worker_pids()
+    os.kill(worker, signal.SIGKILL)
+    left = sum(len(files) for _, _, files in os.walk(tree))
+    assert 0 < left <= 5_000, "killed too late: more files"
+    task = deployment.wait(task_id, 60)
+    assert task["status"] == "SUCCEEDED", deployment.events(task_id)
+    assert not tree.exists()

@@ -20,6 +20,7 @@ from plugins.globus import Globus
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
+from towpath.demo.trees import digests
 
 TASK_S = 90
 
@@ -320,9 +321,17 @@ def test_unknown_endpoint_and_task(site: Site) -> None:
     assert "TaskNotFound" in site.globus.fails("task", "show", unknown)
 
 
-def test_options_not_offered_are_refused(site: Site) -> None:
-    told = site.globus.fails("transfer", "-r", "--delete", f"{site.a}:/a/", f"{site.b}:/b/")
-    assert "delete_destination_extra is not supported" in told
+def test_mirroring(site: Site, tree: Path) -> None:
+    target = tree.parent / "mirrored"
+    (target / "extra").mkdir(parents=True)
+    (target / "extra" / "f").touch()
+    between = (f"{site.a}:{tree}/", f"{site.b}:{target}/")
+    task = submitted(site.globus.json("transfer", "-r", "--delete", *between))
+    site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert digests(target) == digests(tree)
+    assert not (target / "extra").exists()
+    told = site.globus.run("task", "event-list", task).stdout
+    assert "DELETED_DESTINATION_EXTRA" in told
 
 
 def test_sync_levels(site: Site, tree: Path) -> None:

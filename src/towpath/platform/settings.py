@@ -142,7 +142,7 @@ class EngineSettings(Section):
     and back); near ones are listed one by one. So many at most are listed again after a crash.
     """
     sync_directory: int = Field(default=200_000, ge=0)
-    """Entries of a destination directory that are kept while a `sync_level` compares it with the
+    """Entries of a destination directory that are kept while it is compared with the
     source's; of larger ones each file is asked for by itself.
     """
     delete_sessions: int = Field(default=2, ge=1, le=16)

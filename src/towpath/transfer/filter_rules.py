@@ -50,6 +50,10 @@ class FilterRules:
             ]
         )
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._rules)
+
     def take(self, name: str, *, is_directory: bool) -> bool:
         """Whether a name of a listing takes part; links count as files."""
         if not self._rules:

@@ -157,7 +157,6 @@ BAD_TRANSFERS: list[tuple[dict[str, Any], str, str]] = [
     ({"sync_level": 4}, "", "sync_level"),
     ({"sync_level": True}, "", "sync_level"),
     ({"sync_level": "1"}, "", "sync_level"),
-    ({"delete_destination_extra": True}, ".NotSupported", "delete_destination_extra"),
     ({"recursive_symlinks": "follow"}, "", "recursive_symlinks"),
     ({"filter_rules": [{"method": "omit", "name": "*"}]}, "", "filter_rules.0.method"),
     ({"filter_rules": [{"method": "exclude"}]}, "", "filter_rules.0.name"),

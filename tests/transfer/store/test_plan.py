@@ -204,8 +204,9 @@ async def test_progress_moves_a_deadline_that_nobody_gave(
 async def test_a_deletes_deadline_stays(database: Database, make_task: MakeTask) -> None:
     task_no = await begin(database, make_task)
     async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET type = 'DELETE'")
         before = await fetch(conn, "SELECT deadline FROM task")
-        await removals.count(conn, task_no, files=10, directories=1)
+        await removals.count(conn, task_no, files=10, directories=1, deadline_after_h=72)
         assert await fetch(conn, "SELECT deadline FROM task") == before
 
 

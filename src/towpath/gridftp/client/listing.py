@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
+from collections.abc import Callable
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
 from towpath.gridftp.errors import GridFTPError, Kind, classify
@@ -23,12 +25,23 @@ WAITING_BATCHES = 4
 """Batches held for a slow consumer before nothing more is read from the server."""
 
 
+_COUNT = re.compile(rb" ?type=cdir;[^\r\n ]*\bx\.count=([0-9]{1,9});", re.IGNORECASE)
+"""In the facts of the directory itself: its names, with `.` and `..`."""
+
+
 class Listing(Receiver):
     """Receives the replies of one MLSC."""
 
     takes_lines = True
 
-    def __init__(self, channel: ControlChannel, where: str, path: str) -> None:
+    def __init__(
+        self,
+        channel: ControlChannel,
+        where: str,
+        path: str,
+        on_count: Callable[[int], None] | None = None,
+    ) -> None:
+        self._on_count = on_count
         self._channel = channel
         self._where = where
         self._path = path
@@ -101,6 +114,9 @@ class Listing(Receiver):
             raise GridFTPError(
                 Kind.PROTOCOL, "the listing has an endless line", self._where, self._path
             )
+        if self._on_count is not None and (counted := _COUNT.match(line)):
+            self._on_count(max(int(counted[1]) - 2, 0))
+            self._on_count = None
         self._lines.append(line)
         self._bytes += len(line)
         if len(self._lines) >= BATCH_ENTRIES or self._bytes >= BATCH_BYTES:

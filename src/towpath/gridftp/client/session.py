@@ -360,16 +360,20 @@ class Session(Operations):
 
     # -- listing
 
-    async def list(self, path: str) -> AsyncIterator[list[Entry]]:
+    async def list(
+        self, path: str, *, on_count: Callable[[int], None] | None = None
+    ) -> AsyncIterator[list[Entry]]:
         """A directory's entries (MLSC), at most 1000 at a time, as they arrive.
 
-        Without the directory itself and its parent. While nobody asks for the next batch nothing
+        Without the directory itself and its parent. `on_count` is called with the number of its
+        names, if the server tells it: more than are listed, if there are links that point nowhere,
+        or names that the server cannot look at. While nobody asks for the next batch nothing
         is read from the server. Several may be asked for at once: they come one after the other,
         and each has to be taken before the next comes. Leaving one early ends the session. A name
         that this form cannot carry raises INVALID_NAME and ends the session, because such a name
         can be made to look like the server's own replies.
         """
-        listing = Listing(self.channel, str(self.server), path)
+        listing = Listing(self.channel, str(self.server), path, on_count)
         self.channel.send([self.encode(commands.mlsc(path))], listing)
         try:
             while (batch := await listing.next_batch(self.timeouts.reply_s)) is not None:

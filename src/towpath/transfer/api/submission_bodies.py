@@ -169,7 +169,6 @@ class TransferDocument(_Submission):
         if not self.DATA:
             raise refuse("no_transfer_items", "A transfer requires at least one item")
         refused = {
-            "delete_destination_extra": self.delete_destination_extra,
             "source_local_user": bool(self.source_local_user),
             "destination_local_user": bool(self.destination_local_user),
         }
@@ -188,7 +187,7 @@ class TransferDocument(_Submission):
             "encrypt_data": self.encrypt_data,
             "skip_source_errors": self.skip_source_errors,
             "fail_on_quota_errors": self.fail_on_quota_errors,
-            "delete_destination_extra": False,
+            "delete_destination_extra": self.delete_destination_extra,
             "recursive_symlinks": self.recursive_symlinks,
             "filter_rules": [rule.model_dump(exclude_none=True) for rule in self.filter_rules]
             if self.filter_rules

@@ -125,6 +125,7 @@ class Options:
     filter_rules: FilterRules
     sync_level: int | None
     """None: everything is copied."""
+    delete_destination_extra: bool
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> "Options":
@@ -138,6 +139,7 @@ class Options:
             recursive_symlinks=document.get("recursive_symlinks", "ignore"),
             filter_rules=FilterRules.from_document(document.get("filter_rules")),
             sync_level=document.get("sync_level"),
+            delete_destination_extra=bool(document.get("delete_destination_extra")),
         )
 
 

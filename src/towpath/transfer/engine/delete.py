@@ -34,6 +34,7 @@ class DeleteRun:
         self._globs = bool(options.get("interpret_globs"))
         self._ignore_missing = bool(options.get("ignore_missing"))
         self._failures: list[Failure] = []
+        self._begun = False
 
     async def run(self) -> None:
         """Until all that can go is gone. Raises TaskFaultError or LeaseLostError."""
@@ -41,7 +42,8 @@ class DeleteRun:
         if not context.grant.first_start:
             # An earlier lease deleted some of the items: that they are missing is its work.
             async with context.db.connection() as conn:
-                self._ignore_missing |= await removals.have_begun(conn, context.task_no)
+                self._begun = await removals.have_begun(conn, context.task_no)
+            self._ignore_missing |= self._begun
         async with removing(
             context, self._recorder, context.grant.source_endpoint_id, at_source=True
         ) as remover:
@@ -116,6 +118,10 @@ class DeleteRun:
                     where=str((await remover.session()).server),
                     path=path,
                 )
+        if not self._begun:
+            async with self._context.fenced() as conn:
+                await removals.begin(conn, self._context.task_no)
+            self._begun = True
         self._context.lease.check()
         self._add(await remover.remove(files, trees))
 

@@ -20,6 +20,7 @@ from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
+from towpath.transfer.engine.mirror import ExtrasRun
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
@@ -170,6 +171,8 @@ class Driver:
             *(lane.run() for lane in lanes),
         )
         await self._together(recorder, LinkMaking(context).run())
+        if context.options.delete_destination_extra:
+            await self._together(recorder, ExtrasRun(context, recorder).run())
         async with context.db.connection() as conn:
             left_out = await plan.skipped(conn, context.task_no)
             lost = await fidelity.report(conn, context.task_no)

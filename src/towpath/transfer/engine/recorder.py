@@ -169,7 +169,11 @@ class Recorder:
             self._segments = 0
         if batch.removed_files or batch.removed_directories:
             await removals.count(
-                conn, task_no, files=batch.removed_files, directories=batch.removed_directories
+                conn,
+                task_no,
+                files=batch.removed_files,
+                directories=batch.removed_directories,
+                deadline_after_h=self._context.settings.deadline_after_progress_h,
             )
         transferred = new_range_bytes + sum(size for _, size in done)
         await plan.count_transferred(

@@ -68,6 +68,11 @@ class DestinationDirectory:
                 if error.kind is not Kind.NOT_FOUND:
                     raise
 
+    @property
+    def entries(self) -> dict[str, Entry] | None:
+        """All that is in it, by name; None if that is too much."""
+        return self._entries
+
     def forget(self, names: Sequence[str]) -> None:
         """These have been removed."""
         for name in names:

@@ -28,6 +28,7 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.links import DirectoryLinks
+from towpath.transfer.engine.mirror import DirectoryMirror, ItemPlaces, places_on_one_server
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
@@ -59,6 +60,7 @@ class Walk:
         self._last_block = last_file_no // plan.BLOCK_OF_NUMBERS
         self._dir_no = last_dir_no
         self._one_server = False
+        self._places: ItemPlaces | None = None
         self._visiting: set[int] = set()
         self._choosing = asyncio.Lock()
         self._visited = Signal()
@@ -213,10 +215,13 @@ class Walk:
         if there is not None:
             await there.load()
         path = self._context.source_path(directory.item_no, directory.path)
+        mirror = await self._mirror(source, destination, directory, there)
         async with AsyncExitStack() as stack:
-            found = _Found(DirectoryFindings(path), self._numbers)
+            found = _Found(DirectoryFindings(path), self._numbers, mirror=mirror)
             try:
                 await self._gather(source, destination, directory, there, found, stack)
+                if mirror is not None:
+                    await mirror.record()
             except SidedError:
                 if found.in_parts:
                     async with self._context.fenced() as conn:
@@ -239,12 +244,16 @@ class Walk:
         )
         await linked.prepare(source)
         path = self._context.source_path(directory.item_no, directory.path)
-        entries = source.list(path)
+        mirror = found.mirror
+        entries = source.list(path, on_count=mirror.count if mirror else None)
         while batch := await _next_batch(entries):
             taken = [entry for entry in batch if self._takes_part(entry)]
             found.findings.look(taken)
             copied = await linked.copied(destination, taken)
             await linked.make_way(destination, there, copied)
+            if mirror is not None:
+                mirror.see(batch)
+                await mirror.make_way(taken, copied)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]
             for entry in copied:
                 if entry.type is EntryType.DIRECTORY:
@@ -282,13 +291,36 @@ class Walk:
         return self._context.options.filter_rules.take(entry.name, is_directory=is_directory)
 
     def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
-        """What a sync level compares with, and what may be in the way of what is kept."""
+        """What a sync level or mirroring compares with, and what may be in the way of what is
+        kept."""
         options = self._context.options
-        if options.sync_level is None and options.recursive_symlinks != "keep":
+        if (
+            options.sync_level is None
+            and options.recursive_symlinks != "keep"
+            and not options.delete_destination_extra
+        ):
             return None
         path = self._context.destination_path(directory.item_no, directory.path)
         most = self._context.settings.sync_directory
         return DestinationDirectory(destination, path, most=most)
+
+    async def _mirror(
+        self,
+        source: Session,
+        destination: Session,
+        directory: Directory,
+        there: DestinationDirectory | None,
+    ) -> DirectoryMirror | None:
+        if there is None or not self._context.options.delete_destination_extra:
+            return None
+        if self._places is None:
+            items = self._context.items.values()
+            self._places = (
+                await places_on_one_server(items, source, destination)
+                if self._one_server
+                else ItemPlaces(items)
+            )
+        return DirectoryMirror(self._context, self._recorder, self._places, directory, there)
 
     async def _wanted(
         self,
@@ -342,6 +374,8 @@ class Walk:
             await fidelity.add(conn, self._context.task_no, found.findings.found)
             if found.links is not None:
                 await links.add(conn, self._context.task_no, found.links.segments())
+            if found.mirror is not None:
+                await found.mirror.commit(conn)
         self._context.open_files += found.files_found - found.files_skipped
         self._context.changed.wake()
 
@@ -362,6 +396,7 @@ class _Found:
     files_skipped: int = 0
     links: DirectoryLinks | None = None
     """None: it is no directory."""
+    mirror: DirectoryMirror | None = None
 
     def file(self, directory: Directory, entry: Entry, path: str, decision: Decision) -> File:
         """One that goes into the plan."""

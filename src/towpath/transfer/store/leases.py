@@ -275,7 +275,7 @@ async def finish(
 
     Whoever waits for its claims may be granted a lease when this is committed.
     """
-    for table in ("file", "file_range", "frontier", "link_segment"):
+    for table in ("file", "file_range", "frontier", "link_segment", "extra"):
         await conn.execute(f"DELETE FROM {table} WHERE task_no = %s", (task_no,))  # noqa: S608
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
