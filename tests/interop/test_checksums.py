@@ -106,8 +106,17 @@ def test_items_verify_by_their_own_algorithms(site: Site, tmp_path: Path) -> Non
     assert set(successes(site, task_id).values()) == {(None, None)}
 
 
-@pytest.mark.parametrize("verify", [True, False])
-@pytest.mark.parametrize("size", [0, 5000, LARGE_FILE_BYTES + 5])
+def test_without_an_algorithm_the_servers_fastest_is_used(site: Site, tmp_path: Path) -> None:
+    make_tree(tmp_path, [TreeFile("a", 10)], seed=1)
+    task_id = submit(site, [item(tmp_path / "a", tmp_path / "b")])
+    assert end(site, task_id)["bytes_checksummed"] == 10
+    assert successes(site, task_id) == {"b": ("SHA256", digest(tmp_path / "a", "SHA256"))}
+
+
+@pytest.mark.parametrize(
+    ("size", "verify"),
+    [(0, True), (5000, True), (5000, False), (LARGE_FILE_BYTES + 5, False)],
+)
 def test_another_file_than_expected(site: Site, tmp_path: Path, size: int, verify: bool) -> None:
     """It fails at once, and the wrong file does not stay."""
     source, destination = tmp_path / "source", tmp_path / "destination"

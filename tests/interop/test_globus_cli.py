@@ -4,6 +4,7 @@ Every call is bounded: a failure must be told at once, not after the client's re
 """
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -256,6 +257,25 @@ def test_transfer_of_a_batch(site: Site, tree: Path) -> None:
     assert (target / "1").read_text() == "one\n"
     assert (target / "n a m e").read_text() == "three"
     assert same(tree / "deep", target / "d")
+
+
+def test_transfers_with_checksums_known_from_elsewhere(site: Site, tree: Path) -> None:
+    target = tree.parent / "known"
+    right = hashlib.sha1((tree / "one.txt").read_bytes(), usedforsecurity=False).hexdigest()
+    wrong = hashlib.md5(b"two", usedforsecurity=False).hexdigest()
+    where = (f"{site.a}:{tree}/one.txt", f"{site.b}:{target}/1")
+    known = ("--external-checksum", right, "--checksum-algorithm", "SHA1")
+    good = submitted(site.globus.json("transfer", *known, *where))
+    batch = f"--external-checksum {wrong} one.txt 2\n"
+    there = (f"{site.a}:{tree}", f"{site.b}:{target}")
+    bad = submitted(site.globus.json("transfer", "--batch", "-", *there, stdin=batch))
+    for task, code in ((good, 0), (bad, 1)):
+        wait = ("--timeout", str(TASK_S), "--polling-interval", "1")
+        site.globus.run("task", "wait", task, *wait, expect=code)
+    assert "EXTERNAL_CHECKSUM_MISMATCH" in site.globus.text("task", "event-list", bad)
+    assert [path.name for path in target.iterdir()] == ["1"]
+    refused = site.globus.fails("transfer", "--external-checksum", "abc", *where)
+    assert "MD5 has 32 hexadecimal digits" in refused
 
 
 def test_the_same_submission_id_makes_one_task(site: Site, tree: Path) -> None:

@@ -427,7 +427,7 @@ def test_never_is_a_file_finished_with_a_hole(
         run_state_machine_as_test(
             lambda: LargeMachine(database, run),
             settings=settings(
-                max_examples=60,
+                max_examples=40,
                 stateful_step_count=15,
                 deadline=None,
                 phases=[Phase.generate],  # with Phase.shrink a failure is short, after minutes

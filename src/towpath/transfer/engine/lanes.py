@@ -244,27 +244,22 @@ class SmallFiles(LaneRunner):
             return list(outcomes)
         source = self._loop.lane.source
         now = await asyncio.gather(*(_source_now(source, o.piece.source_path) for o in differ))
-        errors: dict[int, GridFTPError] = {}
+        failed: dict[int, Outcome] = {}
         changed: list[File] = []
         for outcome, entry in zip(differ, now, strict=True):
-            file, path = outcome.piece.tag, outcome.piece.source_path
-            error = (
-                change(file, entry, where=str(source.server), path=path)
-                if isinstance(entry, Entry)
-                else entry
-            )
-            if error is not None:
-                errors[file.file_no] = error
-                if isinstance(entry, Entry):
+            file, piece = outcome.piece.tag, outcome.piece
+            if isinstance(entry, GridFTPError):
+                failed[file.file_no] = Outcome(piece, "failed", entry, "source")
+            elif entry is not None:
+                where = str(source.server)
+                error = change(file, entry, where=where, path=piece.source_path)
+                if error is not None:
                     changed.append(as_now(file, entry))
+                    sent = piece._replace(size=max(file.size, entry.size))
+                    failed[file.file_no] = Outcome(sent, "failed", error, "source")
         if changed:
             await take_note(self._context, changed)
-        return [
-            outcome
-            if outcome.piece.tag.file_no not in errors
-            else Outcome(outcome.piece, "failed", errors[outcome.piece.tag.file_no], "source")
-            for outcome in outcomes
-        ]
+        return [failed.get(outcome.piece.tag.file_no, outcome) for outcome in outcomes]
 
     def _piece(self, pair: Pair, file: File) -> Piece:
         context = self._context

@@ -266,7 +266,7 @@ class LargeFile:
             self._file.file_no,
             Finished(self._file.item_no, self._file.path, self._file.size, algorithm, digest),
             transferred=0,
-            checksummed=self._file.size if digest else 0,
+            checksummed=0,
         )
 
     async def compare_ranges(self, ranges: Sequence[Range]) -> None:
