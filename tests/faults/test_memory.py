@@ -21,6 +21,7 @@ from towpath.platform.settings import DataDirectory
 
 MEBIBYTE = 1024 * 1024
 FILES = 1_000_000
+LARGE_DIRECTORY = 200_000
 FILES_PER_DIRECTORY = 500
 KILLS_AT = (0.3, 0.5, 0.7)
 START, END = (0.05, 0.2), (0.8, 0.95)
@@ -33,10 +34,11 @@ LIVE_FILE_BYTES, FINISHED_FILE_BYTES = 250, 60
 
 
 def tree(files: int) -> Iterator[TreeFile]:
-    """Files of 0 to 4 KiB."""
+    """Files of 0 to 4 KiB; many of them in one directory."""
     for number in range(files):
         directory, file = divmod(number, FILES_PER_DIRECTORY)
-        yield TreeFile(f"d{directory:04}/f{file:04}", number * 1237 % 4097)
+        path = f"large/f{number}" if number < LARGE_DIRECTORY else f"d{directory:04}/f{file:04}"
+        yield TreeFile(path, number * 1237 % 4097)
 
 
 def anonymous_bytes(pid: int) -> int:
