@@ -40,8 +40,7 @@ class Migration:
 def migrations_of(package: str) -> list[Migration]:
     """The migrations of ``package`` (its folder ``migrations``) in order.
 
-    A gap is a number that is still being worked on: its migration is applied when it is there.
-    Raises :class:`MigrationError` for a duplicate number.
+    Raises :class:`MigrationError` for a gap or a duplicate number.
     """
     found: list[Migration] = []
     for entry in files(package).joinpath("migrations").iterdir():
@@ -50,8 +49,8 @@ def migrations_of(package: str) -> list[Migration]:
             text = entry.read_text(encoding="utf-8")
             found.append(Migration(int(matched[1]), matched[2], text))
     found.sort(key=lambda migration: migration.number)
-    if len({migration.number for migration in found}) < len(found):
-        raise MigrationError(f"two migrations of {package} have the same number")
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise MigrationError(f"the migrations of {package} are not numbered 1, 2, 3 ...")
     return found
 
 
