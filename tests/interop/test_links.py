@@ -318,6 +318,41 @@ def test_within_one_server_nothing_overwrites_itself(site: Site, tmp_path: Path)
 
 
 @SITE_GROUP
+def test_within_one_server_what_both_ends_share_stays(site: Site, tmp_path: Path) -> None:
+    """Names at the destination that lead to the source: written, they would empty it."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    for directory in ("linked", "d"):
+        (source / directory).mkdir(parents=True)
+        (source / directory / "leaf").write_text("precious")
+    (destination / "d").mkdir(parents=True)
+    for name in ("soft", "hard", "alone", "new"):
+        (source / name).write_text("precious")
+    (destination / "soft").symlink_to(source / "soft")
+    (destination / "hard").hardlink_to(source / "hard")
+    (destination / "linked").symlink_to(source / "linked")
+    (destination / "d" / "leaf").symlink_to("../../src/d/leaf")
+    here = site.endpoints[0]
+    task_id = site.deployment.transfer(here, here, [(str(source), str(destination), True)])
+    task = succeeded(site.deployment, task_id)
+    assert set(files_below(source).values()) == {"precious"}
+    assert (destination / "new").read_text() == "precious"
+    told = examples(site.deployment, task_id, "shared_with_source", source)
+    assert told.keys() == {"soft", "hard", "linked", "d/leaf"}
+    assert task["files_transferred"] == 2
+
+    (tmp_path / "other").symlink_to(source / "alone")
+    (tmp_path / "tree").symlink_to(source)
+    for item in ((source / "alone", tmp_path / "other", False), (source, tmp_path / "tree", True)):
+        one = (str(item[0]), str(item[1]), item[2])
+        refused = site.deployment.wait(site.deployment.transfer(here, here, [one]), 30)
+        assert (refused["status"], refused["fatal_error"]["code"]) == (
+            "FAILED",
+            "INVALID_PATH_NAME",
+        )
+    assert set(files_below(source).values()) == {"precious"}
+
+
+@SITE_GROUP
 def test_a_server_that_makes_no_links(site: Site, tmp_path: Path, domain_b: Domain) -> None:
     source, destination = tmp_path / "src", tmp_path / "dst"
     source.mkdir()

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     LINKS_NOT_MADE = auto()
     LINKS_OUTSIDE = auto()
     DANGLING_LINKS = auto()
+    SHARED_WITH_SOURCE = auto()
     SPECIAL_FILES = auto()
     MODES = auto()
     PRIVATE = auto()
@@ -41,6 +42,8 @@ MEANING: Final[Mapping[Kind, str]] = {
     Kind.LINKS_OUTSIDE: "symbolic links that point out of the tree: they were made as they are, and"
     " may mean something else at the destination",
     Kind.DANGLING_LINKS: "symbolic links that point to nothing: servers do not list them",
+    Kind.SHARED_WITH_SOURCE: "files and directories that were left as they are, because source and"
+    " destination, on one server, are the same there",
     Kind.SPECIAL_FILES: "pipes, sockets and devices: they are not copied",
     Kind.MODES: "files and directories with permission bits that were not carried over: executable"
     " files, and set-user-id, set-group-id and sticky bits",

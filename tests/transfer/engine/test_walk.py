@@ -13,7 +13,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine import walk
-from towpath.transfer.engine.walk import lies_in
+from towpath.transfer.engine.context import lies_in
 from towpath.transfer.store.rows import fetch_one
 
 

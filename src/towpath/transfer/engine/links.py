@@ -22,7 +22,7 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.fidelity import DirectoryFindings
-from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status
+from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import links
 from towpath.transfer.store.links import Link, Segment
@@ -161,16 +161,13 @@ class DirectoryLinks:
         return None
 
     async def _leads_to_copy(self, destination: Session, entry: Entry, target: str) -> bool:
-        """Within one server: what it points to holds the place of its copy, or is there itself.
+        """Within one server: what it points to is the place of its copy, or holds it.
 
         A directory would be copied into itself, and a file emptied before it is read.
         """
         directory = self._directory
         place = self._context.destination_path(directory.item_no, directory.path)
         path = join(place, entry.name)
-        there = await status(destination, path)
-        if there is not None and same_place(entry, there):
-            return True
         with at_destination():
             return lies_in(real_places(path, await link_targets(destination, path))[-1], target)
 

@@ -23,7 +23,6 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
     join,
-    lies_in,
 )
 from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
@@ -31,6 +30,7 @@ from towpath.transfer.engine.links import DirectoryLinks
 from towpath.transfer.engine.mirror import DirectoryMirror, ItemPlaces, places_on_one_server
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
+from towpath.transfer.engine.shared import not_shared, overlaps
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
 from towpath.transfer.fidelity import Findings
 from towpath.transfer.fidelity import Kind as Loss
@@ -183,7 +183,7 @@ class Walk:
                     where=str(source.server),
                     path=item.source_path,
                 )
-            if self._one_server and lies_in(item.destination_path, item.source_path):
+            if self._one_server and await overlaps(source, destination, item, entry):
                 # Opening the destination would empty the source before it is read.
                 raise GridFTPError(
                     Kind.INVALID_NAME,
@@ -254,6 +254,8 @@ class Walk:
             if mirror is not None:
                 mirror.see(batch)
                 await mirror.make_way(taken, copied)
+            if self._one_server and there is not None:
+                copied = await not_shared(there, copied, found.findings)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]
             for entry in copied:
                 if entry.type is EntryType.DIRECTORY:
@@ -291,14 +293,12 @@ class Walk:
         return self._context.options.filter_rules.take(entry.name, is_directory=is_directory)
 
     def _there(self, destination: Session, directory: Directory) -> DestinationDirectory | None:
-        """What a sync level or mirroring compares with, and what may be in the way of what is
-        kept."""
+        """What a sync level or mirroring compares with, what is in the way of links that are kept,
+        and what may be the source's own."""
         options = self._context.options
-        if (
-            options.sync_level is None
-            and options.recursive_symlinks != "keep"
-            and not options.delete_destination_extra
-        ):
+        keep = options.recursive_symlinks == "keep"
+        compares = options.sync_level is not None or options.delete_destination_extra
+        if not compares and not keep and not self._one_server:
             return None
         path = self._context.destination_path(directory.item_no, directory.path)
         most = self._context.settings.sync_directory
