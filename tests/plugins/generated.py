@@ -37,7 +37,7 @@ class GeneratedTree:
         """In all of it."""
         return sum(files for files, _ in self.directories.values())
 
-    async def list(self, path: str) -> AsyncIterator[list[Entry]]:
+    async def list(self, path: str, **_options: object) -> AsyncIterator[list[Entry]]:
         """As `Session.list`."""
         name = path.removeprefix("/source").removeprefix("/")
         self.begun[name] += 1

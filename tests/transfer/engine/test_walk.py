@@ -91,7 +91,7 @@ async def test_far_directories_are_listed_side_by_side(
     together = asyncio.Event()
     list_one = tree.list
 
-    async def in_company(path: str) -> AsyncIterator[list[Entry]]:
+    async def in_company(path: str, **_options: object) -> AsyncIterator[list[Entry]]:
         nonlocal listing, most
         listing += 1
         most = max(most, listing)
