@@ -5,6 +5,7 @@ whether it is tried again, what can be done.
 """
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from plugins.globus import Globus
 from plugins.site import SITE_GROUP, Site, until
+from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests, make_tree, uniform
 
 pytestmark = SITE_GROUP
@@ -63,6 +65,7 @@ class Teller:
                 assert_explains(line)
             if told[-1:] != [line.code]:
                 told.append(line.code)
+        print("\n".join(f"{line.code}: {line.details}" for line in self.lines(task_id)))
         return told
 
 
@@ -85,6 +88,77 @@ def assert_explains(line: Line) -> None:
 @pytest.fixture
 def teller(site: Site, tmp_path: Path) -> Teller:
     return Teller(Globus.of(site.deployment, tmp_path / "home"))
+
+
+def done(site: Site, task_id: str) -> dict[str, Any]:
+    """The document of a task that ends well."""
+    task = site.deployment.wait(task_id, 60)
+    assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
+    return task
+
+
+def test_a_half_changed_tree_is_brought_up_to_date(
+    site: Site, teller: Teller, tmp_path: Path
+) -> None:
+    """By content: sizes and times of the two trees tell nothing."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    make_tree(source, uniform(4, 25, 2000), seed=1)
+    done(site, site.copy(source, destination, preserve_timestamp=True))
+    stale = sorted(path for path in destination.rglob("f*"))[::2]
+    for path in stale:
+        when = path.stat().st_mtime
+        path.write_bytes(path.read_bytes()[::-1])
+        os.utime(path, (when, when))
+    task_id = site.copy(source, destination, sync_level=3)
+    task = done(site, task_id)
+    assert digests(destination) == digests(source)
+    assert (task["files_transferred"], task["files_skipped"]) == (50, 50)
+    assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
+
+
+ODD_NAMES = [
+    b" begins with a blank",
+    b"ends with a blank ",
+    b"-rf",
+    b"--",
+    b"...",
+    b"*?[a-z]",
+    b'it\'s "quoted"',
+    b"50%25 %s %",
+    b"back\\slash\\",
+    b"semi;colon=equals&more|pipe",
+    b"$HOME `true` ~",
+    b"tab\tand \x07 bell",
+    "Größe 中文 \N{LOBSTER}".encode(),
+    "e\u0301 and \u00e9".encode(),
+    b"latin-1 caf\xe9 \xff",
+    b"x" * 255,
+    "ü".encode() * 127,
+]
+
+
+def test_a_tree_with_every_odd_name(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    for number, name in enumerate(ODD_NAMES):
+        directory = os.path.join(os.fsencode(source), name)  # noqa: PTH118 - bytes
+        os.makedirs(directory)  # noqa: PTH103
+        for place in (directory, os.fsencode(source)):
+            name_there = name if place == directory else name[:250] + b" file"
+            with open(os.path.join(place, name_there), "wb") as file:  # noqa: PTH118, PTH123
+                file.write(name * number)
+    task_id = site.copy(source, destination)
+    task = done(site, task_id)
+    assert (task["files"], task["directories"]) == (2 * len(ODD_NAMES), len(ODD_NAMES) + 1)
+    assert digests(destination) == digests(source)
+    assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
+    told = teller.globus.text("task", "show", "--successful-transfers", task_id)
+    assert "50%25 %s %" in told
+    assert "\N{LOBSTER}" in told
+    again = done(site, site.copy(source, destination, sync_level=3))
+    assert (again["files_transferred"], again["files_skipped"]) == (0, 2 * len(ODD_NAMES))
+    gone = teller.globus.json("delete", "-r", f"{site.endpoints[1]}:{destination}")["task_id"]
+    assert done(site, gone)["files"] == 2 * len(ODD_NAMES)
+    assert not destination.exists()
 
 
 @contextmanager
@@ -119,7 +193,7 @@ def test_a_file_grows_while_it_is_copied(site: Site, teller: Teller, tmp_path: P
     assert told["size_now"] > told["listed_size"] >= 32 * MEBIBYTE
     assert "snapshot" in told["advice"]
     assert "tried again" in told["next"]
-    assert site.deployment.wait(task_id, 60)["status"] == "SUCCEEDED"
+    done(site, task_id)
     assert digests(destination) == digests(source)
     assert teller.story(task_id) == ["STARTED", "FILE_SIZE_CHANGED", "SUCCEEDED"]
 
@@ -154,6 +228,89 @@ def test_a_full_destination_that_is_freed(
     assert "Free space" in told["advice"]
     assert "tried again" in told["next"]
     in_the_way.unlink()
-    assert site.deployment.wait(task_id, 60)["status"] == "SUCCEEDED"
+    done(site, task_id)
     assert digests(small_storage / "dst") == digests(source)
     assert teller.story(task_id) == ["STARTED", "NO_SPACE_LEFT", "SUCCEEDED"]
+
+
+def begun(site: Site, source: Path, destination: Path, **options: object) -> tuple[str, set[str]]:
+    """A task that copies 1,200 files, some of which are gone as soon as it has begun, and these."""
+    make_tree(source, uniform(6, 200, 3000), seed=3)
+    vanishing = sorted(digests(source))[5::80]
+    task_id = site.copy(source, destination, **options)
+    until(lambda: site.deployment.task(task_id)["files_transferred"] > 0, 20, "it has begun", 0.01)
+    for path in vanishing:
+        (source / path).unlink()
+    return task_id, set(vanishing)
+
+
+def test_files_vanish_and_the_task_fails(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    task_id, vanished = begun(site, source, destination)
+    task = site.deployment.wait(task_id, 60)
+    assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "FILE_NOT_FOUND")
+    assert teller.story(task_id) == ["STARTED", "FILE_NOT_FOUND"]
+    last = teller.lines(task_id)[-1].fields
+    assert str(Path(last["path"]).relative_to(source)) in vanished
+    assert last["role"] == "source"
+    assert "failed" in last["next"]
+    assert "skip_source_errors" in last["advice"]
+
+
+def test_files_vanish_and_are_left_out(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    task_id, vanished = begun(site, source, destination, skip_source_errors=True)
+    task = done(site, task_id)
+    page = site.deployment.get(f"task/{task_id}/skipped_errors")["DATA"]
+    left_out = {str(Path(one["source_path"]).relative_to(source)) for one in page}
+    assert left_out <= vanished
+    assert 0 < len(left_out) == task["subtasks_skipped_errors"]
+    arrived = digests(destination)
+    assert {path: arrived.get(path) for path in digests(source)} == digests(source)
+    assert not left_out & arrived.keys()
+    assert teller.story(task_id) == ["STARTED", "SKIPPED_ERRORS", "SUCCEEDED"]
+    told = teller.lines(task_id)[1].fields
+    assert told["skipped"] == len(left_out)
+    assert "skipped errors" in told["advice"]
+
+
+def test_a_directory_without_permission(
+    site: Site, teller: Teller, open_tmp_path: Path, unprivileged_server: GctServer
+) -> None:
+    source, destination = open_tmp_path / "src", open_tmp_path / "dst"
+    make_tree(source, uniform(3, 10, 1000), seed=4)
+    expected = digests(source)
+    (source / "d0001").chmod(0)
+    here = site.register(unprivileged_server.url(""), site.rig.domains[0])
+    item = (str(source), str(destination), True)
+    task_id = site.deployment.transfer(here, site.endpoints[1], [item])
+    [told, *_] = until(lambda: faults(site, task_id, "PERMISSION_DENIED"), 20, "it is told")
+    until(lambda: len(digests(destination)) == 20, 20, "the others arrive")
+    assert (told["path"], told["role"]) == (str(source / "d0001"), "source")
+    assert told["endpoint"] == f"localhost:{unprivileged_server.port}"
+    assert "Ask the owner" in told["advice"]
+    assert "skip_source_errors" in told["advice"]
+    assert "the others go on" in told["next"]
+    (source / "d0001").chmod(0o755)
+    done(site, task_id)
+    assert digests(destination) == expected
+    assert teller.story(task_id) == ["STARTED", "PERMISSION_DENIED", "SUCCEEDED"]
+
+
+def test_a_destination_without_permission(
+    site: Site, teller: Teller, open_tmp_path: Path, unprivileged_server: GctServer
+) -> None:
+    source, destination = open_tmp_path / "src", open_tmp_path / "dst"
+    make_tree(source, uniform(1, 3, 1000), seed=5)
+    destination.mkdir(mode=0o755)  # the server's account is another one
+    there = site.register(unprivileged_server.url(""), site.rig.domains[0])
+    item = (str(source), str(destination), True)
+    task_id = site.deployment.transfer(site.endpoints[0], there, [item])
+    [told, *_] = until(lambda: faults(site, task_id, "PERMISSION_DENIED"), 20, "it is told")
+    assert told["role"] == "destination"
+    assert told["path"].startswith(str(destination))
+    assert "skip_source_errors" not in told["advice"], "it would not help here"
+    destination.chmod(0o777)
+    done(site, task_id)
+    assert digests(destination) == digests(source)
+    assert teller.story(task_id) == ["STARTED", "PERMISSION_DENIED", "SUCCEEDED"]

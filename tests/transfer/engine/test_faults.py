@@ -49,6 +49,23 @@ def test_consequences(kind: Kind, at_source: bool, consequence: Consequence) -> 
     assert judge(error, at_source=at_source).consequence is consequence
 
 
+@pytest.mark.parametrize(
+    ("kind", "at_source", "told"),
+    [
+        (Kind.NOT_FOUND, True, True),
+        (Kind.PERMISSION_DENIED, True, True),
+        (Kind.PERMISSION_DENIED, False, False),
+        (Kind.TIMEOUT, True, False),
+    ],
+)
+def test_the_option_that_would_have_helped_is_told(kind: Kind, at_source: bool, told: bool) -> None:
+    error = GridFTPError(kind, "", "h:1")
+    for might_skip in (True, False):
+        details = judge(error, at_source=at_source, might_skip=might_skip).event.details
+        assert isinstance(details, dict)
+        assert ("skip_source_errors" in details["advice"]) is (told and might_skip)
+
+
 def test_quota_is_fatal_when_asked_for() -> None:
     error = GridFTPError(Kind.QUOTA, "", "h:1")
     verdict = judge(error, at_source=False, fail_on_quota=True)

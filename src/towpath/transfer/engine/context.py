@@ -215,7 +215,12 @@ class TaskContext:
 
     def judge(self, error: GridFTPError, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""
-        return judge(error, at_source=at_source, fail_on_quota=self.options.fail_on_quota_errors)
+        return judge(
+            error,
+            at_source=at_source,
+            fail_on_quota=self.options.fail_on_quota_errors,
+            might_skip=self.grant.type == "TRANSFER" and not self.options.skip_source_errors,
+        )
 
     def judge_sided(self, sided: SidedError) -> Verdict:
         """The same for an error whose side is known."""

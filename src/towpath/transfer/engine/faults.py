@@ -84,9 +84,10 @@ _OF_ONE_FILE = frozenset(
 _WHAT_FOLLOWS = {
     Consequence.FAIL_TASK: "The task has failed.",
     Consequence.SUSPEND_TASK: "The task waits and goes on when the credential is renewed.",
-    Consequence.RETRY_FILE: "This file is tried again; the others go on.",
+    Consequence.RETRY_FILE: "This path is tried again until the deadline; the others go on.",
     Consequence.RETRY_TASK: "It is tried again until the deadline.",
 }
+_MIGHT_SKIP = " A task submitted with skip_source_errors leaves it out."
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,13 @@ class Verdict:
     event: Event
 
 
-def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) -> Verdict:
-    """What `error` means. `at_source`: it came from the source (or a delete's endpoint)."""
+def judge(
+    error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False, might_skip: bool = False
+) -> Verdict:
+    """What `error` means. `at_source`: it came from the source (or a delete's endpoint).
+
+    `might_skip`: the task could have been told to leave out what cannot be read.
+    """
     code, description = _CODES[error.kind]
     if error.kind in _WAITS_FOR_OWNER:
         consequence = Consequence.SUSPEND_TASK
@@ -112,6 +118,7 @@ def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) 
         consequence = Consequence.RETRY_FILE
     else:
         consequence = Consequence.RETRY_TASK
+    could_skip = might_skip and at_source and skippable(error)
     details = {
         "error": str(error.message),
         "endpoint": error.where,
@@ -119,7 +126,7 @@ def judge(error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False) 
         **({"path": error.path} if error.path else {}),
         **({"server_said": error.reply} if error.reply else {}),
         **error.facts,
-        "advice": error.advice,
+        "advice": error.advice + (_MIGHT_SKIP if could_skip else ""),
         "next": _WHAT_FOLLOWS[consequence],
     }
     return Verdict(consequence, Event(code, description, details, is_error=True))
