@@ -107,7 +107,7 @@ def test_no_way_from_server_to_server(site: Site, tmp_path: Path) -> None:
         pass
     high, low = divmod(gone.port, 256)
     closed = f"227 Entering Passive Mode (127,0,0,1,{high},{low})"
-    with serving(gsi_server(domain, {"PASV": closed, "STOR": None})) as peer:
+    with serving(gsi_server(domain, {"PASV": closed, "STOR": None, "SIZE": None})) as peer:
         task_id = into(site, tmp_path, site.register(peer.url, domain))
         told = fault(site, task_id)
         assert told["code"] == "CONNECTION_BROKEN"
