@@ -240,7 +240,7 @@ class LargeMachine(RuleBasedStateMachine):
             async with self.database.transaction() as conn:
                 file = File(1, 0, "", size, 0)
                 await leases.start(conn, task_no)
-                await plan.add_files(conn, task_no, [file], State.PENDING)
+                await plan.add_files(conn, task_no, [file])
             return task_no
 
         self.task_no = self.run(store())
