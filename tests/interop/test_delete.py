@@ -6,6 +6,8 @@ import signal
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.deployment import Deployment
@@ -110,6 +112,7 @@ def test_what_cannot_be_deleted_is_told_and_holds_up_nothing(
     assert (task["files"], task["directories"]) == (15, 4)
 
 
+@pytest.mark.long
 def test_a_lost_worker_and_another_that_carries_on(rig: Rig) -> None:
     """What is missing then is its work, whether it was counted or not."""
     tree = rig.root / "src"

@@ -231,6 +231,31 @@ async def test_a_large_listing_comes_in_parts(session: Session, tmp_path: Path) 
     assert parts == [1000, 1000, 502]  # with the directory itself and its parent
 
 
+async def test_names_are_counted_that_are_not_listed(session: Session, tmp_path: Path) -> None:
+    make_links(tmp_path)
+    counts: list[int] = []
+    found = [e.name async for b in session.list(str(tmp_path), on_count=counts.append) for e in b]
+    there = [path.name for path in tmp_path.iterdir()]
+    assert counts == [len(there)]
+    assert set(there) - set(found) == {"dangling", "loop"}
+
+
+async def test_a_listing_misses_nothing_while_names_are_deleted(
+    open_a, session: Session, tmp_path: Path
+) -> None:
+    count = 5000
+    for number in range(count):
+        (tmp_path / f"{number}").touch()
+    other = await open_a()
+    told = 0
+    async for batch in session.list(str(tmp_path)):
+        told += len(batch)
+        lines = [commands.dele(f"{tmp_path}/{entry.name}") for entry in batch]
+        await other.answers(other.submit(lines))
+    assert told == count
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_several_listings_may_be_asked_for(session: Session, tmp_path: Path) -> None:
     """They come one after the other; those behind a slow reader are not late, but wait."""
     numbers = {"a": 6000, "b": 3, "c": 1200}

@@ -242,7 +242,7 @@ class Remover:
                 continue
             for entry in members:
                 path = f"/{entry.name}"
-                is_directory = _is_directory(entry)
+                is_directory = is_real_directory(entry)
                 if self._keep is not None and self._keep(path, is_directory):
                     continue
                 if is_directory:
@@ -323,7 +323,7 @@ class _Try:
         return (
             self.whole
             and directory not in self._in_parts
-            and not any(_is_directory(entry) for entry in entries)
+            and not any(is_real_directory(entry) for entry in entries)
         )
 
     def hiding(self) -> set[str]:
@@ -434,7 +434,8 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _is_directory(entry: Entry) -> bool:
+def is_real_directory(entry: Entry) -> bool:
+    """Whether it is a directory, and no link to one."""
     return entry.type is EntryType.DIRECTORY and entry.link_target is None
 
 

@@ -16,11 +16,11 @@ from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinatio
 from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
+from towpath.transfer.engine.extras import ExtrasRun
 from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
-from towpath.transfer.engine.mirror import ExtrasRun
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair

@@ -1,5 +1,6 @@
 """Removing files and trees at one end of a task, under its lease."""
 
+import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.filter_rules import FilterRules
 
 FAILURES_TOLD = 20
 """Events of one try: more of the same kind help nobody, and there will be more tries."""
@@ -86,3 +88,19 @@ def _verdict(context: TaskContext, failure: Failure, *, more: int, at_source: bo
         Consequence.FAIL_TASK if final else Consequence.RETRY_TASK,
         replace(verdict.event, details=details),
     )
+
+
+def keeping(rules: FilterRules, roots: set[str]) -> Keep | None:
+    """What stays in trees that are removed: names that the rules exclude. None: nothing."""
+    if not rules:
+        return None
+
+    def keep(path: str, is_directory: bool) -> bool:  # noqa: FBT001 - called with positions
+        while path not in roots and path != "/":
+            path, name = posixpath.split(path)
+            if not rules.take(name, is_directory=is_directory):
+                return True
+            is_directory = True
+        return False
+
+    return keep

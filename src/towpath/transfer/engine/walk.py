@@ -26,8 +26,9 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
+from towpath.transfer.engine.item_places import ItemPlaces, places_on_one_server
 from towpath.transfer.engine.links import DirectoryLinks
-from towpath.transfer.engine.mirror import DirectoryMirror, ItemPlaces, places_on_one_server
+from towpath.transfer.engine.mirror import DirectoryMirror
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
