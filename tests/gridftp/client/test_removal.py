@@ -92,16 +92,16 @@ async def test_a_deep_and_a_wide_tree(
     open_a: OpenSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More directories than are remembered, and a directory whose listing comes in parts."""
-    monkeypatch.setattr(removal, "REMEMBERED", 100)
+    monkeypatch.setattr(removal, "REMEMBERED", 60)
     tree = tmp_path / "tree"
-    touch(tree.joinpath(*["d"] * 150), "f")
-    for number in range(120):
+    touch(tree.joinpath(*["d"] * 70), "f")
+    for number in range(60):
         (tree / "wide" / f"{number}" / "below").mkdir(parents=True)
-    touch(tree / "large", *(f"{number}" for number in range(5000)))
+    touch(tree / "large", *(f"{number}" for number in range(4100)))
     failed, count = await remove(open_a, tree)
     assert failed == []
     assert not tree.exists()
-    assert (count.files, count.directories) == (5001, 150 + 241 + 2)
+    assert (count.files, count.directories) == (4101, 70 + 121 + 2)
 
 
 async def test_several_trees_and_files_and_some_that_are_gone(
@@ -178,7 +178,7 @@ async def test_looking(open_a: OpenSession, tmp_path: Path) -> None:
 async def test_a_lost_session_ends_it(
     domain_a: Domain, open_tmp_path: Path, unprivileged_server: GctServer
 ) -> None:
-    touch(open_tmp_path / "tree", *(f"{number}" for number in range(6_000)))
+    touch(open_tmp_path / "tree", *(f"{number}" for number in range(4_500)))
     async with opener(domain_a, unprivileged_server) as open_session:
         count = Count()
 
