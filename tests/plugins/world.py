@@ -5,6 +5,7 @@ A worker is played by the test: it asks for leases, begins, and ends or loses th
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
@@ -14,8 +15,9 @@ from psycopg.rows import dict_row
 
 from towpath.platform.database import Database
 from towpath.transfer.claims import Claim, Wait
-from towpath.transfer.store import claims, leases, plan
+from towpath.transfer.store import claims, credentials, leases, plan, tasks
 from towpath.transfer.store.leases import Grant
+from towpath.transfer.store.tasks import Change
 
 T = TypeVar("T")
 Connection = AsyncConnection[Any]
@@ -23,6 +25,7 @@ Connection = AsyncConnection[Any]
 STORAGE = "gridftp.example.org:2811"
 ALL = 1000
 """More than there are: the order of admission has tests of its own."""
+EVENTS_MOST = 200
 LEASE_S = 600.0
 """Longer than a test: leases end when the test says so."""
 
@@ -169,6 +172,44 @@ class World:
             await leases.release(conn, grant.task_no)
 
         self.fenced(grant, run)
+
+    def suspend(self, grant: Grant, since: datetime) -> bool:
+        """For want of a credential; tries again at once if there is a new one since then."""
+
+        async def run(conn: Connection) -> bool:
+            suspended = await leases.suspend(conn, grant.task_no, since=since)
+            await leases.release(conn, grant.task_no)
+            return suspended
+
+        return self.fenced(grant, run)
+
+    def pause(self, owner: UUID, task_id: UUID, *, resume: bool = False) -> bool:
+        """Pause, or resume, as its owner."""
+        change = Change(
+            by="u", deadline=timedelta(days=1 if resume else 90), events_most=EVENTS_MOST
+        )
+        do = tasks.resume if resume else tasks.pause
+        return self.write(lambda conn: do(conn, owner, task_id, change))
+
+    def cancel(self, owner: UUID, task_id: UUID) -> bool:
+        """Ask for its end, as its owner."""
+        return self.write(lambda conn: tasks.request_cancel(conn, owner, task_id))
+
+    def renew_credential(self, owner: UUID) -> None:
+        """As the API does."""
+
+        async def run(conn: Connection) -> None:
+            await credentials.put(
+                conn,
+                endpoint_id=self.endpoint,
+                owner_id=owner,
+                sealed=b"",
+                subject="s",
+                not_after=datetime.now(UTC),
+            )
+            await tasks.credential_renewed(conn, owner, self.endpoint)
+
+        self.write(run)
 
     def back_off(self, grant: Grant, delay_s: float) -> None:
         """Give the lease back until later."""

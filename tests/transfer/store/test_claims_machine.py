@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid4
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -159,12 +160,15 @@ class Claims(RuleBasedStateMachine):
         assert row == {"n": 0}
 
 
-def test_one_writer_for_each_path_and_everyone_gets_a_turn(database_url: str) -> None:
+@pytest.mark.parametrize("examples", [20, pytest.param(400, marks=pytest.mark.long)])
+def test_one_writer_for_each_path_and_everyone_gets_a_turn(
+    database_url: str, examples: int
+) -> None:
     with World(database_url) as world:
         run_state_machine_as_test(
             type("Machine", (Claims,), {"world": world}),
             settings=settings(
-                max_examples=40,
+                max_examples=examples,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
