@@ -111,3 +111,16 @@ def test_waiting_and_paused_tasks_can_be_cancelled_and_expire(site: Site, tmp_pa
     assert site.deployment.post(f"task/{holder}/cancel", {})["code"] == "Canceled"
     assert site.deployment.task(holder)["is_paused"] is False
     assert site.deployment.post(f"task/{holder}/pause", {})["code"] == "TaskComplete"
+
+
+def test_who_cannot_log_in_claims_nothing(site: Site, tmp_path: Path) -> None:
+    source, destination = tmp_path / "source", tmp_path / "there"
+    make_tree(source, uniform(1, 3, 100), seed=1)
+    here, there = site.rig.domains
+    stranger = site.register(site.rig.destination.url(""), there)
+    site.give(stranger, here.proxy_file.read_text()).raise_for_status()
+    item = (str(source), str(tmp_path), True)
+    refused = site.deployment.transfer(site.endpoints[0], stranger, [item])
+    until(lambda: "AUTH" in told(site, refused), 20, "it is not let in")
+    assert site.deployment.wait(site.copy(source, destination), 30)["status"] == "SUCCEEDED"
+    assert site.deployment.post(f"task/{refused}/cancel", {})["code"] == "Canceled"

@@ -25,7 +25,9 @@ async def test_a_session_sends_only_under_the_lease() -> None:
     now = 0.0
     lease = LeaseClock(0.0, 10.0, lambda: now)
     grant = SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3))
-    context = cast("TaskContext", SimpleNamespace(sessions=Sessions(), grant=grant, lease=lease))
+    context = cast(
+        "TaskContext", SimpleNamespace(sessions=Sessions(), grant=grant, lease=lease, opened={})
+    )
     session, login = await open_session(context, UUID(int=2), at_source=True)
     assert cast("Any", session).login == login
     may_send = session.channel.may_send
@@ -53,6 +55,7 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
             sessions=Moved(),
             grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
             lease=LeaseClock(0.0, 10.0, lambda: 0.0),
+            opened={},
             claimed_storage=storage_of("old.example.org", 2811),
         ),
     )

@@ -12,13 +12,14 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from towpath.gridftp.client.lane import Piece
+from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable
 from towpath.transfer.filter_rules import FilterRules
-from towpath.transfer.sessions import EndpointSessions, NoCredential, SessionUnavailable
+from towpath.transfer.sessions import EndpointSessions, Login, NoCredential, SessionUnavailable
 from towpath.transfer.store import leases
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
@@ -158,6 +159,8 @@ class TaskContext:
     clock: Callable[[], float]
     options: Options
     items: dict[int, Item] = field(default_factory=dict)
+    opened: dict[tuple[UUID, bool], tuple[Session, Login]] = field(default_factory=dict)
+    """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""
     claimed_storage: str | None = None
     """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)

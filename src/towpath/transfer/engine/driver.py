@@ -21,7 +21,7 @@ from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
-from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.pairs import close_opened, open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
@@ -97,6 +97,8 @@ class Driver:
             await self._finish(recorder, Status.FAILED, *interrupted.ending)
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
+        finally:
+            await close_opened(context)
 
     async def _begin(self, recorder: Recorder) -> None:
         context = self.context
@@ -118,7 +120,8 @@ class Driver:
                     most=context.settings.events_per_task,
                 )
             items = await plan.items(conn, context.task_no)
-        homes = await self._homes(items)
+            claimed = await claims.made(conn, context.task_no)
+        homes = await self._homes(items, log_in=not claimed)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
         await claim_destinations(context)
         async with context.fenced() as conn:
@@ -128,22 +131,28 @@ class Driver:
             recorder.event(contested_event(progress.contested_files))
         self._progress = progress
 
-    async def _homes(self, items: list[Item]) -> tuple[str, str]:
-        """The home directories that paths like `/~/x` mean, at source and destination."""
-        grant = self.context.grant
+    async def _homes(self, items: list[Item], *, log_in: bool) -> tuple[str, str]:
+        """The home directories that paths like `/~/x` mean, at source and destination.
+
+        `log_in`: where the task writes, in any case. Who may not do that claims nothing there (I9),
+        or anyone could hold everybody up.
+        """
+        context, grant = self.context, self.context.grant
         homes = []
         ends = ((grant.source_endpoint_id, True), (grant.destination_endpoint_id, False))
         for endpoint_id, at_source in ends:
             paths = [i.source_path if at_source else i.destination_path for i in items]
             home = ""
-            if endpoint_id and any(p is not None and names.needs_home(p) for p in paths):
-                session, _ = await open_session(self.context, endpoint_id, at_source=at_source)
-                try:
-                    home = home_directory(session)
-                except GridFTPError as error:
-                    raise TaskFaultError(self.context.judge(error, at_source=at_source)) from error
-                finally:
-                    await session.close()
+            need_home = any(path is not None and names.needs_home(path) for path in paths)
+            writes = at_source is (grant.destination_endpoint_id is None)
+            if endpoint_id and (need_home or (writes and log_in)):
+                opened = await open_session(context, endpoint_id, at_source=at_source)
+                context.opened[endpoint_id, at_source] = opened
+                if need_home:
+                    try:
+                        home = home_directory(opened[0])
+                    except GridFTPError as error:
+                        raise TaskFaultError(context.judge(error, at_source=at_source)) from error
             homes.append(home)
         return homes[0], homes[1]
 

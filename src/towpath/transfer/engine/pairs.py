@@ -32,9 +32,19 @@ async def open_session(
     context: TaskContext, endpoint_id: UUID, *, at_source: bool
 ) -> tuple[Session, Login]:
     """A session at one end, which sends only while the lease lasts (I3). Raises TaskFaultError."""
+    writes = not at_source or context.grant.destination_endpoint_id is None
+    opened = context.opened.pop((endpoint_id, at_source), None)
+    if opened is not None:
+        try:
+            if writes:
+                _check_claimed(context, opened[1])
+        except TaskFaultError:
+            await opened[0].close()
+            raise
+        return opened
     try:
         login = await context.sessions.login(endpoint_id, context.grant.owner_id)
-        if not at_source or context.grant.destination_endpoint_id is None:
+        if writes:
             _check_claimed(context, login)
         session = await context.sessions.open_login(login)
     except GridFTPError as error:
@@ -43,6 +53,13 @@ async def open_session(
         raise unavailable(error, at_source=at_source) from error
     session.channel.may_send = lambda: context.lease.usable
     return session, login
+
+
+async def close_opened(context: TaskContext) -> None:
+    """Nobody needs them any more."""
+    while context.opened:
+        _, (session, _) = context.opened.popitem()
+        await session.close()
 
 
 def _check_claimed(context: TaskContext, login: Login) -> None:

@@ -60,6 +60,12 @@ async def make(
                 await asyncio.sleep(0)
 
 
+async def made(conn: AsyncConnection[Any], task_no: int) -> bool:
+    """Whether the task has claimed."""
+    row = await fetch_one(conn, "SELECT FROM claim WHERE task_no = %s LIMIT 1", (task_no,))
+    return row is not None
+
+
 async def drop(conn: AsyncConnection[Any], task_no: int) -> None:
     """The task's claims are over; inside `fenced`."""
     await conn.execute("DELETE FROM claim WHERE task_no = %s", (task_no,))
