@@ -89,6 +89,13 @@ class World:
 
         self.write(run)
 
+    def heard_during(self, act: Callable[[], object]) -> list[str]:
+        """What workers are told when `act` is done."""
+        with psycopg.connect(self._database.url, autocommit=True) as listener:
+            listener.execute(f"LISTEN {tasks.TASK_CHANNEL}")
+            act()
+            return [note.payload for note in listener.notifies(timeout=0.2)]
+
     def rows(self) -> dict[int, dict[str, Any]]:
         """All tasks, by number."""
 

@@ -56,6 +56,17 @@ def test_a_waiting_task_is_passed_over_until_the_other_has_ended(world: World) -
     assert world.claim(again, TREE) is None
 
 
+def test_workers_hear_of_the_end_only_if_somebody_waits(world: World) -> None:
+    for _ in range(3):
+        world.submit(OWNER)
+    first, second, third = world.admit()
+    assert world.claim(first, TREE) is None
+    assert world.claim(second, TREE) is not None
+    assert world.claim(third, [claim("/elsewhere", is_tree=True)]) is None
+    assert world.heard_during(lambda: world.finish(third)) == []
+    assert world.heard_during(lambda: world.finish(first)) == [""]
+
+
 def test_claims_go_with_the_endpoint_to_another_server(world: World) -> None:
     for _ in range(2):
         world.submit(OWNER)
