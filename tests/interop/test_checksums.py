@@ -184,20 +184,26 @@ def test_a_directory_has_no_external_checksum(site: Site, tmp_path: Path) -> Non
 def test_level_3_compares_what_is_there_with_the_external_checksum(
     site: Site, tmp_path: Path
 ) -> None:
-    """Of equal size and newer: only a digest tells that one is not the right one."""
-    right, source = b"right" * 100, tmp_path / "source"
-    source.write_bytes(right)
+    """Of equal size and newer: only a digest tells that one is not the right one. What is right is
+    not replaced, whatever its source has become."""
+    right, wrong = b"right" * 100, b"wrong" * 100
     known = hashlib.md5(right, usedforsecurity=False).hexdigest()
     items = []
-    for name, content in (("equal", right), ("other", b"wrong" * 100)):
-        (tmp_path / name).write_bytes(content)
-        items.append(item(source, tmp_path / name, external_checksum=known))
-        os.utime(tmp_path / name, (4_000_000_000, 4_000_000_000))
+    for name, here, there in (
+        ("equal", right, right),
+        ("other", right, wrong),
+        ("kept", wrong, right),
+    ):
+        source, destination = tmp_path / f"source-{name}", tmp_path / name
+        source.write_bytes(here)
+        destination.write_bytes(there)
+        os.utime(destination, (4_000_000_000, 4_000_000_000))
+        items.append(item(source, destination, external_checksum=known))
     skipped = end(site, submit(site, items, sync_level=2))
-    assert (skipped["files_transferred"], skipped["files_skipped"]) == (0, 2)
+    assert (skipped["files_transferred"], skipped["files_skipped"]) == (0, 3)
     task_id = submit(site, items, sync_level=3)
     task = end(site, task_id)
-    assert (task["files_transferred"], task["files_skipped"]) == (1, 1)
+    assert (task["files_transferred"], task["files_skipped"]) == (1, 2)
     assert successes(site, task_id) == {"other": ("MD5", known)}
     assert (tmp_path / "other").read_bytes() == right
 
