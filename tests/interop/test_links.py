@@ -16,8 +16,6 @@ from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.transfer.fidelity import EXAMPLES_MAX
 
-NEVER = {"sparse_files", "dangling_links"}
-
 
 def make_linked_tree(root: Path) -> Path:
     """A tree with every kind of link; what is beside it is returned."""
@@ -49,7 +47,8 @@ def make_linked_tree(root: Path) -> Path:
 
 
 LISTED = 11
-"""Of these links; a server tells nothing of the two that lead nowhere."""
+UNLISTED = 2
+"""Of these links: servers do not list those that lead nowhere."""
 
 
 def report(deployment: Deployment, task_id: str) -> dict[str, dict[str, Any]]:
@@ -103,11 +102,12 @@ def test_ignored_links_are_counted_and_told(site: Site, tmp_path: Path) -> None:
     task = succeeded(site.deployment, task_id)
     assert (task["symlinks"], task["files"], task["recursive_symlinks"]) == (LISTED, 2, "ignore")
     assert links_below(destination) == {}
-    assert counts(site.deployment, task_id) == {"links_ignored": LISTED}
+    assert counts(site.deployment, task_id) == {"links_ignored": LISTED, "unlisted_names": UNLISTED}
     told = examples(site.deployment, task_id, "links_ignored", source)
     assert told["sub/up"] == f"to {source}"
+    assert examples(site.deployment, task_id, "unlisted_names", source) == {".": "2 names"}
     [event] = [e for e in site.deployment.events(task_id) if e["code"] == "FIDELITY"]
-    [line] = json.loads(event["details"])["not_carried_over"]
+    line, _ = json.loads(event["details"])["not_carried_over"]
     assert line["count"] == LISTED
     assert line["what"].startswith("symbolic links that were left out")
     assert not event["is_error"]
@@ -135,7 +135,7 @@ def test_kept_links_are_made_again(site: Site, tmp_path: Path) -> None:
         "null": "/dev/null",
     }
     assert links_below(destination) == expected
-    assert counts(site.deployment, task_id) == {"links_outside": 3}
+    assert counts(site.deployment, task_id) == {"links_outside": 3, "unlisted_names": UNLISTED}
 
     made_at = {name: (destination / name).lstat().st_ino for name in expected}
     for level in (None, 0, 3):
@@ -450,12 +450,12 @@ def test_a_tree_of_odd_things(site: Site, tmp_path: Path, monkeypatch: pytest.Mo
     assert examples(site.deployment, task_id, "private", source).keys() == {"private", "closed"}
     assert examples(site.deployment, task_id, "special_files", source).keys() == {"pipe", "socket"}
     assert found["hard_links"]["known"] == "at_least"
-    for kind in NEVER:
-        assert (found[kind]["known"], found[kind]["count"]) == ("not_known", None)
+    sparse = found["sparse_files"]
+    assert (sparse["known"], sparse["count"]) == ("not_known", None)
     assert all(
         finding["known"] == "exact"
         for kind, finding in found.items()
-        if kind not in {*NEVER, "hard_links"}
+        if kind not in {"sparse_files", "hard_links"}
     )
     # It is true: what arrives has the destination's own permissions.
     assert (destination / "program").stat().st_mode & 0o7777 == (

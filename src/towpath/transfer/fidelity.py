@@ -16,7 +16,7 @@ class Kind(StrEnum):
     LINKS_NOT_FOLLOWED = auto()
     LINKS_NOT_MADE = auto()
     LINKS_OUTSIDE = auto()
-    DANGLING_LINKS = auto()
+    UNLISTED_NAMES = auto()
     SHARED_WITH_SOURCE = auto()
     SPECIAL_FILES = auto()
     MODES = auto()
@@ -41,7 +41,8 @@ MEANING: Final[Mapping[Kind, str]] = {
     Kind.LINKS_NOT_MADE: "symbolic links that could not be made at the destination",
     Kind.LINKS_OUTSIDE: "symbolic links that point out of the tree: they were made as they are, and"
     " may mean something else at the destination",
-    Kind.DANGLING_LINKS: "symbolic links that point to nothing: servers do not list them",
+    Kind.UNLISTED_NAMES: "names that the source's server counts and does not list: symbolic links"
+    " that point to nothing, and what it cannot look at",
     Kind.SHARED_WITH_SOURCE: "files and directories that were left as they are, because source and"
     " destination, on one server, are the same there",
     Kind.SPECIAL_FILES: "pipes, sockets and devices: they are not copied",
@@ -89,10 +90,10 @@ class Finding:
 class Findings(dict[Kind, Finding]):
     """What was found, by kind; a kind that is missing was found nowhere."""
 
-    def note(self, kind: Kind, path: str, details: str = "") -> None:
-        """Found one."""
+    def note(self, kind: Kind, path: str, details: str = "", *, times: int = 1) -> None:
+        """Found one, or several in one place."""
         finding = self.setdefault(kind, Finding())
-        finding.count += 1
+        finding.count += times
         if len(finding.examples) < EXAMPLES_MAX:
             finding.examples.append(Example(path, details))
 
@@ -103,7 +104,7 @@ class Findings(dict[Kind, Finding]):
 
 def known(kind: Kind, finding: Finding) -> Known:
     """What a count means at the end of a task."""
-    if kind in (Kind.SPARSE_FILES, Kind.DANGLING_LINKS):
+    if kind is Kind.SPARSE_FILES:
         return Known.NOT_KNOWN
     if finding.unseen:
         return Known.AT_LEAST if finding.count else Known.NOT_KNOWN

@@ -35,6 +35,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
         (file("x", 0o755), {Kind.MODES}),
         (file("x", 0o4644), {Kind.MODES}),
         (file("x", 0o600), {Kind.PRIVATE}),
+        (file("x", 0), set()),
         (file("x", 0o700), {Kind.MODES, Kind.PRIVATE}),
         (directory("x", 0o1777), {Kind.MODES}),
         (directory("x", 0o2775), {Kind.MODES}),
@@ -68,6 +69,21 @@ def test_what_a_server_does_not_tell_is_not_known() -> None:
     for kind in (Kind.MODES, Kind.PRIVATE, Kind.HARD_LINKS):
         assert known(kind, findings.found[kind]) is Known.AT_LEAST
     assert known(Kind.MODES, Finding()) is Known.EXACT
+
+
+def test_names_that_are_not_listed() -> None:
+    findings = DirectoryFindings("/s")
+    findings.count(5)
+    findings.listed([file("a"), file("b")])
+    findings.listed([file("c")])
+    findings.all_listed()
+    unlisted = findings.found[Kind.UNLISTED_NAMES]
+    assert (unlisted.count, unlisted.examples) == (2, [Example("/s", "2 names")])
+    assert known(Kind.UNLISTED_NAMES, unlisted) is Known.EXACT
+    uncounted = DirectoryFindings("/s")
+    uncounted.listed([file("a")])
+    uncounted.all_listed()
+    assert known(Kind.UNLISTED_NAMES, uncounted.found[Kind.UNLISTED_NAMES]) is Known.NOT_KNOWN
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """What a directory's listing says about what its copy will lack."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from towpath.gridftp.wire.listings import Entry, EntryType
@@ -15,6 +15,7 @@ NAMES_KEPT: Final = 20_000
 
 _SPECIAL_BITS: Final = 0o7000
 _EXECUTE_BITS: Final = 0o111
+_BITS_OF_OWNER: Final = 0o700
 _BITS_OF_OTHERS: Final = 0o077
 
 
@@ -27,6 +28,24 @@ class DirectoryFindings:
         self.found = Findings()
         self._alike: dict[str, str] = {}
         self._files: dict[str, str] = {}
+        self._names: int | None = None
+        self._listed = 0
+
+    def count(self, names: int) -> None:
+        """What the server says how many names there are."""
+        self._names = names
+
+    def listed(self, entries: Sequence[Entry]) -> None:
+        """It lists these, whether they take part or not."""
+        self._listed += len(entries)
+
+    def all_listed(self) -> None:
+        """Take note of what it does not list."""
+        if self._names is None:
+            self.found.unseen(Kind.UNLISTED_NAMES)
+        elif (missing := self._names - self._listed) > 0:
+            path = names.to_text(self._path)
+            self.found.note(Kind.UNLISTED_NAMES, path, f"{missing} names", times=missing)
 
     def note(self, kind: Kind, name: str, details: str = "") -> None:
         """Found one."""
@@ -58,7 +77,7 @@ class DirectoryFindings:
         lost = _SPECIAL_BITS if entry.is_directory else _SPECIAL_BITS | _EXECUTE_BITS
         if entry.mode & lost:
             self.note(Kind.MODES, entry.name, shown)
-        if not entry.mode & _BITS_OF_OTHERS:
+        if entry.mode & _BITS_OF_OWNER and not entry.mode & _BITS_OF_OTHERS:
             self.note(Kind.PRIVATE, entry.name, shown)
 
     def _look_for_collisions(self, name: str) -> None:

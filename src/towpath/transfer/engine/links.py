@@ -22,6 +22,7 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.fidelity import DirectoryFindings
+from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import links
@@ -32,6 +33,33 @@ FOLLOWED_MAX: Final = 8
 """Links to directories on one path. Two in each directory make 2^8 copies of the last one."""
 
 
+class SourcePlaces:
+    """Asks the source where its directories really are, on a session of its own.
+
+    On the walk's a question would wait for the listings asked for before it.
+    """
+
+    def __init__(self, context: TaskContext) -> None:
+        self._context = context
+        self._session: Session | None = None
+        self._opening = asyncio.Lock()
+
+    async def link_targets(self, path: str) -> dict[str, str]:
+        """See `link_targets`. Raises SidedError or TaskFaultError."""
+        async with self._opening:
+            if self._session is None or self._session.closed:
+                endpoint_id = self._context.grant.source_endpoint_id
+                self._session, _ = await open_session(self._context, endpoint_id, at_source=True)
+        with at_source():
+            return await link_targets(self._session, path)
+
+    async def close(self) -> None:
+        """End its session, if there is one."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+
 class DirectoryLinks:
     """The links of one directory of the source."""
 
@@ -40,6 +68,7 @@ class DirectoryLinks:
         context: TaskContext,
         directory: Directory,
         findings: DirectoryFindings,
+        source_places: SourcePlaces,
         *,
         one_server: bool,
     ) -> None:
@@ -49,20 +78,18 @@ class DirectoryLinks:
         self._mode = context.options.recursive_symlinks
         self._directory = directory
         self._findings = findings
+        self._source_places = source_places
         self._one_server = one_server
         self._places: list[str] = []
         self._deep = 0
         self._to_make: list[Link] = []
         self._packed: list[Segment] = []
 
-    async def prepare(self, source: Session) -> None:
-        """Find out where the directory really is, before it is listed. Raises SidedError."""
-        if self._mode != "copy":
-            return
+    async def _find_places(self) -> None:
+        """Find out where the directory really is."""
         root = self._context.items[self._directory.item_no].source_path
         path = self._context.source_path(self._directory.item_no, self._directory.path)
-        with at_source():
-            targets = await link_targets(source, path)
+        targets = await self._source_places.link_targets(path)
         self._places = real_places(path, targets)
         self._deep = sum(1 for linked in targets if linked != root and lies_in(linked, root))
 
@@ -134,6 +161,8 @@ class DirectoryLinks:
         self._to_make = []
 
     async def _not_copied(self, destination: Session, linked: Sequence[Entry]) -> set[str]:
+        if not self._places:
+            await self._find_places()
         names_left_out: set[str] = set()
         for first in range(0, len(linked), LOOKED_AT_ONCE):
             some = linked[first : first + LOOKED_AT_ONCE]

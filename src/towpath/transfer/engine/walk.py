@@ -27,7 +27,7 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.faults import file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, places_on_one_server
-from towpath.transfer.engine.links import DirectoryLinks
+from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
 from towpath.transfer.engine.mirror import DirectoryMirror
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
@@ -62,6 +62,7 @@ class Walk:
         self._dir_no = last_dir_no
         self._one_server = False
         self._places: ItemPlaces | None = None
+        self._source_places = SourcePlaces(context)
         self._visiting: set[int] = set()
         self._choosing = asyncio.Lock()
         self._visited = Signal()
@@ -84,7 +85,9 @@ class Walk:
                     for _ in range(at_once):
                         group.create_task(self._visit_all(source, destination))
             finally:
-                await asyncio.gather(source.close(), destination.close())
+                await asyncio.gather(
+                    source.close(), destination.close(), self._source_places.close()
+                )
         self._context.walk_done = True
         self._context.changed.wake()
 
@@ -241,13 +244,17 @@ class Walk:
     ) -> None:
         """All that is in a directory; if that is much, most of it is in the plan then."""
         found.links = linked = DirectoryLinks(
-            self._context, directory, found.findings, one_server=self._one_server
+            self._context,
+            directory,
+            found.findings,
+            self._source_places,
+            one_server=self._one_server,
         )
-        await linked.prepare(source)
         path = self._context.source_path(directory.item_no, directory.path)
         mirror = found.mirror
-        entries = source.list(path, on_count=mirror.count if mirror else None)
+        entries = source.list(path, on_count=found.count)
         while batch := await _next_batch(entries):
+            found.findings.listed(batch)
             taken = [entry for entry in batch if self._takes_part(entry)]
             found.findings.look(taken)
             copied = await linked.copied(destination, taken)
@@ -272,6 +279,7 @@ class Walk:
                     await stack.enter_async_context(self._in_parts)
                     await self._begin_parts(found)
                 await self._add_part(destination, found)
+        found.findings.all_listed()
         await self._make_all(destination, found.directories)
 
     async def _begin_parts(self, found: "_Found") -> None:
@@ -398,6 +406,12 @@ class _Found:
     links: DirectoryLinks | None = None
     """None: it is no directory."""
     mirror: DirectoryMirror | None = None
+
+    def count(self, names: int) -> None:
+        """What the source says how many names the directory has."""
+        self.findings.count(names)
+        if self.mirror is not None:
+            self.mirror.count(names)
 
     def file(self, directory: Directory, entry: Entry, path: str, decision: Decision) -> File:
         """One that goes into the plan."""
