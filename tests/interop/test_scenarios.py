@@ -280,7 +280,7 @@ def test_a_directory_without_permission(
     source, destination = open_tmp_path / "src", open_tmp_path / "dst"
     make_tree(source, uniform(3, 10, 1000), seed=4)
     expected = digests(source)
-    (source / "d0001").chmod(0)
+    (source / "d0001").chmod(0o711)
     here = site.register(unprivileged_server.url(""), site.rig.domains[0])
     item = (str(source), str(destination), True)
     task_id = site.deployment.transfer(here, site.endpoints[1], [item])
@@ -314,3 +314,110 @@ def test_a_destination_without_permission(
     done(site, task_id)
     assert digests(destination) == digests(source)
     assert teller.story(task_id) == ["STARTED", "PERMISSION_DENIED", "SUCCEEDED"]
+
+
+def make_library(root: Path) -> Path:
+    """A tree whose papers are linked from shelves."""
+    source = root / "src"
+    for name in ("papers/one.txt", "papers/two.txt", "shelf/note.txt"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    (source / "shelf" / "first").symlink_to("../papers/one.txt")
+    (source / "shelf" / "all").symlink_to("../papers")
+    return source
+
+
+def test_links_are_passed_over(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = make_library(tmp_path), tmp_path / "dst"
+    task_id = site.copy(source, destination)
+    assert done(site, task_id)["symlinks"] == 2
+    assert os.listdir(destination / "shelf") == ["note.txt"]  # noqa: PTH208
+    assert teller.story(task_id) == ["STARTED", "FIDELITY", "SUCCEEDED"]
+    [lost] = teller.lines(task_id)[1].fields["not_carried_over"]
+    assert (lost["count"], "left out" in lost["what"]) == (2, True)
+
+
+def test_links_are_kept(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = make_library(tmp_path), tmp_path / "dst"
+    task_id = site.copy(source, destination, recursive_symlinks="keep")
+    done(site, task_id)
+    assert (destination / "shelf" / "first").is_symlink()
+    assert (destination / "shelf" / "first").read_text() == "papers/one.txt"
+    assert (destination / "shelf" / "all").resolve() == destination / "papers"
+    assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
+
+
+def test_links_become_what_they_point_to(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = make_library(tmp_path), tmp_path / "dst"
+    task_id = site.copy(source, destination, recursive_symlinks="copy")
+    done(site, task_id)
+    assert not any(path.is_symlink() for path in destination.rglob("*"))
+    assert (destination / "shelf" / "first").read_text() == "papers/one.txt"
+    assert (destination / "shelf" / "all" / "two.txt").read_text() == "papers/two.txt"
+    assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
+
+
+def test_a_mirror(site: Site, teller: Teller, tmp_path: Path) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    make_tree(source, uniform(2, 5, 1000), seed=6)
+    make_tree(destination, uniform(4, 7, 1000), seed=7)
+    task_id = site.copy(source, destination, delete_destination_extra=True)
+    done(site, task_id)
+    assert digests(destination) == digests(source)
+    assert sorted(path.name for path in destination.iterdir()) == ["d0000", "d0001"]
+    assert teller.story(task_id) == ["STARTED", "DELETED_DESTINATION_EXTRA", "SUCCEEDED"]
+    told = teller.lines(task_id)[1].fields
+    assert (told["files"], told["directories"]) == (2 * 2 + 2 * 7, 2)
+
+
+def test_a_mirror_of_what_cannot_all_be_read(
+    site: Site, teller: Teller, open_tmp_path: Path, unprivileged_server: GctServer
+) -> None:
+    """What cannot be read might be what is there already, so nothing goes."""
+    source, destination = open_tmp_path / "src", open_tmp_path / "dst"
+    make_tree(source, uniform(2, 5, 1000), seed=8)
+    make_tree(destination, uniform(3, 5, 1000), seed=9)
+    here = site.register(unprivileged_server.url(""), site.rig.domains[0])
+    (source / "d0000").chmod(0o711)
+    task_id = site.deployment.transfer(
+        here,
+        site.endpoints[1],
+        [(str(source), str(destination), True)],
+        delete_destination_extra=True,
+        skip_source_errors=True,
+    )
+    done(site, task_id)
+    (source / "d0000").chmod(0o755)
+    assert len(digests(destination)) == 15, "nothing has gone"
+    assert teller.story(task_id) == [
+        "STARTED",
+        "DELETE_DESTINATION_EXTRA_SKIPPED",
+        "SKIPPED_ERRORS",
+        "SUCCEEDED",
+    ]
+    told = teller.lines(task_id)[1].fields
+    assert told["skipped"] == 1
+    assert "Nothing of it has been deleted" in told["error"]
+    assert "submit again" in told["advice"]
+
+
+def test_one_task_after_the_other(site: Site, teller: Teller, tmp_path: Path) -> None:
+    """The second begins when the first, which is held up, has been cancelled."""
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    make_tree(source, uniform(1, 3, 1000), seed=10)
+    (destination / "d0000" / "f0000").mkdir(parents=True)
+    first = site.copy(source, destination, label="first")
+    [fault, *_] = until(lambda: faults(site, first, "IS_A_DIRECTORY"), 20, "it is held up")
+    assert "remove or rename it" in fault["advice"]
+    second = site.copy(source, destination)
+    until(lambda: len(site.deployment.events(second)) >= 2, 20, "it waits")
+    (destination / "d0000" / "f0000").rmdir()
+    site.deployment.post(f"task/{first}/cancel", {})
+    assert site.deployment.wait(first, 30)["fatal_error"]["code"] == "CANCELED"
+    done(site, second)
+    assert digests(destination) == digests(source)
+    assert teller.story(first) == ["STARTED", "IS_A_DIRECTORY", "CANCELED"]
+    assert teller.story(second) == ["STARTED", "WAITING_FOR_TASK", "SUCCEEDED"]
+    told = teller.lines(second)[1].fields
+    assert (told["task"], told["label"]) == (first, "first")
+    assert str(destination) in told["path"]

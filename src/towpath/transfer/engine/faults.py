@@ -87,6 +87,11 @@ _WHAT_FOLLOWS = {
     Consequence.RETRY_FILE: "This path is tried again until the deadline; the others go on.",
     Consequence.RETRY_TASK: "It is tried again until the deadline.",
 }
+# What these errors mean where something is written: another thing has the name.
+_ADVICE_AT_DESTINATION = {
+    Kind.IS_A_DIRECTORY: "A directory is where a file goes: remove or rename it.",
+    Kind.NOT_A_DIRECTORY: "A file is where a directory goes: remove or rename it.",
+}
 _MIGHT_SKIP = " A task submitted with skip_source_errors leaves it out."
 
 
@@ -118,7 +123,11 @@ def judge(
         consequence = Consequence.RETRY_FILE
     else:
         consequence = Consequence.RETRY_TASK
-    could_skip = might_skip and at_source and skippable(error)
+    advice = error.advice
+    if not at_source:
+        advice = _ADVICE_AT_DESTINATION.get(error.kind, advice)
+    elif might_skip and skippable(error):
+        advice += _MIGHT_SKIP
     details = {
         "error": str(error.message),
         "endpoint": error.where,
@@ -126,7 +135,7 @@ def judge(
         **({"path": error.path} if error.path else {}),
         **({"server_said": error.reply} if error.reply else {}),
         **error.facts,
-        "advice": error.advice + (_MIGHT_SKIP if could_skip else ""),
+        "advice": advice,
         "next": _WHAT_FOLLOWS[consequence],
     }
     return Verdict(consequence, Event(code, description, details, is_error=True))
