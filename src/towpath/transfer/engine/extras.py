@@ -92,8 +92,9 @@ def _all_stay(left_out: int) -> Event:
         EventCode.DELETE_DESTINATION_EXTRA_SKIPPED,
         "nothing extra deleted at the destination",
         {
-            "error": f"{left_out} files or directories could not be read at the source, so it is"
-            " not known what is extra at the destination. Nothing of it has been deleted.",
+            "skipped": left_out,
+            "error": "Not everything could be read at the source, so it is not known what is extra"
+            " at the destination. Nothing of it has been deleted.",
             "advice": "Mend what is in the list of skipped errors, and submit again.",
         },
     )
