@@ -180,11 +180,22 @@ def test_what_is_in_the_place_of_a_kept_link(site: Site, tmp_path: Path) -> None
         "to-excluded": f"to {destination}/excluded: what it points to is not there",
     }
 
+    (source / "to-excluded").unlink()
+    mirrored = site.copy(
+        source,
+        tmp_path / "dst",
+        recursive_symlinks="keep",
+        delete_destination_extra=True,
+    )
+    succeeded(site.deployment, mirrored)
+    names = ("on-file", "on-directory", "on-link", "on-dangling", "to-nothing")
+    assert links_below(destination) == dict.fromkeys(names, to_file)
+
     (destination / "on-link").unlink()
-    (destination / "on-link").symlink_to("old")
+    (destination / "on-link").symlink_to("excluded")
     missing_only = site.copy(source, destination, recursive_symlinks="keep", sync_level=0)
     succeeded(site.deployment, missing_only)
-    assert (destination / "on-link").readlink() == Path("old")
+    assert (destination / "on-link").readlink() == Path("excluded")
 
 
 @SITE_GROUP
