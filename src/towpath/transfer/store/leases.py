@@ -122,14 +122,15 @@ QUEUED_DEADLINE_STEP_H = 1.0
 async def keep_queued(db: Database, *, deadline_h: float) -> int:
     """Keep the deadlines of transfers that wait for their turn about `deadline_h` away.
 
-    Only of those that have not begun and whose owners gave none (Transfer API, "deadline");
-    returns how many were moved.
+    Only of those that have not begun, or wait for another task, and whose owners gave none
+    (Transfer API, "deadline"); returns how many were moved.
     """
     async with db.transaction() as conn:
         cursor = await conn.execute(
             """
             UPDATE task SET deadline = now() + make_interval(secs => %s)
-            WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND started_at IS NULL AND faults = 0
+            WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND paused_at IS NULL
+              AND (started_at IS NULL OR waits_for IS NOT NULL) AND faults = 0
               AND NOT cancel_requested
               AND NOT coalesce((options->>'deadline_given')::boolean, false)
               AND deadline < now() + make_interval(secs => %s)
