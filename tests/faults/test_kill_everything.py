@@ -18,7 +18,7 @@ from towpath.demo.trees import TreeFile, digests, make_tree, uniform
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 from towpath.platform.database import Database, EmbeddedPostgres
 from towpath.platform.settings import DataDirectory
-from towpath.transfer.store import plan, segments
+from towpath.transfer.store import restart_points, segments
 from towpath.transfer.store.rows import fetch
 
 MEBIBYTE = 1024 * 1024
@@ -57,7 +57,7 @@ async def read_committed(data_dir: Path) -> tuple[frozenset[str], RangeSet]:
                 for (file_no,) in await fetch(
                     conn, "SELECT file_no FROM file WHERE path = %s", (LARGE.encode(),)
                 ):
-                    for one in await plan.ranges(conn, task_no, file_no):
+                    for one in await restart_points.of_file(conn, task_no, file_no):
                         ranges.add(ByteRange(one.first, one.after))
             return frozenset(finished), ranges
     finally:

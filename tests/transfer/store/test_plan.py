@@ -2,8 +2,9 @@
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import Database
-from towpath.transfer.store import leases, plan, removals
-from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Range, Returned, State
+from towpath.transfer.store import counters, leases, plan, removals, restart_points
+from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Returned, State
+from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.rows import fetch, fetch_one
 
 
@@ -156,12 +157,12 @@ async def test_ranges_written_twice_count_once(database: Database, make_task: Ma
     task_no = await begin(database, make_task)
     ranges = [(1, Range(0, 100, True, 1)), (1, Range(100, 150, False, 1))]
     async with database.transaction() as conn:
-        assert await plan.add_ranges(conn, task_no, ranges) == 150
-        assert await plan.add_ranges(conn, task_no, ranges) == 0
-        await plan.drop_ranges(conn, task_no, 1, [0])
-        assert await plan.ranges(conn, task_no, 1) == [Range(100, 150, False, 1)]
+        assert await restart_points.add(conn, task_no, ranges) == 150
+        assert await restart_points.add(conn, task_no, ranges) == 0
+        await restart_points.drop(conn, task_no, 1, [0])
+        assert await restart_points.of_file(conn, task_no, 1) == [Range(100, 150, False, 1)]
         await plan.remove(conn, task_no, [1])
-        assert await plan.ranges(conn, task_no, 1) == []
+        assert await restart_points.of_file(conn, task_no, 1) == []
 
 
 async def test_a_live_file_costs_at_most_250_bytes(database: Database, make_task: MakeTask) -> None:
@@ -185,7 +186,7 @@ async def test_progress_moves_a_deadline_that_nobody_gave(
             "UPDATE task SET options = '{\"deadline_given\": true}' WHERE task_no = %s", (given,)
         )
         for task_no in (ours, given):
-            await plan.count_transferred(
+            await counters.transferred(
                 conn,
                 task_no,
                 files=1,
@@ -213,10 +214,10 @@ async def test_a_deletes_deadline_stays(database: Database, make_task: MakeTask)
 async def test_a_batch_takes_effect_once(database: Database, make_task: MakeTask) -> None:
     task_no = await begin(database, make_task)
     async with database.transaction() as conn:
-        assert await plan.begin_batch(conn, task_no, (1 << 32) + 1)
-        assert await plan.begin_batch(conn, task_no, (1 << 32) + 2)
-        assert not await plan.begin_batch(conn, task_no, (1 << 32) + 2), "its answer was lost"
-        assert await plan.begin_batch(conn, task_no, (2 << 32) + 1), "the next lease's first"
+        assert await counters.begin_batch(conn, task_no, (1 << 32) + 1)
+        assert await counters.begin_batch(conn, task_no, (1 << 32) + 2)
+        assert not await counters.begin_batch(conn, task_no, (1 << 32) + 2), "its answer was lost"
+        assert await counters.begin_batch(conn, task_no, (2 << 32) + 1), "the next lease's first"
 
 
 async def test_a_directory_that_failed_lets_the_others_go_first(

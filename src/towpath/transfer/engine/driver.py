@@ -27,7 +27,7 @@ from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.sessions import home_directory
-from towpath.transfer.store import claims, events, fidelity, leases, plan, segments
+from towpath.transfer.store import claims, counters, events, fidelity, leases, plan, segments
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
 from towpath.transfer.store.tasks import Status
@@ -183,7 +183,7 @@ class Driver:
         if context.options.delete_destination_extra:
             await self._together(recorder, ExtrasRun(context, recorder).run())
         async with context.db.connection() as conn:
-            left_out = await plan.skipped(conn, context.task_no)
+            left_out = await counters.skipped_errors(conn, context.task_no)
             lost = await fidelity.report(conn, context.task_no)
         if left_out:
             recorder.event(_skipped(left_out))

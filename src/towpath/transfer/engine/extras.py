@@ -8,7 +8,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine.context import TaskContext, ancestors
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, raise_failures, removing
-from towpath.transfer.store import plan, removals
+from towpath.transfer.store import counters, removals
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.removals import Extra, Extras
 
@@ -29,7 +29,7 @@ class ExtrasRun:
         """Until all are gone that can go. Raises TaskFaultError or LeaseLostError."""
         context = self._context
         async with context.db.connection() as conn:
-            left_out = await plan.skipped(conn, context.task_no)
+            left_out = await counters.skipped_errors(conn, context.task_no)
         if left_out:
             self._recorder.event(_all_stay(left_out))
             return

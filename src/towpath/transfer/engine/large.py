@@ -28,8 +28,9 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import EndpointSessions, Login
-from towpath.transfer.store import plan
-from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Range, Returned, State
+from towpath.transfer.store import restart_points
+from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
+from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.segments import Finished
 
 MEBIBYTE = 1024 * 1024
@@ -98,7 +99,7 @@ class LargeFile:
         """
         await self._recorder.flush()
         async with self._context.db.connection() as conn:
-            ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
+            ranges = await restart_points.of_file(conn, self._context.task_no, self._file.file_no)
         self.begun |= bool(ranges)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
@@ -210,7 +211,7 @@ class LargeFile:
     async def _finish(self) -> None:
         """Compare what must be compared; then the file counts. Raises SidedError."""
         async with self._context.db.connection() as conn:
-            ranges = await plan.ranges(conn, self._context.task_no, self._file.file_no)
+            ranges = await restart_points.of_file(conn, self._context.task_no, self._file.file_no)
         if cut(self._file.size, present(ranges)):
             raise SidedError(self._lost(), at_source=False)
         earlier = [r for r in ranges if r.session_generation != self._pair.generation]
@@ -294,7 +295,7 @@ class LargeFile:
     async def drop(self, firsts: Sequence[int] | None) -> None:
         """These restart points do not hold; None: none does."""
         async with self._context.fenced() as conn:
-            await plan.drop_ranges(conn, self._context.task_no, self._file.file_no, firsts)
+            await restart_points.drop(conn, self._context.task_no, self._file.file_no, firsts)
 
 
 @asynccontextmanager

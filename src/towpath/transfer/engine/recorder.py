@@ -14,9 +14,18 @@ from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY
 from towpath.transfer.engine.context import TaskContext
-from towpath.transfer.store import events, leases, plan, removals, segments
+from towpath.transfer.store import (
+    counters,
+    events,
+    leases,
+    plan,
+    removals,
+    restart_points,
+    segments,
+)
 from towpath.transfer.store.events import Event
-from towpath.transfer.store.plan import Range, Returned
+from towpath.transfer.store.plan import Returned
+from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.segments import Finished, Skipped
 
 # Small segments are merged this often: fewer rows, and each merge stays a few milliseconds.
@@ -140,7 +149,7 @@ class Recorder:
 
     async def _write(self, batch: _Batch) -> None:
         async with self._context.fenced() as conn:
-            if await plan.begin_batch(conn, self._context.task_no, batch.number):
+            if await counters.begin_batch(conn, self._context.task_no, batch.number):
                 await self._write_parts(conn, batch)
         self._context.open_files -= len(batch.finished) + len(batch.skipped) + len(batch.synced)
         self._context.changed.wake()
@@ -149,7 +158,7 @@ class Recorder:
         task_no = self._context.task_no
         await plan.remove(conn, task_no, [*batch.finished, *batch.skipped, *batch.synced])
         done = list(batch.finished.values())
-        new_range_bytes = await plan.add_ranges(conn, task_no, batch.ranges)
+        new_range_bytes = await restart_points.add(conn, task_no, batch.ranges)
         await plan.put_back(conn, task_no, batch.returned)
         if done:
             await segments.append(conn, task_no, [file for file, _ in done])
@@ -158,7 +167,7 @@ class Recorder:
             await record_skipped(conn, task_no, list(batch.skipped.values()))
             self._segments += 1
         if batch.synced:
-            await plan.count_synced(
+            await counters.synced(
                 conn,
                 task_no,
                 files=len(batch.synced),
@@ -176,7 +185,7 @@ class Recorder:
                 deadline_after_h=self._context.settings.deadline_after_progress_h,
             )
         transferred = new_range_bytes + sum(size for _, size in done)
-        await plan.count_transferred(
+        await counters.transferred(
             conn,
             task_no,
             files=len(done),
@@ -195,4 +204,4 @@ async def record_skipped(conn: AsyncConnection[Any], task_no: int, what: Sequenc
     """Add to the list of what was left out; inside `fenced`."""
     now = (await leases.database_now(conn)).timestamp()
     await segments.append(conn, task_no, [one._replace(unix_s=now) for one in what])
-    await plan.count_skipped(conn, task_no, len(what))
+    await counters.skipped(conn, task_no, len(what))

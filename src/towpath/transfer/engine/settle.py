@@ -33,7 +33,7 @@ from towpath.transfer.engine.large import (
 )
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store import plan
+from towpath.transfer.store import plan, restart_points
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.segments import Finished
@@ -188,7 +188,7 @@ class Settlement:
             with at_destination():
                 await pair.destination.set_modified(destination_path, source.modified)
         async with self._context.db.connection() as conn:
-            ranges = await plan.ranges(conn, self._context.task_no, file.file_no)
+            ranges = await restart_points.of_file(conn, self._context.task_no, file.file_no)
         counted = sum(r.after - r.first for r in ranges)
         self._recorder.finished(
             file.file_no,

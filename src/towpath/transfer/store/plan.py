@@ -1,4 +1,4 @@
-"""The plan: what a task still has to do. Items, the frontier of the walk, files, restart points.
+"""The plan: what a task still has to do. Items, the frontier of the walk, files.
 
 Every function that writes takes the connection of a `fenced` transaction. Paths are bytes in the
 database and `str` with surrogate escapes outside, so that names in any encoding survive.
@@ -12,6 +12,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
+from towpath.transfer.store import restart_points
 from towpath.transfer.store.rows import fetch, fetch_one
 
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
@@ -68,16 +69,6 @@ class File:
     """Whether it is compared first, and perhaps not copied."""
     sent_before: bool = False
     """Whether something of it may be at the destination, from us."""
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A restart point: bytes [first, after) that both servers confirmed."""
-
-    first: int
-    after: int
-    verified: bool
-    session_generation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,109 +421,7 @@ async def changed_at_source(
         "UPDATE file SET size = %s, modified = %s WHERE task_no = %s AND file_no = %s",
         (size, modified, task_no, file_no),
     )
-    await drop_ranges(conn, task_no, file_no)
-
-
-async def ranges(conn: AsyncConnection[Any], task_no: int, file_no: int) -> list[Range]:
-    """Restart points of a large file, by offset."""
-    async with conn.cursor(row_factory=class_row(Range)) as cur:
-        await cur.execute(
-            "SELECT first, after, verified, session_generation FROM file_range"
-            " WHERE task_no = %s AND file_no = %s ORDER BY first",
-            (task_no, file_no),
-        )
-        return await cur.fetchall()
-
-
-async def add_ranges(
-    conn: AsyncConnection[Any], task_no: int, ranges_: Sequence[tuple[int, Range]]
-) -> int:
-    """Commit restart points (file_no, range); returns the bytes of those that are new."""
-    if not ranges_:
-        return 0
-    written = await fetch(
-        conn,
-        "INSERT INTO file_range (task_no, file_no, first, after, verified, session_generation)"
-        " SELECT %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[],"
-        " %s::integer[])"
-        " ON CONFLICT (task_no, file_no, first) DO UPDATE SET after = excluded.after,"
-        " verified = excluded.verified, session_generation = excluded.session_generation"
-        " RETURNING after - first, xmax = 0",  # xmax 0: inserted, not updated
-        (
-            task_no,
-            [no for no, _ in ranges_],
-            [r.first for _, r in ranges_],
-            [r.after for _, r in ranges_],
-            [r.verified for _, r in ranges_],
-            [r.session_generation for _, r in ranges_],
-        ),
-    )
-    return sum(row[0] for row in written if row[1])
-
-
-async def drop_ranges(
-    conn: AsyncConnection[Any], task_no: int, file_no: int, firsts: Sequence[int] | None = None
-) -> None:
-    """Void restart points: all of a file's, or those that begin at `firsts`.
-
-    Their bytes had been counted as transferred; they are sent again.
-    """
-    await conn.execute(
-        """
-        WITH gone AS (
-            DELETE FROM file_range WHERE task_no = %(task_no)s AND file_no = %(file_no)s
-               AND (%(firsts)s::bigint[] IS NULL OR first = ANY(%(firsts)s::bigint[]))
-            RETURNING after - first AS size
-        ), lost AS (SELECT sum(size) AS size FROM gone)
-        UPDATE task SET bytes_transferred = bytes_transferred - lost.size,
-                        bytes_resent = bytes_resent + lost.size
-          FROM lost WHERE task_no = %(task_no)s AND lost.size > 0
-        """,
-        {
-            "task_no": task_no,
-            "file_no": file_no,
-            "firsts": None if firsts is None else list(firsts),
-        },
-    )
-
-
-async def count_transferred(
-    conn: AsyncConnection[Any],
-    task_no: int,
-    *,
-    files: int,
-    transferred_bytes: int,
-    checksummed_bytes: int,
-    resent_bytes: int,
-    deadline_after_h: float,
-) -> None:
-    """Move the counters. Finished files are progress: what went wrong before is over.
-
-    A deadline that its owner did not give is then at least `deadline_after_h` hours away (Transfer
-    API, "deadline").
-    """
-    await conn.execute(
-        "UPDATE task SET files_transferred = files_transferred + %(files)s,"
-        " bytes_transferred = bytes_transferred + %(transferred)s,"
-        " bytes_checksummed = bytes_checksummed + %(checksummed)s,"
-        " bytes_resent = bytes_resent + %(resent)s,"
-        " failures_in_a_row = CASE WHEN %(progress)s THEN 0 ELSE failures_in_a_row END,"
-        " nice_status = CASE WHEN %(progress)s THEN NULL ELSE nice_status END,"
-        " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END,"
-        " deadline = CASE WHEN %(progress)s"
-        " AND NOT coalesce((options->>'deadline_given')::boolean, false)"
-        " THEN greatest(deadline, now() + make_interval(secs => %(after_s)s)) ELSE deadline END"
-        " WHERE task_no = %(task_no)s",
-        {
-            "files": files,
-            "transferred": transferred_bytes,
-            "checksummed": checksummed_bytes,
-            "resent": resent_bytes,
-            "progress": files > 0 or transferred_bytes > 0,
-            "after_s": deadline_after_h * 3600,
-            "task_no": task_no,
-        },
-    )
+    await restart_points.drop(conn, task_no, file_no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -562,37 +451,3 @@ async def waiting(conn: AsyncConnection[Any], task_no: int) -> Waiting:
     )
     assert row is not None
     return Waiting(*row)
-
-
-async def count_synced(
-    conn: AsyncConnection[Any], task_no: int, *, files: int, checksummed_bytes: int
-) -> None:
-    """So many more were at the destination already."""
-    await conn.execute(
-        "UPDATE task SET files_skipped = files_skipped + %s,"
-        " bytes_checksummed = bytes_checksummed + %s WHERE task_no = %s",
-        (files, checksummed_bytes, task_no),
-    )
-
-
-async def count_skipped(conn: AsyncConnection[Any], task_no: int, count: int) -> None:
-    """So many more were left out because their source could not be read."""
-    await conn.execute(
-        "UPDATE task SET skipped_errors = skipped_errors + %s WHERE task_no = %s", (count, task_no)
-    )
-
-
-async def skipped(conn: AsyncConnection[Any], task_no: int) -> int:
-    """How many were left out."""
-    row = await fetch_one(conn, "SELECT skipped_errors FROM task WHERE task_no = %s", (task_no,))
-    assert row is not None
-    return int(row[0])
-
-
-async def begin_batch(conn: AsyncConnection[Any], task_no: int, batch: int) -> bool:
-    """False if this batch was committed before: its answer was lost, its effect was not."""
-    cursor = await conn.execute(
-        "UPDATE task SET last_batch = %s WHERE task_no = %s AND last_batch < %s",
-        (batch, task_no, batch),
-    )
-    return cursor.rowcount > 0

@@ -1,0 +1,83 @@
+"""A task's counters, as the Transfer API names them; moved in the recorder's batches.
+
+Every function that writes takes the connection of a `fenced` transaction.
+"""
+
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from towpath.transfer.store.rows import fetch_one
+
+
+async def begin_batch(conn: AsyncConnection[Any], task_no: int, batch: int) -> bool:
+    """False if this batch was committed before: its answer was lost, its effect was not."""
+    cursor = await conn.execute(
+        "UPDATE task SET last_batch = %s WHERE task_no = %s AND last_batch < %s",
+        (batch, task_no, batch),
+    )
+    return cursor.rowcount > 0
+
+
+async def transferred(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    *,
+    files: int,
+    transferred_bytes: int,
+    checksummed_bytes: int,
+    resent_bytes: int,
+    deadline_after_h: float,
+) -> None:
+    """Move the counters. Finished files are progress: what went wrong before is over.
+
+    A deadline that its owner did not give is then at least `deadline_after_h` hours away (Transfer
+    API, "deadline").
+    """
+    await conn.execute(
+        "UPDATE task SET files_transferred = files_transferred + %(files)s,"
+        " bytes_transferred = bytes_transferred + %(transferred)s,"
+        " bytes_checksummed = bytes_checksummed + %(checksummed)s,"
+        " bytes_resent = bytes_resent + %(resent)s,"
+        " failures_in_a_row = CASE WHEN %(progress)s THEN 0 ELSE failures_in_a_row END,"
+        " nice_status = CASE WHEN %(progress)s THEN NULL ELSE nice_status END,"
+        " nice_status_details = CASE WHEN %(progress)s THEN NULL ELSE nice_status_details END,"
+        " deadline = CASE WHEN %(progress)s"
+        " AND NOT coalesce((options->>'deadline_given')::boolean, false)"
+        " THEN greatest(deadline, now() + make_interval(secs => %(after_s)s)) ELSE deadline END"
+        " WHERE task_no = %(task_no)s",
+        {
+            "files": files,
+            "transferred": transferred_bytes,
+            "checksummed": checksummed_bytes,
+            "resent": resent_bytes,
+            "progress": files > 0 or transferred_bytes > 0,
+            "after_s": deadline_after_h * 3600,
+            "task_no": task_no,
+        },
+    )
+
+
+async def synced(
+    conn: AsyncConnection[Any], task_no: int, *, files: int, checksummed_bytes: int
+) -> None:
+    """So many more were at the destination already."""
+    await conn.execute(
+        "UPDATE task SET files_skipped = files_skipped + %s,"
+        " bytes_checksummed = bytes_checksummed + %s WHERE task_no = %s",
+        (files, checksummed_bytes, task_no),
+    )
+
+
+async def skipped(conn: AsyncConnection[Any], task_no: int, count: int) -> None:
+    """So many more were left out because their source could not be read."""
+    await conn.execute(
+        "UPDATE task SET skipped_errors = skipped_errors + %s WHERE task_no = %s", (count, task_no)
+    )
+
+
+async def skipped_errors(conn: AsyncConnection[Any], task_no: int) -> int:
+    """How many were left out."""
+    row = await fetch_one(conn, "SELECT skipped_errors FROM task WHERE task_no = %s", (task_no,))
+    assert row is not None
+    return int(row[0])
