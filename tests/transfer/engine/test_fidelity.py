@@ -109,3 +109,7 @@ def test_the_event_names_what_and_where() -> None:
     assert (special["count"], special["such_as"]) == (1, "/s/pipe")
     assert special["what"].startswith("pipes")
     assert (modes["count"], modes["such_as"]) == (1200, "/s/run.sh (mode 0755)")
+
+
+def test_executables_alone_make_no_event() -> None:
+    assert fidelity_event({Kind.MODES: Finding(1, 0, [Example("/s/run.sh", "mode 0755")])}) is None

@@ -13,6 +13,9 @@ from towpath.transfer.store.events import Event, EventCode
 NAMES_KEPT: Final = 20_000
 """Of one directory, to see which are alike: about 5 MB. What is beyond is told as unseen."""
 
+_IN_MOST_TREES: Final = frozenset({Kind.MODES})
+"""Somewhere there is an executable: alone it is told in the report, but makes no event."""
+
 _SPECIAL_BITS: Final = 0o7000
 _EXECUTE_BITS: Final = 0o111
 _BITS_OF_OWNER: Final = 0o700
@@ -112,14 +115,17 @@ def as_others_see_it(name: str) -> str:
 
 
 def fidelity_event(found: Mapping[Kind, Finding]) -> Event | None:
-    """What is told at the end of a task, if something was not carried over."""
-    lost = [_told(kind, finding) for kind, finding in found.items() if finding.count]
-    if not lost:
+    """What is told at the end of a task, if more was not carried over than nearly always."""
+    lost = {kind: finding for kind, finding in found.items() if finding.count}
+    if not lost.keys() - _IN_MOST_TREES:
         return None
     return Event(
         EventCode.FIDELITY,
         "not everything could be carried over",
-        {"not_carried_over": lost, "advice": "The task's fidelity report has more of the paths."},
+        {
+            "not_carried_over": [_told(*one) for one in lost.items()],
+            "advice": "The task's fidelity report has more of the paths.",
+        },
     )
 
 
