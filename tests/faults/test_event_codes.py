@@ -126,10 +126,13 @@ def test_the_deadline(site: Site, tmp_path: Path) -> None:
     """What is done by then stays done, and the rest is told."""
     make_tree(tmp_path / "src", uniform(2, 3, 100), seed=1)
     (tmp_path / "dst" / "d0000" / "f0000").mkdir(parents=True)
-    deadline = datetime.now(UTC) + timedelta(seconds=3)
-    task_id = site.copy(
-        tmp_path / "src", tmp_path / "dst", deadline=deadline.strftime("%Y-%m-%d %H:%M:%S.%f")
-    )
+    task_id = site.copy(tmp_path / "src", tmp_path / "dst")
+    until(lambda: site.deployment.task(task_id)["files_transferred"] == 5, 20, "the others arrive")
+    deadline = datetime.now(UTC) + timedelta(seconds=0.5)
+    site.deployment.client.put(
+        f"/v0.10/task/{task_id}",
+        json={"DATA_TYPE": "task", "deadline": deadline.strftime("%Y-%m-%d %H:%M:%S.%f")},
+    ).raise_for_status()
     task = site.deployment.wait(task_id, 30)
     assert datetime.now(UTC) >= deadline
     assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "EXPIRED")
