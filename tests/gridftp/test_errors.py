@@ -243,6 +243,8 @@ FACTS = {
     Kind.ENCRYPTION_REQUIRED: (Scope.ENDPOINT, True),
     Kind.CHANNEL_GONE: (Scope.CHANNEL, False),
     Kind.CHECKSUM_MISMATCH: (Scope.FILE, False),
+    Kind.SIZE_CHANGED: (Scope.FILE, False),
+    Kind.SOURCE_CHANGED: (Scope.FILE, False),
     Kind.CHECKSUM_UNSUPPORTED: (Scope.ENDPOINT, True),
     Kind.AUTHENTICATION: (Scope.CREDENTIAL, True),
     Kind.CREDENTIAL_EXPIRED: (Scope.CREDENTIAL, True),
