@@ -238,6 +238,36 @@ def test_within_one_server_no_source_is_extra(site: Site, tmp_path: Path) -> Non
 
 
 @SITE_GROUP
+@pytest.mark.parametrize("one_server", [True, False])
+def test_what_was_moved_away_and_left_as_a_link_stays(
+    site: Site, tmp_path: Path, one_server: bool
+) -> None:
+    """Two servers may have the same files."""
+    source, archive = tmp_path / "src", tmp_path / "archive"
+    write(source, "new")
+    write(archive, "run/log", "data", "deep/data", "file/in the way", "tree")
+    (tmp_path / "to archive").symlink_to(archive)
+    for name, target in (("run", "run"), ("data", "data"), ("deep", "deep/data")):
+        (source / name).symlink_to(archive / target)
+    (source / "file").symlink_to(source / "new")
+    (source / "tree").symlink_to(source / "new")
+    kept = ("run", "run/log", "data", "deep", "deep/data")
+    endpoints = (site.endpoints[0],) * 2 if one_server else None
+    for destination in (archive, tmp_path / "to archive"):
+        task_id, _ = mirrored(
+            site,
+            (source, destination, True),
+            endpoints=endpoints,
+            recursive_symlinks="keep",
+        )
+        report = site.deployment.get(f"task/{task_id}/fidelity")["DATA"]
+        assert {one["kind"]: one["count"] for one in report}["links_not_made"] == 3
+        assert names(archive) == {*kept, "new", "file", "tree"}
+        assert not any((archive / name).is_symlink() for name in kept)
+        assert (archive / "file").readlink().name == "new"
+
+
+@SITE_GROUP
 def test_nothing_goes_if_the_source_could_not_be_read(
     site: Site, open_tmp_path: Path, unprivileged_server: GctServer
 ) -> None:

@@ -22,8 +22,10 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
     join,
+    lies_in,
 )
 from towpath.transfer.engine.item_places import ItemPlaces
+from towpath.transfer.engine.links import absolute_target, link_targets, real_places
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, removing
@@ -76,7 +78,9 @@ class DirectoryMirror:
                 elif self._spellings and spelling(entry.name) in self._spellings:
                     self._spelled_otherwise.append(entry.name)
 
-    async def make_way(self, taken: Sequence[Entry], copied: Sequence[Entry]) -> None:
+    async def make_way(
+        self, destination: Session, taken: Sequence[Entry], copied: Sequence[Entry]
+    ) -> None:
         """Remove what is at the places of these files and directories, or links that are kept, and
         is something else. Raises SidedError.
 
@@ -91,6 +95,7 @@ class DirectoryMirror:
             for entry, found in zip(wanted, there, strict=True)
             if found is not None and self._differ(entry, found) and not self._protects(entry.name)
         ]
+        in_the_way = await self._not_linked_to(destination, wanted, in_the_way)
         if not in_the_way:
             return
         files = [self._at(one.name) for one in in_the_way if not is_real_directory(one)]
@@ -207,6 +212,27 @@ class DirectoryMirror:
         return source.is_directory != destination.is_directory or (
             not source.is_directory and destination.type is not EntryType.FILE
         )
+
+    async def _not_linked_to(
+        self, destination: Session, wanted: Sequence[Entry], in_the_way: Sequence[Entry]
+    ) -> list[Entry]:
+        """Without what holds, or is, what a link with its name points to, such as what was moved to
+        the destination and left as a link: it may be all there is. Raises SidedError.
+
+        Other servers than the source's may have the same files, so they are not told apart.
+        """
+        linked = {one.name: one.link_target for one in wanted if one.link_target is not None}
+        if not any(one.name in linked for one in in_the_way):
+            return list(in_the_way)
+        with at_destination():
+            place = real_places(self._path, await link_targets(destination, self._path))[-1]
+        source = self._context.source_path(self._directory.item_no, self._directory.path)
+        return [
+            one
+            for one in in_the_way
+            if one.name not in linked
+            or not lies_in(absolute_target(source, linked[one.name]), join(place, one.name))
+        ]
 
     def _protects(self, name: str) -> bool:
         item = self._context.items[self._directory.item_no]

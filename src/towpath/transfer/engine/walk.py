@@ -261,7 +261,7 @@ class Walk:
             await linked.make_way(destination, there, copied)
             if mirror is not None:
                 mirror.see(batch)
-                await mirror.make_way(taken, copied)
+                await mirror.make_way(destination, taken, copied)
             if self._one_server and there is not None:
                 copied = await not_shared(there, copied, found.findings)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]
