@@ -258,7 +258,7 @@ async def test_a_listing_misses_nothing_while_names_are_deleted(
 
 async def test_several_listings_may_be_asked_for(session: Session, tmp_path: Path) -> None:
     """They come one after the other; those behind a slow reader are not late, but wait."""
-    numbers = {"a": 6000, "b": 3, "c": 1200}
+    numbers = {"a": 4900, "b": 3, "c": 1200}
     for name, count in numbers.items():
         (tmp_path / name).mkdir()
         for number in range(count):
@@ -269,7 +269,7 @@ async def test_several_listings_may_be_asked_for(session: Session, tmp_path: Pat
         found = 0
         async for batch in session.list(f"{tmp_path}/{name}"):
             found += len(batch)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.4)
         return found
 
     counted = await asyncio.gather(*(count(name) for name in numbers))

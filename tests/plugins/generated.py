@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
+from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
@@ -30,6 +31,8 @@ class GeneratedTree:
     """How often each was listed to its end."""
     begun: Counter[str] = field(default_factory=Counter)
     """How often each was asked for."""
+    failures: dict[str, GridFTPError] = field(default_factory=dict)
+    """Directories that cannot be made at the first try."""
     after_batch: Callable[[], None] = lambda: None
 
     @property
@@ -63,13 +66,16 @@ class GeneratedSession:
         self.server = SimpleNamespace(host="generated", port=2811)
         self.rtt_s = rtt_s
         self.list = tree.list
+        self._failures = tree.failures
 
     async def stat(self, path: str) -> Entry:
         """The root."""
         return Entry(path, EntryType.DIRECTORY)
 
     async def mkdir(self, path: str) -> None:
-        """Made."""
+        """Made, unless it is to fail."""
+        if (error := self._failures.pop(path, None)) is not None:
+            raise error
 
     async def make_directories(self, path: str) -> None:
         """Made."""
@@ -111,7 +117,10 @@ class GeneratedWalk:
         self.context = TaskContext(
             db=self.database,
             grant=cast(
-                "Any", SimpleNamespace(task_no=self.task_no, lease_epoch=self.epoch, options={})
+                "Any",
+                SimpleNamespace(
+                    task_no=self.task_no, lease_epoch=self.epoch, options={}, type="TRANSFER"
+                ),
             ),
             lease=LeaseClock(loop.time(), HOUR_S, loop.time),
             sessions=cast("Any", None),

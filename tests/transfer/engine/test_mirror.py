@@ -17,7 +17,7 @@ from towpath.transfer.engine import mirror
 from towpath.transfer.engine.item_places import ItemPlaces
 from towpath.transfer.engine.mirror import DirectoryMirror, other_spellings, spelling
 from towpath.transfer.engine.removal import keeping
-from towpath.transfer.engine.sync import DestinationDirectory
+from towpath.transfer.engine.sync import DestinationDirectory, EntryRoom
 from towpath.transfer.filter_rules import FilterRule, FilterRules
 from towpath.transfer.store.plan import Directory, Item
 
@@ -130,7 +130,7 @@ async def test_a_destination_that_takes_two_spellings_for_one_name(
         source_path=lambda _no, path: f"/s/{path}",
         destination_path=lambda _no, path: f"/d/{path}".rstrip("/"),
     )
-    there = DestinationDirectory(destination, "/d", most=most)
+    there = DestinationDirectory(destination, "/d", room=EntryRoom(most))
     await there.load()
     recorder: Any = None
     one = DirectoryMirror(context, recorder, ItemPlaces([item]), Directory(1, 0, ""), there)

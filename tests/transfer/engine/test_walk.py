@@ -7,8 +7,10 @@ from random import Random
 
 import pytest
 
+from plugins import generated as generated_trees
 from plugins.generated import GeneratedTree, GeneratedWalk
 from plugins.tasks import MakeTask
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
@@ -111,6 +113,26 @@ async def test_far_directories_are_listed_side_by_side(
     await generated.run()
     assert most == 5
     assert set(tree.listed.values()) == {1}
+
+
+async def test_a_listing_is_read_to_its_end_when_its_directory_fails(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those asked for behind it on the same session would come no more."""
+    tree = GeneratedTree({"large": (0, 150), "small": (3, 0)})
+    monkeypatch.setattr(generated_trees, "BATCH_ENTRIES", 100)
+    monkeypatch.setattr(walk, "ENTRIES_PER_PART", 100)
+    error = GridFTPError(Kind.NO_SPACE, "full", "generated2:2811", "/destination/large/d0000001")
+    tree.failures[error.path] = error
+    settings = EngineSettings(listings_at_once=3)
+    generated = GeneratedWalk(database, await make_task(), tree, FAR_S, settings)
+    monkeypatch.setattr(walk, "open_both", generated.open_both)
+    monkeypatch.setattr(walk, "file_backoff_s", lambda _attempt, _random: 0.1)
+    await generated.begin()
+    await generated.run()
+    assert not tree.failures
+    assert tree.begun["large"] == tree.listed["large"] == 2
+    assert generated.context.open_files == tree.files
 
 
 async def test_the_walk_waits_while_the_plan_is_full(

@@ -84,6 +84,8 @@ class ControlChannel(asyncio.Protocol):
         self.gathers = False
         """Whether replies are read in batches while many are to come: each is a packet of its own,
         and being woken for each costs half of our time. Not together with `pause`."""
+        self.paused = False
+        """Whether we take nothing from the peer now."""
         self._loop = asyncio.get_running_loop()
         self.lost = self._loop.create_future()
         """Done when the socket is closed at our end."""
@@ -345,11 +347,13 @@ class ControlChannel(asyncio.Protocol):
     def pause(self) -> None:
         """Take no more bytes from the peer."""
         if self._transport is not None and not self.over:
+            self.paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """The opposite of `pause`; harmless when not paused."""
         if self._transport is not None and not self._transport.is_closing():
+            self.paused = False
             self._transport.resume_reading()
 
     def peer_ip(self) -> str:

@@ -56,17 +56,18 @@ class Listing(Receiver):
         """The next entries, perhaps none; None after the last. Raises GridFTPError.
 
         A server that lists slowly is fine as long as it names one entry in `timeout_s`; replies
-        that name none are no sign of life. A listing asked for behind others waits for its turn.
+        that name none are no sign of life. A listing asked for behind others waits for its turn,
+        and while we read nothing, because the one before it is not taken.
         """
         while not self._batches and not self._ended:
-            its_turn = self._channel.serves(self)
+            its_turn = self._channel.serves(self) and not self._channel.paused
             try:
                 async with asyncio.timeout(timeout_s):
                     await self._wait()
             except TimeoutError:
                 if self._lines:
                     self._flush()
-                elif its_turn:
+                elif its_turn and not self._channel.paused:
                     self._channel.fail(
                         GridFTPError(
                             Kind.TIMEOUT,

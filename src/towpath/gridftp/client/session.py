@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -362,7 +362,7 @@ class Session(Operations):
 
     async def list(
         self, path: str, *, on_count: Callable[[int], None] | None = None
-    ) -> AsyncIterator[list[Entry]]:
+    ) -> AsyncGenerator[list[Entry], None]:
         """A directory's entries (MLSC), at most 1000 at a time, as they arrive.
 
         Without the directory itself and its parent. `on_count` is called with the number of its

@@ -45,28 +45,65 @@ def _newer(source: int | None, destination: int | None) -> bool:
     return source is None or destination is None or source > destination
 
 
+class EntryRoom:
+    """How many entries of directories are kept, in all that are being compared."""
+
+    def __init__(self, entries: int) -> None:
+        self._free = entries
+
+    def take(self, entries: int) -> bool:
+        """Whether there was room for so many more."""
+        if entries > self._free:
+            return False
+        self._free -= entries
+        return True
+
+    def give_back(self, entries: int) -> None:
+        """So many are not kept any more."""
+        self._free += entries
+
+
 class DestinationDirectory:
     """What is in a directory at the destination; it need not be there."""
 
-    def __init__(self, session: Session, path: str, *, most: int) -> None:
-        """More than `most` entries are not kept, but asked for one by one: memory is bounded."""
+    def __init__(
+        self, session: Session, path: str, *, room: EntryRoom, listing: Session | None = None
+    ) -> None:
+        """Where there is no room for all entries, they are asked for one by one: memory is bounded.
+
+        `listing` lists, if that is not `session`. Release it.
+        """
         self._session = session
+        self._listing = listing or session
         self._path = path
-        self._most = most
+        self._room = room
+        self._taken = 0
         self._entries: dict[str, Entry] | None = {}
+
+    def release(self) -> None:
+        """It has been compared."""
+        self._room.give_back(self._taken)
+        self._taken = 0
 
     async def load(self) -> None:
         """List it. Raises SidedError."""
         with at_destination():
             try:
-                async for batch in self._session.list(self._path):
-                    if self._entries is not None:
-                        self._entries |= {entry.name: entry for entry in batch}
-                        if len(self._entries) > self._most:
-                            self._entries = None
+                async for batch in self._listing.list(self._path):
+                    self._keep(batch)
             except GridFTPError as error:
                 if error.kind is not Kind.NOT_FOUND:
                     raise
+
+    def _keep(self, batch: Sequence[Entry]) -> None:
+        if self._entries is None:
+            return
+        if self._room.take(len(batch)):
+            self._taken += len(batch)
+            self._entries |= {entry.name: entry for entry in batch}
+        else:
+            self._entries = None
+            self.release()
 
     @property
     def entries(self) -> dict[str, Entry] | None:

@@ -7,7 +7,7 @@ known, so a lane never needs to; it pauses while the plan's window is full.
 import asyncio
 import posixpath
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -20,11 +20,12 @@ from towpath.transfer.engine.context import (
     SidedError,
     Signal,
     TaskContext,
+    TaskFaultError,
     at_destination,
     at_source,
     join,
 )
-from towpath.transfer.engine.faults import file_backoff_s, skipped
+from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, places_on_one_server
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
@@ -32,7 +33,7 @@ from towpath.transfer.engine.mirror import DirectoryMirror
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
-from towpath.transfer.engine.sync import Decision, DestinationDirectory, decide, status
+from towpath.transfer.engine.sync import Decision, DestinationDirectory, EntryRoom, decide, status
 from towpath.transfer.fidelity import Findings
 from towpath.transfer.fidelity import Kind as Loss
 from towpath.transfer.store import fidelity, links, plan
@@ -63,7 +64,11 @@ class Walk:
         self._one_server = False
         self._places: ItemPlaces | None = None
         self._source_places = SourcePlaces(context)
+        self._listing_source: Session
+        self._listing_destination: Session
+        self._kept = EntryRoom(context.settings.sync_directory)
         self._visiting: set[int] = set()
+        self._visits = 0
         self._choosing = asyncio.Lock()
         self._visited = Signal()
         self._in_parts = asyncio.Lock()
@@ -78,28 +83,49 @@ class Walk:
             (source, here), (destination, there) = await open_both(self._context)
             storages = (storage_of(end.server.host, end.server.port) for end in (here, there))
             self._one_server = len(set(storages)) == 1
-            far = max(source.rtt_s, destination.rtt_s) >= FAR_S
-            at_once = self._context.settings.listings_at_once if far else 1
+            opened = [source, destination]
             try:
+                at_once = await self._prepare_listings(opened)
                 async with asyncio.TaskGroup() as group:
                     for _ in range(at_once):
                         group.create_task(self._visit_all(source, destination))
             finally:
-                await asyncio.gather(
-                    source.close(), destination.close(), self._source_places.close()
-                )
+                closings = [session.close() for session in opened]
+                await asyncio.gather(*closings, self._source_places.close())
         self._context.walk_done = True
         self._context.changed.wake()
+
+    async def _prepare_listings(self, opened: list[Session]) -> int:
+        """Set the sessions that list; how many directories they list at once.
+
+        If it is several, questions have sessions of their own: they would wait for all listings
+        asked for before them.
+        """
+        self._listing_source, self._listing_destination = opened
+        far = max(session.rtt_s for session in opened) >= FAR_S
+        at_once = self._context.settings.listings_at_once if far else 1
+        if at_once > 1:
+            try:
+                pairs = await open_both(self._context)
+            except TaskFaultError as fault:
+                if fault.verdict.consequence is not Consequence.RETRY_TASK:
+                    raise
+                return 1  # a server allows no more sessions
+            self._listing_source, self._listing_destination = (session for session, _ in pairs)
+            opened += [self._listing_source, self._listing_destination]
+        return at_once
 
     async def _visit_all(self, source: Session, destination: Session) -> None:
         """All directories that are due now, and what is found in them, beside others that do the
         same on the same sessions."""
         while True:
+            visits = self._visits
             directory = await self._next()
             if directory is None:
-                if not self._visiting:
+                if self._visiting:
+                    await self._visited.wait(LOOK_AGAIN_S)
+                elif visits == self._visits:  # else what that one found was not there yet
                     return
-                await self._visited.wait(LOOK_AGAIN_S)
                 continue
             try:
                 await self._room_in_plan()
@@ -108,6 +134,7 @@ class Walk:
                 await self._list_later(directory, sided)
             finally:
                 self._visiting.discard(directory.dir_no)
+                self._visits += 1
                 self._visited.wake()
 
     async def _room_in_plan(self) -> None:
@@ -119,8 +146,6 @@ class Walk:
         if self._context.skips(sided.error, at_source=sided.at_source):
             await self._skip(directory, sided.error)
             return
-        if sided.error.kind is Kind.INVALID_NAME:
-            await self._note_impossible(directory, sided.error)
         self._recorder.event(self._context.of_one_file(sided))
         delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
         async with self._context.fenced() as conn:
@@ -216,26 +241,33 @@ class Walk:
 
     async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
         there = self._there(destination, directory)
-        if there is not None:
-            await there.load()
         path = self._context.source_path(directory.item_no, directory.path)
-        mirror = await self._mirror(source, destination, directory, there)
         async with AsyncExitStack() as stack:
+            if there is not None:
+                stack.callback(there.release)
+                await there.load()
+            mirror = await self._mirror(source, destination, directory, there)
             found = _Found(DirectoryFindings(path), self._numbers, mirror=mirror)
+            entries = await stack.enter_async_context(
+                aclosing(self._listing_source.list(path, on_count=found.count))
+            )
             try:
-                await self._gather(source, destination, directory, there, found, stack)
+                await self._gather(entries, destination, directory, there, found, stack)
                 if mirror is not None:
                     await mirror.record()
-            except SidedError:
+            except SidedError as sided:
                 if found.in_parts:
                     async with self._context.fenced() as conn:
                         await plan.forget_unlisted(conn, self._context.task_no)
+                if sided.error.kind is Kind.INVALID_NAME:
+                    await self._note_impossible(directory, sided.error)
+                await _read_to_the_end(entries)
                 raise
             await self._commit(directory, found, is_directory=True)
 
     async def _gather(
         self,
-        source: Session,
+        entries: AsyncIterator[list[Entry]],
         destination: Session,
         directory: Directory,
         there: DestinationDirectory | None,
@@ -250,9 +282,7 @@ class Walk:
             self._source_places,
             one_server=self._one_server,
         )
-        path = self._context.source_path(directory.item_no, directory.path)
         mirror = found.mirror
-        entries = source.list(path, on_count=found.count)
         while batch := await _next_batch(entries):
             found.findings.listed(batch)
             taken = [entry for entry in batch if self._takes_part(entry)]
@@ -310,8 +340,9 @@ class Walk:
         if not compares and not keep and not self._one_server:
             return None
         path = self._context.destination_path(directory.item_no, directory.path)
-        most = self._context.settings.sync_directory
-        return DestinationDirectory(destination, path, most=most)
+        return DestinationDirectory(
+            destination, path, room=self._kept, listing=self._listing_destination
+        )
 
     async def _mirror(
         self,
@@ -424,6 +455,13 @@ async def _next_batch(entries: AsyncIterator[list[Entry]]) -> list[Entry]:
     """Of a source's listing; [] at its end. Raises SidedError."""
     with at_source():
         return await anext(entries, [])
+
+
+async def _read_to_the_end(entries: AsyncIterator[list[Entry]]) -> None:
+    """What is left of it would stand in the way of the listings behind."""
+    with suppress(GridFTPError):
+        async for _ in entries:
+            pass
 
 
 def _below(directory: Directory, name: str) -> str:
