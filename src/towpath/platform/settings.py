@@ -142,8 +142,9 @@ class EngineSettings(Section):
     and back); near ones are listed one by one. So many at most are listed again after a crash.
     """
     sync_directory: int = Field(default=200_000, ge=0)
-    """Entries of a destination directory that are kept while it is compared with the
-    source's; of larger ones each file is asked for by itself.
+    """Entries of destination directories that a task keeps while they are compared with the
+    source's; where there is no room for a directory, each of its files is asked for by itself.
+    200,000 are 100 MB.
     """
     delete_sessions: int = Field(default=2, ge=1, le=16)
     """Sessions of a task that delete at once; as many again list what is next. One deletes some
