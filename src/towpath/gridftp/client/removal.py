@@ -79,6 +79,8 @@ class Remover:
         self._keep = keep
         self._tell = tell or (lambda _files, _directories: None)
         self._deleting: list[Session] = []
+        self._lost: list[Session] = []
+        """These deleted, too, until their connections ended."""
         self._opening = asyncio.Lock()
         self._parked: list[Session] = []
         """These have listed, and are ready to do so again."""
@@ -87,8 +89,8 @@ class Remover:
 
     async def close(self) -> bool:
         """End all sessions; whether the server has confirmed that none of them does anything."""
-        sessions = [*self._deleting, *self._parked]
-        self._deleting, self._parked = [], []
+        sessions = [*self._deleting, *self._lost, *self._parked]
+        self._deleting, self._lost, self._parked = [], [], []
         return all(await asyncio.gather(*(session.close() for session in sessions)))
 
     async def look(self, paths: Sequence[str]) -> list[Entry | GridFTPError]:
@@ -259,6 +261,7 @@ class Remover:
     async def _session(self, number: int) -> Session:
         """One of those that delete."""
         async with self._opening:
+            self._lost += [session for session in self._deleting if session.closed]
             self._deleting = [session for session in self._deleting if not session.closed]
             if number >= len(self._deleting):
                 self._deleting.append(await self._open_session())

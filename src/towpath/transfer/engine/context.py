@@ -174,6 +174,10 @@ class TaskContext:
     """Pieces in flight when a lane was left: shifted too, if a failure had not been seen yet."""
     generations: int = 0
     batches: int = 0
+    removals_marked: bool = False
+    """Whether the task's row says that commands that remove may be running."""
+    removals_open: int = 0
+    """Groups of such commands whose end is not certain."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property

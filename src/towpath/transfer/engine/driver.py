@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from psycopg import AsyncConnection
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import AWAY
@@ -27,7 +28,16 @@ from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.sessions import home_directory
-from towpath.transfer.store import claims, counters, events, fidelity, leases, plan, segments
+from towpath.transfer.store import (
+    claims,
+    counters,
+    events,
+    fidelity,
+    leases,
+    plan,
+    removals,
+    segments,
+)
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
 from towpath.transfer.store.tasks import Status
@@ -105,6 +115,8 @@ class Driver:
         async with context.fenced() as conn:
             standing = await leases.standing(conn, context.task_no)
             self._began_at = standing.now
+            context.removals_marked = standing.removals_unsettled
+            context.removals_open = int(standing.removals_unsettled)
             self.interrupt(
                 cancel=standing.cancel_requested, expire=standing.expired, pause=standing.paused
             )
@@ -121,6 +133,8 @@ class Driver:
                 )
             items = await plan.items(conn, context.task_no)
             claimed = await claims.made(conn, context.task_no)
+        if context.grant.type != "DELETE":  # it may delete twice, but not what it has just written
+            await self._let_removals_settle()
         homes = await self._homes(items, log_in=not claimed)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
         await claim_destinations(context)
@@ -130,6 +144,18 @@ class Driver:
         if progress.contested_files:
             recorder.event(contested_event(progress.contested_files))
         self._progress = progress
+
+    async def _let_removals_settle(self) -> None:
+        """What a lost lease's commands remove is gone before anything is looked at or written."""
+        context = self.context
+        if not context.removals_open:
+            return
+        until = context.clock() + context.settings.settle_s
+        while (left_s := until - context.clock()) > 0:
+            self._check_interrupts()
+            context.lease.check()
+            await context.changed.wait(min(left_s, WATCH_EVERY_S))
+        context.removals_open = 0
 
     async def _homes(self, items: list[Item], *, log_in: bool) -> tuple[str, str]:
         """The home directories that paths like `/~/x` mean, at source and destination.
@@ -249,8 +275,16 @@ class Driver:
         await recorder.flush()
         async with self.context.db.connection() as conn:
             unsettled = await plan.unsettled(conn, self.context.task_no)
-        if unsettled:
+        if unsettled or self.context.removals_open:
             await asyncio.sleep(self.context.settings.settle_s)
+            self.context.removals_open = 0
+
+    async def _release(self, conn: AsyncConnection[Any]) -> None:
+        """The last write under this lease. What removals left unsettled, the next one waits for."""
+        context = self.context
+        if context.removals_marked and not context.removals_open:
+            await removals.mark_settled(conn, context.task_no)
+        await leases.release(conn, context.task_no)
 
     async def _fault(self, recorder: Recorder, verdict: Verdict) -> None:
         context = self.context
@@ -270,7 +304,7 @@ class Driver:
                 await leases.back_off(
                     conn, context.task_no, delay_s=delay_s, failures_in_a_row=failures
                 )
-            await leases.release(conn, context.task_no)
+            await self._release(conn)
         log.info("task pauses", code=verdict.event.code)
 
     async def internal_error(self) -> None:
@@ -293,7 +327,7 @@ class Driver:
             await leases.back_off(
                 conn, self.context.task_no, delay_s=delay_s, failures_in_a_row=failures
             )
-            await leases.release(conn, self.context.task_no)
+            await self._release(conn)
 
     async def _finish(
         self,
@@ -310,7 +344,7 @@ class Driver:
         async with self.context.fenced() as conn:
             await segments.merge(conn, self.context.task_no)
             await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
-            await leases.release(conn, self.context.task_no)
+            await self._release(conn)
         log.info("task ended", status=status)
 
 

@@ -23,6 +23,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import links
@@ -140,8 +141,7 @@ class DirectoryLinks:
             ]
             for first in range(0, len(gone), LOOKED_AT_ONCE):
                 some = gone[first : first + LOOKED_AT_ONCE]
-                self._context.lease.check()
-                await asyncio.gather(*(destination.delete_file(join(place, name)) for name in some))
+                await remove_files(self._context, destination, [join(place, name) for name in some])
         there.forget(gone)
 
     def segments(self) -> list[Segment]:

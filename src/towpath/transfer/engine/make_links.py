@@ -24,6 +24,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.links import link_targets, real_places, same_place
 from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.engine.sync import status
 from towpath.transfer.fidelity import Findings
 from towpath.transfer.store import fidelity as fidelity_store
@@ -184,8 +185,7 @@ class LinkMaking:
         if decision is InItsPlace.BLOCKED:
             raise exists
         if decision is InItsPlace.REPLACE:
-            self._context.lease.check()
-            await destination.delete_file(path)
+            await remove_files(self._context, destination, [path])
             self._context.lease.check()
             await destination.make_link(path, target)
 

@@ -1,5 +1,10 @@
-"""Removing files and trees at one end of a task, under its lease."""
+"""Removing files and trees at one end of a task, under its lease.
 
+A command that nobody waits for any more may remove what comes next. So the task's row says that
+there may be some before the first is sent, and until the end of all of them is certain.
+"""
+
+import asyncio
 import posixpath
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -8,12 +13,13 @@ from uuid import UUID
 
 from towpath.gridftp.client.removal import Failure, Keep, Remover
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.filter_rules import FilterRules
+from towpath.transfer.store import removals
 
 FAILURES_TOLD = 20
 """Events of one try: more of the same kind help nobody, and there will be more tries."""
@@ -46,14 +52,42 @@ async def removing(
         tell=recorder.removed,
     )
     try:
+        await _begin(context)
         yield remover
     except GridFTPError as error:
         context.lease.check()  # without it nothing is sent, and the session is lost
         raise TaskFaultError(for_whole_task(context.judge(error, at_source=at_source))) from error
     finally:
-        await remover.close()
+        if await remover.close():
+            _confirmed(context)
         for session in ready:
             await session.close()
+
+
+async def remove_files(context: TaskContext, session: Session, paths: Sequence[str]) -> None:
+    """Remove a few files or links, with a session that is used for more. Raises GridFTPError."""
+    await _begin(context)
+    context.lease.check()
+    removed = await asyncio.gather(
+        *(session.delete_file(path) for path in paths), return_exceptions=True
+    )
+    failures = [failure for failure in removed if failure is not None]
+    if all(isinstance(one, GridFTPError) and one.scope is Scope.FILE for one in failures):
+        _confirmed(context)  # each has its answer
+    if failures:
+        raise failures[0]
+
+
+async def _begin(context: TaskContext) -> None:
+    context.removals_open += 1
+    if not context.removals_marked:
+        async with context.fenced() as conn:
+            await removals.mark_unsettled(conn, context.task_no)
+        context.removals_marked = True
+
+
+def _confirmed(context: TaskContext) -> None:
+    context.removals_open -= 1
 
 
 def raise_failures(

@@ -63,6 +63,8 @@ class Standing:
     cancel_requested: bool
     expired: bool
     paused: bool
+    removals_unsettled: bool
+    """Whether an earlier lease's commands that remove may still be running."""
 
 
 # Fair over owners: a task's turn is its place in its owner's queue behind what that owner already
@@ -311,7 +313,7 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
     async with conn.cursor(row_factory=class_row(Standing)) as cur:
         await cur.execute(
             "SELECT clock_timestamp() AS now, cancel_requested, deadline <= now() AS expired,"
-            " paused_at IS NOT NULL AS paused FROM task WHERE task_no = %s",
+            " paused_at IS NOT NULL AS paused, removals_unsettled FROM task WHERE task_no = %s",
             (task_no,),
         )
         row = await cur.fetchone()

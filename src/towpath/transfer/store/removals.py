@@ -28,6 +28,16 @@ async def have_begun(conn: AsyncConnection[Any], task_no: int) -> bool:
     return bool(row[0])
 
 
+async def mark_unsettled(conn: AsyncConnection[Any], task_no: int) -> None:
+    """Commands that remove are about to be sent."""
+    await conn.execute("UPDATE task SET removals_unsettled = true WHERE task_no = %s", (task_no,))
+
+
+async def mark_settled(conn: AsyncConnection[Any], task_no: int) -> None:
+    """None of them can be running any more."""
+    await conn.execute("UPDATE task SET removals_unsettled = false WHERE task_no = %s", (task_no,))
+
+
 async def count(
     conn: AsyncConnection[Any],
     task_no: int,
