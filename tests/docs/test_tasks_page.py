@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 from pydantic import BaseModel
 
-from plugins.pages import REFERENCE, existing_tests, named_tests, rows
+from plugins.pages import REFERENCE, existing_tests, named_tests, rows, source_of
 from towpath.platform.settings import Settings
 from towpath.transfer.api.documents import NiceStatus, task_document
 from towpath.transfer.api.submission_bodies import (
@@ -102,3 +102,11 @@ def test_every_row_has_a_test_and_every_test_is_there() -> None:
     named = named_tests(PAGE)
     assert len(named) > 50
     assert named - existing_tests(named) == set()
+
+
+@pytest.mark.parametrize("heading", ["### `nice_status`", "## Counters"])
+def test_a_rows_tests_look_at_what_it_is_about(heading: str) -> None:
+    for row in rows(part(PAGE, heading)):
+        tests = "".join(source_of(test) for test in named_tests(row[-1]))
+        for name in re.findall(r"`(\w+)`", row[0]):
+            assert repr(name) in tests, f"no test of the row {row[0]} has {name}"

@@ -284,6 +284,8 @@ def test_a_task_waits_for_a_renewed_credential(site: Site, tmp_path: Path) -> No
     task = site.deployment.task(task_id)
     assert task["nice_status"] == "NO_CREDENTIALS"
     assert "expired" in task["nice_status_details"]
+    assert task["nice_status_short_description"] == "no credentials"
+    assert task["nice_status_expires_in"] == -1
     details = first_fault(site, task_id)["details"]
     assert "Renew" in details["advice"]
     assert "waits" in details["next"]

@@ -102,6 +102,8 @@ def test_files_that_change_between_listing_and_copy(
     make_tree(source, uniform(3, 400, 2000), seed=1)
     task_id = site.copy(source, destination, verify_checksum=verify, preserve_timestamp=True)
     with stopped(site) as files:
+        task = site.deployment.task(task_id)
+        assert (task["nice_status"], task["is_ok"]) == ("OK", True)
         grown, shrunk, replaced, touched = (source / path for path in files[-4:])
         grown.write_bytes(grown.read_bytes() + b"more")
         shrunk.write_bytes(b"less")
@@ -187,7 +189,8 @@ def test_contents_that_change_while_they_are_copied(site: Site, tmp_path: Path) 
     """The size stays: only digests tell, and the time tells why they differ."""
     source, destination = tmp_path / "src", tmp_path / "dst"
     size = 8 * MEBIBYTE
-    make_tree(source, [TreeFile("changes", size), TreeFile("stays", 10)], seed=4)
+    changing = [f"changes{n}" for n in range(4)]
+    make_tree(source, [*(TreeFile(n, size) for n in changing), TreeFile("stays", 10)], seed=4)
     make_tree(tmp_path, [TreeFile(f"version{n}", size) for n in range(10)], seed=5)
     steps = itertools.count(1)
 
@@ -195,8 +198,9 @@ def test_contents_that_change_while_they_are_copied(site: Site, tmp_path: Path) 
         step = next(steps)  # also the file's time: servers tell whole seconds
         version, new = tmp_path / f"version{step % 10}", tmp_path / "new"
         os.utime(version, (step, step))
-        new.hardlink_to(version)
-        new.replace(source / "changes")
+        for name in changing:
+            new.hardlink_to(version)
+            new.replace(source / name)
 
     with written(change):
         task_id = site.copy(source, destination)

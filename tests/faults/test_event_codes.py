@@ -120,6 +120,7 @@ def test_a_name_that_cannot_be_carried(site: Site, tmp_path: Path) -> None:
     (tmp_path / "src" / "two\nlines").write_text("")
     task = site.deployment.wait(site.copy(tmp_path / "src", tmp_path / "dst"), 30)
     assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "INVALID_PATH_NAME")
+    assert 0 < task["subtasks_failed"] == task["subtasks_total"] - task["subtasks_succeeded"]
 
 
 def test_the_deadline(site: Site, tmp_path: Path) -> None:
@@ -128,7 +129,8 @@ def test_the_deadline(site: Site, tmp_path: Path) -> None:
     (tmp_path / "dst" / "d0000" / "f0000").mkdir(parents=True)
     task_id = site.copy(tmp_path / "src", tmp_path / "dst")
     until(lambda: site.deployment.task(task_id)["files_transferred"] == 5, 20, "the others arrive")
-    deadline = datetime.now(UTC) + timedelta(seconds=0.5)
+    assert site.deployment.task(task_id)["subtasks_pending"] == 5
+    deadline = datetime.now(UTC) + timedelta(seconds=3)
     site.deployment.client.put(
         f"/v0.10/task/{task_id}",
         json={"DATA_TYPE": "task", "deadline": deadline.strftime("%Y-%m-%d %H:%M:%S.%f")},
@@ -137,6 +139,7 @@ def test_the_deadline(site: Site, tmp_path: Path) -> None:
     assert datetime.now(UTC) >= deadline
     assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "EXPIRED")
     assert (task["files_transferred"], task["subtasks_expired"]) == (5, 5)
+    assert task["subtasks_pending"] == 0
     first, *_, last = site.deployment.events(task_id)
     assert (first["code"], last["code"], last["is_error"]) == ("STARTED", "EXPIRED", True)
     assert "submit again" in json.loads(last["details"])["advice"]

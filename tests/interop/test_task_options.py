@@ -41,6 +41,8 @@ def test_verification_and_its_algorithm(site: Site, tmp_path: Path, verify: bool
     task = done(site, task_id)
     assert task["verify_checksum"] is verify
     assert task["bytes_checksummed"] == (6000 if verify else 0)
+    assert 0 < task["effective_bytes_per_second"] <= task["bytes_transferred"] == 6000
+    assert task["request_time"] <= task["completion_time"]
     told = {one["source_path"]: one["checksum"] for one in copied(site, task_id)}
     expected = digests(tmp_path / "src")
     assert told == {

@@ -1,5 +1,6 @@
 """Pages of the reference that name the tests which prove them."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -34,6 +35,18 @@ def existing_tests(named: Collection[str]) -> set[str]:
     assert listed.returncode == 0, listed.stdout[-2000:] + listed.stderr[-2000:]
     names = {line for line in listed.stdout.splitlines() if "::" in line}
     return names | {name.partition("[")[0] for name in names}
+
+
+def source_of(test: str) -> str:
+    """A named test with its file's helpers, without the other tests; strings as `repr` has them."""
+    file, _, name = test.partition("::")
+    nodes = ast.parse((TESTS.parent / file).read_text()).body
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return "\n".join(
+        ast.unparse(node)
+        for node in nodes
+        if not (isinstance(node, functions) and node.name.startswith("test_") and node.name != name)
+    )
 
 
 def rows(text: str) -> list[list[str]]:

@@ -71,6 +71,7 @@ async def test_submit_and_show(alice: Api, bob: Api, lake: str) -> None:
     assert task["source_endpoint_display_name"] == "lake"
     assert task["destination_endpoint_id"] == lake
     assert task["completion_time"] is None
+    assert abs(datetime.now(UTC) - times.parse(task["request_time"])) < timedelta(minutes=1)
     assert_error(await bob.get(f"task/{accepted['task_id']}"), 404, "TaskNotFound")
     only = (await alice.get(f"task/{accepted['task_id']}", fields="status,label")).json()
     assert only == {"DATA_TYPE": "task", "status": "ACTIVE", "label": "run 7"}
@@ -93,10 +94,15 @@ async def test_only_a_given_deadline_is_marked_as_such(
 
 
 async def test_delete_task(alice: Api, lake: str) -> None:
-    answer = await alice.post("delete", delete(lake, recursive=True, interpret_globs=True))
+    document = delete(lake, label="old runs", recursive=True, interpret_globs=True)
+    answer = await alice.post("delete", document)
     assert (answer.status_code, answer.json()["DATA_TYPE"]) == (202, "delete_result")
+    again = await alice.post("delete", document)
+    assert (again.status_code, again.json()["code"]) == (200, "Duplicate")
+    assert again.json()["task_id"] == answer.json()["task_id"]
     task = (await alice.get(f"task/{answer.json()['task_id']}")).json()
     assert (task["type"], task["source_endpoint_id"]) == ("DELETE", lake)
+    assert task["label"] == "old runs"
     assert task["destination_endpoint_id"] is None
     span = times.parse(task["deadline"]) - times.parse(task["request_time"])
     assert timedelta(hours=23, minutes=59) < span < timedelta(hours=24, minutes=1)
