@@ -21,23 +21,36 @@ from towpath.platform.settings import DataDirectory
 
 MEBIBYTE = 1024 * 1024
 FILES = 1_000_000
-LARGE_DIRECTORY = 200_000
+LARGE_DIRECTORY = range(400_000, 600_000)
 FILES_PER_DIRECTORY = 500
+PLAN_WINDOW = 100_000
 KILLS_AT = (0.3, 0.5, 0.7)
 START, END = (0.05, 0.2), (0.8, 0.95)
-"""Between these parts of all files the speeds are compared; no kill is in them."""
+"""Between these parts of all files the speeds are compared; no kill is in them, and nothing of the
+large directory: it is found after the first kill, and what is found after the second comes later.
+"""
 
 GROWTH_LIMIT_BYTES = 20 * MEBIBYTE
 """Over what the first worker needed until the start was over."""
 SLOWEST = 0.9
 LIVE_FILE_BYTES, FINISHED_FILE_BYTES = 250, 60
+SLACK_FILES = 10_000
+"""Transferred but not yet committed, and one more directory."""
+
+
+ITEMS = ("before", "large", "after")
+"""Walked in this order or the other way round."""
 
 
 def tree(files: int) -> Iterator[TreeFile]:
-    """Files of 0 to 4 KiB; many of them in one directory."""
+    """Files of 0 to 4 KiB; many of them in one directory. Each of `ITEMS` is an item."""
     for number in range(files):
         directory, file = divmod(number, FILES_PER_DIRECTORY)
-        path = f"large/f{number}" if number < LARGE_DIRECTORY else f"d{directory:04}/f{file:04}"
+        if number in LARGE_DIRECTORY:
+            path = f"large/f{number}"
+        else:
+            part = "before" if number < LARGE_DIRECTORY.start else "after"
+            path = f"{part}/d{directory:04}/f{file:04}"
         yield TreeFile(path, number * 1237 % 4097)
 
 
@@ -126,10 +139,12 @@ def test_a_million_files(tmp_path: Path, domain_a: Domain, domain_b: Domain) -> 
         GctServer.start(domain_a, tmp_path / "server-a") as server_a,
         GctServer.start(domain_b, tmp_path / "server-b") as server_b,
     ):
-        rig = Rig(tmp_path, server_a, server_b, (domain_a, domain_b), dict(QUICK))
+        settings = QUICK | {"TOWPATH_ENGINE__PLAN_WINDOW": str(PLAN_WINDOW)}
+        rig = Rig(tmp_path, server_a, server_b, (domain_a, domain_b), settings)
         try:
             deployment = rig.up()
-            task_id = rig.copy_tree(deployment, verify_checksum=True)
+            items = [(str(source / name), str(destination / name), True) for name in ITEMS]
+            task_id = deployment.transfer(*rig.endpoints, items, verify_checksum=True)
             with Watch(deployment, rig.data_dir, task_id) as watch:
                 for part in KILLS_AT:
                     watch.until(part * FILES, 1500)
@@ -168,5 +183,6 @@ def check(watch: Watch, task: dict, events: list) -> None:
     assert len({s.worker for s in samples} - {0}) == len(KILLS_AT) + 1
     assert peak - base <= GROWTH_LIMIT_BYTES
     assert end_per_s >= SLOWEST * start_per_s
+    assert PLAN_WINDOW * 0.9 <= live_files <= PLAN_WINDOW + len(LARGE_DIRECTORY) + SLACK_FILES
     assert live <= LIVE_FILE_BYTES
     assert finished <= FINISHED_FILE_BYTES

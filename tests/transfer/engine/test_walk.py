@@ -57,15 +57,29 @@ async def test_a_walk_that_is_killed_lists_nothing_twice_but_what_it_was_at(
     monkeypatch.setattr(walk, "open_both", generated.open_both)
     await generated.begin()
     chance = Random(20261129)
-    kills = 0
+    kills, steps_left = 0, 0
+    list_one = tree.list
+
+    async def killed(path: str, **_options: object) -> AsyncIterator[list[Entry]]:
+        async for batch in list_one(path):
+            step()
+            yield batch
+        step()
+
+    def step() -> None:
+        nonlocal steps_left
+        steps_left -= 1
+        if steps_left == 0:
+            running.cancel()
+
+    monkeypatch.setattr(tree, "list", killed)
     while True:
         running = asyncio.create_task(generated.run())
-        done, _ = await asyncio.wait([running], timeout=0.02 + 0.5 * chance.random())
-        if done:
+        steps_left = chance.randint(1, 12 if kills < 3 else 400)  # the first ones are in "large"
+        await asyncio.wait([running])
+        if not running.cancelled():
             await running
             break
-        running.cancel()
-        await asyncio.wait([running])
         kills += 1
     assert kills >= 5
     async with database.connection() as conn:
@@ -144,11 +158,18 @@ async def test_the_walk_waits_while_the_plan_is_full(
     monkeypatch.setattr(walk, "open_both", generated.open_both)
     monkeypatch.setattr(walk, "WINDOW_FULL_WAIT_S", 0.02)
     await generated.begin()
+
+    def full() -> bool:
+        return hasattr(generated, "context") and generated.context.open_files == 300
+
     running = asyncio.create_task(generated.run())
     for _ in range(3):
-        done, _ = await asyncio.wait([running], timeout=0.3)
+        async with asyncio.timeout(30):
+            while not full():
+                await asyncio.sleep(0.01)
+        done, _ = await asyncio.wait([running], timeout=0.2)
         assert not done
-        assert generated.context.open_files == 300
+        assert full()
         async with database.transaction() as conn:
             await conn.execute("DELETE FROM file WHERE task_no = %s", (generated.task_no,))
         generated.context.open_files = 0
@@ -219,6 +240,8 @@ async def test_twenty_million_entries(
         walking = asyncio.create_task(generated.run())
         taking, kill = asyncio.create_task(take()), asyncio.create_task(killed.wait())
         await asyncio.wait([walking, taking, kill], return_when="FIRST_COMPLETED")
+        if taking.done():
+            taking.result()
         finished = walking.done()
         for one in (taking, kill, walking):
             one.cancel()
