@@ -213,6 +213,25 @@ def test_items_do_not_delete_what_is_anothers(site: Site, tmp_path: Path) -> Non
 
 
 @SITE_GROUP
+def test_items_that_meet_behind_links_do_not_delete_what_is_anothers(
+    site: Site, tmp_path: Path
+) -> None:
+    a, b, c, x, link, below = (tmp_path / name for name in ("a", "b", "c", "x", "link", "below"))
+    write(a, "f")
+    write(b, "from b", "d/f")
+    write(c, "from c")
+    write(x, "extra", "sub/old", "in/extra")
+    link.symlink_to(x)
+    below.symlink_to(x / "in")
+    mirrored(site, (a, x, True), (b, link / "sub", True), (c, link, True), (b, below, True))
+    assert names(x) == {
+        *("f", "from c"),
+        *("sub", "sub/from b", "sub/d", "sub/d/f"),
+        *("in", "in/from b", "in/d", "in/d/f"),
+    }
+
+
+@SITE_GROUP
 def test_a_file_item_deletes_nothing(site: Site, tmp_path: Path) -> None:
     write(tmp_path, "src", "dst/f", "dst/beside")
     for recursive in (False, None):

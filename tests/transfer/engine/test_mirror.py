@@ -48,15 +48,21 @@ def test_no_end_of_an_item_is_deleted(
     assert places.protect(items[0], below.strip("/")) == expected
 
 
-@given(st.lists(st.tuples(paths, paths), max_size=5), paths)
-def test_what_else_is_copied_to_a_path(ends: list[tuple[str, str]], path: str) -> None:
+@given(st.lists(st.tuples(paths, paths), min_size=1, max_size=5), paths, st.booleans())
+def test_what_else_is_copied_to_a_path(
+    ends: list[tuple[str, str]], below: str, linked: bool
+) -> None:
     items = [Item(number, here, there, recursive=True) for number, (here, there) in enumerate(ends)]
-    found = ItemPlaces(items).others(path, 0)
-    expected = [
-        posixpath.normpath(posixpath.join(here, posixpath.relpath(path, there)))
+    real = {ends[0][1]: "/a"} if linked else {}
+    found = ItemPlaces(items, real_destinations=real).others(items[0], below.strip("/"))
+    expected = {
+        posixpath.normpath(posixpath.join(here, posixpath.relpath(path, place)))
+        for root in {ends[0][1], real.get(ends[0][1], ends[0][1])}
+        for path in [posixpath.normpath(f"{root}/{below}").replace("//", "/")]
         for here, there in ends[1:]
-        if path != there and lies_in(path, there)
-    ]
+        for place in {there, real.get(there, there)}
+        if path != place and lies_in(path, place)
+    }
     assert sorted(found) == sorted(expected)
 
 

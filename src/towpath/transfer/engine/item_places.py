@@ -19,55 +19,71 @@ class ItemPlaces:
         real_sources: Iterable[str] = (),
         real_destinations: Mapping[str, str] | None = None,
     ) -> None:
-        """Within one server `real_sources` and `real_destinations` are where the ends really are,
+        """`real_destinations`, and within one server `real_sources`, are where the ends really are,
         when links on the way to them are followed."""
+        self._real_destinations = real_destinations or {}
         self._above: dict[str, list[Item]] = {}
         for item in items:
-            assert item.destination_path is not None, "a transfer's items have destinations"
-            self._above.setdefault(item.destination_path, []).append(item)
+            for place in self._at_destination(item):
+                self._above.setdefault(place, []).append(item)
         self._destinations = sorted(self._above)
         self._sources = sorted(real_sources)
-        self._real_destinations = real_destinations or {}
 
     def protect(self, item: Item, below: str) -> bool:
         """Whether what is `below` an item's destination must stay: an item's destination is there
         or below it; or a source is, or has it."""
-        assert item.destination_path is not None, "a transfer's items have destinations"
-        if _any_in(self._destinations, join(item.destination_path, below)):
+        places = self._at_destination(item, below)
+        if any(_any_in(self._destinations, place) for place in places):
             return True
         if not self._sources:
             return False
-        real = self._real_destinations.get(item.destination_path, item.destination_path)
-        real = join(real, below)
+        real = places[-1]
         return _any_in(self._sources, real) or any(
             _is_in(self._sources, above) for above in ancestors(real)
         )
 
-    def others(self, path: str, item_no: int) -> list[str]:
-        """What at the source is copied to this path, too, by other items than this one."""
-        return [
-            join(item.source_path, path[len(above.rstrip("/")) + 1 :])
+    def others(self, item: Item, below: str) -> list[str]:
+        """What at the source is copied to this place `below` an item's destination, too, by other
+        items."""
+        found = {
+            join(other.source_path, path[len(above.rstrip("/")) + 1 :]): None
+            for path in self._at_destination(item, below)
             for above in ancestors(path)
-            for item in self._above.get(above, ())
-            if item.item_no != item_no
-        ]
+            for other in self._above.get(above, ())
+            if other.item_no != item.item_no
+        }
+        return list(found)
+
+    def _at_destination(self, item: Item, below: str = "") -> list[str]:
+        """A place as the item spells it, and where it really is; once, if that is the same."""
+        spelled = item.destination_path
+        assert spelled is not None, "a transfer's items have destinations"
+        roots = dict.fromkeys((spelled, self._real_destinations.get(spelled, spelled)))
+        return [join(root, below) if below else root for root in roots]
 
 
-async def places_on_one_server(
-    items: Iterable[Item], source: Session, destination: Session
+async def real_item_places(
+    items: Iterable[Item], source: Session, destination: Session, *, one_server: bool
 ) -> ItemPlaces:
-    """For a transfer within one server. Raises SidedError."""
-    sources: list[str] = []
-    destinations: dict[str, str] = {}
-    for item in items:
-        assert item.destination_path is not None, "a transfer's items have destinations"
-        with at_source():
-            targets = await link_targets(source, item.source_path)
-        sources += [item.source_path, real_places(item.source_path, targets)[-1]]
-        with at_destination():
-            targets = await link_targets(destination, item.destination_path)
-        destinations[item.destination_path] = real_places(item.destination_path, targets)[-1]
-    return ItemPlaces(items, real_sources=set(sources), real_destinations=destinations)
+    """`one_server`: the transfer is within one. Raises SidedError."""
+    items = list(items)
+    with at_destination():
+        destinations = await _real(destination, [str(item.destination_path) for item in items])
+    if not one_server:
+        return ItemPlaces(items, real_destinations=destinations)
+    with at_source():
+        sources = await _real(source, [item.source_path for item in items])
+    return ItemPlaces(
+        items,
+        real_sources={*sources, *sources.values()},
+        real_destinations=destinations,
+    )
+
+
+async def _real(session: Session, paths: Sequence[str]) -> dict[str, str]:
+    """Where paths really are. Raises GridFTPError."""
+    targets = await link_targets(session, *paths)
+    return {path: real_places(path, targets)[-1] for path in paths}
 
 
 def _is_in(paths: Sequence[str], path: str) -> bool:

@@ -16,6 +16,7 @@ from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
 from towpath.transfer.engine.context import (
     TaskContext,
+    ancestors,
     at_destination,
     at_source,
     join,
@@ -240,15 +241,13 @@ def same_place(one: Entry, other: Entry) -> bool:
     return len(places) == 1
 
 
-async def link_targets(session: Session, path: str) -> dict[str, str]:
-    """The links among `path` and the directories above it, with their targets.
+async def link_targets(session: Session, *ends: str) -> dict[str, str]:
+    """The links among these paths and the directories above them, with their targets.
 
     What may not be looked at is taken for none. Raises GridFTPError.
     """
-    paths: list[str] = []
-    while path.rstrip("/"):
-        paths.append(path)
-        path = posixpath.dirname(path)
+    met = {path: None for end in ends for path in (end, *ancestors(end)) if path.rstrip("/")}
+    paths = list(met)
     found: dict[str, str] = {}
     for first in range(0, len(paths), LOOKED_AT_ONCE):
         some = paths[first : first + LOOKED_AT_ONCE]

@@ -31,7 +31,7 @@ from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, removing
 from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status
 from towpath.transfer.store import removals
-from towpath.transfer.store.plan import Directory
+from towpath.transfer.store.plan import Directory, Item
 
 EXTRAS_PER_COMMIT: Final = 2_000
 """Of a directory with more they go into the database in parts: bounded memory."""
@@ -180,7 +180,7 @@ class DirectoryMirror:
 
     def _questions(self, name: str) -> list[str]:
         """Paths of the source; if one of them is there, the name is no extra."""
-        others = self._places.others(self._at(name), self._directory.item_no)
+        others = self._places.others(self._item, self._below(name))
         if self._unseen is not None:
             return others
         own = [
@@ -235,8 +235,11 @@ class DirectoryMirror:
         ]
 
     def _protects(self, name: str) -> bool:
-        item = self._context.items[self._directory.item_no]
-        return self._places.protect(item, self._below(name))
+        return self._places.protect(self._item, self._below(name))
+
+    @property
+    def _item(self) -> Item:
+        return self._context.items[self._directory.item_no]
 
     def _at(self, name: str) -> str:
         return join(self._path, name)

@@ -27,7 +27,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
-from towpath.transfer.engine.item_places import ItemPlaces, places_on_one_server
+from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
 from towpath.transfer.engine.mirror import DirectoryMirror
 from towpath.transfer.engine.pairs import open_both
@@ -354,11 +354,8 @@ class Walk:
         if there is None or not self._context.options.delete_destination_extra:
             return None
         if self._places is None:
-            items = self._context.items.values()
-            self._places = (
-                await places_on_one_server(items, source, destination)
-                if self._one_server
-                else ItemPlaces(items)
+            self._places = await real_item_places(
+                self._context.items.values(), source, destination, one_server=self._one_server
             )
         return DirectoryMirror(self._context, self._recorder, self._places, directory, there)
 
