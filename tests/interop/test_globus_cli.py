@@ -173,9 +173,18 @@ def test_transfer_of_a_file_shown_and_waited_for(site: Site, tree: Path) -> None
     listed = globus.json("task", "list", "--filter-label", "one*", "--filter-status", "SUCCEEDED")
     assert task in {one["task_id"] for one in listed["DATA"]}
     assert task in globus.text("task", "list")
-    codes = {event["code"] for event in globus.json("task", "event-list", task)["DATA"]}
-    assert "SUCCEEDED" in codes
-    assert "SUCCEEDED" in globus.text("task", "event-list", task)
+    last = globus.json("task", "event-list", task)["DATA"][0]
+    assert (last["code"], json.loads(last["details"])) == (
+        "SUCCEEDED",
+        {
+            "files_succeeded": 1,
+            "directories": 0,
+            "files_skipped": 0,
+            "skipped_errors": 0,
+            "bytes_transferred": 4,
+        },
+    )
+    assert '"files_succeeded":1' in globus.text("task", "event-list", task)
     assert globus.json("task", "pause-info", task)["pause_rules"] == []
     assert "completed" in globus.fails("task", "cancel", task, expect=0).lower()
 
@@ -307,6 +316,23 @@ def test_update_and_cancel(site: Site, tree: Path) -> None:
     globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1", expect=1)
     ended = globus.json("task", "show", task)
     assert (ended["status"], ended["fatal_error"]["code"]) == ("FAILED", "CANCELED")
+    last = globus.json("task", "event-list", task)["DATA"][0]
+    assert (last["code"], "owner" in json.loads(last["details"])["error"]) == ("CANCELED", True)
+    (tree.parent / "big").unlink(missing_ok=True)
+
+
+def test_why_a_task_is_paused(site: Site, tree: Path) -> None:
+    globus = site.globus
+    (tree / "big").touch()
+    os.truncate(tree / "big", 4 * 1024**3)  # sparse: enough for the task to be under way
+    task = submitted(globus.json("transfer", f"{site.a}:{tree}/big", f"{site.b}:{tree.parent}/big"))
+    globus.text("api", "transfer", "POST", f"/task/{task}/pause")
+    told = globus.text("task", "pause-info", task)
+    assert "explicitly paused" in told
+    assert "Paused by its owner; resume or cancel it." in told
+    globus.json("task", "cancel", task)
+    globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1", expect=1)
+    assert "is not paused" in globus.text("task", "pause-info", task)
     (tree.parent / "big").unlink(missing_ok=True)
 
 
@@ -319,6 +345,9 @@ def test_delete_and_rm(site: Site, tree: Path) -> None:
     globus.run("rm", "-r", f"{site.a}:{copy}", "--timeout", str(TASK_S))
     assert not copy.exists()
     assert tree.exists()
+    [removed] = globus.json("task", "list", "--filter-type", "DELETE", "--limit", "1")["DATA"]
+    done = json.loads(globus.json("task", "event-list", removed["task_id"])["DATA"][0]["details"])
+    assert (done["files_succeeded"], done["directories"]) == (removed["files"], 3)
 
 
 def test_no_such_path(site: Site, tree: Path) -> None:

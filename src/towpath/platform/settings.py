@@ -147,8 +147,8 @@ class EngineSettings(Section):
     200,000 are 100 MB.
     """
     delete_sessions: int = Field(default=2, ge=1, le=16)
-    """Sessions of a task that delete at once; as many again list what is next. One deletes some
-    30,000 files a second, two a quarter more; others wait for them in the server's kernel.
+    """Sessions of a task that delete at once; as many again list what is next. Two delete a quarter
+    more together than one; more than two only wait for each other in the server's kernel.
     """
     record_every_s: float = Field(default=0.2, gt=0)
     """An outcome is committed at most this late; what a crash makes us send again grows with it."""

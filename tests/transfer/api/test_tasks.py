@@ -108,7 +108,56 @@ async def test_delete_task(alice: Api, lake: str) -> None:
     assert timedelta(hours=23, minutes=59) < span < timedelta(hours=24, minutes=1)
 
 
-async def test_fidelity_of_a_task(alice: Api, bob: Api, lake: str) -> None:
+async def test_subtasks_of_a_delete_are_done_as_they_go(
+    alice: Api, lake: str, database: Database
+) -> None:
+    """It counts what it has deleted; besides that there is only the task itself."""
+    task_id = (await alice.post("delete", delete(lake))).json()["task_id"]
+
+    async def shown(kind: str) -> tuple[int, int, int]:
+        task = (await alice.get(f"task/{task_id}")).json()
+        names = ("subtasks_total", "subtasks_succeeded", kind)
+        return tuple(task[name] for name in names)  # type: ignore[return-value]
+
+    assert await shown("subtasks_pending") == (1, 0, 1)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET files = 3, directories = 2")
+        assert await shown("subtasks_pending") == (6, 5, 1)
+        await conn.execute(
+            "UPDATE task SET status = 'FAILED', completion_time = now(),"
+            """ fatal_error = '{"code": "CANCELED", "description": "canceled"}'"""
+        )
+        assert await shown("subtasks_canceled") == (6, 5, 1)
+
+
+async def test_two_files_cannot_have_one_destination(alice: Api, lake: str) -> None:
+    def items(*given: tuple[str, bool | None]) -> dict[str, Any]:
+        return transfer(
+            lake,
+            DATA=[
+                {
+                    "DATA_TYPE": "transfer_item",
+                    "source_path": f"/from/{number}",
+                    "destination_path": path,
+                    "recursive": recursive,
+                }
+                for number, (path, recursive) in enumerate(given)
+            ],
+        )
+
+    for second in (("/to//./x/", False), ("/to/x", None)):
+        answer = await alice.post("transfer", items(("/to/y", False), ("/to/x", False), second))
+        told = assert_error(answer, 400, "ClientError.BadRequest.DuplicateDestination")
+        for words in ("DATA.1", "DATA.2", "'/from/1'", "'/from/2'", "another destination"):
+            assert words in told
+    answer = await alice.post("transfer", items(("~/x", None), ("x", None), ("/~/x", False)))
+    told = assert_error(answer, 400, "ClientError.BadRequest.DuplicateDestination")
+    assert "DATA.0 and DATA.2" in told
+    for first, second in ((None, None), (True, True), (True, None)):
+        await submit(alice, items(("/to/x", first), ("/to/x", second)))
+
+
+async def test_fidelity_of_a_task(alice: Api, bob: Api, lake: str, database: Database) -> None:
     options = {"recursive_symlinks": "keep", "preserve_timestamp": True}
     task_id = await submit(alice, transfer(lake, **options))
     assert (await alice.get(f"task/{task_id}")).json()["recursive_symlinks"] == "keep"
@@ -118,6 +167,12 @@ async def test_fidelity_of_a_task(alice: Api, bob: Api, lake: str) -> None:
     assert "times of files" not in report["never_carried"]
     assert {finding["kind"] for finding in report["DATA"]} == set(Kind)
     assert all(not finding["count"] and finding["description"] for finding in report["DATA"])
+    assert {finding["known"] for finding in report["DATA"]} == {"at_least", "not_known"}
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET status = 'SUCCEEDED', completion_time = now()")
+    report = (await alice.get(f"task/{task_id}/fidelity")).json()
+    known = {finding["kind"]: finding["known"] for finding in report["DATA"]}
+    assert (report["complete"], known["modes"], known["hard_links"]) == (True, "exact", "at_least")
     assert_error(await bob.get(f"task/{task_id}/fidelity"), 404, "TaskNotFound")
     removal = (await alice.post("delete", delete(lake))).json()["task_id"]
     refused = await alice.get(f"task/{removal}/fidelity")

@@ -315,6 +315,9 @@ def _subtasks(task: Task) -> JsonObject:
     others = total - task.subtasks_failed - task.skipped_errors
     if task.status == Status.SUCCEEDED:
         succeeded = others
+    elif task.type == "DELETE":
+        # A delete counts what it has deleted, not what it has found.
+        succeeded = min(task.files + task.directories, others)
     else:
         succeeded = min(task.files_transferred + task.files_skipped, others)
     rest = others - succeeded

@@ -12,23 +12,26 @@ from towpath.transfer.fidelity import (
     Known,
     known,
 )
-from towpath.transfer.store.tasks import Task
+from towpath.transfer.store.tasks import Status, Task
 
 
 def fidelity_document(task: Task, found: Mapping[Kind, Finding]) -> dict[str, Any]:
     """What of a transfer was not carried over: every kind, also those that were not found."""
     kept_times = bool(task.options.get("preserve_timestamp"))
+    complete = task.status == Status.SUCCEEDED
     return {
         "DATA_TYPE": "fidelity_report",
         "task_id": str(task.id),
-        "complete": task.status == "SUCCEEDED",
+        "complete": complete,
         "never_carried": [*NEVER_CARRIED, *([] if kept_times else [TIMES_OF_FILES])],
-        "DATA": [_finding(kind, found.get(kind, Finding())) for kind in Kind],
+        "DATA": [_finding(kind, found.get(kind, Finding()), complete=complete) for kind in Kind],
     }
 
 
-def _finding(kind: Kind, finding: Finding) -> dict[str, Any]:
+def _finding(kind: Kind, finding: Finding, *, complete: bool) -> dict[str, Any]:
     certainty = known(kind, finding)
+    if certainty is Known.EXACT and not complete:
+        certainty = Known.AT_LEAST  # of what has been seen so far
     return {
         "DATA_TYPE": "fidelity_finding",
         "kind": kind,

@@ -210,6 +210,28 @@ class TransferDocument(_Submission):
             for item in self.DATA
         ]
 
+    def check_destinations(self) -> None:
+        """No two files may have one destination: only one of them could stay. ValueError.
+
+        Trees may, they are merged; and so may items of which nobody knows yet what they are.
+        """
+        several: dict[str, list[int]] = {}
+        for number, item in enumerate(self.DATA):
+            if not item.recursive:
+                path = names.absolute(names.to_wire(item.destination_path), "/~")
+                several.setdefault(path, []).append(number)
+        for numbers in several.values():
+            if len(numbers) == 1 or all(self.DATA[n].recursive is None for n in numbers):
+                continue
+            file = next(n for n in numbers if self.DATA[n].recursive is False)
+            other = next(n for n in numbers if n != file)
+            first, second = sorted((file, other))
+            raise ValueError(
+                f"DATA.{first} and DATA.{second}: {self.DATA[first].source_path!r} and"
+                f" {self.DATA[second].source_path!r} cannot both be copied to"
+                f" {self.DATA[second].destination_path!r}: give one of them another destination"
+            )
+
     def check_apart(self) -> None:
         """For a transfer within one server: no item may be copied onto, or into, itself.
 

@@ -47,6 +47,10 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     _check_number_of_items(len(document.DATA), service)
 
     async def check(source: Endpoint, destination: Endpoint) -> None:
+        try:
+            await asyncio.to_thread(document.check_destinations)
+        except ValueError as error:
+            raise ApiError.bad_request(str(error), reason="DuplicateDestination") from None
         here, there = (storage_of(end.host, end.port) for end in (source, destination))
         if here == there:
             try:

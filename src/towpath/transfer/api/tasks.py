@@ -34,6 +34,8 @@ CANCEL_WAIT_S = 5.0
 
 CANCEL_POLL_S = 0.25
 
+PAUSED_BY_OWNER = "Paused by its owner; resume or cancel it."
+
 Roots = dict[int, NewItem]
 """Source and destination path of items, by number."""
 
@@ -358,13 +360,13 @@ async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSO
 
 @router.get("/task/{task_id}/pause_info")
 async def pause_info(task_id: str, caller: Caller, service: Service) -> JSONResponse:
-    """Why a task is paused: it is not, there are no pause rules."""
+    """Whether its owner has paused a task: nobody else can, there are no pause rules."""
     async with service.database.connection() as conn:
-        await _own_task(conn, task_id, caller.sub)
+        task = await _own_task(conn, task_id, caller.sub)
     return JSONResponse(
         {
             "DATA_TYPE": "pause_info_limited",
-            "source_pause_message": None,
+            "source_pause_message": None if task.paused_at is None else PAUSED_BY_OWNER,
             "source_pause_message_share": None,
             "destination_pause_message": None,
             "destination_pause_message_share": None,

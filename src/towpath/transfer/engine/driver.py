@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,7 +96,7 @@ class Driver:
                 await self._together(recorder, DeleteRun(context, recorder).run())
             else:
                 await self._transfer(recorder)
-            await self._finish(recorder, Status.SUCCEEDED, None, _succeeded())
+            await self._finish(recorder, Status.SUCCEEDED, None, await self._succeeded(recorder))
         except WaitsForTaskError as waits:
             log.info("task waits for another", path=waits.wait.path)
         except NothingDueError as waits:
@@ -216,6 +216,12 @@ class Driver:
         if (not_carried := fidelity_event(lost)) is not None:
             recorder.event(not_carried)
 
+    async def _succeeded(self, recorder: Recorder) -> Event:
+        await recorder.flush()
+        async with self.context.db.connection() as conn:
+            done = await counters.totals(conn, self.context.task_no)
+        return Event(EventCode.SUCCEEDED, "succeeded", asdict(done))
+
     async def _together(self, recorder: Recorder, *parts: Coroutine[Any, Any, None]) -> None:
         """Run the parts, the recorder and the watch until the parts are done; then flush."""
         try:
@@ -257,7 +263,11 @@ class Driver:
         if self.cancel:
             raise _Interrupted(
                 CANCELED,
-                Event(EventCode.CANCELED, "canceled", "The task was canceled by its owner."),
+                Event(
+                    EventCode.CANCELED,
+                    "canceled",
+                    {"error": "The task was canceled by its owner."},
+                ),
             )
         if self.expire:
             raise _Interrupted(
@@ -433,7 +443,3 @@ def _skipped(count: int) -> Event:
             "advice": "They are in the list of skipped errors. Mend their cause, and submit again.",
         },
     )
-
-
-def _succeeded() -> Event:
-    return Event(EventCode.SUCCEEDED, "succeeded", "Everything is done.")

@@ -3,9 +3,11 @@
 Every function that writes takes the connection of a `fenced` transaction.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.rows import class_row
 
 from towpath.transfer.store.rows import fetch_one
 
@@ -81,3 +83,28 @@ async def skipped_errors(conn: AsyncConnection[Any], task_no: int) -> int:
     row = await fetch_one(conn, "SELECT skipped_errors FROM task WHERE task_no = %s", (task_no,))
     assert row is not None
     return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a task has done; names as the event that tells of it has them."""
+
+    files_succeeded: int
+    directories: int
+    files_skipped: int
+    skipped_errors: int
+    bytes_transferred: int
+
+
+async def totals(conn: AsyncConnection[Any], task_no: int) -> Totals:
+    """What a task has done until now; of a delete, what it has deleted."""
+    async with conn.cursor(row_factory=class_row(Totals)) as cur:
+        await cur.execute(
+            "SELECT CASE WHEN type = 'DELETE' THEN files ELSE files_transferred END"
+            " AS files_succeeded, directories, files_skipped, skipped_errors, bytes_transferred"
+            " FROM task WHERE task_no = %s",
+            (task_no,),
+        )
+        found = await cur.fetchone()
+    assert found is not None
+    return found
