@@ -139,7 +139,8 @@ class EngineSettings(Section):
     """Unfinished files at which the walk pauses: at most 250 MB of database for a task."""
     listings_at_once: int = Field(default=16, ge=1, le=400)
     """Directories of a task that are listed at once where a server is far (10 ms and more there
-    and back); near ones are listed one by one. So many at most are listed again after a crash.
+    and back), by one more session at each end; near ones are listed one by one. So many at
+    most are listed again after a crash.
     """
     sync_directory: int = Field(default=200_000, ge=0)
     """Entries of destination directories that a task keeps while they are compared with the
