@@ -4,7 +4,6 @@ Each must give `ls` a clear answer within seconds and a task a fault with advice
 of retries, and leave the service as well as before.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from plugins import peers
+from plugins.outcomes import cancel, first_fault
 from plugins.peers import Behaviour, gsi_server, serving
 from plugins.site import LOGIN_S, SITE_GROUP, Site, until
 from towpath.demo.authority import Domain, Issued
@@ -62,25 +61,6 @@ def assert_explained(answer: httpx.Response, code: str, url: str, *words: str) -
     print(message)
 
 
-def first_fault(site: Site, task_id: str) -> dict[str, Any]:
-    """The first error event, its details as an object."""
-    event = until(
-        lambda: next((e for e in site.deployment.events(task_id) if e["is_error"]), None),
-        LOGIN_S + 10,
-        "a fault is told",
-    )
-    details = json.loads(event["details"])
-    assert details["error"]
-    assert details["advice"]
-    assert details["next"]
-    return {**event, "details": details}
-
-
-def cancel(site: Site, task_id: str) -> None:
-    site.deployment.post(f"task/{task_id}/cancel", {})
-    assert site.deployment.wait(task_id, 30)["fatal_error"]["code"] == "CANCELED"
-
-
 # What speaks at the port is no GridFTP server.
 
 
@@ -114,7 +94,7 @@ def test_no_gridftp_server(site: Site, tmp_path: Path) -> None:
             )
         for name, (_, code, event) in STRANGERS.items():
             assert_explained(answers[name], code, servers[name].url)
-            fault = first_fault(site, tasks[name])
+            fault = first_fault(site.deployment, tasks[name])
             assert (fault["code"], fault["details"]["role"]) == (event, "destination"), (
                 name,
                 fault,
@@ -124,7 +104,7 @@ def test_no_gridftp_server(site: Site, tmp_path: Path) -> None:
         for name, peer in servers.items():
             assert peer.connections <= before[name] + 2, name
             assert site.deployment.task(tasks[name])["nice_status"] == STRANGERS[name][2], name
-            cancel(site, tasks[name])
+            cancel(site.deployment, tasks[name])
 
 
 def test_nobody_listens(site: Site) -> None:
@@ -159,10 +139,10 @@ def test_nonsense_after_the_login(
         item = ("/src", str(tmp_path / "in" / "dst"), True)
         task_id = site.deployment.transfer(there, site.endpoints[1], [item])
         assert_explained(ls(site, there), code, peer.url, words)
-        fault = first_fault(site, task_id)
+        fault = first_fault(site.deployment, task_id)
         assert fault["code"] == ("TIMEOUT" if code == "Timeout" else "ENDPOINT_ERROR")
         assert fault["details"]["role"] == "source"
-        cancel(site, task_id)
+        cancel(site.deployment, task_id)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -185,10 +165,10 @@ def test_certificate_of_another_host(site: Site, tmp_path: Path) -> None:
         answer = ls(site, there)
         assert_explained(answer, "UntrustedHost", server.url(""), "other.example", "host name")
         task_id = site.deployment.transfer(there, site.endpoints[1], [("/x", "/y", None)])
-        fault = first_fault(site, task_id)
+        fault = first_fault(site.deployment, task_id)
         assert (fault["code"], fault["details"]["role"]) == ("GSI_DN_MISMATCH", "source")
         assert server.transfer_log.read_text() == ""
-        cancel(site, task_id)
+        cancel(site.deployment, task_id)
 
 
 def test_certificate_of_an_authority_not_trusted(site: Site) -> None:
@@ -197,8 +177,8 @@ def test_certificate_of_an_authority_not_trusted(site: Site) -> None:
     answer = ls(site, there)
     assert_explained(answer, "UntrustedHost", site.rig.destination.url(""), "authorities")
     task_id = site.deployment.transfer(there, site.endpoints[1], [("/x", "/y", None)])
-    assert first_fault(site, task_id)["code"] == "GSI_DN_MISMATCH"
-    cancel(site, task_id)
+    assert first_fault(site.deployment, task_id)["code"] == "GSI_DN_MISMATCH"
+    cancel(site.deployment, task_id)
 
 
 def test_credential_of_another_authority(site: Site) -> None:
@@ -224,13 +204,13 @@ def test_passive_address_of_a_third_host(site: Site, tmp_path: Path) -> None:
             task_id = site.deployment.transfer(
                 site.endpoints[0], there, [item], verify_checksum=False
             )
-            fault = first_fault(site, task_id)
+            fault = first_fault(site.deployment, task_id)
             assert fault["code"] == "ENDPOINT_ERROR"
             assert "127.0.0.9" in fault["details"]["error"]
             assert "data host" in fault["details"]["advice"]
             until(lambda: liar.commands.count("PASV") > 1, 15, "it is tried again")
             assert not any(command.startswith("STOR") for command in liar.commands)
-            cancel(site, task_id)
+            cancel(site.deployment, task_id)
             assert third.connections == 0
             # The same address, declared by the endpoint's owner, is used: the listener counts.
             site.deployment.client.put(
@@ -241,7 +221,7 @@ def test_passive_address_of_a_third_host(site: Site, tmp_path: Path) -> None:
                 site.endpoints[0], there, [item], verify_checksum=False
             )
             until(lambda: third.connections > 0, 20, "the source dials a declared data host")
-            cancel(site, task_id)
+            cancel(site.deployment, task_id)
 
 
 # Credentials that end.
@@ -286,7 +266,7 @@ def test_a_task_waits_for_a_renewed_credential(site: Site, tmp_path: Path) -> No
     assert "expired" in task["nice_status_details"]
     assert task["nice_status_short_description"] == "no credentials"
     assert task["nice_status_expires_in"] == -1
-    details = first_fault(site, task_id)["details"]
+    details = first_fault(site.deployment, task_id)["details"]
     assert "Renew" in details["advice"]
     assert "waits" in details["next"]
     began = time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from plugins.outcomes import faults_of, transferred
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, State, decode
@@ -63,31 +64,14 @@ def written(step: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-def told(site: Site, task_id: str) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (event["code"], json.loads(event["details"]))
-        for event in site.deployment.events(task_id)
-        if event["is_error"]
-    ]
-
-
-def sizes(site: Site, task_id: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    marker: int | None = 0
-    while marker is not None:
-        page = site.deployment.get(f"task/{task_id}/successful_transfers", marker=marker)
-        found |= {one["source_path"]: one["size"] for one in page["DATA"]}
-        marker = page["next_marker"]
-    return found
-
-
 def assert_whole(site: Site, task_id: str, source: Path, destination: Path) -> dict[str, Any]:
     """It has succeeded, and all that is said of it is true of the source as it is now."""
     task = site.deployment.wait(task_id, 60)
     assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
     assert digests(destination) == digests(source)
     real = {str(path): path.stat().st_size for path in source.rglob("*") if path.is_file()}
-    assert sizes(site, task_id) == real
+    arrived = transferred(site.deployment, task_id)
+    assert {one["source_path"]: one["size"] for one in arrived} == real
     assert task["bytes_transferred"] == sum(real.values())
     assert task["files_transferred"] == len(real)
     site.assert_well()
@@ -113,7 +97,7 @@ def test_files_that_change_between_listing_and_copy(
         os.utime(touched, (1, 1))
         os.utime(grown, (1_700_000_000, 1_700_000_000))
     assert_whole(site, task_id, source, destination)
-    faults = told(site, task_id)
+    faults = faults_of(site.deployment, task_id)
     assert {code for code, _ in faults} == {"FILE_SIZE_CHANGED"}
     by_path = {details["path"]: details for _, details in faults}
     assert by_path.keys() == {str(grown), str(shrunk)}
@@ -145,7 +129,9 @@ def test_a_file_that_vanishes_between_listing_and_copy(
     else:
         task = site.deployment.wait(task_id, 60)
         assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "FILE_NOT_FOUND")
-        assert str(gone) in [details.get("path") for _, details in told(site, task_id)]
+        assert str(gone) in [
+            details.get("path") for _, details in faults_of(site.deployment, task_id)
+        ]
         arrived, expected = digests(destination), digests(source)
         assert all(expected[path] == digest for path, digest in arrived.items())
         site.assert_well()
@@ -172,10 +158,12 @@ def test_a_file_that_grows_leaves_its_neighbours_alone(
             TOLD_S,
             "the neighbours do not wait for the file that grows",
         )
-        until(lambda: len(told(site, task_id)) >= tries, TOLD_S, "it is tried again")
+        until(
+            lambda: len(faults_of(site.deployment, task_id)) >= tries, TOLD_S, "it is tried again"
+        )
         assert site.deployment.task(task_id)["nice_status"] in ("OK", "FILE_SIZE_CHANGED")
     task = assert_whole(site, task_id, source, destination)
-    faults = told(site, task_id)
+    faults = faults_of(site.deployment, task_id)
     assert {(code, details["path"]) for code, details in faults} == {
         ("FILE_SIZE_CHANGED", str(grows))
     }
@@ -204,9 +192,9 @@ def test_contents_that_change_while_they_are_copied(site: Site, tmp_path: Path) 
 
     with written(change):
         task_id = site.copy(source, destination)
-        until(lambda: told(site, task_id), TOLD_S, "it is told")
+        until(lambda: faults_of(site.deployment, task_id), TOLD_S, "it is told")
     assert_whole(site, task_id, source, destination)
-    for code, details in told(site, task_id):
+    for code, details in faults_of(site.deployment, task_id):
         assert code == "VERIFY_CHECKSUM"
         assert details["listed_time"] < details["time_now"]
         assert details["listed_size"] == details["size_now"] == size
@@ -233,6 +221,6 @@ def test_a_large_file_that_changes_while_it_is_copied(site: Site, tmp_path: Path
     until(lambda: site.deployment.task(task_id)["bytes_transferred"], 20, "it is under way", 0.02)
     os.truncate(source / "large", end)
     assert_whole(site, task_id, source, destination)
-    [(code, details)] = told(site, task_id)
+    [(code, details)] = faults_of(site.deployment, task_id)
     assert code == "FILE_SIZE_CHANGED"
     assert (details["listed_size"], details["size_now"]) == (8 * LARGE_FILE_BYTES, end)

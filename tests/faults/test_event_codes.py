@@ -4,32 +4,17 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from plugins import peers
+from plugins.outcomes import cancel, first_fault
 from plugins.peers import gsi_server, serving
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.trees import make_tree, uniform
 
 pytestmark = SITE_GROUP
 TREE = list(uniform(1, 2, 100))
-
-
-def fault(site: Site, task_id: str) -> dict[str, Any]:
-    """The first error event, its details as an object."""
-    event = until(
-        lambda: next((e for e in site.deployment.events(task_id) if e["is_error"]), None),
-        15,
-        "a fault is told",
-    )
-    return {**event, "details": json.loads(event["details"])}
-
-
-def cancel(site: Site, task_id: str) -> None:
-    site.deployment.post(f"task/{task_id}/cancel", {})
-    site.deployment.wait(task_id, 30)
 
 
 def into(site: Site, tmp_path: Path, endpoint_id: str, **options: object) -> str:
@@ -45,11 +30,11 @@ def test_nobody_listens(site: Site, tmp_path: Path) -> None:
     with serving(peers.hangs_up) as gone:
         there = site.register(gone.url, site.rig.domains[0])
     task_id = into(site, tmp_path, there)
-    told = fault(site, task_id)
+    told = first_fault(site.deployment, task_id)
     assert told["code"] == "CONNECT_FAILED"
     assert str(gone.port) in told["details"]["endpoint"]
     assert "tried again" in told["details"]["next"]
-    cancel(site, task_id)
+    cancel(site.deployment, task_id)
 
 
 def test_a_credential_that_the_server_does_not_trust(site: Site, tmp_path: Path) -> None:
@@ -57,10 +42,10 @@ def test_a_credential_that_the_server_does_not_trust(site: Site, tmp_path: Path)
     endpoint_id = site.register(site.rig.destination.url(""), there)
     site.give(endpoint_id, here.proxy_file.read_text()).raise_for_status()
     task_id = into(site, tmp_path, endpoint_id)
-    told = fault(site, task_id)
+    told = first_fault(site.deployment, task_id)
     assert told["code"] == "AUTH"
     assert "trust" in told["details"]["advice"]
-    cancel(site, task_id)
+    cancel(site.deployment, task_id)
 
 
 @pytest.mark.parametrize(
@@ -76,12 +61,12 @@ def test_a_server_refuses_a_file(
     domain = site.rig.domains[1]
     with serving(gsi_server(domain, {"STOR": answer, **passive(site)})) as peer:
         task_id = into(site, tmp_path, site.register(peer.url, domain))
-        told = fault(site, task_id)
+        told = first_fault(site.deployment, task_id)
         assert told["code"] == code
         assert told["details"]["server_said"]
         assert told["details"]["role"] == "destination"
         assert next_words in told["details"]["next"]
-        cancel(site, task_id)
+        cancel(site.deployment, task_id)
 
 
 def passive(site: Site) -> dict[str, str | None]:
@@ -98,7 +83,7 @@ def test_a_quota_may_be_fatal(site: Site, tmp_path: Path) -> None:
         task_id = into(site, tmp_path, there, fail_on_quota_errors=True)
         task = site.deployment.wait(task_id, 30)
     assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "QUOTA_EXCEEDED")
-    assert "has failed" in fault(site, task_id)["details"]["next"]
+    assert "has failed" in first_fault(site.deployment, task_id)["details"]["next"]
 
 
 def test_no_way_from_server_to_server(site: Site, tmp_path: Path) -> None:
@@ -109,10 +94,10 @@ def test_no_way_from_server_to_server(site: Site, tmp_path: Path) -> None:
     closed = f"227 Entering Passive Mode (127,0,0,1,{high},{low})"
     with serving(gsi_server(domain, {"PASV": closed, "STOR": None, "SIZE": None})) as peer:
         task_id = into(site, tmp_path, site.register(peer.url, domain))
-        told = fault(site, task_id)
+        told = first_fault(site.deployment, task_id)
         assert told["code"] == "CONNECTION_BROKEN"
         assert "firewall" in told["details"]["advice"]
-        cancel(site, task_id)
+        cancel(site.deployment, task_id)
 
 
 def test_a_name_that_cannot_be_carried(site: Site, tmp_path: Path) -> None:

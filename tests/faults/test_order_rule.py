@@ -3,12 +3,11 @@
 All files are of one size, so that a file with another's bytes is seen by its content only.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from plugins.outcomes import details_of
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests, make_tree, uniform
@@ -32,14 +31,6 @@ def others_arrive(site: Site, task_id: str, source: dict[str, str], destination:
     assert site.deployment.task(task_id)["status"] == "ACTIVE"
 
 
-def fault(site: Site, task_id: str, code: str) -> dict[str, Any]:
-    """The details of the task's first fault of this code."""
-    found = [e for e in site.deployment.events(task_id) if e["is_error"] and e["code"] == code]
-    assert found, site.deployment.events(task_id)
-    details: dict[str, Any] = json.loads(found[0]["details"])
-    return details
-
-
 def assert_ends_well(site: Site, task_id: str, source: dict[str, str], destination: Path) -> None:
     task = site.deployment.wait(task_id, 40)
     assert task["status"] == "SUCCEEDED"
@@ -57,7 +48,7 @@ def test_a_destination_path_is_taken(site: Site, tmp_path: Path, verify: bool) -
     in_the_way.mkdir(parents=True)
     task_id = site.copy(source, destination, verify_checksum=verify)
     others_arrive(site, task_id, expected, destination)
-    details = fault(site, task_id, "IS_A_DIRECTORY")
+    details = details_of(site.deployment, task_id, "IS_A_DIRECTORY")[0]
     assert details["path"] == str(in_the_way)
     assert details["role"] == "destination"
     assert details["advice"]
@@ -80,7 +71,7 @@ def test_a_source_file_cannot_be_read(
         here, site.endpoints[1], [(str(source), str(destination), True)], verify_checksum=verify
     )
     others_arrive(site, task_id, expected, destination)
-    details = fault(site, task_id, "PERMISSION_DENIED")
+    details = details_of(site.deployment, task_id, "PERMISSION_DENIED")[0]
     assert details["path"] == str(closed)
     assert details["role"] == "source"
     assert details["advice"]
@@ -129,7 +120,7 @@ def test_a_directory_that_cannot_be_listed_does_not_hold_up_the_others(
         30,
         "all other directories arrived",
     )
-    details = fault(site, task_id, "PERMISSION_DENIED")
+    details = details_of(site.deployment, task_id, "PERMISSION_DENIED")[0]
     assert details["path"] == str(closed)
     assert details["advice"]
     closed.chmod(0o755)

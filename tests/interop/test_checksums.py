@@ -1,7 +1,6 @@
 """`external_checksum` and `checksum_algorithm` of items, between two real servers."""
 
 import hashlib
-import json
 import os
 import zlib
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from plugins.outcomes import faults_of
 from plugins.peers import gsi_server, serving
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.trees import TreeFile, make_tree
@@ -40,14 +40,6 @@ def end(site: Site, task_id: str) -> dict[str, Any]:
     task = site.deployment.wait(task_id, 60)
     site.assert_well()
     return task
-
-
-def error_events(site: Site, task_id: str) -> list[tuple[str, dict[str, Any]]]:
-    return [
-        (event["code"], json.loads(event["details"]))
-        for event in site.deployment.events(task_id)
-        if event["is_error"]
-    ]
 
 
 def successes(site: Site, task_id: str) -> dict[str, tuple[str | None, str | None]]:
@@ -128,7 +120,7 @@ def test_another_file_than_expected(site: Site, tmp_path: Path, size: int, verif
     task = end(site, task_id)
     assert (task["status"], task["faults"]) == ("FAILED", 1)
     assert task["fatal_error"]["code"] == "EXTERNAL_CHECKSUM_MISMATCH"
-    [(code, details)] = error_events(site, task_id)
+    [(code, details)] = faults_of(site.deployment, task_id)
     assert code == "EXTERNAL_CHECKSUM_MISMATCH"
     assert details["path"] == str(destination)
     assert (details["expected"], details["found"]) == (wrong, digest(source, "SHA256"))
@@ -176,7 +168,7 @@ def test_a_directory_has_no_external_checksum(site: Site, tmp_path: Path) -> Non
     task_id = submit(site, [item(tmp_path / "tree", tmp_path / "to", external_checksum="0" * 32)])
     task = end(site, task_id)
     assert task["fatal_error"]["code"] == "IS_A_DIRECTORY"
-    [(_, details)] = error_events(site, task_id)
+    [(_, details)] = faults_of(site.deployment, task_id)
     assert "external checksum is of a file" in details["error"]
     assert not (tmp_path / "to").exists()
 
@@ -243,10 +235,10 @@ def test_an_algorithm_that_a_server_does_not_offer(site: Site, tmp_path: Path) -
         task_id = site.deployment.transfer(
             site.endpoints[0], there, [], DATA=[expected], verify_checksum=False
         )
-        until(lambda: error_events(site, task_id), 15, "it is told")
+        until(lambda: faults_of(site.deployment, task_id), 15, "it is told")
         site.deployment.post(f"task/{task_id}/cancel", {})
         site.deployment.wait(task_id, 30)
-    code, details = error_events(site, task_id)[0]
+    code, details = faults_of(site.deployment, task_id)[0]
     assert code == "ENDPOINT_ERROR"
     assert "MD5" in details["error"]
     assert "tried again" in details["next"]

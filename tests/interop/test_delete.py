@@ -4,29 +4,14 @@ import json
 import os
 import signal
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
+from plugins.outcomes import delete
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site, until
-from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import make_tree, uniform
-
-
-def delete(deployment: Deployment, endpoint: str, *paths: object, **options: object) -> str:
-    """Submit; the task id."""
-    document = {
-        "DATA_TYPE": "delete",
-        "submission_id": str(uuid4()),
-        "endpoint": endpoint,
-        "DATA": [{"DATA_TYPE": "delete_item", "path": str(path)} for path in paths],
-        "recursive": True,
-        **options,
-    }
-    task_id: str = deployment.post("delete", document)["task_id"]
-    return task_id
 
 
 @SITE_GROUP
@@ -41,7 +26,7 @@ def test_a_tree_of_5000_files_with_links_and_odd_names(site: Site, tmp_path: Pat
     (tree / "to-nothing").symlink_to("nowhere")
     tree.joinpath(*["deep"] * 200).mkdir(parents=True)
     (tmp_path / "link").symlink_to(elsewhere)
-    task_id = delete(site.deployment, site.endpoints[0], tree, tmp_path / "link")
+    task_id = delete(site.deployment, site.endpoints[0], tree, tmp_path / "link", recursive=True)
     task = site.deployment.wait(task_id, 60)
     assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
@@ -58,10 +43,10 @@ def test_what_matches(site: Site, tmp_path: Path) -> None:
         (tmp_path / name / "f").touch()
     (tmp_path / "a3").touch()
     here = site.endpoints[0]
-    task_id = delete(site.deployment, here, tmp_path / "a*", interpret_globs=True)
+    task_id = delete(site.deployment, here, tmp_path / "a*", interpret_globs=True, recursive=True)
     assert site.deployment.wait(task_id, 30)["status"] == "SUCCEEDED"
     assert [path.name for path in tmp_path.iterdir()] == ["b1"]
-    task_id = delete(site.deployment, here, tmp_path / "a*", interpret_globs=True)
+    task_id = delete(site.deployment, here, tmp_path / "a*", interpret_globs=True, recursive=True)
     task = site.deployment.wait(task_id, 30)
     assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "FILE_NOT_FOUND")
 
@@ -74,7 +59,7 @@ def test_an_item_that_is_wrong_fails_the_task_before_anything_is_deleted(
     (tmp_path / "d").mkdir()
     here = site.endpoints[0]
     for wrong, options, code in (
-        ("none", {}, "FILE_NOT_FOUND"),
+        ("none", {"recursive": True}, "FILE_NOT_FOUND"),
         ("d", {"recursive": False}, "IS_A_DIRECTORY"),
     ):
         task_id = delete(site.deployment, here, tmp_path / "f", tmp_path / wrong, **options)
@@ -97,7 +82,7 @@ def test_what_cannot_be_deleted_is_told_and_holds_up_nothing(
     closed = tree / "d0001"
     closed.chmod(0o755 if os.getuid() == 0 else 0o555)
     here = site.register(unprivileged_server.url(""), site.rig.domains[0])
-    task_id = delete(site.deployment, here, tree)
+    task_id = delete(site.deployment, here, tree, recursive=True)
     until(lambda: site.deployment.task(task_id)["faults"], 30, "it is told")
     assert [path.name for path in tree.iterdir()] == ["d0001"]
     told = [event for event in site.deployment.events(task_id) if event["is_error"]]
@@ -120,7 +105,7 @@ def test_a_lost_worker_and_another_that_carries_on(rig: Rig) -> None:
     first.touch()
     make_tree(tree, uniform(20, 250, 0), seed=1)
     deployment = rig.up({"TOWPATH_ENGINE__WORKERS": "1", "TOWPATH_ENGINE__RECORD_EVERY_S": "30"})
-    task_id = delete(deployment, rig.endpoints[0], first, tree)
+    task_id = delete(deployment, rig.endpoints[0], first, tree, recursive=True)
     until(lambda: not first.exists(), 30, "it has begun", every_s=0.002)
     [worker] = deployment.worker_pids()
     os.kill(worker, signal.SIGKILL)

@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from plugins.outcomes import details_of
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site, until
-from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests, make_tree, uniform
 
@@ -30,11 +30,6 @@ def names(root: Path) -> set[str]:
     for directory, subdirectories, files in os.walk(root):
         found |= {os.path.relpath(f"{directory}/{one}", root) for one in [*subdirectories, *files]}
     return found
-
-
-def events(deployment: Deployment, task_id: str, code: str) -> list[dict[str, Any]]:
-    told = [event for event in deployment.events(task_id) if event["code"] == code]
-    return [json.loads(event["details"]) for event in told]
 
 
 def mirrored(
@@ -72,12 +67,12 @@ def test_the_destination_becomes_the_source(
     assert names(destination) == names(source)
     assert digests(destination) == digests(source)
     assert task["delete_destination_extra"] is True
-    [told] = events(site.deployment, task_id, "DELETED_DESTINATION_EXTRA")
+    [told] = details_of(site.deployment, task_id, "DELETED_DESTINATION_EXTRA")
     assert told["files"] + told["directories"] == extra
     assert told["files"] == 2 + 2 * len(ODD)
     assert task["faults"] == 0
     again, _ = mirrored(site, (source, destination, True), sync_level=level)
-    assert events(site.deployment, again, "DELETED_DESTINATION_EXTRA") == []
+    assert details_of(site.deployment, again, "DELETED_DESTINATION_EXTRA") == []
     site.assert_well()
 
 
@@ -164,7 +159,7 @@ def test_names_that_the_source_does_not_list_keep_extras_of_their_directory(
     write(destination, "d/dangling", "d/extra", "e/extra")
     task_id, _ = mirrored(site, (source, destination, True))
     assert names(destination) == {"d", "d/f", "d/dangling", "d/extra", "e", "e/f"}
-    [told] = events(site.deployment, task_id, "DELETE_DESTINATION_EXTRA_SKIPPED")
+    [told] = details_of(site.deployment, task_id, "DELETE_DESTINATION_EXTRA_SKIPPED")
     assert told["directories"] == 1
 
 
@@ -300,7 +295,7 @@ def test_nothing_goes_if_the_source_could_not_be_read(
     items = [(source, destination, True), (source / "none", destination / "other", True)]
     for some in (items[:1], items[1:]):
         task_id, _ = mirrored(site, *some, endpoints=endpoints, skip_source_errors=True)
-        [told] = events(site.deployment, task_id, "DELETE_DESTINATION_EXTRA_SKIPPED")
+        [told] = details_of(site.deployment, task_id, "DELETE_DESTINATION_EXTRA_SKIPPED")
         assert "skipped errors" in told["advice"]
         assert names(destination) >= before
     (source / "closed").chmod(0o755)
@@ -335,13 +330,13 @@ def test_an_extra_that_cannot_go_is_told_and_tried_again(
     )
     until(lambda: site.deployment.task(task_id)["faults"], 30, "it is told")
     assert names(destination) == {"f", "closed", "closed/f"}
-    [told] = events(site.deployment, task_id, "PERMISSION_DENIED")[:1]
+    [told] = details_of(site.deployment, task_id, "PERMISSION_DENIED")[:1]
     assert told["path"] == f"{destination}/closed/f"
     (destination / "closed").chmod(0o777)
     task = site.deployment.wait(task_id, 30)
     assert task["status"] == "SUCCEEDED"
     assert names(destination) == {"f"}
-    [told] = events(site.deployment, task_id, "DELETED_DESTINATION_EXTRA")
+    [told] = details_of(site.deployment, task_id, "DELETED_DESTINATION_EXTRA")
     assert (told["files"], told["directories"]) == (3, 2)
 
 
@@ -374,7 +369,7 @@ def test_large_directories_and_a_worker_killed_while_it_deletes(rig: Rig) -> Non
     task = deployment.wait(task_id, 60)
     assert task["status"] == "SUCCEEDED", deployment.events(task_id)
     assert digests(destination).keys() - {"d0001/l"} == digests(source).keys()
-    [told] = events(deployment, task_id, "DELETED_DESTINATION_EXTRA")
+    [told] = details_of(deployment, task_id, "DELETED_DESTINATION_EXTRA")
     assert max(1, counted[0] + rest) <= told["files"] <= 20 * 800 + 801 + 1
     assert told["directories"] <= 21
     with psycopg.connect(url, autocommit=True, options="-c search_path=transfer") as database:

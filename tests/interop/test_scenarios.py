@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from plugins.globus import Globus
+from plugins.outcomes import details_of, succeeded
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests, make_tree, uniform
@@ -69,12 +70,6 @@ class Teller:
         return told
 
 
-def faults(site: Site, task_id: str, code: str) -> list[dict[str, Any]]:
-    """The details of all faults with this code so far."""
-    events = site.deployment.events(task_id)
-    return [json.loads(e["details"]) for e in events if e["is_error"] and e["code"] == code]
-
-
 def assert_explains(line: Line) -> None:
     """What failed, where, what follows, what to do."""
     said = line.fields
@@ -90,27 +85,20 @@ def teller(site: Site, tmp_path: Path) -> Teller:
     return Teller(Globus.of(site.deployment, tmp_path / "home"))
 
 
-def done(site: Site, task_id: str) -> dict[str, Any]:
-    """The document of a task that ends well."""
-    task = site.deployment.wait(task_id, 60)
-    assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
-    return task
-
-
 def test_a_half_changed_tree_is_brought_up_to_date(
     site: Site, teller: Teller, tmp_path: Path
 ) -> None:
     """By content: sizes and times of the two trees tell nothing."""
     source, destination = tmp_path / "src", tmp_path / "dst"
     make_tree(source, uniform(4, 25, 2000), seed=1)
-    done(site, site.copy(source, destination, preserve_timestamp=True))
+    succeeded(site.deployment, site.copy(source, destination, preserve_timestamp=True))
     stale = sorted(path for path in destination.rglob("f*"))[::2]
     for path in stale:
         when = path.stat().st_mtime
         path.write_bytes(path.read_bytes()[::-1])
         os.utime(path, (when, when))
     task_id = site.copy(source, destination, sync_level=3)
-    task = done(site, task_id)
+    task = succeeded(site.deployment, task_id)
     assert digests(destination) == digests(source)
     assert (task["files_transferred"], task["files_skipped"]) == (50, 50)
     assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
@@ -147,17 +135,17 @@ def test_a_tree_with_every_odd_name(site: Site, teller: Teller, tmp_path: Path) 
             with open(os.path.join(place, name_there), "wb") as file:  # noqa: PTH118, PTH123
                 file.write(name * number)
     task_id = site.copy(source, destination)
-    task = done(site, task_id)
+    task = succeeded(site.deployment, task_id)
     assert (task["files"], task["directories"]) == (2 * len(ODD_NAMES), len(ODD_NAMES) + 1)
     assert digests(destination) == digests(source)
     assert teller.story(task_id) == ["STARTED", "SUCCEEDED"]
     told = teller.globus.text("task", "show", "--successful-transfers", task_id)
     assert "50%25 %s %" in told
     assert "\N{LOBSTER}" in told
-    again = done(site, site.copy(source, destination, sync_level=3))
+    again = succeeded(site.deployment, site.copy(source, destination, sync_level=3))
     assert (again["files_transferred"], again["files_skipped"]) == (0, 2 * len(ODD_NAMES))
     gone = teller.globus.json("delete", "-r", f"{site.endpoints[1]}:{destination}")["task_id"]
-    assert done(site, gone)["files"] == 2 * len(ODD_NAMES)
+    assert succeeded(site.deployment, gone)["files"] == 2 * len(ODD_NAMES)
     assert not destination.exists()
 
 
@@ -187,13 +175,15 @@ def test_a_file_grows_while_it_is_copied(site: Site, teller: Teller, tmp_path: P
     log.write_bytes(b"x" * 32 * MEBIBYTE)
     with growing(log):
         task_id = site.copy(source, destination)
-        [told, *_] = until(lambda: faults(site, task_id, "FILE_SIZE_CHANGED"), 20, "it is noticed")
+        [told, *_] = until(
+            lambda: details_of(site.deployment, task_id, "FILE_SIZE_CHANGED"), 20, "it is noticed"
+        )
         assert site.deployment.task(task_id)["status"] == "ACTIVE"
     assert told["path"] == str(log)
     assert told["size_now"] > told["listed_size"] >= 32 * MEBIBYTE
     assert "snapshot" in told["advice"]
     assert "tried again" in told["next"]
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert digests(destination) == digests(source)
     assert teller.story(task_id) == ["STARTED", "FILE_SIZE_CHANGED", "SUCCEEDED"]
 
@@ -226,7 +216,9 @@ def test_a_full_destination_that_is_freed(
     in_the_way = small_storage / "old"
     in_the_way.write_bytes(b"x" * 2 * MEBIBYTE)
     task_id = site.copy(source, small_storage / "dst")
-    [told, *_] = until(lambda: faults(site, task_id, "NO_SPACE_LEFT"), 20, "it is told")
+    [told, *_] = until(
+        lambda: details_of(site.deployment, task_id, "NO_SPACE_LEFT"), 20, "it is told"
+    )
     assert told["role"] == "destination"
     assert told["path"].startswith(str(small_storage))
     assert "Free space" in told["advice"]
@@ -236,7 +228,7 @@ def test_a_full_destination_that_is_freed(
     assert (task["subtasks_retrying"], task["subtasks_pending"] > 0) == (0, True)
     assert task["nice_status_details"]
     in_the_way.unlink()
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert digests(small_storage / "dst") == digests(source)
     assert teller.story(task_id) == ["STARTED", "NO_SPACE_LEFT", "SUCCEEDED"]
 
@@ -268,7 +260,7 @@ def test_files_vanish_and_the_task_fails(site: Site, teller: Teller, tmp_path: P
 def test_files_vanish_and_are_left_out(site: Site, teller: Teller, tmp_path: Path) -> None:
     source, destination = tmp_path / "src", tmp_path / "dst"
     task_id, vanished = begun(site, source, destination, skip_source_errors=True)
-    task = done(site, task_id)
+    task = succeeded(site.deployment, task_id)
     page = site.deployment.get(f"task/{task_id}/skipped_errors")["DATA"]
     left_out = {str(Path(one["source_path"]).relative_to(source)) for one in page}
     assert left_out <= vanished
@@ -292,7 +284,9 @@ def test_a_directory_without_permission(
     here = site.register(unprivileged_server.url(""), site.rig.domains[0])
     item = (str(source), str(destination), True)
     task_id = site.deployment.transfer(here, site.endpoints[1], [item])
-    [told, *_] = until(lambda: faults(site, task_id, "PERMISSION_DENIED"), 20, "it is told")
+    [told, *_] = until(
+        lambda: details_of(site.deployment, task_id, "PERMISSION_DENIED"), 20, "it is told"
+    )
     until(lambda: len(digests(destination)) == 20, 20, "the others arrive")
     assert (told["path"], told["role"]) == (str(source / "d0001"), "source")
     assert told["endpoint"] == f"localhost:{unprivileged_server.port}"
@@ -300,7 +294,7 @@ def test_a_directory_without_permission(
     assert "skip_source_errors" in told["advice"]
     assert "the others go on" in told["next"]
     (source / "d0001").chmod(0o755)
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert digests(destination) == expected
     assert teller.story(task_id) == ["STARTED", "PERMISSION_DENIED", "SUCCEEDED"]
 
@@ -314,12 +308,14 @@ def test_a_destination_without_permission(
     there = site.register(unprivileged_server.url(""), site.rig.domains[0])
     item = (str(source), str(destination), True)
     task_id = site.deployment.transfer(site.endpoints[0], there, [item])
-    [told, *_] = until(lambda: faults(site, task_id, "PERMISSION_DENIED"), 20, "it is told")
+    [told, *_] = until(
+        lambda: details_of(site.deployment, task_id, "PERMISSION_DENIED"), 20, "it is told"
+    )
     assert told["role"] == "destination"
     assert told["path"].startswith(str(destination))
     assert "skip_source_errors" not in told["advice"], "it would not help here"
     destination.chmod(0o777)
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert digests(destination) == digests(source)
     assert teller.story(task_id) == ["STARTED", "PERMISSION_DENIED", "SUCCEEDED"]
 
@@ -338,7 +334,7 @@ def make_library(root: Path) -> Path:
 def test_links_are_passed_over(site: Site, teller: Teller, tmp_path: Path) -> None:
     source, destination = make_library(tmp_path), tmp_path / "dst"
     task_id = site.copy(source, destination)
-    assert done(site, task_id)["symlinks"] == 2
+    assert succeeded(site.deployment, task_id)["symlinks"] == 2
     assert os.listdir(destination / "shelf") == ["note.txt"]  # noqa: PTH208
     assert teller.story(task_id) == ["STARTED", "FIDELITY", "SUCCEEDED"]
     [lost] = teller.lines(task_id)[1].fields["not_carried_over"]
@@ -348,7 +344,7 @@ def test_links_are_passed_over(site: Site, teller: Teller, tmp_path: Path) -> No
 def test_links_are_kept(site: Site, teller: Teller, tmp_path: Path) -> None:
     source, destination = make_library(tmp_path), tmp_path / "dst"
     task_id = site.copy(source, destination, recursive_symlinks="keep")
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert (destination / "shelf" / "first").is_symlink()
     assert (destination / "shelf" / "first").read_text() == "papers/one.txt"
     assert (destination / "shelf" / "all").resolve() == destination / "papers"
@@ -358,7 +354,7 @@ def test_links_are_kept(site: Site, teller: Teller, tmp_path: Path) -> None:
 def test_links_become_what_they_point_to(site: Site, teller: Teller, tmp_path: Path) -> None:
     source, destination = make_library(tmp_path), tmp_path / "dst"
     task_id = site.copy(source, destination, recursive_symlinks="copy")
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert not any(path.is_symlink() for path in destination.rglob("*"))
     assert (destination / "shelf" / "first").read_text() == "papers/one.txt"
     assert (destination / "shelf" / "all" / "two.txt").read_text() == "papers/two.txt"
@@ -370,7 +366,7 @@ def test_a_mirror(site: Site, teller: Teller, tmp_path: Path) -> None:
     make_tree(source, uniform(2, 5, 1000), seed=6)
     make_tree(destination, uniform(4, 7, 1000), seed=7)
     task_id = site.copy(source, destination, delete_destination_extra=True)
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     assert digests(destination) == digests(source)
     assert sorted(path.name for path in destination.iterdir()) == ["d0000", "d0001"]
     assert teller.story(task_id) == ["STARTED", "DELETED_DESTINATION_EXTRA", "SUCCEEDED"]
@@ -394,7 +390,7 @@ def test_a_mirror_of_what_cannot_all_be_read(
         delete_destination_extra=True,
         skip_source_errors=True,
     )
-    done(site, task_id)
+    succeeded(site.deployment, task_id)
     (source / "d0000").chmod(0o755)
     assert len(digests(destination)) == 15, "nothing has gone"
     assert teller.story(task_id) == [
@@ -415,14 +411,16 @@ def test_one_task_after_the_other(site: Site, teller: Teller, tmp_path: Path) ->
     make_tree(source, uniform(1, 3, 1000), seed=10)
     (destination / "d0000" / "f0000").mkdir(parents=True)
     first = site.copy(source, destination, label="first")
-    [fault, *_] = until(lambda: faults(site, first, "IS_A_DIRECTORY"), 20, "it is held up")
+    [fault, *_] = until(
+        lambda: details_of(site.deployment, first, "IS_A_DIRECTORY"), 20, "it is held up"
+    )
     assert "remove or rename it" in fault["advice"]
     second = site.copy(source, destination)
     until(lambda: len(site.deployment.events(second)) >= 2, 20, "it waits")
     (destination / "d0000" / "f0000").rmdir()
     site.deployment.post(f"task/{first}/cancel", {})
     assert site.deployment.wait(first, 30)["fatal_error"]["code"] == "CANCELED"
-    done(site, second)
+    succeeded(site.deployment, second)
     assert digests(destination) == digests(source)
     assert teller.story(first) == ["STARTED", "IS_A_DIRECTORY", "CANCELED"]
     assert teller.story(second) == ["STARTED", "WAITING_FOR_TASK", "SUCCEEDED"]

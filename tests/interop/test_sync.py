@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from plugins.outcomes import transferred
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site
 from towpath.demo.deployment import Deployment
@@ -53,20 +54,11 @@ def expected_copies(level: int) -> set[str]:
     }
 
 
-def transferred(deployment: Deployment, task_id: str, root: Path) -> set[str]:
-    found: set[str] = set()
-    marker: int | None = 0
-    while marker is not None:
-        page = deployment.get(f"task/{task_id}/successful_transfers", marker=marker)
-        found |= {str(Path(one["source_path"]).relative_to(root)) for one in page["DATA"]}
-        marker = page["next_marker"]
-    return found
-
-
 def check(deployment: Deployment, task_id: str, source: Path, level: int) -> None:
     task = deployment.wait(task_id, 60)
     assert task["status"] == "SUCCEEDED", deployment.events(task_id)
-    copied = transferred(deployment, task_id, source)
+    arrived = transferred(deployment, task_id)
+    copied = {str(Path(one["source_path"]).relative_to(source)) for one in arrived}
     assert copied == expected_copies(level)
     total = len(PLACES) * len(FILES)
     assert task["sync_level"] == level

@@ -3,11 +3,10 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
 
+from plugins.outcomes import delete, succeeded, transferred
 from plugins.site import SITE_GROUP, Site
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests, make_tree, uniform
@@ -15,18 +14,6 @@ from towpath.demo.trees import digests, make_tree, uniform
 pytestmark = SITE_GROUP
 TREE = list(uniform(2, 3, 1000))
 OLD = 1_600_000_000
-
-
-def done(site: Site, task_id: str) -> dict[str, Any]:
-    task = site.deployment.wait(task_id, 30)
-    assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
-    return task
-
-
-def copied(site: Site, task_id: str) -> list[dict[str, Any]]:
-    page = site.deployment.get(f"task/{task_id}/successful_transfers")
-    found: list[dict[str, Any]] = page["DATA"]
-    return found
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -38,12 +25,12 @@ def test_verification_and_its_algorithm(site: Site, tmp_path: Path, verify: bool
         "checksum_algorithm": "SHA256",
     }
     task_id = site.deployment.transfer(*site.endpoints, [], DATA=[item], verify_checksum=verify)
-    task = done(site, task_id)
+    task = succeeded(site.deployment, task_id)
     assert task["verify_checksum"] is verify
     assert task["bytes_checksummed"] == (6000 if verify else 0)
     assert 0 < task["effective_bytes_per_second"] <= task["bytes_transferred"] == 6000
     assert task["request_time"] <= task["completion_time"]
-    told = {one["source_path"]: one["checksum"] for one in copied(site, task_id)}
+    told = {one["source_path"]: one["checksum"] for one in transferred(site.deployment, task_id)}
     expected = digests(tmp_path / "src")
     assert told == {
         str(tmp_path / "src" / path): digest if verify else None
@@ -57,7 +44,9 @@ def test_times_of_files(site: Site, tmp_path: Path, preserve: bool) -> None:
     make_tree(tmp_path / "src", TREE, seed=2)
     for path in tmp_path.rglob("f*"):
         os.utime(path, (OLD, OLD))
-    done(site, site.copy(tmp_path / "src", tmp_path / "dst", preserve_timestamp=preserve))
+    succeeded(
+        site.deployment, site.copy(tmp_path / "src", tmp_path / "dst", preserve_timestamp=preserve)
+    )
     times = {path.stat().st_mtime for path in (tmp_path / "dst").rglob("f*")}
     assert (times == {OLD}) is preserve
 
@@ -70,7 +59,10 @@ def test_data_is_encrypted_if_asked_for(site: Site, tmp_path: Path, encrypt: boo
     with GctServer.start(domain, tmp_path / "server", args=("-d", "ALL")) as server:
         here = site.register(server.url(""), domain)
         item = (str(tmp_path / "src"), str(tmp_path / "dst"), True)
-        done(site, site.deployment.transfer(here, site.endpoints[1], [item], encrypt_data=encrypt))
+        succeeded(
+            site.deployment,
+            site.deployment.transfer(here, site.endpoints[1], [item], encrypt_data=encrypt),
+        )
         log = (server.workdir / "server.log").read_text(errors="replace")
     assert digests(tmp_path / "dst") == digests(tmp_path / "src")
     assert bool(re.search(r"\[CLIENT\]: PROT P", log)) is encrypt
@@ -84,7 +76,7 @@ def test_what_an_item_is(site: Site, tmp_path: Path) -> None:
         (str(file), str(tmp_path / "new" / "file"), None),
         (str(tree), str(tmp_path / "new" / "tree"), None),
     ]
-    task = done(site, site.deployment.transfer(*site.endpoints, items))
+    task = succeeded(site.deployment, site.deployment.transfer(*site.endpoints, items))
     assert (task["files"], task["directories"]) == (7, 3)
     assert (tmp_path / "new" / "file").read_bytes() == file.read_bytes()
     assert digests(tmp_path / "new" / "tree") == digests(tree)
@@ -99,31 +91,9 @@ def test_a_directory_merges_with_what_is_there(site: Site, tmp_path: Path) -> No
     (tmp_path / "dst" / "d0000").mkdir(parents=True)
     (tmp_path / "dst" / "d0000" / "other").write_text("stays")
     (tmp_path / "dst" / "d0000" / "f0000").write_text("is replaced")
-    done(site, site.copy(tmp_path / "src", tmp_path / "dst"))
+    succeeded(site.deployment, site.copy(tmp_path / "src", tmp_path / "dst"))
     (tmp_path / "src" / "d0000" / "other").write_text("stays")
     assert digests(tmp_path / "dst") == digests(tmp_path / "src")
-
-
-def test_links_are_counted_and_passed_over(site: Site, tmp_path: Path) -> None:
-    make_tree(tmp_path / "src", TREE, seed=6)
-    (tmp_path / "src" / "to a file").symlink_to("d0000/f0000")
-    (tmp_path / "src" / "to a directory").symlink_to("d0000")
-    task = done(site, site.copy(tmp_path / "src", tmp_path / "dst", recursive_symlinks="ignore"))
-    assert (task["recursive_symlinks"], task["symlinks"]) == ("ignore", 2)
-    assert task["files"] == task["files_transferred"] == len(TREE)
-    assert sorted(path.name for path in (tmp_path / "dst").iterdir()) == ["d0000", "d0001"]
-
-
-def delete(site: Site, *paths: Path, **options: object) -> str:
-    document = {
-        "DATA_TYPE": "delete",
-        "submission_id": str(uuid4()),
-        "endpoint": site.endpoints[0],
-        "DATA": [{"DATA_TYPE": "delete_item", "path": str(path)} for path in paths],
-        **options,
-    }
-    task_id: str = site.deployment.post("delete", document)["task_id"]
-    return task_id
 
 
 def test_deletes(site: Site, tmp_path: Path) -> None:
@@ -132,10 +102,11 @@ def test_deletes(site: Site, tmp_path: Path) -> None:
     files = tmp_path / "files"
     make_tree(files, uniform(1, 4, 10), seed=8)
     few = [files / "d0000" / "f0000", files / "d0000" / "f000[12]"]
-    task = done(site, delete(site, *few, interpret_globs=True))
+    here = (site.deployment, site.endpoints[0])
+    task = succeeded(site.deployment, delete(*here, *few, interpret_globs=True))
     assert (task["type"], task["files"], task["directories"]) == ("DELETE", 3, 0)
     assert [path.name for path in files.rglob("f*")] == ["f0003"]
-    task = done(site, delete(site, tmp_path / "tree", recursive=True))
+    task = succeeded(site.deployment, delete(*here, tmp_path / "tree", recursive=True))
     assert (task["files"], task["directories"]) == (7, 3)
     assert [path.name for path in tmp_path.iterdir()] == ["files"], "a link's target stays"
 
@@ -143,10 +114,11 @@ def test_deletes(site: Site, tmp_path: Path) -> None:
 def test_deletes_that_cannot_be(site: Site, tmp_path: Path) -> None:
     (tmp_path / "literal*").write_text("")
     (tmp_path / "literally").write_text("")
-    done(site, delete(site, tmp_path / "literal*"))
+    here = (site.deployment, site.endpoints[0])
+    succeeded(site.deployment, delete(*here, tmp_path / "literal*"))
     assert [path.name for path in tmp_path.iterdir()] == ["literally"]
-    done(site, delete(site, tmp_path / "none", ignore_missing=True))
+    succeeded(site.deployment, delete(*here, tmp_path / "none", ignore_missing=True))
     for path, code in ((tmp_path / "none", "FILE_NOT_FOUND"), (tmp_path, "IS_A_DIRECTORY")):
-        task = site.deployment.wait(delete(site, path), 30)
+        task = site.deployment.wait(delete(*here, path), 30)
         assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", code)
     site.assert_well()
