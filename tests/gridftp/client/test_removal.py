@@ -196,3 +196,15 @@ async def test_a_lost_session_ends_it(
     assert caught.value.kind is Kind.CONNECTION_LOST
     assert count.files
     assert (open_tmp_path / "tree").exists()
+
+
+async def test_little_is_under_way_that_goes_on_when_nobody_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Directories go with one command each, and may be full."""
+    monkeypatch.setattr(removal, "FILES_AT_ONCE", 10)
+    queue = removal._Queue()
+    for number in range(removal.QUEUED * 3):
+        await queue.put_all([removal._whole(f"/{number}", 4)])
+    batches = [await queue.get() for _ in range(removal.QUEUED)]
+    assert [sum(command.files for command in batch) for batch in batches[1:]] == [12, 12, 12]

@@ -10,6 +10,7 @@ from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
 from towpath.transfer.store import leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
+from towpath.transfer.store.rows import fetch_one
 
 
 async def admit(database: Database, worker: str, limit: int = 10, **options: float) -> list[Grant]:
@@ -184,3 +185,28 @@ async def test_a_transfer_that_waits_for_its_turn_does_not_expire(
     assert await leases.keep_queued(database, deadline_h=24) == 0, "written once an hour only"
     expired = {grant.task_no: grant.expired for grant in await admit(database, "w", limit=20)}
     assert expired == {number: not name.startswith("waits") for name, number in numbers.items()}
+
+
+async def test_a_locked_task_holds_up_no_others_renewal(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not lost; what is lost is not returned."""
+    monkeypatch.setattr(leases, "LOCKED_WAIT_S", 0.4)
+    locked, free, lost = await make_task(), await make_task(), await make_task()
+    held = {grant.task_no: grant.lease_epoch for grant in await admit(database, "w")}
+    assert held.keys() == {locked, free, lost}
+    pairs = [(locked, held[locked]), (free, held[free]), (lost, held[lost] - 1)]
+    async with leases.fenced(database, locked, held[locked]):
+        async with asyncio.timeout(5):
+            told = await leases.renew(database, worker="w", held=pairs, lease_s=60)
+        assert {one.task_no: one.renewed for one in told} == {locked: False, free: True}
+        again = asyncio.create_task(leases.renew(database, worker="w", held=pairs[:1], lease_s=60))
+        await asyncio.sleep(0.1)
+        assert not again.done(), "it waits a little"
+    assert [one.renewed for one in await again] == [True]
+    async with database.connection() as conn:
+        row = await fetch_one(
+            conn,
+            "SELECT count(*) FROM task WHERE lease_until > now() + interval '30 s'",
+        )
+    assert row == (2,)

@@ -1,8 +1,12 @@
 """The plan: nothing is listed twice, sent twice or forgotten, whatever is committed last (I4)."""
 
+from typing import Any
+
+import pytest
+
 from plugins.tasks import MakeTask
 from towpath.platform.database import Database
-from towpath.transfer.store import counters, leases, plan, removals, restart_points
+from towpath.transfer.store import counters, leases, plan, removals, restart_points, rows
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Returned, State
 from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.rows import fetch, fetch_one
@@ -266,3 +270,43 @@ async def test_it_is_known_whether_a_file_was_sent_before(
         )
     again = await take(database, task_no)
     assert {file.file_no: file.sent_before for file in again} == {1: True, 2: False}
+
+
+async def test_a_large_unlisted_directory_is_forgotten_in_parts(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be seen stays, and nothing else is seen on the way."""
+    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 2)
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(1, 0, "stays", 5, None)])
+    async with database.transaction() as conn:
+        await plan.hide(conn, task_no, 100)
+        files = [File(100 + i, 0, f"f{i}", 5, None) for i in range(5)]
+        directories = [Directory(10 + i, 0, f"d{i}") for i in range(3)]
+        await plan.add_part(conn, task_no, files, directories)
+    steps = 1
+    while await in_transaction(database, plan.forget_some, task_no):
+        steps += 1
+        assert await plan_size(database, task_no) > (1, 0)
+    assert steps == 4, "5 files and 3 directories, two at a time"
+    assert await plan_size(database, task_no) == (1, 0)
+    await in_transaction(database, plan.forget_unlisted, task_no)
+    assert [file.path for file in await take(database, task_no)] == ["stays"]
+
+
+async def in_transaction(database: Database, do: Any, task_no: int) -> Any:
+    async with database.transaction() as conn:
+        return await do(conn, task_no)
+
+
+async def plan_size(database: Database, task_no: int) -> tuple[int, int]:
+    """Files and directories."""
+    async with database.connection() as conn:
+        row = await fetch_one(
+            conn,
+            "SELECT (SELECT count(*) FROM file WHERE task_no = %(t)s),"
+            " (SELECT count(*) FROM frontier WHERE task_no = %(t)s)",
+            {"t": task_no},
+        )
+    assert row is not None
+    return row[0], row[1]

@@ -29,6 +29,10 @@ SESSIONS: Final = 2
 AT_ONCE: Final = 400
 """Commands sent in one go; two such batches are under way, and a server queues about 1,000."""
 
+FILES_AT_ONCE: Final = 20_000
+"""That such a batch may delete, in about a second: two batches are soon over when nobody waits for
+them any more."""
+
 QUEUED: Final = 4
 """Batches waiting for a session before the listing has to wait."""
 
@@ -349,6 +353,7 @@ class _Queue:
     def __init__(self) -> None:
         self._queue: asyncio.Queue[list[_Command]] = asyncio.Queue(QUEUED)
         self._batch: list[_Command] = []
+        self._files = 0
         self.crowded = asyncio.Event()
         """Set when there is work for more than one session."""
         self.get = self._queue.get
@@ -363,7 +368,8 @@ class _Queue:
         """Pass them on; a few wait here for more, unless there is nothing else to do."""
         for command in commands_:
             self._batch.append(command)
-            if len(self._batch) >= AT_ONCE:
+            self._files += command.files
+            if len(self._batch) >= AT_ONCE or self._files >= FILES_AT_ONCE:
                 await self._put()
         if self._batch and self.empty:
             await self._put()
@@ -371,7 +377,7 @@ class _Queue:
     async def _put(self) -> None:
         if self._queue.full():
             self.crowded.set()
-        batch, self._batch = self._batch, []
+        batch, self._batch, self._files = self._batch, [], 0
         await self._queue.put(batch)
 
     async def join(self) -> None:

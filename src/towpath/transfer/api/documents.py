@@ -207,7 +207,7 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "request_time": times.show(task.request_time),
         "completion_time": times.show(task.completion_time),
         "deadline": times.show(task.deadline),
-        "fatal_error": task.fatal_error,
+        "fatal_error": task.fatal_error if task.status == Status.FAILED else None,
         **_nice_status(task),
         "is_paused": task.paused_at is not None,
         "canceled_by_admin": None,

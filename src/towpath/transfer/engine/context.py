@@ -2,7 +2,7 @@
 
 import asyncio
 import posixpath
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -207,6 +207,14 @@ class TaskContext:
             leases.fenced(self.db, self.task_no, self.grant.lease_epoch) as conn,
         ):
             yield conn
+
+    async def in_parts(self, some: Callable[[AsyncConnection[Any], int], Awaitable[bool]]) -> None:
+        """Do `some` with the task's rows until it says that no more are left, each time in a
+        transaction of its own: between two of them the lease is renewed. Raises LeaseLostError."""
+        more = True
+        while more:
+            async with self.fenced() as conn:
+                more = await some(conn, self.task_no)
 
     def next_generation(self) -> int:
         """A number for a pair of sessions, unique in the task: restart points remember it.

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -120,6 +121,8 @@ class Driver:
             self.interrupt(
                 cancel=standing.cancel_requested, expire=standing.expired, pause=standing.paused
             )
+            if standing.fatal_error is not None:
+                raise _Interrupted(standing.fatal_error, None)
             if self.expire:
                 self._waited = await claims.waits(conn, context.task_no)
             self._check_interrupts()
@@ -138,6 +141,7 @@ class Driver:
         homes = await self._homes(items, log_in=not claimed)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
         await claim_destinations(context)
+        await context.in_parts(plan.forget_some)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
         context.open_files = progress.open_files
@@ -351,6 +355,7 @@ class Driver:
         if status == Status.FAILED:
             await repair(self.context, recorder, failed=fatal_error != CANCELED)
         await self._let_settle(recorder)
+        await self.context.in_parts(partial(leases.finish_some, fatal_error=fatal_error))
         async with self.context.fenced() as conn:
             await segments.merge(conn, self.context.task_no)
             await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
@@ -359,8 +364,8 @@ class Driver:
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it
-    def __init__(self, fatal_error: dict[str, str], event: Event) -> None:
-        super().__init__(event.code)
+    def __init__(self, fatal_error: dict[str, str], event: Event | None) -> None:
+        super().__init__(fatal_error["code"])
         self.ending = (fatal_error, event)
 
 

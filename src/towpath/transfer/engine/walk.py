@@ -257,6 +257,7 @@ class Walk:
                     await mirror.record()
             except SidedError as sided:
                 if found.in_parts:
+                    await self._context.in_parts(plan.forget_some)
                     async with self._context.fenced() as conn:
                         await plan.forget_unlisted(conn, self._context.task_no)
                 if sided.error.kind is Kind.INVALID_NAME:

@@ -23,6 +23,8 @@ log = structlog.get_logger()
 
 # After a database error: long enough not to spin, short enough to be back at once.
 DATABASE_RETRY_S = 1.0
+# A task that was locked when its lease was to be renewed gets another chance soon.
+RENEW_LOCKED_S = 0.5
 # A clean stop hands tasks back; sessions that do not confirm their end are not waited for longer.
 STOP_GRACE_S = 10.0
 
@@ -49,6 +51,8 @@ class Worker:
         self._random = random or SystemRandom()
         self._data_credentials = DataCredentials()
         self._running: dict[int, tuple[Driver, asyncio.Task[None]]] = {}
+        self._locked = False
+        """Whether a lease could not be renewed because its task was being written to."""
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -166,7 +170,7 @@ class Worker:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.renew_s)
+            await asyncio.sleep(RENEW_LOCKED_S if self._locked else self._settings.renew_s)
             await self._renew_once()
 
     async def _renew_once(self) -> None:
@@ -184,9 +188,11 @@ class Worker:
         except AWAY as error:
             log.warning("leases not renewed", error=str(error))
             return
+        self._locked = not all(renewal.renewed for renewal in renewals)
         for renewal in renewals:
             driver = held.pop(renewal.task_no)
-            driver.context.lease.renewed(asked_at, self._settings.lease_s)
+            if renewal.renewed:
+                driver.context.lease.renewed(asked_at, self._settings.lease_s)
             if renewal.cancel_requested or renewal.expired or renewal.paused:
                 driver.interrupt(
                     cancel=renewal.cancel_requested, expire=renewal.expired, pause=renewal.paused

@@ -14,11 +14,12 @@ from typing import Any
 from uuid import UUID
 
 from psycopg import AsyncConnection
+from psycopg.errors import LockNotAvailable
 from psycopg.rows import class_row
 
 from towpath.platform.database import Database
 from towpath.transfer.store import claims
-from towpath.transfer.store.rows import fetch, fetch_one
+from towpath.transfer.store.rows import delete_some, fetch, fetch_one
 from towpath.transfer.store.tasks import TASK_CHANNEL, Status
 
 
@@ -49,6 +50,8 @@ class Renewal:
     """What a renewal tells of a task that is still ours."""
 
     task_no: int
+    renewed: bool
+    """False: its row is locked, and the lease runs on as it did."""
     lease_epoch: int
     cancel_requested: bool
     expired: bool
@@ -65,6 +68,8 @@ class Standing:
     paused: bool
     removals_unsettled: bool
     """Whether an earlier lease's commands that remove may still be running."""
+    fatal_error: dict[str, str] | None
+    """Not None: the task has failed, and only its end is missing."""
 
 
 # Fair over owners: a task's turn is its place in its owner's queue behind what that owner already
@@ -142,25 +147,63 @@ async def keep_queued(db: Database, *, deadline_h: float) -> int:
         return cursor.rowcount
 
 
+# The rows of tasks that are being written to are waited for, one after the other and so long
+# together: other tasks' leases must not run out meanwhile.
+LOCKED_WAIT_S = 1.0
+
+_HELD = """
+FROM task t JOIN unnest(%(tasks)s::bigint[], %(epochs)s::bigint[]) AS held (task_no, epoch)
+    ON t.task_no = held.task_no AND t.lease_epoch = held.epoch
+WHERE t.lease_worker = %(worker)s AND t.lease_until > now()
+"""
+_TOLD = """t.task_no, {renewed} AS renewed, t.lease_epoch, t.cancel_requested,
+t.deadline <= now() AS expired, t.paused_at IS NOT NULL AS paused"""
+_RENEW = f"""
+WITH ours AS (SELECT t.task_no {_HELD} FOR NO KEY UPDATE OF t {{locked}})
+UPDATE task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
+FROM ours WHERE t.task_no = ours.task_no
+RETURNING {_TOLD.format(renewed="true")}
+"""  # noqa: S608 - constants
+_STILL_HELD = f"SELECT {_TOLD.format(renewed='false')} {_HELD}"
+
+
 async def renew(
     db: Database, *, worker: str, held: Sequence[tuple[int, int]], lease_s: float
 ) -> list[Renewal]:
-    """Prolong the leases (task_no, epoch) still `worker`'s; the others are not returned."""
-    async with db.transaction() as conn, conn.cursor(row_factory=class_row(Renewal)) as cur:
+    """Prolong the leases (task_no, epoch) still `worker`'s; the others are not returned.
+
+    A task whose row stays locked holds up no other, and is returned as not renewed.
+    """
+    fixed = {"worker": worker, "lease_s": lease_s}
+    async with db.transaction() as conn:
+        told = await _renewals(conn, _RENEW.format(locked="SKIP LOCKED"), held, fixed)
+    free = {renewal.task_no for renewal in told}
+    rest = [(task_no, epoch) for task_no, epoch in held if task_no not in free]
+    for one in rest:
+        try:
+            async with db.transaction() as conn:
+                wait_ms = max(1, int(LOCKED_WAIT_S * 1000 / len(rest)))
+                await conn.execute(f"SET LOCAL lock_timeout = {wait_ms}")
+                told += await _renewals(conn, _RENEW.format(locked=""), [one], fixed)
+        except LockNotAvailable:
+            async with db.connection() as conn:
+                told += await _renewals(conn, _STILL_HELD, [one], fixed)
+    return told
+
+
+async def _renewals(
+    conn: AsyncConnection[Any],
+    statement: str,
+    held: Sequence[tuple[int, int]],
+    fixed: dict[str, Any],
+) -> list[Renewal]:
+    async with conn.cursor(row_factory=class_row(Renewal)) as cur:
         await cur.execute(
-            """
-            UPDATE task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
-            FROM unnest(%(tasks)s::bigint[], %(epochs)s::bigint[]) AS held (task_no, epoch)
-            WHERE t.task_no = held.task_no AND t.lease_epoch = held.epoch
-              AND t.lease_worker = %(worker)s AND t.lease_until > now()
-            RETURNING t.task_no, t.lease_epoch, t.cancel_requested, t.deadline <= now() AS expired,
-                      t.paused_at IS NOT NULL AS paused
-            """,
-            {
-                "lease_s": lease_s,
+            statement,
+            fixed
+            | {
                 "tasks": [task_no for task_no, _ in held],
                 "epochs": [epoch for _, epoch in held],
-                "worker": worker,
             },
         )
         return await cur.fetchall()
@@ -267,6 +310,33 @@ async def back_off(
     )
 
 
+_PLAN = ("file", "file_range", "frontier", "link_segment", "extra")
+
+
+async def finish_some(
+    conn: AsyncConnection[Any], task_no: int, *, fatal_error: dict[str, str] | None
+) -> bool:
+    """Drop the first rows of a plan before `finish`; whether there may be more than it should.
+
+    A plan with a part missing must not go on: a successor sees the fatal error, and only ends it.
+    """
+    if fatal_error is not None:
+        await _note_fatal_error(conn, task_no, fatal_error)
+    for table in _PLAN:
+        if await delete_some(conn, table, task_no):
+            return True
+    return False
+
+
+async def _note_fatal_error(
+    conn: AsyncConnection[Any], task_no: int, fatal_error: dict[str, str]
+) -> None:
+    await conn.execute(
+        "UPDATE task SET fatal_error = %s::jsonb WHERE task_no = %s",
+        (json.dumps(fatal_error), task_no),
+    )
+
+
 async def finish(
     conn: AsyncConnection[Any],
     task_no: int,
@@ -274,11 +344,12 @@ async def finish(
     status: Status,
     fatal_error: dict[str, str] | None,
 ) -> None:
-    """The task's last word; inside `fenced`. Its plan is dropped, its history stays.
+    """The task's last word; inside `fenced`. Its plan is dropped (`finish_some` first), its history
+    stays.
 
     Whoever waits for its claims may be granted a lease when this is committed.
     """
-    for table in ("file", "file_range", "frontier", "link_segment", "extra"):
+    for table in _PLAN:
         await conn.execute(f"DELETE FROM {table} WHERE task_no = %s", (task_no,))  # noqa: S608
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
@@ -313,7 +384,8 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
     async with conn.cursor(row_factory=class_row(Standing)) as cur:
         await cur.execute(
             "SELECT clock_timestamp() AS now, cancel_requested, deadline <= now() AS expired,"
-            " paused_at IS NOT NULL AS paused, removals_unsettled FROM task WHERE task_no = %s",
+            " paused_at IS NOT NULL AS paused, removals_unsettled, fatal_error"
+            " FROM task WHERE task_no = %s",
             (task_no,),
         )
         row = await cur.fetchone()

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from towpath.transfer.store import restart_points
-from towpath.transfer.store.rows import fetch, fetch_one
+from towpath.transfer.store.rows import delete_some, fetch, fetch_one
 
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
 LARGE_FILE_BYTES = 64 * 1024 * 1024
@@ -138,8 +138,22 @@ async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progre
     return Progress(*row)
 
 
+_UNLISTED = (
+    ("file", "file_no >= (SELECT hidden_from FROM task WHERE task_no = %(task_no)s)"),
+    ("frontier", "listing"),
+)
+
+
+async def forget_some(conn: AsyncConnection[Any], task_no: int) -> bool:
+    """The first rows of what `forget_unlisted` drops; whether there may be more than it should."""
+    for table, where in _UNLISTED:
+        if await delete_some(conn, table, task_no, where=where):
+            return True
+    return False
+
+
 async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:
-    """Drop what is known of a directory that was not listed to its end."""
+    """Drop what is known of a directory that was not listed to its end; `forget_some` first."""
     await conn.execute(
         "DELETE FROM file USING task"
         " WHERE task.task_no = %s AND file.task_no = %s AND file_no >= hidden_from",

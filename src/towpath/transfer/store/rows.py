@@ -1,10 +1,17 @@
-"""Rows as tuples: the plan's queries return many, and a dict for each would be a waste."""
+"""Rows as tuples: the plan's queries return many, and a dict for each would be a waste.
+
+And rows deleted in parts, because a task may have many million.
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
+
+ROWS_AT_ONCE: Final = 50_000
+"""Deleted in one transaction, which takes a fraction of a second. Meanwhile the task's row is
+locked, and its lease cannot be renewed."""
 
 
 async def fetch(
@@ -22,3 +29,16 @@ async def fetch_one(
     """The first row of a query, or None."""
     found = await fetch(conn, query, params)
     return found[0] if found else None
+
+
+async def delete_some(
+    conn: AsyncConnection[Any], table: str, task_no: int, *, where: str = "true"
+) -> bool:
+    """Delete at most ROWS_AT_ONCE of a task's rows; whether there may be more."""
+    cursor = await conn.execute(
+        f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants of this package
+        f" SELECT ctid FROM {table} WHERE task_no = %(task_no)s AND {where}"
+        " LIMIT %(most)s))",
+        {"task_no": task_no, "most": ROWS_AT_ONCE},
+    )
+    return cursor.rowcount >= ROWS_AT_ONCE
