@@ -282,6 +282,39 @@ def test_what_was_moved_away_and_left_as_a_link_stays(
 
 
 @SITE_GROUP
+@pytest.mark.parametrize("mode", ["ignore", "keep", "copy"])
+def test_within_one_server_what_links_of_the_source_lead_to_stays(
+    site: Site, tmp_path: Path, mode: str
+) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    write(source, "a", "b", "c/f")
+    write(destination, "releases/v2/f", "all/f", "all/extra", "extra/f", "x/data", "b/data", "c")
+    for name, target in (
+        ("cur", "releases/v2"),
+        ("a-all", "all"),
+        ("x", "x/data"),
+        ("a-b", "b/data"),
+        ("a-c", "c"),
+        ("whole", ""),
+    ):
+        (source / name).symlink_to(destination / target)
+    here = site.endpoints[0]
+    before = digests(destination)
+    task_id, _ = mirrored(
+        site, (source, destination, True), endpoints=(here, here), recursive_symlinks=mode
+    )
+    assert {path: digests(destination).get(path) for path in before} == before | {
+        "extra/f": None,
+    }
+    assert (source / "cur" / "f").read_text() == "x"
+    report = site.deployment.get(f"task/{task_id}/fidelity")["DATA"]
+    counts = {one["kind"]: one["count"] for one in report}
+    assert counts["shared_with_source"] == 2
+    [told] = details_of(site.deployment, task_id, "DELETE_DESTINATION_EXTRA_SKIPPED")
+    assert told["directories"] == 1
+
+
+@SITE_GROUP
 def test_nothing_goes_if_the_source_could_not_be_read(
     site: Site, open_tmp_path: Path, unprivileged_server: GctServer
 ) -> None:

@@ -44,7 +44,7 @@ MEANING: Final[Mapping[Kind, str]] = {
     Kind.UNLISTED_NAMES: "names that the source's server counts and does not list: symbolic links"
     " that point to nothing, and what it cannot look at",
     Kind.SHARED_WITH_SOURCE: "files and directories that were left as they are, because source and"
-    " destination, on one server, are the same there",
+    " destination, on one server, are the same there, or links of the source lead there",
     Kind.SPECIAL_FILES: "pipes, sockets and devices: they are not copied",
     Kind.MODES: "files and directories with permission bits that were not carried over: executable"
     " files, and set-user-id, set-group-id and sticky bits",

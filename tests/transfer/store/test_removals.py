@@ -79,3 +79,33 @@ async def test_a_delete_that_has_begun_remembers_it(
         assert not await removals.have_begun(conn, task_no)
         await removals.begin(conn, task_no)
         assert await removals.have_begun(conn, task_no)
+
+
+async def test_what_links_lead_to(database: Database, make_task: MakeTask) -> None:
+    task_no = await make_task()
+    odd = b"d\xe9".decode("utf-8", "surrogateescape")
+    long = "/".join(["n" * 200] * 20)
+    async with database.transaction() as conn:
+        for _ in range(2):
+            await removals.add_linked(
+                conn, task_no, [(0, "a/b"), (0, f"x/{odd}"), (1, "c"), (0, long)]
+            )
+        holds = [(0, "a"), (0, "x"), (0, "n" * 200)]
+        are_or_in = [(0, "a/b"), (0, "a/b/c/d"), (0, f"x/{odd}/f"), (1, "c"), (0, long)]
+        others = [(0, "a/b0"), (0, "a/c"), (0, "a/b-"), (0, "b"), (0, "c"), (1, "a"), (1, "cc")]
+        found = await removals.linked(conn, task_no, [*holds, *are_or_in, *others])
+        assert found == {*holds, *are_or_in}
+        assert await removals.linked(conn, task_no, []) == set()
+        await leases.finish(conn, task_no, status="SUCCEEDED", fatal_error=None)
+        assert await removals.linked(conn, task_no, holds) == set()
+
+
+async def test_extras_that_stay(database: Database, make_task: MakeTask) -> None:
+    task_no = await make_task()
+    await add(database, task_no, 7, "a", "b", first=True)
+    async with database.transaction() as conn:
+        await removals.directory_listed(conn, task_no, 7, any_extras=True, unsure=False)
+        first, second = await removals.next_extras(conn, task_no, after=0, limit=10)
+        await removals.extras_stay(conn, task_no, [first.extra_no], directories=1)
+        assert await removals.next_extras(conn, task_no, after=0, limit=10) == [second]
+        assert await removals.extras(conn, task_no) == Extras(0, 0, 1)

@@ -1,5 +1,6 @@
 """The end of a mirroring transfer: what is extra at the destination goes."""
 
+import posixpath
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -33,6 +34,7 @@ class ExtrasRun:
         if left_out:
             self._recorder.event(_all_stay(left_out))
             return
+        await self._leave_linked()
         batch = await self._next(0)
         if batch:
             await self._remove_all(batch)
@@ -42,6 +44,25 @@ class ExtrasRun:
             done = await removals.extras(conn, context.task_no)
         for event in _told(done):
             self._recorder.event(event)
+
+    async def _leave_linked(self) -> None:
+        """What links of the source lead to, or into, stays: it may be all there is."""
+        context, last = self._context, 0
+        while batch := await self._next(last):
+            last = batch[-1].extra_no
+            places = {(extra.item_no, extra.path): extra.extra_no for extra in batch}
+            async with context.db.connection() as conn:
+                stay = await removals.linked(conn, context.task_no, list(places))
+            if not stay:
+                continue
+            directories = {(item_no, posixpath.dirname(path)) for item_no, path in stay}
+            async with context.fenced() as conn:
+                await removals.extras_stay(
+                    conn,
+                    context.task_no,
+                    [places[one] for one in stay],
+                    directories=len(directories),
+                )
 
     async def _next(self, after: int) -> list[Extra]:
         async with self._context.db.connection() as conn:
@@ -108,8 +129,9 @@ def _told(done: Extras) -> Iterable[Event]:
             {
                 "directories": done.unsure_directories,
                 "error": "In so many directories the source has names that its server does not"
-                " list, such as links that point nowhere. What is extra there at the destination"
-                " has not been deleted, because it may be one of these.",
+                " list, such as links that point nowhere, or links of the source lead to what is"
+                " extra at the destination. There it has not been deleted, because it may be one"
+                " of these.",
                 "advice": "Remove such links at the source, and submit again.",
             },
         )

@@ -54,6 +54,18 @@ class ItemPlaces:
         }
         return list(found)
 
+    def linked(self, target: str) -> list[tuple[int, str]]:
+        """Within one server: the items whose destinations hold what a link leads to, and where
+        below them. Of an item's own source it is not asked: it stays anyway."""
+        above = ancestors(target)
+        if not self._sources or any(_is_in(self._sources, place) for place in (target, *above)):
+            return []
+        return [
+            (item.item_no, target[len(place.rstrip("/")) + 1 :])
+            for place in above
+            for item in self._above.get(place, ())
+        ]
+
     def _at_destination(self, item: Item, below: str = "") -> list[str]:
         """A place as the item spells it, and where it really is; once, if that is the same."""
         spelled = item.destination_path

@@ -191,15 +191,17 @@ class DirectoryLinks:
         return None
 
     async def _leads_to_copy(self, destination: Session, entry: Entry, target: str) -> bool:
-        """Within one server: what it points to is the place of its copy, or holds it.
+        """Within one server: what it points to is the place of its copy, or holds it, or is in it.
 
-        A directory would be copied into itself, and a file emptied before it is read.
+        A directory would be copied into itself, and a file emptied, or removed with a directory
+        that is in the way, before it is read.
         """
         directory = self._directory
         place = self._context.destination_path(directory.item_no, directory.path)
         path = join(place, entry.name)
         with at_destination():
-            return lies_in(real_places(path, await link_targets(destination, path))[-1], target)
+            real = real_places(path, await link_targets(destination, path))[-1]
+        return lies_in(real, target) or lies_in(target, real)
 
     def _note(self, kind: Kind, entry: Entry, why: str = "") -> None:
         target = f"to {names.to_text(entry.link_target or '')}"

@@ -78,11 +78,29 @@ class DirectoryMirror:
                 elif self._spellings and spelling(entry.name) in self._spellings:
                     self._spelled_otherwise.append(entry.name)
 
+    async def see_links(self, entries: Sequence[Entry]) -> None:
+        """Where these lead to, nothing is removed from now on: it may be all there is.
+
+        Whether they take part or not.
+        """
+        source = self._context.source_path(self._directory.item_no, self._directory.path)
+        places = [
+            place
+            for entry in entries
+            if entry.link_target is not None
+            for place in self._places.linked(absolute_target(source, entry.link_target))
+        ]
+        if places:
+            async with self._context.fenced() as conn:
+                await removals.add_linked(conn, self._context.task_no, places)
+
     async def make_way(
         self, destination: Session, taken: Sequence[Entry], copied: Sequence[Entry]
-    ) -> None:
+    ) -> set[str]:
         """Remove what is at the places of these files and directories, or links that are kept, and
         is something else. Raises SidedError.
+
+        Returns the names of which it stays, because links lead there.
 
         `taken` take part; of these, `copied` are copied as files or directories.
         """
@@ -95,9 +113,10 @@ class DirectoryMirror:
             for entry, found in zip(wanted, there, strict=True)
             if found is not None and self._differ(entry, found) and not self._protects(entry.name)
         ]
-        in_the_way = await self._not_linked_to(destination, wanted, in_the_way)
+        stays = await self._linked(destination, wanted, in_the_way)
+        in_the_way = [one for one in in_the_way if one.name not in stays]
         if not in_the_way:
-            return
+            return stays
         files = [self._at(one.name) for one in in_the_way if not is_real_directory(one)]
         trees = [self._at(one.name) for one in in_the_way if is_real_directory(one)]
         destination_id = self._context.grant.destination_endpoint_id
@@ -111,6 +130,7 @@ class DirectoryMirror:
         if failures:
             raise SidedError(failures[0].error, at_source=False)
         self._there.forget([one.name for one in in_the_way])
+        return stays
 
     async def record(self) -> None:
         """Put the extras into the database, to be seen when the directory is. Raises SidedError."""
@@ -213,26 +233,39 @@ class DirectoryMirror:
             not source.is_directory and destination.type is not EntryType.FILE
         )
 
-    async def _not_linked_to(
+    async def _linked(
         self, destination: Session, wanted: Sequence[Entry], in_the_way: Sequence[Entry]
-    ) -> list[Entry]:
-        """Without what holds, or is, what a link with its name points to, such as what was moved to
-        the destination and left as a link: it may be all there is. Raises SidedError.
+    ) -> set[str]:
+        """Names of what links of the source lead to, or into, as far as they have been seen: it may
+        have been moved here and left as a link, and is all there is. Raises SidedError."""
+        data = {self._below(one.name): one.name for one in in_the_way if one.link_target is None}
+        if not data:
+            return set()
+        item_no = self._directory.item_no
+        async with self._context.db.connection() as conn:
+            found = await removals.linked(
+                conn, self._context.task_no, [(item_no, below) for below in data]
+            )
+        by_own_links = await self._linked_by_name(destination, wanted, data.values())
+        return {data[below] for _, below in found} | by_own_links
 
-        Other servers than the source's may have the same files, so they are not told apart.
-        """
+    async def _linked_by_name(
+        self, destination: Session, wanted: Sequence[Entry], in_the_way: Iterable[str]
+    ) -> set[str]:
+        """Those that the link of the same name leads to, or into. On another server, too: it may
+        have the same files."""
         linked = {one.name: one.link_target for one in wanted if one.link_target is not None}
-        if not any(one.name in linked for one in in_the_way):
-            return list(in_the_way)
+        names = [name for name in in_the_way if name in linked]
+        if not names:
+            return set()
         with at_destination():
             place = real_places(self._path, await link_targets(destination, self._path))[-1]
         source = self._context.source_path(self._directory.item_no, self._directory.path)
-        return [
-            one
-            for one in in_the_way
-            if one.name not in linked
-            or not lies_in(absolute_target(source, linked[one.name]), join(place, one.name))
-        ]
+        return {
+            name
+            for name in names
+            if lies_in(absolute_target(source, linked[name] or ""), join(place, name))
+        }
 
     def _protects(self, name: str) -> bool:
         return self._places.protect(self._item, self._below(name))

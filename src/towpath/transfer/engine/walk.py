@@ -292,7 +292,11 @@ class Walk:
             await linked.make_way(destination, there, copied)
             if mirror is not None:
                 mirror.see(batch)
-                await mirror.make_way(destination, taken, copied)
+                await mirror.see_links(batch)
+                stays = await mirror.make_way(destination, taken, copied)
+                for name in stays & {entry.name for entry in copied}:
+                    found.findings.note(Loss.SHARED_WITH_SOURCE, name)
+                copied = [entry for entry in copied if entry.name not in stays]
             if self._one_server and there is not None:
                 copied = await not_shared(there, copied, found.findings)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]

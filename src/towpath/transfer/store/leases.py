@@ -310,7 +310,7 @@ async def back_off(
     )
 
 
-_PLAN = ("file", "file_range", "frontier", "link_segment", "extra")
+_PLAN = ("file", "file_range", "frontier", "link_segment", "extra", "linked")
 
 
 async def finish_some(

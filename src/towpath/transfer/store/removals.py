@@ -3,15 +3,22 @@
 Every function that writes takes the connection of a `fenced` transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from posixpath import dirname
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from towpath.transfer.store.plan import decode, encode
 from towpath.transfer.store.rows import fetch, fetch_one
+
+LINKED_PATH_MAX: Final = 2_000
+"""Bytes; an index takes no more than 2,700. Of a longer path a directory above it is kept."""
+
+Place = tuple[int, str]
+"""Below the destination of an item."""
 
 
 async def begin(conn: AsyncConnection[Any], task_no: int) -> None:
@@ -144,6 +151,71 @@ async def next_extras(
         (task_no, after, limit),
     )
     return [Extra(row[0], row[1], decode(row[2])) for row in rows]
+
+
+async def add_linked(conn: AsyncConnection[Any], task_no: int, places: Iterable[Place]) -> None:
+    """Links of the source lead to these."""
+    short = {(item_no, _shortened(path)) for item_no, path in places}
+    await conn.execute(
+        "INSERT INTO linked (task_no, item_no, path)"
+        " SELECT %s, * FROM unnest(%s::integer[], %s::bytea[]) ON CONFLICT DO NOTHING",
+        (task_no, [one[0] for one in short], [encode(one[1]) for one in short]),
+    )
+
+
+def _shortened(path: str) -> str:
+    while len(encode(path)) > LINKED_PATH_MAX:
+        path = dirname(path)
+    return path
+
+
+async def linked(conn: AsyncConnection[Any], task_no: int, places: Sequence[Place]) -> set[Place]:
+    """Which of these hold, or are, or are in, what links of the source lead to."""
+    with_ancestors = {one: [one] for one in places}
+    for (item_no, path), those in with_ancestors.items():
+        while path := dirname(path):
+            those.append((item_no, path))
+    asked = list({one for those in with_ancestors.values() for one in those})
+    params = {
+        "task_no": task_no,
+        "items": [one[0] for one in asked],
+        "paths": [encode(one[1]) for one in asked],
+    }
+    above = await fetch(
+        conn,
+        "SELECT item_no, path FROM linked"
+        " JOIN unnest(%(items)s::integer[], %(paths)s::bytea[]) AS asked (item_no, path)"
+        " USING (item_no, path) WHERE task_no = %(task_no)s",
+        params,
+    )
+    # What is below a path lies between it with '/' and with '0', the byte behind it.
+    below = await fetch(
+        conn,
+        "SELECT item_no, path"
+        " FROM unnest(%(items)s::integer[], %(paths)s::bytea[]) AS asked (item_no, path)"
+        " WHERE EXISTS (SELECT FROM linked WHERE linked.task_no = %(task_no)s"
+        " AND linked.item_no = asked.item_no"
+        " AND linked.path > asked.path || '/'::bytea AND linked.path < asked.path || '0'::bytea)",
+        params | {"items": [one[0] for one in places], "paths": [encode(one[1]) for one in places]},
+    )
+    leads_to = {(row[0], decode(row[1])) for row in above}
+    holds = {(row[0], decode(row[1])) for row in below}
+    return {
+        one
+        for one, those in with_ancestors.items()
+        if one in holds or not leads_to.isdisjoint(those)
+    }
+
+
+async def extras_stay(
+    conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int], *, directories: int
+) -> None:
+    """These, of so many directories, are left alone."""
+    await extras_gone(conn, task_no, numbers)
+    await conn.execute(
+        "UPDATE task SET unsure_directories = unsure_directories + %s WHERE task_no = %s",
+        (directories, task_no),
+    )
 
 
 async def extras_gone(conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int]) -> None:
