@@ -232,6 +232,31 @@ def test_what_was_a_link_is_not_written_through(
 
 
 @SITE_GROUP
+@pytest.mark.parametrize("mode", ["ignore", "copy"])
+@pytest.mark.parametrize("one_server", [True, False])
+def test_what_an_earlier_task_kept_as_a_link_is_not_written_through(
+    site: Site, tmp_path: Path, mode: str, one_server: bool
+) -> None:
+    source, destination = tmp_path / "src", tmp_path / "dst"
+    write = {"a": "a", "b": "other", "d/leaf": "d", "e/leaf": "other"}
+    for name, text in write.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    destination.mkdir()
+    (destination / "b").write_text("old")
+    (destination / "e").mkdir()
+    (destination / "a").symlink_to(destination / "b")
+    (destination / "d").symlink_to(destination / "e")
+    endpoints = (site.endpoints[0],) * 2 if one_server else site.endpoints
+    level = {} if one_server else {"sync_level": 1}
+    item = (str(source), str(destination), True)
+    task_id = site.deployment.transfer(*endpoints, [item], recursive_symlinks=mode, **level)
+    succeeded(site.deployment, task_id)
+    assert links_below(destination) == {}
+    assert files_below(destination) == write
+
+
+@SITE_GROUP
 def test_copied_links_become_what_they_point_to(site: Site, tmp_path: Path) -> None:
     make_linked_tree(tmp_path)
     source, destination = tmp_path / "src", tmp_path / "dst"

@@ -117,12 +117,13 @@ class DirectoryLinks:
     async def make_way(
         self, destination: Session, there: DestinationDirectory | None, entries: Sequence[Entry]
     ) -> None:
-        """Remove links that an earlier 'keep' made where now these files and directories go.
+        """Remove links that an earlier 'keep' made where now these files and directories go, as far
+        as it is known what is there (`there`).
 
         A server writes through a link, and what it points to is a part of the copy, too. Links that
         lead out of the copy are somebody's arrangement, and stay. Raises SidedError.
         """
-        if self._mode != "keep" or there is None:
+        if there is None:
             return
         looked = await there.look([entry.name for entry in entries])
         linked = {
