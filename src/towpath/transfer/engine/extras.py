@@ -129,9 +129,9 @@ def _told(done: Extras) -> Iterable[Event]:
             {
                 "directories": done.unsure_directories,
                 "error": "In so many directories the source has names that its server does not"
-                " list, such as links that point nowhere, or links of the source lead to what is"
-                " extra at the destination. There it has not been deleted, because it may be one"
-                " of these.",
+                " list, such as links that point nowhere, or may have such names, or links of the"
+                " source lead to what is extra at the destination. There it has not been deleted,"
+                " because it may be one of these.",
                 "advice": "Remove such links at the source, and submit again.",
             },
         )

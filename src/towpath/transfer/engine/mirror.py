@@ -166,8 +166,11 @@ class DirectoryMirror:
 
     @property
     def _hides_something(self) -> bool:
-        """Whether names are at the source that it does not list: an extra may have one of them."""
-        return self._count is not None and self._count > self._seen
+        """Whether names may be at the source that it does not list: an extra may have one of them.
+
+        A server that does not tell how many there are may leave out links that point nowhere.
+        """
+        return self._count is None or self._count > self._seen
 
     async def _see_spellings(self, destination: Session) -> None:
         """A destination that takes two spellings for one name may tell the other one: what is there
