@@ -23,7 +23,7 @@ from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
-from towpath.transfer.engine.pairs import close_opened, open_session
+from towpath.transfer.engine.pairs import close_opened, open_both, open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
@@ -167,24 +167,34 @@ class Driver:
         `log_in`: where the task writes, in any case. Who may not do that claims nothing there (I9),
         or anyone could hold everybody up.
         """
+        need = [
+            at_source
+            for at_source in (True, False)
+            if any(_needs_home(item, at_source=at_source) for item in items)
+        ]
+        if log_in or need:
+            await self._log_in()
+        homes = {at_source: self._home(at_source=at_source) for at_source in need}
+        return homes.get(True, ""), homes.get(False, "")
+
+    async def _log_in(self) -> None:
+        """At both ends at once: who comes next needs both."""
         context, grant = self.context, self.context.grant
-        homes = []
-        ends = ((grant.source_endpoint_id, True), (grant.destination_endpoint_id, False))
-        for endpoint_id, at_source in ends:
-            paths = [i.source_path if at_source else i.destination_path for i in items]
-            home = ""
-            need_home = any(path is not None and names.needs_home(path) for path in paths)
-            writes = at_source is (grant.destination_endpoint_id is None)
-            if endpoint_id and (need_home or (writes and log_in)):
-                opened = await open_session(context, endpoint_id, at_source=at_source)
-                context.opened[endpoint_id, at_source] = opened
-                if need_home:
-                    try:
-                        home = home_directory(opened[0])
-                    except GridFTPError as error:
-                        raise TaskFaultError(context.judge(error, at_source=at_source)) from error
-            homes.append(home)
-        return homes[0], homes[1]
+        source_id, destination_id = grant.source_endpoint_id, grant.destination_endpoint_id
+        if destination_id is None:
+            opened = await open_session(context, source_id, at_source=True)
+            context.opened[source_id, True] = opened
+        else:
+            source, destination = await open_both(context)
+            context.opened |= {(source_id, True): source, (destination_id, False): destination}
+
+    def _home(self, *, at_source: bool) -> str:
+        context = self.context
+        [session] = [one for (_, side), (one, _) in context.opened.items() if side is at_source]
+        try:
+            return home_directory(session)
+        except GridFTPError as error:
+            raise TaskFaultError(context.judge(error, at_source=at_source)) from error
 
     async def _transfer(self, recorder: Recorder) -> None:
         assert self._progress is not None, "begun"
@@ -394,6 +404,11 @@ def _most_important(group: ExceptionGroup[Exception]) -> Exception:
         return 6
 
     return min(flat, key=rank)
+
+
+def _needs_home(item: Item, *, at_source: bool) -> bool:
+    path = item.source_path if at_source else item.destination_path
+    return path is not None and names.needs_home(path)
 
 
 def _on_server(item: Item, homes: tuple[str, str]) -> Item:
