@@ -109,7 +109,8 @@ def collect(root: Path) -> Tree:
     for file in _borrowed():
         if count >= FILES * BORROWED_PART or size >= SIZE_BYTES * BORROWED_PART:
             break
-        target = root / f"borrowed/{count // 100:03}" / file.name
+        # Names that differ only in case would be told, rightly, as what may be lost.
+        target = root / f"borrowed/{count // 100:03}" / file.name.lower()
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(file, target)
