@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
 from towpath.transfer import names, times
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import event_document, only, result, task_document
@@ -179,11 +180,7 @@ async def pause_task(
             conn,
             caller.sub,
             task.id,
-            Change(
-                by=caller.username,
-                deadline=timedelta(hours=service.limits.paused_deadline_h),
-                events_most=service.engine.events_per_task,
-            ),
+            _change(caller, service, deadline_h=service.limits.paused_deadline_h),
         )
     if not paused:
         return _complete(request)
@@ -202,16 +199,20 @@ async def resume_task(
             conn,
             caller.sub,
             task.id,
-            Change(
-                by=caller.username,
-                deadline=timedelta(hours=service.limits.deadline_h),
-                events_most=service.engine.events_per_task,
-            ),
+            _change(caller, service, deadline_h=service.limits.deadline_h),
         )
     if not resumed:
         return _complete(request)
     return JSONResponse(
         result("result", "Resumed", "The task has been resumed successfully.", request.url.path)
+    )
+
+
+def _change(caller: Principal, service: TransferService, *, deadline_h: float) -> Change:
+    return Change(
+        by=caller.username,
+        deadline=timedelta(hours=deadline_h),
+        events_most=service.engine.events_per_task,
     )
 
 
