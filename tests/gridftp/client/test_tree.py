@@ -187,21 +187,18 @@ async def test_lost_sessions_are_replaced(
 ) -> None:
     paths = make(tmp_path, 1500, 10)
     done = 0
-
-    async def kill_now_and_then() -> None:
-        for server in (server_b, server_a, server_b):
-            while not done:
-                await asyncio.sleep(0.01)
-            await asyncio.sleep(0.15)
-            for pid in descendants(server.pid)[:1]:
-                os.kill(pid, signal.SIGKILL)
+    # After so many files; at most a few hundred more are under way then.
+    kills = [(1, server_b), (300, server_a), (600, server_b)]
 
     transfer = TreeTransfer(lanes, str(tmp_path / "dst"), checksum=lambda _lane: "SHA256")
-    killing = asyncio.create_task(kill_now_and_then())
     async for batch in transfer.run(streamed(found(tmp_path, paths))):
         assert all(isinstance(told, Moved) and told.error is None for told in batch)
         done += len(batch)
-    await killing
+        while kills and done >= kills[0][0]:
+            _, server = kills.pop(0)
+            for pid in descendants(server.pid)[:1]:
+                os.kill(pid, signal.SIGKILL)
+    assert not kills
     assert done == 1500
     assert differences(tmp_path) == []
     assert len(lanes.opened) > tree.SMALL_LANES
