@@ -15,7 +15,6 @@ import typing
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, cast
 
 import click
@@ -40,15 +39,7 @@ from towpath.transfer.api.submission_bodies import (
     TransferItem,
 )
 from towpath.transfer.browse.errors import Operation, api_error
-from towpath.transfer.engine.faults import (
-    FILE_BACKOFF_FIRST_S,
-    FILE_BACKOFF_MAX_S,
-    TASK_BACKOFF_FIRST_S,
-    TASK_BACKOFF_MAX_S,
-    Consequence,
-    judge,
-    task_backoff_s,
-)
+from towpath.transfer.engine.faults import Consequence, judge
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HELP_COLUMNS = "80"
@@ -173,10 +164,8 @@ def test_the_commands_are_those_of_the_program() -> None:
 def test_the_backoff_is_as_told() -> None:
     text = (REFERENCE / "faults.md").read_text()
     assert "two seconds at first and five minutes at most" in text.replace("\n", " ")
-    assert (FILE_BACKOFF_FIRST_S, FILE_BACKOFF_MAX_S) == (2, 300)
-    assert (TASK_BACKOFF_FIRST_S, TASK_BACKOFF_MAX_S) == (2, 300)
-    assert task_backoff_s(1, Random(1)) <= 2
-    assert task_backoff_s(1000, Random(1)) <= 300
+    engine = Settings().engine
+    assert (engine.retry_first_s, engine.retry_max_s) == (2, 300)
 
 
 def rows(text: str) -> list[list[str]]:

@@ -114,6 +114,15 @@ class EngineSettings(Section):
     """How long a contested path must have stood still before it is compared or written again.
     Longer than any pause of a slow server between two writes.
     """
+    retry_first_s: float = Field(default=2.0, gt=0)
+    """What failed, a file or a whole task, is tried again after about so long: a hiccup is over by
+    then. Each further failure in a row doubles it, and chance shortens it by up to half, so that
+    tasks that failed together do not come back together.
+    """
+    retry_max_s: float = Field(default=300.0, gt=0)
+    """The longest of these waits: a place that stays broken is left in peace, and one that was
+    mended is found within five minutes.
+    """
     poll_s: float = Field(default=5.0, gt=0)
     """Workers are woken by notification; this is for the one that was missed."""
     tasks_per_worker: int = Field(default=8, ge=1, le=1000)

@@ -7,13 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine.faults import (
-    FILE_BACKOFF_MAX_S,
-    Consequence,
-    file_backoff_s,
-    judge,
-    task_backoff_s,
-)
+from towpath.transfer.engine.faults import Consequence, backoff_s, judge
 
 
 @pytest.mark.parametrize("kind", Kind)
@@ -74,7 +68,6 @@ def test_quota_is_fatal_when_asked_for() -> None:
 
 @given(st.integers(min_value=1, max_value=10**9), st.integers())
 def test_backoff_grows_to_its_bound_and_never_to_nothing(attempt: int, seed: int) -> None:
-    for backoff in (file_backoff_s, task_backoff_s):
-        delay = backoff(attempt, Random(seed))
-        assert 1.0 <= delay <= FILE_BACKOFF_MAX_S
-    assert file_backoff_s(20, Random(seed)) >= FILE_BACKOFF_MAX_S / 2
+    longest = min(300.0, 2.0 ** min(attempt, 16))
+    delay_s = backoff_s(attempt, first_s=2.0, max_s=300.0, random=Random(seed))
+    assert longest / 2 <= delay_s <= longest

@@ -138,10 +138,9 @@ async def test_a_listing_is_read_to_its_end_when_its_directory_fails(
     monkeypatch.setattr(walk, "ENTRIES_PER_PART", 100)
     error = GridFTPError(Kind.NO_SPACE, "full", "generated2:2811", "/destination/large/d0000001")
     tree.failures[error.path] = error
-    settings = EngineSettings(listings_at_once=3)
+    settings = EngineSettings(listings_at_once=3, retry_first_s=0.1)
     generated = GeneratedWalk(database, await make_task(), tree, FAR_S, settings)
     monkeypatch.setattr(walk, "open_both", generated.open_both)
-    monkeypatch.setattr(walk, "file_backoff_s", lambda _attempt, _random: 0.1)
     await generated.begin()
     await generated.run()
     assert not tree.failures

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from towpath.gridftp.errors import Kind
 from towpath.transfer.engine.context import SidedError, TaskContext, at_destination
-from towpath.transfer.engine.faults import file_backoff_s, skipped
+from towpath.transfer.engine.faults import skipped
 from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
@@ -99,5 +99,5 @@ class Comparison:
             self._recorder.skipped(file.file_no, left_out)
             return
         self._recorder.event(self._context.of_one_file(sided))
-        delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+        delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(Returned(file.file_no, State.COMPARE, failed=True, delay_s=delay_s))

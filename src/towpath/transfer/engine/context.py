@@ -17,7 +17,7 @@ from towpath.gridftp.errors import GridFTPError
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable
+from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, Login, NoCredential, SessionUnavailable
 from towpath.transfer.store import leases
@@ -228,6 +228,16 @@ class TaskContext:
         """The recorder's batches rise in number, over leases too: the epoch is the upper half."""
         self.batches += 1
         return (self.grant.lease_epoch << 32) + self.batches
+
+    def backoff_s(self, failures: int) -> float:
+        """Seconds until a file, or the task, that failed so often in a row (>= 1) tries again."""
+        settings = self.settings
+        return backoff_s(
+            failures,
+            first_s=settings.retry_first_s,
+            max_s=settings.retry_max_s,
+            random=self.random,
+        )
 
     def judge(self, error: GridFTPError, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""

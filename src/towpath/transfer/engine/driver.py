@@ -19,7 +19,7 @@ from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.extras import ExtrasRun
-from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
+from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
@@ -324,7 +324,7 @@ class Driver:
             )
             if not suspended:
                 failures = await leases.failures_in_a_row(conn, context.task_no) + 1
-                delay_s = task_backoff_s(failures, context.random)
+                delay_s = context.backoff_s(failures)
                 await leases.back_off(
                     conn, context.task_no, delay_s=delay_s, failures_in_a_row=failures
                 )

@@ -201,24 +201,11 @@ def for_whole_task(verdict: Verdict) -> Verdict:
     return Verdict(Consequence.RETRY_TASK, replace(verdict.event, details=details))
 
 
-# A file's first retry is soon (a server's hiccup), later ones leave a broken place in peace.
-FILE_BACKOFF_FIRST_S = 2.0
-FILE_BACKOFF_MAX_S = 300.0
-TASK_BACKOFF_FIRST_S = 2.0
-TASK_BACKOFF_MAX_S = 300.0
+def backoff_s(failures: int, *, first_s: float, max_s: float, random: Random) -> float:
+    """Seconds until what failed `failures` times (>= 1) in a row is tried again.
 
-
-def file_backoff_s(attempt: int, random: Random) -> float:
-    """Seconds until a file that failed `attempt` times (>= 1) is tried again; jittered by half."""
-    return _backoff(attempt, FILE_BACKOFF_FIRST_S, FILE_BACKOFF_MAX_S, random)
-
-
-def task_backoff_s(failures_in_a_row: int, random: Random) -> float:
-    """Seconds a task waits after it failed `failures_in_a_row` times (>= 1) without progress."""
-    return _backoff(failures_in_a_row, TASK_BACKOFF_FIRST_S, TASK_BACKOFF_MAX_S, random)
-
-
-def _backoff(failures: int, first_s: float, max_s: float, random: Random) -> float:
+    They double from `first_s` to `max_s`, each shortened by chance by up to half.
+    """
     # The exponent is bounded before 2.0 ** n could overflow.
     ceiling = min(max_s, first_s * 2.0 ** min(max(failures, 1) - 1, 16))
     return ceiling * (0.5 + random.random() / 2)

@@ -21,7 +21,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, not_removed, skipped
+from towpath.transfer.engine.faults import Consequence, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
@@ -101,7 +101,7 @@ class LaneRunner:
                 self._recorder.skipped(file.file_no, left_out)
             else:
                 self._recorder.event(not_removed(verdict))
-                delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+                delay_s = self._context.backoff_s(file.attempt + 1)
                 self._recorder.returned(Returned(file.file_no, state, failed=True, delay_s=delay_s))
             return None
         told = verdict.consequence is Consequence.RETRY_FILE
@@ -117,7 +117,7 @@ class LaneRunner:
                 file.file_no,
                 state,
                 failed=own,
-                delay_s=file_backoff_s(attempt, self._context.random) if own else None,
+                delay_s=self._context.backoff_s(attempt) if own else None,
                 sent=sent or file.sent_before,
             ),
             resent=outcome.piece.size,

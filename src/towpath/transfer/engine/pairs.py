@@ -10,7 +10,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
-from towpath.transfer.engine.faults import Consequence, Verdict, task_backoff_s
+from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
@@ -156,7 +156,7 @@ class PairOpener:
                 raise
             self._recorder.event(fault.verdict.event)
             self._refusals += 1
-            await asyncio.sleep(task_backoff_s(self._refusals, self._context.random))
+            await asyncio.sleep(self._context.backoff_s(self._refusals))
             return None
         self._refusals = 0
         return pair

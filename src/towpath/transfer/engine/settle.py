@@ -24,7 +24,7 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
-from towpath.transfer.engine.faults import file_backoff_s, not_removed, skipped
+from towpath.transfer.engine.faults import not_removed, skipped
 from towpath.transfer.engine.large import (
     LargeFile,
     checksum_timeout_s,
@@ -105,7 +105,7 @@ class Settlement:
             self._recorder.event(not_removed(self._context.judge_sided(sided)))
         else:
             self._recorder.event(self._context.of_one_file(sided))
-        delay_s = file_backoff_s(file.attempt + 1, self._context.random)
+        delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
         )

@@ -25,7 +25,7 @@ from towpath.transfer.engine.context import (
     at_source,
     join,
 )
-from towpath.transfer.engine.faults import Consequence, file_backoff_s, skipped
+from towpath.transfer.engine.faults import Consequence, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
@@ -147,7 +147,7 @@ class Walk:
             await self._skip(directory, sided.error)
             return
         self._recorder.event(self._context.of_one_file(sided))
-        delay_s = file_backoff_s(directory.attempt + 1, self._context.random)
+        delay_s = self._context.backoff_s(directory.attempt + 1)
         async with self._context.fenced() as conn:
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
 
