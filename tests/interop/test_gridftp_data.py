@@ -18,7 +18,8 @@ from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.client.session import Server, Session
-from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
+from towpath.gridftp.errors import GridFTPError, Kind, cause_of
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive

@@ -14,7 +14,8 @@ from plugins.sessions import OpenSession
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.session import Server, Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope, cause_of, classify
+from towpath.gridftp.errors import GridFTPError, Kind, Scope, cause_of
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort
 

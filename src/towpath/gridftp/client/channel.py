@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.errors import SecurityError
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.wire.replies import LineSplitter, Reply, ReplyReader

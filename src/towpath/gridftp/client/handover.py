@@ -9,7 +9,8 @@ from typing import Final
 
 from towpath.gridftp.client.pieces import Protection
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive

@@ -25,7 +25,8 @@ from towpath.gridftp.client.pieces import (
     source_commands,
 )
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify
+from towpath.gridftp.errors import GridFTPError, Kind, cause_of
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort

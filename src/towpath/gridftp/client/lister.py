@@ -23,7 +23,8 @@ from towpath.gridftp.client.data.listing import Arriving, ListingChannel
 from towpath.gridftp.client.data.setup import local_address
 from towpath.gridftp.client.listing_costs import data_gain_s, data_setup_s, login_s
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
+from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.listings import Entry, EntryType, parse_status_line
 from towpath.gridftp.wire.replies import Reply

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire.listings import Entry, parse_fact_lines
 from towpath.gridftp.wire.replies import Reply
 

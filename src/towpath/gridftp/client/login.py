@@ -12,7 +12,8 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Iterable
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.errors import SecurityError
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.wire.replies import Reply

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial, keep_alive, reason_of
 from towpath.gridftp.client.session import utc_now
-from towpath.gridftp.errors import GridFTPError, Kind, classify_myproxy
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify_myproxy
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
 from towpath.gridftp.security.gsi import Initiator

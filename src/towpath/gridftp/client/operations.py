@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from towpath.gridftp.client.dial import Server, Timeouts
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.features import Features
 from towpath.gridftp.wire.listings import Entry, parse_status_line, parse_time

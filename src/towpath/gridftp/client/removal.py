@@ -17,7 +17,8 @@ from typing import Final, NamedTuple, TypeVar
 from towpath.gridftp.client.asked import HELD_ENTRIES
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree_listing import list_tree
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.listings import Entry, EntryType, parse_status_line
 from towpath.gridftp.wire.replies import Reply

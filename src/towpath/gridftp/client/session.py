@@ -20,7 +20,8 @@ from towpath.gridftp.client.dial import (
 from towpath.gridftp.client.listing import Listing
 from towpath.gridftp.client.login import Banner, GsiLogin
 from towpath.gridftp.client.operations import Operations, quoted
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.security.trust import TrustRoots

@@ -21,7 +21,8 @@ from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.operations import ancestors
 from towpath.gridftp.client.pieces import Outcome, Piece
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope, classify
+from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.ranges import RangeSet
 from towpath.gridftp.wire.replies import Reply

@@ -12,7 +12,8 @@ from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, classify
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 
 LARGE_BYTES = 16 * 1024 * 1024

@@ -31,7 +31,8 @@ from towpath.gridftp.client.data.setup import (
 )
 from towpath.gridftp.client.lane import DRAIN_S
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, cause_of, classify, printable
+from towpath.gridftp.errors import GridFTPError, Kind, cause_of, printable
+from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.replies import Reply
 
