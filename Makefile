@@ -14,7 +14,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp nftables faketime rclone
 
-.PHONY: help deps setup demo test test-long check format bench clean lock
+.PHONY: help deps setup demo test test-long faults check format bench clean lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ test: setup ## the tests (<= 12 minutes on 2 cores)
 
 test-long: setup ## campaigns and matrices
 	$(BIN)/pytest -m long -n 0 --timeout 3600
+
+faults: setup ## the fault campaign, as root; SEED=n, FAULTS=n
+	PYTHONPATH=tests $(BIN)/python -m campaign --seed $(or $(SEED),1) --faults $(or $(FAULTS),2000)
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .

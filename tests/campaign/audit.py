@@ -1,0 +1,197 @@
+"""What the database has committed, in the order of its commits: written by triggers, read by us.
+
+A file's row goes in flight before its command is sent, and leaves with its outcome (I4): so these
+rows tell what was known to be done whenever something was begun.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+LOOK_EVERY_S = 0.2
+AWAY_AFTER_S = 5.0
+"""A PostgreSQL that does not answer for so long is away."""
+
+_TRIGGERS = """
+CREATE SCHEMA campaign;
+CREATE TABLE campaign.seen (
+    seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    transaction bigint NOT NULL DEFAULT txid_current(),
+    what text NOT NULL, task_no bigint NOT NULL, file_no bigint, item_no integer, path bytea,
+    was integer, is_now integer, first bigint, after bigint, code text
+);
+CREATE INDEX ON campaign.seen (transaction);
+
+CREATE FUNCTION campaign.see_file() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE one record := coalesce(NEW, OLD);
+BEGIN
+    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after)
+    VALUES ('file', one.task_no, one.file_no, one.item_no, one.path,
+            CASE WHEN TG_OP <> 'INSERT' THEN OLD.state END,
+            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen AFTER INSERT OR DELETE ON transfer.file
+    FOR EACH ROW EXECUTE FUNCTION campaign.see_file();
+CREATE TRIGGER seen_moved AFTER UPDATE ON transfer.file FOR EACH ROW
+    WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION campaign.see_file();
+
+CREATE FUNCTION campaign.see_range() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE one record := coalesce(NEW, OLD);
+BEGIN
+    INSERT INTO campaign.seen (what, task_no, file_no, first, after, code)
+    VALUES ('range', one.task_no, one.file_no, one.first, one.after, TG_OP);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen AFTER INSERT OR DELETE ON transfer.file_range
+    FOR EACH ROW EXECUTE FUNCTION campaign.see_range();
+
+CREATE FUNCTION campaign.see_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign.seen (what, task_no, code, is_now)
+    VALUES ('event', NEW.task_no, NEW.code, NEW.is_error::integer);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen AFTER INSERT ON transfer.event
+    FOR EACH ROW EXECUTE FUNCTION campaign.see_event();
+
+CREATE FUNCTION campaign.see_history() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign.seen (what, task_no, is_now) VALUES ('history', NEW.task_no, NEW.kind);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen AFTER INSERT ON transfer.history_segment
+    FOR EACH ROW EXECUTE FUNCTION campaign.see_history();
+"""
+
+_TASKS = """
+SELECT task_no, id, status, lease_worker, lease_epoch, files_transferred, files, faults,
+       source_endpoint_id, destination_endpoint_id, paused_at IS NOT NULL
+FROM transfer.task WHERE completion_time IS NULL OR task_no = ANY(%s)
+"""
+
+
+class Seen(NamedTuple):
+    """One committed change. `was` and `is_now` of a file are its states."""
+
+    seq: int
+    transaction: int
+    what: str
+    task_no: int
+    file_no: int | None
+    item_no: int | None
+    path: bytes | None
+    was: int | None
+    is_now: int | None
+    first: int | None
+    after: int | None
+    code: str | None
+
+
+class Standing(NamedTuple):
+    """A task as it stood when it was last looked at."""
+
+    task_no: int
+    task_id: UUID
+    status: str
+    worker: str | None
+    epoch: int
+    files_transferred: int
+    files: int
+    faults: int
+    source: UUID
+    destination: UUID | None
+    paused: bool
+
+    @property
+    def final(self) -> bool:
+        """Whether it has ended."""
+        return self.status in ("SUCCEEDED", "FAILED")
+
+    @property
+    def runs(self) -> bool:
+        """Whether a worker acts for it."""
+        return self.worker is not None and not self.final
+
+
+@dataclass
+class Audit:
+    """Reads the audit while the campaign runs; survives everything that happens to PostgreSQL."""
+
+    url: str
+    log: list[Seen] = field(default_factory=list)
+    tasks: dict[int, Standing] = field(default_factory=dict)
+    progress: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """Of each task: when outcomes were seen (monotonic clock)."""
+    outcomes: int = 0
+    """Committed so far, of files and ranges."""
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _connection: psycopg.AsyncConnection[Any] | None = None
+    _seen_before: int = 0
+    """All transactions with lower numbers have been seen."""
+
+    async def install(self) -> None:
+        """Before the first task."""
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            await connection.execute(_TRIGGERS)
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (psycopg.Error, TimeoutError):
+                await self.close()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """Once. Raises psycopg.Error or TimeoutError while PostgreSQL is away."""
+        async with asyncio.timeout(AWAY_AFTER_S):
+            if self._connection is None or self._connection.closed:
+                self._connection = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+            cursor = await self._connection.execute(
+                "SELECT txid_snapshot_xmin(txid_current_snapshot())"
+            )
+            [(before,)] = await cursor.fetchall()
+            cursor = await self._connection.execute(
+                "SELECT * FROM campaign.seen WHERE transaction >= %s AND transaction < %s"
+                " ORDER BY seq",
+                (self._seen_before, before),
+            )
+            self._note([Seen(*row) for row in await cursor.fetchall()])
+            self._seen_before = before
+            open_ones = [no for no, one in self.tasks.items() if not one.final]
+            cursor = await self._connection.execute(_TASKS, (open_ones,))
+            for row in await cursor.fetchall():
+                self.tasks[row[0]] = Standing(*row)
+        async with self.changed:
+            self.changed.notify_all()
+
+    def _note(self, seen: Sequence[Seen]) -> None:
+        now = time.monotonic()
+        for one in seen:
+            if one.what == "history" or (one.what == "range" and one.code == "INSERT"):
+                self.outcomes += 1
+                self.progress[one.task_no].append(now)
+        self.log += seen
+
+    def running(self, endpoint_id: str | None = None) -> list[Standing]:
+        """Tasks that a worker acts for now, of an endpoint or of all."""
+        return [
+            one
+            for one in self.tasks.values()
+            if one.runs
+            and (endpoint_id is None or endpoint_id in (str(one.source), str(one.destination)))
+        ]
+
+    async def close(self) -> None:
+        """The rows stay."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()

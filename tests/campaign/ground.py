@@ -1,0 +1,237 @@
+"""What a campaign runs on: servers, PostgreSQL, API, workers; each can be killed and comes back.
+
+All of it is in namespaces of its own (network, processes, mounts) and ends with them.
+"""
+
+import asyncio
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from campaign.network import Network
+from towpath.demo.authority import Domain
+from towpath.demo.deployment import Deployment
+from towpath.demo.gct import GctServer
+from towpath.platform.database import EmbeddedPostgres
+
+ACCOUNT = "nobody"
+"""Whom the servers run as: file permissions apply to them."""
+
+WORKERS = 3
+
+SETTINGS: Mapping[str, str] = {
+    # the campaign runs the workers itself, beside the API, to kill each by itself
+    "TOWPATH_ENGINE__WORKERS": "0",
+    # A campaign of minutes has as many recoveries as a year of service: everything that is waited
+    # for is a tenth of what it is there, and in the same order.
+    "TOWPATH_ENGINE__LEASE_S": "4",
+    "TOWPATH_ENGINE__RENEW_S": "1",
+    "TOWPATH_ENGINE__SETTLE_S": "1",
+    "TOWPATH_ENGINE__POLL_S": "1",
+    "TOWPATH_ENGINE__LANE_IDLE_S": "2",
+    "TOWPATH_GRIDFTP__CONNECT_S": "3",
+    "TOWPATH_GRIDFTP__LOGIN_S": "5",
+    "TOWPATH_GRIDFTP__REPLY_S": "4",
+    "TOWPATH_GRIDFTP__STALL_S": "4",
+    "TOWPATH_LIMITS__RUNNING_TASKS_PER_OWNER": "32",
+    "TOWPATH_LIMITS__ACTIVE_TASKS_PER_OWNER": "1000",
+    "TOWPATH_LOG__MAX_BYTES": str(64 * 1024 * 1024),
+}
+
+POSTGRES_OPTIONS: Mapping[str, str] = {
+    # processes are killed here, never the machine: what PostgreSQL wrote stays with the kernel
+    "fsync": "off",
+}
+
+
+@dataclass
+class Place:
+    """A server that tasks copy from and to; `endpoint_id` once it is registered."""
+
+    name: str
+    domain: Domain
+    workdir: Path
+    port: int
+    data_ports: range
+    honest: bool
+    """Whether what it receives arrives as it was sent. Only there tasks go that do not verify."""
+    server: GctServer | None = None
+    endpoint_id: str = ""
+
+    @property
+    def control_ports(self) -> range:
+        """The one that it listens at."""
+        return range(self.port, self.port + 1)
+
+    async def start(self, network: Network) -> None:
+        """Start the server, which must not run."""
+        self.server = await asyncio.to_thread(
+            GctServer.start,
+            self.domain,
+            self.workdir,
+            port=self.port,
+            account=ACCOUNT,
+            args=(
+                *("-port-range", f"{self.data_ports.start},{self.data_ports.stop - 1}"),
+                *("-d", "ALL"),
+            ),
+        )
+        for ports in (self.control_ports, self.data_ports):
+            await network.relayed(ports)
+
+    async def stop(self, network: Network) -> None:
+        """Kill it with all its sessions."""
+        assert self.server is not None
+        for ports in (self.control_ports, self.data_ports):
+            await network.relayed(ports, on=False)
+        await asyncio.to_thread(self.server.stop)
+        self.server = None
+
+
+@dataclass
+class Ground:
+    """The whole of it; use `open`."""
+
+    root: Path
+    network: Network
+    places: dict[str, Place]
+    postgres: EmbeddedPostgres
+    settings: dict[str, str]
+    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    api: Deployment | None = None
+    _client: httpx.AsyncClient | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, root: Path) -> AsyncIterator["Ground"]:
+        """Start everything; needs namespaces of one's own."""
+        root.chmod(0o755)
+        async with AsyncExitStack() as stack:
+            domains = await asyncio.to_thread(_domains, root)
+            places = {
+                name: Place(
+                    name,
+                    domains[number % len(domains)],
+                    root / name,
+                    28_111 + number,
+                    range(50_000 + 1000 * number, 51_000 + 1000 * number),
+                    honest=name == HONEST,
+                )
+                for number, name in enumerate(PLACES)
+            }
+            network = await stack.enter_async_context(
+                Network.open([place.data_ports for place in places.values()])
+            )
+            postgres = EmbeddedPostgres(root / "postgres", options=POSTGRES_OPTIONS)
+            stack.push_async_callback(postgres.stop)
+            await postgres.start()
+            settings = {**SETTINGS, "TOWPATH_DATABASE__URL": postgres.url}
+            ground = cls(root, network, places, postgres, settings)
+            stack.push_async_callback(ground._close)
+            for place in places.values():
+                place.workdir.mkdir()
+                await place.start(network)
+            await ground.start_api()
+            for place in places.values():
+                await ground._register(place)
+            for _ in range(WORKERS):
+                ground.start_worker()
+            yield ground
+
+    # The API.
+
+    @property
+    def data_dir(self) -> Path:
+        """Of the deployment."""
+        return self.root / "deployment"
+
+    async def start_api(self) -> None:
+        """Start the API, which must not run."""
+        self.api = await asyncio.to_thread(Deployment.start, self.data_dir, self.settings)
+
+    async def kill_api(self) -> None:
+        """SIGKILL."""
+        api, self.api = self.api, None
+        assert api is not None
+        await asyncio.to_thread(api.kill)
+
+    async def ask(
+        self, method: str, route: str, document: Mapping[str, Any] | None = None, **query: Any
+    ) -> httpx.Response:
+        """One request to the Transfer API, as the operator. Raises httpx.TransportError."""
+        if self._client is None:
+            authority = ssl.create_default_context(cafile=self.data_dir / "tls" / "ca.pem")
+            self._client = httpx.AsyncClient(verify=authority, timeout=20, trust_env=False)
+        if self.api is None:
+            raise httpx.ConnectError("the API is down")
+        if "Authorization" not in self._client.headers:
+            token = self.api.client.headers["Authorization"]
+            self._client.headers["Authorization"] = token
+        url = f"{self.api.url}/v0.10/{route}"
+        return await self._client.request(method, url, json=document, params=query)
+
+    async def _register(self, place: Place) -> None:
+        document = {
+            "DATA_TYPE": "endpoint",
+            "display_name": place.name,
+            "DATA": [{"DATA_TYPE": "server", "uri": f"gsiftp://localhost:{place.port}"}],
+            "trust_roots": dict(place.domain.trust.files),
+        }
+        answer = await self.ask("POST", "endpoint", document)
+        answer.raise_for_status()
+        place.endpoint_id = answer.json()["id"]
+        await self.give_credential(place, place.domain.proxy_file.read_text())
+
+    async def give_credential(self, place: Place, proxy: str) -> None:
+        """Store a proxy for an endpoint."""
+        route = f"endpoint/{place.endpoint_id}/credential"
+        (await self.ask("PUT", route, {"proxy": proxy})).raise_for_status()
+
+    # Workers.
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        """One more; its process."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        with (self.root / "workers.out").open("ab") as output:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "towpath.cli", "worker", "--data", str(self.data_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=kept | self.settings,
+            )
+        self.workers.append(worker)
+        return worker
+
+    def end_worker(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL."""
+        worker.kill()
+        worker.wait()
+        self.workers.remove(worker)
+
+    async def _close(self) -> None:
+        for worker in list(self.workers):
+            self.end_worker(worker)
+        if self._client is not None:
+            await self._client.aclose()
+        if self.api is not None:
+            await asyncio.to_thread(self.api.stop)
+        for place in self.places.values():
+            if place.server is not None:
+                place.server.stop()
+
+
+PLACES: Sequence[str] = ("alpha", "beta", "gamma")
+HONEST = "gamma"
+
+
+def _domains(root: Path) -> list[Domain]:
+    return [Domain.create(root / name, name, user="Alice") for name in ("DomA", "DomB")]

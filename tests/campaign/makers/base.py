@@ -1,0 +1,84 @@
+"""What a fault maker is: it strikes once, and says what it hit, or that nothing was there."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import ClassVar, TypeVar
+
+from campaign.audit import Audit, Standing
+from campaign.ground import Ground, Place
+
+PATIENCE_S = 8.0
+"""How long a maker waits for something to hit, such as bytes on a connection."""
+
+
+@dataclass
+class Scene:
+    """Where makers strike."""
+
+    ground: Ground
+    audit: Audit
+    places_busy: set[str] = field(default_factory=set)
+    """Servers that somebody else is breaking at this moment."""
+
+    async def until(self, look: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
+        """Whether `look` came true in time; looks whenever the audit has."""
+        try:
+            async with asyncio.timeout(within_s), self.audit.changed:
+                await self.audit.changed.wait_for(look)
+        except TimeoutError:
+            return False
+        return True
+
+    def tasks_of(self, place: Place) -> list[Standing]:
+        """Those that run and use this server now."""
+        return self.audit.running(place.endpoint_id)
+
+
+@dataclass
+class Hit:
+    """What was hit: in words, and which tasks (`task_no`) it concerns."""
+
+    what: str
+    tasks: frozenset[int]
+    began_s: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, what: str, tasks: list[Standing]) -> "Hit":
+        """With the tasks as they stand."""
+        return cls(what, frozenset(one.task_no for one in tasks))
+
+
+class Maker(ABC):
+    """One kind of fault. `strike` breaks something, and mends what does not mend itself."""
+
+    kind: ClassVar[str]
+    weight: ClassVar[float] = 1.0
+    """How often it is drawn, against the others."""
+    real_server: ClassVar[bool] = True
+    """Whether it hits a GridFTP server, its connections or its files."""
+
+    @abstractmethod
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        """Returns when it is over and mended; None if nothing was there to be hit."""
+
+
+MAKERS: dict[str, Maker] = {}
+
+M = TypeVar("M", bound=type[Maker])
+
+
+def maker(made: M) -> M:
+    """Adds a kind of fault to the campaign."""
+    assert made.kind not in MAKERS, "each kind has one maker"
+    MAKERS[made.kind] = made()
+    return made
+
+
+def pick_place(scene: Scene, random: Random, *, honest_too: bool = True) -> Place:
+    """A server."""
+    places = [p for p in scene.ground.places.values() if honest_too or not p.honest]
+    return random.choice(places)

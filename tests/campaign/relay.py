@@ -1,0 +1,360 @@
+"""The program that all connections to the campaign's servers pass through, and that breaks them.
+
+nftables redirects what is dialled to it; it asks the kernel where the way should have led. A trap
+waits for bytes on a connection of its class and acts on them before they are forwarded: so what is
+hit is surely in use, whatever the machine's speed. Commands come as lines of JSON on standard
+input, each answered by one on standard output.
+"""
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import uvloop
+
+MARK = 0x70A7
+"""Of our own connections, which are not redirected again."""
+
+_ORIGINAL_DESTINATION = 80
+"""SO_ORIGINAL_DST of netfilter."""
+
+_READ_AHEAD_BYTES = 512 * 1024
+"""Taken from one side before the other has taken it."""
+
+_RECORD_HEADER_BYTES = 5
+_TLS_RECORDS = range(20, 24)
+_BLOCK_HEADER = struct.Struct(">BQQ")
+_BLOCK_END_OF_DATA = 0x08 | 0x40
+
+
+@dataclass
+class Trap:
+    """Waits for the `after`-th byte that passes `direction` to one of `ports`, then does `what`."""
+
+    what: str
+    ports: range
+    direction: str
+    after: int
+    for_s: float
+    sprung: asyncio.Future[dict[str, Any]]
+
+    def matches(self, port: int, direction: str) -> bool:
+        return port in self.ports and direction == self.direction
+
+
+class Blocks:
+    """Follows a data channel in MODE E, in clear after its handshake: where a block's data is."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._skip = 0
+        self._data = False
+
+    def payload(self, chunk: bytes) -> list[tuple[int, int]]:
+        """[first, after) of each part of the chunk that is a file's data."""
+        found = []
+        at = 0
+        while at < len(chunk):
+            if self._skip:
+                length = min(self._skip, len(chunk) - at)
+                if self._data:
+                    found.append((at, at + length))
+                self._skip -= length
+                at += length
+                continue
+            self._header.append(chunk[at])
+            at += 1
+            if self._header[0] in _TLS_RECORDS:
+                if len(self._header) == _RECORD_HEADER_BYTES:
+                    self._skip = int.from_bytes(self._header[3:], "big")
+                    self._data = False
+                    self._header.clear()
+            elif len(self._header) == _BLOCK_HEADER.size:
+                descriptor, length, _offset = _BLOCK_HEADER.unpack(self._header)
+                self._data = not descriptor & 0x40
+                self._skip = length if self._data else 0
+                self._header.clear()
+        return found
+
+
+class Side(asyncio.Protocol):
+    """One end of a relayed connection."""
+
+    def __init__(
+        self, connection: "Connection", direction: str, on_made: Callable[[], None] | None = None
+    ) -> None:
+        self._connection = connection
+        self._on_made = on_made
+        self.direction = direction
+        """Of what is read here: `up` from the client to the server, `down` back."""
+        self.transport: asyncio.Transport | None = None
+        self.other: Side
+        self.ended = False
+        self.held = False
+        self._full = False
+        self._early = bytearray()
+        """What is to be written as soon as there is a connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by type
+        self.transport.set_write_buffer_limits(_READ_AHEAD_BYTES)
+        if self._early:
+            self.transport.write(bytes(self._early))
+            self._early.clear()
+        if self._on_made is not None:
+            self._on_made()
+
+    def data_received(self, data: bytes) -> None:
+        self._connection.received(self, data)
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        self._connection.ended(self)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._connection.lost(self)
+
+    def pause_writing(self) -> None:
+        self.other._full = True
+        self.other.regulate()
+
+    def resume_writing(self) -> None:
+        self.other._full = False
+        self.other.regulate()
+
+    def hold(self, held: bool) -> None:
+        """Do not read on, for now."""
+        self.held = held
+        self.regulate()
+
+    def regulate(self) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self.held or self._full:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is None:
+            self._early += data
+        elif not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end(self) -> None:
+        """No more comes from us."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def cut(self, *, reset: bool) -> None:
+        if self.transport is None:
+            return
+        if reset:
+            raw = self.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+class Connection:
+    """From a client, by way of us, to where it wanted to go."""
+
+    def __init__(self, relay: "Relay") -> None:
+        self._relay = relay
+        self.client = Side(self, "up", self._dial)
+        self.server = Side(self, "down")
+        self.client.other, self.server.other = self.server, self.client
+        self.port = 0
+        self.client_port = 0
+        self._blocks = Blocks()
+        self._dropping = False
+        self._deaf: set[str] = set()
+        """Directions of which nothing arrives any more."""
+        self._dialling: asyncio.Task[None] | None = None
+
+    def _dial(self) -> None:
+        """Go where the client wanted to."""
+        assert self.client.transport is not None
+        raw = self.client.transport.get_extra_info("socket")
+        packed = raw.getsockopt(socket.SOL_IP, _ORIGINAL_DESTINATION, 16)
+        self.port = struct.unpack_from(">2xH", packed)[0]
+        address = socket.inet_ntoa(packed[4:8])
+        self.client_port = raw.getpeername()[1]
+        self._dialling = asyncio.create_task(self._join(address))
+
+    async def _join(self, address: str) -> None:
+        loop = asyncio.get_running_loop()
+        raw = socket.socket()
+        raw.setblocking(False)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+        try:
+            await loop.sock_connect(raw, (address, self.port))
+            await loop.create_connection(lambda: self.server, sock=raw)
+        except OSError:
+            raw.close()
+            self.client.cut(reset=True)
+            return
+        assert self.client.transport is not None
+        if self.client.transport.is_closing():  # it did not wait
+            self.server.cut(reset=False)
+            return
+        self._relay.connections.add(self)
+
+    def received(self, side: Side, data: bytes) -> None:
+        """Forward, unless a trap has it otherwise."""
+        self._relay.passed[side.direction] += len(data)
+        payload = self._blocks.payload(data) if self._relay.is_data(self.port) else None
+        if side.direction == "down":
+            payload = None
+        trap = self._relay.trap_for(self.port, side.direction, len(data), payload)
+        if trap is not None:
+            data = self._spring(trap, side, data, payload or [])
+        if side.direction not in self._deaf and data:
+            side.other.write(data)
+
+    def _spring(self, trap: Trap, side: Side, data: bytes, payload: list[tuple[int, int]]) -> bytes:
+        """Do what the trap is for; what is forwarded of the bytes at hand."""
+        relay = self._relay
+        if trap.what in ("cut", "reset"):
+            for one in (self.client, self.server):
+                one.cut(reset=trap.what == "reset")
+            data = b""
+        elif trap.what == "half-close":
+            # the receiver hears the end; what it says still arrives
+            side.other.end()
+            self._deaf.add(side.direction)
+        elif trap.what in ("delay", "stall"):
+            self.client.hold(True)
+            self.server.hold(True)
+            asyncio.get_running_loop().call_later(trap.for_s, self._release, side, data)
+            data = b""
+        elif trap.what == "corrupt":
+            changed = bytearray(data)
+            at = payload[0][0] if payload else len(changed) // 2
+            changed[at] ^= 0x55 if payload else 0x03
+            data = bytes(changed)
+        elif trap.what == "zero":
+            changed = bytearray(data)
+            for first, after in payload:
+                changed[first:after] = bytes(after - first)
+            data = bytes(changed)
+        relay.sprung(trap, self)
+        return data
+
+    def _release(self, side: Side, data: bytes) -> None:
+        side.other.write(data)
+        self.client.hold(False)
+        self.server.hold(False)
+
+    def ended(self, side: Side) -> None:
+        """One direction has come to its end."""
+        if side.direction not in self._deaf:
+            side.other.end()
+        if self.client.ended and self.server.ended:
+            self.client.cut(reset=False)
+            self.server.cut(reset=False)
+
+    def lost(self, side: Side) -> None:
+        """One side is gone; so is the other, when it has got what was on the way."""
+        self._relay.connections.discard(self)
+        side.other.cut(reset=False)
+
+
+@dataclass
+class Relay:
+    """All connections, and the traps that are set."""
+
+    data_ports: list[range]
+    connections: set[Connection] = field(default_factory=set)
+    traps: list[Trap] = field(default_factory=list)
+    passed: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+
+    def is_data(self, port: int) -> bool:
+        """Whether a port is one of data channels."""
+        return any(port in ports for ports in self.data_ports)
+
+    def trap_for(
+        self, port: int, direction: str, size: int, payload: list[tuple[int, int]] | None
+    ) -> Trap | None:
+        """The first trap that these bytes spring."""
+        for trap in self.traps:
+            if trap.matches(port, direction):
+                trap.after -= size
+                wants_payload = trap.what == "zero" or (
+                    trap.what == "corrupt" and self.is_data(port)
+                )
+                if trap.after <= 0 and (payload or not wants_payload):
+                    self.traps.remove(trap)
+                    return trap
+        return None
+
+    def sprung(self, trap: Trap, connection: Connection) -> None:
+        """Tell who waits for it."""
+        if not trap.sprung.done():
+            hit = {"port": connection.port, "client_port": connection.client_port}
+            trap.sprung.set_result(hit)
+
+    async def set_trap(self, request: dict[str, Any]) -> dict[str, Any] | None:
+        """Set one and wait; what it hit, or None if nothing came by in time."""
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        trap = Trap(
+            request["what"],
+            range(*request["ports"]),
+            request["direction"],
+            request["after"],
+            request["for_s"],
+            future,
+        )
+        self.traps.append(trap)
+        try:
+            async with asyncio.timeout(request["within_s"]):
+                return await future
+        except TimeoutError:
+            return None
+        finally:
+            if trap in self.traps:
+                self.traps.remove(trap)
+
+    async def answer(self, request: dict[str, Any]) -> None:
+        """Carry one command out."""
+        if request["do"] == "trap":
+            result: Any = await self.set_trap(request)
+        else:
+            result = {"open": len(self.connections), **self.passed}
+        print(json.dumps({"id": request["id"], "result": result}), flush=True)
+
+
+async def main() -> None:
+    """Relay until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--data", nargs=2, type=int, action="append", default=[])
+    options = parser.parse_args()
+    relay = Relay([range(first, after) for first, after in options.data])
+    loop = asyncio.get_running_loop()
+
+    server = await loop.create_server(
+        lambda: Connection(relay).client, "127.0.0.1", options.port, backlog=1024
+    )
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    print(json.dumps({"id": 0, "result": "ready"}), flush=True)
+    working = set()
+    while line := await reader.readline():
+        task = asyncio.create_task(relay.answer(json.loads(line)))
+        working.add(task)
+        task.add_done_callback(working.discard)
+    server.close()
+
+
+if __name__ == "__main__":
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())

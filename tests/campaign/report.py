@@ -1,0 +1,63 @@
+"""What is told of a campaign: while it runs, and at its end."""
+
+import json
+import statistics
+import time
+from collections import defaultdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from campaign.campaign import Campaign, Struck
+from campaign.makers import MAKERS
+
+
+def recovered_s(campaign: Campaign, struck: Struck) -> float | None:
+    """From the strike to the next outcome of a task that was hit; None: it had none left."""
+    seen = [
+        at
+        for task_no in struck.hit.tasks
+        for at in campaign.audit.progress[task_no]
+        if at > struck.hit.began_s
+    ]
+    return min(seen) - struck.hit.began_s if seen else None
+
+
+def table(campaign: Campaign) -> Table:
+    """By kind: how many were tried, how many hit, and how long it took to go on."""
+    struck: dict[str, list[Struck]] = defaultdict(list)
+    for one in campaign.struck:
+        struck[one.planned.kind].append(one)
+    missed = [planned.kind for planned in campaign.missed]
+    made = Table("kind", "tried", "hit", "median s to recover")
+    for kind in MAKERS:
+        hits = struck[kind]
+        took = [s for one in hits if (s := recovered_s(campaign, one)) is not None]
+        median = f"{statistics.median(took):.1f}" if took else ""
+        made.add_row(kind, str(len(hits) + missed.count(kind)), str(len(hits)), median)
+    return made
+
+
+def summary(campaign: Campaign) -> dict[str, Any]:
+    """The figures that count."""
+    verdicts = campaign.verdicts
+    return {
+        "faults": len(campaign.struck),
+        "kinds": len({one.planned.kind for one in campaign.struck}),
+        "tasks": len(verdicts),
+        "lost": sum(len(one.lost) for one in verdicts),
+        "duplicated": sum(len(one.duplicated) for one in verdicts),
+        "false_success": sum(len(one.false_success) for one in verdicts),
+        "unexplained": sum(len(one.unexplained) for one in verdicts),
+        "seconds": round(time.monotonic() - campaign.began_s, 1),
+    }
+
+
+def write(campaign: Campaign, console: Console) -> None:
+    """The table, what is wrong, and as the last line one JSON object."""
+    console.print(table(campaign))
+    for verdict in campaign.verdicts:
+        for wrong in verdict.wrong:
+            console.print(f"task {verdict.plan.number} ({verdict.task_id}): {wrong}", markup=False)
+    print(json.dumps(summary(campaign)), flush=True)
