@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import delete, gridftp, service, sessions
+from bench import delete, gridftp, recovery, service, sessions
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
@@ -25,6 +25,9 @@ AREAS: dict[str, tuple[Place[Any], ...]] = {
     "service": service.PLACES,
     "delete": delete.PLACES,
 }
+ALONE = (sessions.AREA, recovery.AREA)
+"""No contests: each has figures of its own."""
+
 ROUNDS = 5
 """The least for a median that can be told to others."""
 
@@ -34,7 +37,7 @@ MEMORY_BYTES = 3 * gridftp.FULL.big_bytes
 
 
 @click.command(name="bench")
-@click.argument("areas", nargs=-1, type=click.Choice([*AREAS, sessions.AREA]), metavar="[AREA]...")
+@click.argument("areas", nargs=-1, type=click.Choice([*AREAS, *ALONE]), metavar="[AREA]...")
 @click.option(
     "--only",
     metavar="PATTERN",
@@ -73,13 +76,16 @@ def main(
     last line of standard output is a JSON object of ratios: above 1, we are faster. A contest that
     goes wrong has no figure; the others are held all the same, and the exit code is 1.
 
-    sessions is no contest and is measured alone: what thousands of sessions cost us, as JSON.
+    Two are no contests and are measured alone: sessions tells what thousands of sessions cost us,
+    recovery what is sent again when a copy is broken half-way, and how soon it goes on. Their
+    figures are JSON, too.
     """
     end_on_sigterm()
-    if sessions.AREA in areas:
+    if alone := [area for area in areas if area in ALONE]:
         if len(areas) > 1:
-            raise click.BadParameter(f"{sessions.AREA} is measured alone")
-        _measure_sessions(quick=quick)
+            raise click.BadParameter(f"{alone[0]} is measured alone")
+        where = directory or _roomy(quick=quick)
+        _measure_alone(alone[0], quick=quick, rounds=rounds, only=only, directory=where)
         return
     chosen = [places for area in areas or AREAS if (places := _matching(AREAS[area], only))]
     plans = [plan for places in chosen for place in places for plan in place.plans]
@@ -117,11 +123,20 @@ def main(
         raise click.ClickException(f"no figure for {', '.join(run.failed)}: see above")
 
 
-def _measure_sessions(*, quick: bool) -> None:
+def _measure_alone(
+    area: str, *, quick: bool, rounds: int | None, only: str, directory: Path
+) -> None:
+    console = new_console()
     try:
-        click.echo(sessions.measure(new_console(), quick=quick))
-    except (BenchError, ServerMissing) as error:
+        if area == sessions.AREA:
+            told = sessions.measure(console, quick=quick)
+        else:
+            told = recovery.measure(
+                console, quick=quick, rounds=rounds, only=only, directory=directory
+            )
+    except (BenchError, DeploymentError, ServerMissing) as error:
         raise click.ClickException(str(error)) from None
+    click.echo(told)
 
 
 class _Run:

@@ -27,6 +27,7 @@ AuthorizedKeysFile {work}/user.pub
 PermitRootLogin prohibit-password
 StrictModes no
 UsePAM no
+Subsystem sftp internal-sftp
 UseDNS no
 PidFile none
 ClientAliveInterval 5
@@ -40,14 +41,15 @@ _START_HERE = f"mount -t tmpfs tmpfs /run && {_START}"
 """Where others use /run, too, the server gets one of its own."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ssh:
     """An SSH server, and the words of a login to it."""
 
     host: Host
     work: Path
     port: int
-    server_pid: int
+    _site: Site
+    _process: "subprocess.Popen[bytes] | None" = None
 
     @classmethod
     @contextmanager
@@ -61,34 +63,54 @@ class Ssh:
         port = _free_port() if here else 22
         name = f"[{host.name}]:{port}" if here else host.name
         (work / "known").write_text(f"{name} {(work / 'host.pub').read_text()}")
-        options, log = work / "options", work / "log"
-        options.write_text(_SERVER_OPTIONS.format(address=host.address, port=port, work=work))
-        enter = ("unshare", "--mount") if here else host.enter
+        options = _SERVER_OPTIONS.format(address=host.address, port=port, work=work)
+        (work / "options").write_text(options)
+        ssh = cls(host, work, port, site)
+        try:
+            ssh.start()
+            yield ssh
+        finally:
+            ssh.kill()
+
+    @property
+    def server_pid(self) -> int:
+        """The listening process."""
+        assert self._process is not None, "started"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it, again after `kill`. Raises `BenchError`."""
+        here = not self.host.enter
+        enter = ("unshare", "--mount") if here else self.host.enter
+        log = self.work / "log"
         with log.open("wb") as output:
-            server = subprocess.Popen(
+            self._process = server = subprocess.Popen(
                 [
                     *enter,
                     *("sh", "-c", _START_HERE if here else _START, "sh"),
                     *("setpriv", "--pdeathsig", "KILL"),
-                    *(program_path("sshd"), "-D", "-e", "-f", options),
+                    *(program_path("sshd"), "-D", "-e", "-f", self.work / "options"),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        site.lasting.add(server.pid)
-        try:
-            if not waited(lambda: b"Server listening" in log.read_bytes(), server):
-                said = log.read_text(errors="replace").strip()
-                raise BenchError(f"sshd did not start: {said}")
-            yield cls(host, work, port, server.pid)
-        finally:
-            site.lasting.discard(server.pid)
-            # Sessions too: the way may be gone before the end of a connection has come along it.
-            for pid in [*descendants(server.pid), server.pid]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            server.wait()
+        self._site.lasting.add(server.pid)
+        if not waited(lambda: b"Server listening" in log.read_bytes(), server):
+            said = log.read_text(errors="replace").strip()
+            raise BenchError(f"sshd did not start: {said}")
+
+    def kill(self) -> None:
+        """Kill -9, with all sessions: the way may be gone before the end of a connection has come
+        along it."""
+        server, self._process = self._process, None
+        if server is None:
+            return
+        self._site.lasting.discard(server.pid)
+        for pid in [*descendants(server.pid), server.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        server.wait()
 
     def words(self, *options: str) -> list[str | Path]:
         """The beginning of a command that logs in."""

@@ -168,6 +168,19 @@ def test_the_cost_of_sessions_is_measured_alone() -> None:
     assert "alone" in both.stderr
 
 
+def test_recovery_is_measured_for_all_sides() -> None:
+    done = bench("recovery", "--quick", "--only", "server")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    sides = ("", "_guc", "_rclone")
+    assert set(told) == {
+        f"recovery_{figure}_server{side}" for figure in ("sent_ratio", "resume_s") for side in sides
+    }
+    assert all(1 <= told[f"recovery_sent_ratio_server{side}"] < 2 for side in sides)
+    assert all(told[f"recovery_resume_s_server{side}"] > 0 for side in sides)
+
+
 def test_an_unknown_area_is_refused() -> None:
     done = bench("sail")
     assert done.returncode == 2

@@ -104,7 +104,8 @@ class Domain:
         hosts: tuple[str, ...] = (),
         organization: str | None = None,
     ) -> Issued:
-        """Sign a certificate as files `<name>.pem`, `<name>.key`; with `hosts`, for a server."""
+        """Sign a certificate as files `<name>.pem`, `<name>.key`; with `hosts` (names, or IPv4
+        addresses), for a server."""
         key = _new_key()
         subject = _name(organization or self.organization, common_name)
         authority = x509.load_pem_x509_certificate(self._issued("ca").certificate_file.read_bytes())
@@ -118,9 +119,9 @@ class Domain:
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         )
         if hosts:
-            addresses = [x509.IPAddress(IPv4Address("127.0.0.1"))] if "localhost" in hosts else []
-            names = [*map(x509.DNSName, hosts), *addresses]
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+            local = ("127.0.0.1",) if "localhost" in hosts else ()
+            names = x509.SubjectAlternativeName(map(_host_name, (*hosts, *local)))
+            builder = builder.add_extension(names, critical=False)
         return self._write(name, builder.sign(self._authority_key(), hashes.SHA256()), key)
 
     def _create_authority(self) -> None:
@@ -213,6 +214,13 @@ def _name(organization: str, common_name: str) -> x509.Name:
             x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name),
         ]
     )
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(IPv4Address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _builder(

@@ -189,17 +189,18 @@ def _wait_ready(process: subprocess.Popen[bytes], workdir: Path, port: int | Non
         found = _LISTENING.search(output.read_bytes())
         if found is not None:
             return int(found[1])
-        if port is not None and _listens(port):
+        if port is not None and _listens(process.pid, port):
             return port
         time.sleep(_POLL_S)
     said = output.read_text(errors="replace").strip()[-500:]
     raise ServerMissing(f"{_PROGRAM} did not start: {said or 'it said nothing'}")
 
 
-def _listens(port: int) -> bool:
-    """Whether some process listens on this TCP port (state 0A), without connecting to it."""
+def _listens(pid: int, port: int) -> bool:
+    """Whether something listens on this TCP port (state 0A) where the process is, without
+    connecting to it."""
     wanted = f":{port:04X}"
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[1].endswith(wanted) and fields[3] == "0A":
             return True
