@@ -25,6 +25,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from plugins.fault_table import render_faults
 from towpath.cli import main
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.nexus.app import create_app as create_nexus
@@ -39,35 +40,11 @@ from towpath.transfer.api.submission_bodies import (
     TransferItem,
 )
 from towpath.transfer.browse.errors import Operation, api_error
-from towpath.transfer.engine.faults import Consequence, judge
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 HELP_COLUMNS = "80"
 _ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 _GENERATED = re.compile(r"(<!-- generated: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-
-
-def render_tasks() -> str:
-    """What follows from each kind of error in a task."""
-    words = {
-        Consequence.FAIL_TASK: "fails",
-        Consequence.SUSPEND_TASK: "waits for you",
-        Consequence.RETRY_FILE: "again, the file",
-        Consequence.RETRY_TASK: "again, the task",
-    }
-    lines = [
-        "| kind | event code | at the source | at the destination | advice |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    for kind in Kind:
-        error = GridFTPError(kind, "", "")
-        source, destination = (judge(error, at_source=side) for side in (True, False))
-        assert source.event.code == destination.event.code
-        lines.append(
-            f"| `{kind}` | `{source.event.code}` | {words[source.consequence]}"
-            f" | {words[destination.consequence]} | {error.advice} |"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def render_answers() -> str:
@@ -141,7 +118,7 @@ RENDER: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {
         section: partial(render_settings, section) for section in Settings.model_fields
     },
-    "faults.md": {"tasks": render_tasks, "answers": render_answers},
+    "faults.md": {"faults": render_faults, "answers": render_answers},
     "commands.md": {"commands": render_commands},
 }
 

@@ -17,7 +17,6 @@ from towpath.transfer.api.submission_bodies import (
     TransferDocument,
     TransferItem,
 )
-from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plan import State
 from towpath.transfer.store.tasks import Status, Task
 
@@ -58,10 +57,6 @@ def test_every_option_in_force(kind: str, models: tuple[type[BaseModel], ...]) -
     options = told(f"## Options of a {kind}")
     assert options - paths == in_force(f"### Options of a {kind}")
     assert fields & paths <= options <= fields
-
-
-def test_every_event_code() -> None:
-    assert told("## Events") == set(EventCode)
 
 
 def test_every_state() -> None:

@@ -86,20 +86,6 @@ def test_a_quota_may_be_fatal(site: Site, tmp_path: Path) -> None:
     assert "has failed" in first_fault(site.deployment, task_id)["details"]["next"]
 
 
-def test_no_way_from_server_to_server(site: Site, tmp_path: Path) -> None:
-    domain = site.rig.domains[1]
-    with serving(peers.hangs_up) as gone:
-        pass
-    high, low = divmod(gone.port, 256)
-    closed = f"227 Entering Passive Mode (127,0,0,1,{high},{low})"
-    with serving(gsi_server(domain, {"PASV": closed, "STOR": None, "SIZE": None})) as peer:
-        task_id = into(site, tmp_path, site.register(peer.url, domain))
-        told = first_fault(site.deployment, task_id)
-        assert told["code"] == "CONNECTION_BROKEN"
-        assert "firewall" in told["details"]["advice"]
-        cancel(site.deployment, task_id)
-
-
 def test_a_name_that_cannot_be_carried(site: Site, tmp_path: Path) -> None:
     make_tree(tmp_path / "src", TREE, seed=1)
     (tmp_path / "src" / "two\nlines").write_text("")

@@ -1,55 +1,55 @@
 import pytest
 
-from towpath.gridftp.errors import GridFTPError, Kind, Scope, cause_of
+from towpath.gridftp.errors import FaultClass, GridFTPError, Kind, Scope, cause_of
 
 FACTS = {
-    Kind.NOT_FOUND: (Scope.FILE, True),
-    Kind.PERMISSION_DENIED: (Scope.FILE, True),
-    Kind.IS_A_DIRECTORY: (Scope.FILE, True),
-    Kind.NOT_A_DIRECTORY: (Scope.FILE, True),
-    Kind.EXISTS: (Scope.FILE, True),
-    Kind.NOT_EMPTY: (Scope.FILE, True),
-    Kind.NO_SPACE: (Scope.ENDPOINT, False),
-    Kind.QUOTA: (Scope.ENDPOINT, False),
-    Kind.PATH_NOT_ALLOWED: (Scope.FILE, True),
-    Kind.DATA_REFUSED: (Scope.CHANNEL, False),
-    Kind.DATA_BROKEN: (Scope.CHANNEL, False),
-    Kind.DATA_AUTH: (Scope.CHANNEL, True),
-    Kind.ENCRYPTION_REQUIRED: (Scope.ENDPOINT, True),
-    Kind.CHANNEL_GONE: (Scope.CHANNEL, False),
-    Kind.CHECKSUM_MISMATCH: (Scope.FILE, False),
-    Kind.SIZE_CHANGED: (Scope.FILE, False),
-    Kind.SOURCE_CHANGED: (Scope.FILE, False),
-    Kind.CHECKSUM_UNSUPPORTED: (Scope.ENDPOINT, True),
-    Kind.AUTHENTICATION: (Scope.CREDENTIAL, True),
-    Kind.CREDENTIAL_EXPIRED: (Scope.CREDENTIAL, True),
-    Kind.UNTRUSTED_HOST: (Scope.ENDPOINT, True),
-    Kind.MAPPING: (Scope.CREDENTIAL, True),
-    Kind.LOGIN: (Scope.CREDENTIAL, True),
-    Kind.CONNECT: (Scope.ENDPOINT, False),
-    Kind.CONNECTION_LOST: (Scope.SESSION, False),
-    Kind.TIMEOUT: (Scope.SESSION, False),
-    Kind.STALLED: (Scope.CHANNEL, False),
-    Kind.PROTOCOL: (Scope.SESSION, False),
-    Kind.UNSUPPORTED: (Scope.ENDPOINT, True),
-    Kind.INVALID_NAME: (Scope.FILE, True),
-    Kind.ADDRESS_REFUSED: (Scope.ENDPOINT, True),
-    Kind.UNKNOWN: (Scope.FILE, False),
+    Kind.NOT_FOUND: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.PERMISSION_DENIED: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.IS_A_DIRECTORY: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.NOT_A_DIRECTORY: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.EXISTS: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.NOT_EMPTY: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.NO_SPACE: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.QUOTA: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.PATH_NOT_ALLOWED: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.DATA_REFUSED: (Scope.CHANNEL, FaultClass.TRANSIENT),
+    Kind.DATA_BROKEN: (Scope.CHANNEL, FaultClass.TRANSIENT),
+    Kind.DATA_AUTH: (Scope.CHANNEL, FaultClass.PERMANENT),
+    Kind.ENCRYPTION_REQUIRED: (Scope.ENDPOINT, FaultClass.PERMANENT),
+    Kind.CHANNEL_GONE: (Scope.CHANNEL, FaultClass.TRANSIENT),
+    Kind.CHECKSUM_MISMATCH: (Scope.FILE, FaultClass.TRANSIENT),
+    Kind.SIZE_CHANGED: (Scope.FILE, FaultClass.TRANSIENT),
+    Kind.SOURCE_CHANGED: (Scope.FILE, FaultClass.TRANSIENT),
+    Kind.CHECKSUM_UNSUPPORTED: (Scope.ENDPOINT, FaultClass.PERMANENT),
+    Kind.AUTHENTICATION: (Scope.CREDENTIAL, FaultClass.PERMANENT),
+    Kind.CREDENTIAL_EXPIRED: (Scope.CREDENTIAL, FaultClass.CREDENTIAL),
+    Kind.UNTRUSTED_HOST: (Scope.ENDPOINT, FaultClass.PERMANENT),
+    Kind.MAPPING: (Scope.CREDENTIAL, FaultClass.PERMANENT),
+    Kind.LOGIN: (Scope.CREDENTIAL, FaultClass.PERMANENT),
+    Kind.CONNECT: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.CONNECTION_LOST: (Scope.SESSION, FaultClass.TRANSIENT),
+    Kind.TIMEOUT: (Scope.SESSION, FaultClass.TRANSIENT),
+    Kind.STALLED: (Scope.CHANNEL, FaultClass.STALLED),
+    Kind.PROTOCOL: (Scope.SESSION, FaultClass.TRANSIENT),
+    Kind.UNSUPPORTED: (Scope.ENDPOINT, FaultClass.PERMANENT),
+    Kind.INVALID_NAME: (Scope.FILE, FaultClass.PERMANENT),
+    Kind.ADDRESS_REFUSED: (Scope.ENDPOINT, FaultClass.PERMANENT),
+    Kind.UNKNOWN: (Scope.FILE, FaultClass.TRANSIENT),
 }
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_how_far_and_how_long(kind: Kind) -> None:
     error = GridFTPError(kind, "it failed", "h:1")
-    assert (error.scope, error.permanent) == FACTS[kind]
+    assert (error.scope, error.fault_class) == FACTS[kind]
+    assert error.permanent is (error.fault_class in (FaultClass.PERMANENT, FaultClass.CREDENTIAL))
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_every_kind_says_what_to_do(kind: Kind) -> None:
     error = GridFTPError(kind, "it failed", "h:1")
     assert error.advice
-    assert isinstance(error.scope, Scope)
-    assert isinstance(error.permanent, bool)
+    assert error.menders
     assert str(error).startswith("h:1: it failed")
 
 

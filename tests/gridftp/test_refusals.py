@@ -114,6 +114,15 @@ CASES = [
         ),
         Kind.DATA_BROKEN,
     ),
+    (
+        500,
+        (
+            "Command failed.",
+            " : globus_ftp_control_local_pasv failed.",
+            "globus_xio: System error in bind: Address already in use",
+        ),
+        Kind.DATA_REFUSED,
+    ),
     (425, ("GlobusError: v=1 c=DATA_CHANNEL_COMMUNICATION_FAILURE",), Kind.DATA_REFUSED),
     (500, ("System error in connect: No route to host",), Kind.DATA_REFUSED),
     (500, ("System error in connect: Connection timed out",), Kind.DATA_BROKEN),
@@ -134,6 +143,16 @@ CASES = [
                 "globus_xio_gsi: The peer authenticated as /O=A/CN=a. Expected the peer to"
                 " authenticate as /O=A/CN=b"
             ),
+        ),
+        Kind.DATA_AUTH,
+    ),
+    (
+        500,
+        (
+            "Command failed. : callback failed.",
+            "an authentication operation failed",
+            "globus_xio_gsi: gss_accept_sec_context failed.",
+            "The certificate has expired: Credential with subject: /O=T/CN=data has expired.",
         ),
         Kind.DATA_AUTH,
     ),
@@ -172,6 +191,11 @@ CASES = [
     ),
     (
         530,
+        ("globus_xio: Authentication Error", "Invalid CRL: The available CRL has expired"),
+        Kind.AUTHENTICATION,
+    ),
+    (
+        530,
         ("globus_xio: Authentication Error", "Cannot find trusted CA certificate with hash 1"),
         Kind.AUTHENTICATION,
     ),
@@ -185,6 +209,7 @@ CASES = [
     (421, ("Idle Timeout: closing control connection.",), Kind.CONNECTION_LOST),
     (530, ("Please login with USER and PASS.",), Kind.LOGIN),
     (421, ("Service not available, closing control connection.",), Kind.CONNECTION_LOST),
+    (421, ("Service busy: Connection limit exceeded. Please try again later.",), Kind.CONNECT),
     (422, ("Service temporarily offline. Closing control connection.",), Kind.CONNECT),
     (500, ("Invalid command.",), Kind.UNSUPPORTED),
     (501, ("Syntax error in parameters or arguments.",), Kind.UNSUPPORTED),

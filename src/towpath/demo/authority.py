@@ -150,8 +150,11 @@ class Domain:
             f"cond_subjects  globus '\"/O={self.organization}/*\"'\n"
         )
 
-    def revoke(self, issued: Issued) -> None:
-        """Publish a revocation list with this certificate in the trust directory."""
+    def revoke(self, issued: Issued, *, valid: timedelta = LIFETIME) -> None:
+        """Publish a revocation list with this certificate in the trust directory.
+
+        `valid`: for so long from now; an old one that nobody renewed, if negative.
+        """
         authority = x509.load_pem_x509_certificate(self._issued("ca").certificate_file.read_bytes())
         certificate = x509.load_pem_x509_certificate(issued.certificate_file.read_bytes())
         now = datetime.now(UTC)
@@ -165,7 +168,7 @@ class Domain:
             x509.CertificateRevocationListBuilder()
             .issuer_name(authority.subject)
             .last_update(now - _SKEW)
-            .next_update(now + LIFETIME)
+            .next_update(now + valid)
             .add_revoked_certificate(entry)
             .sign(self._authority_key(), hashes.SHA256())
         )

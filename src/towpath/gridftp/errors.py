@@ -56,10 +56,49 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
+class Phase(StrEnum):
+    """What was being done."""
+
+    CONNECT = "connect"
+    LOGIN = "login"
+    LISTING = "listing"
+    DATA = "data"
+    CHECKSUM = "checksum"
+    LINKS = "links"
+    REMOVAL = "removal"
+
+
+class FaultClass(StrEnum):
+    """How long an error lasts."""
+
+    PERMANENT = "permanent"
+    """Until somebody mends it: doing the same again is known to be of no use."""
+    TRANSIENT = "transient"
+    """It often goes away by itself."""
+    CREDENTIAL = "credential"
+    """Until the user's credential is renewed."""
+    STALLED = "stalled"
+    """No bytes move: what is under way is cut and resumed."""
+
+
+class Mender(StrEnum):
+    """Who can mend it."""
+
+    YOU = "you"
+    ADMINISTRATOR = "the server's administrator"
+    OPERATOR = "the operator of this service"
+    NETWORK = "who runs the network between the servers"
+    NOBODY = "nobody needs to"
+
+
 class _Facts(NamedTuple):
     scope: Scope
-    permanent: bool
+    fault_class: FaultClass
+    menders: tuple[Mender, ...]
+    """Who is most likely to be able to, first."""
     advice: str
+    phase: Phase | None = None
+    """None: what was being done is known only where it was done."""
 
 
 _WRITER_ADVICE = (
@@ -67,93 +106,190 @@ _WRITER_ADVICE = (
     " Let what writes it finish, or transfer a snapshot."
 )
 
+_YOU, _ADMIN, _NOBODY = Mender.YOU, Mender.ADMINISTRATOR, Mender.NOBODY
+_PERMANENT, _TRANSIENT = FaultClass.PERMANENT, FaultClass.TRANSIENT
+
 _FACTS: dict[Kind, _Facts] = {
-    Kind.NOT_FOUND: _Facts(Scope.FILE, True, "Check the path; it does not exist on the server."),
+    Kind.NOT_FOUND: _Facts(
+        Scope.FILE, _PERMANENT, (_YOU,), "Check the path; it does not exist on the server."
+    ),
     Kind.PERMISSION_DENIED: _Facts(
-        Scope.FILE, True, "Ask the owner or the server's administrator for access to this path."
+        Scope.FILE,
+        _PERMANENT,
+        (_YOU, _ADMIN),
+        "Ask the owner or the server's administrator for access to this path.",
     ),
-    Kind.IS_A_DIRECTORY: _Facts(Scope.FILE, True, "The path is a directory; name a file."),
+    Kind.IS_A_DIRECTORY: _Facts(
+        Scope.FILE, _PERMANENT, (_YOU,), "The path is a directory; name a file."
+    ),
     Kind.NOT_A_DIRECTORY: _Facts(
-        Scope.FILE, True, "A part of the path is a file; name a directory."
+        Scope.FILE, _PERMANENT, (_YOU,), "A part of the path is a file; name a directory."
     ),
-    Kind.EXISTS: _Facts(Scope.FILE, True, "Something with this name is there already."),
-    Kind.NOT_EMPTY: _Facts(Scope.FILE, True, "The directory is not empty; delete recursively."),
-    Kind.NO_SPACE: _Facts(Scope.ENDPOINT, False, "Free space on the server's storage."),
-    Kind.QUOTA: _Facts(Scope.ENDPOINT, False, "Free some of your quota on the server."),
+    Kind.EXISTS: _Facts(
+        Scope.FILE,
+        _PERMANENT,
+        (_YOU,),
+        "Something with this name is there already: remove or rename it.",
+    ),
+    Kind.NOT_EMPTY: _Facts(
+        Scope.FILE,
+        _PERMANENT,
+        (_YOU,),
+        "The directory is not empty; delete recursively.",
+        Phase.REMOVAL,
+    ),
+    Kind.NO_SPACE: _Facts(
+        Scope.ENDPOINT, _TRANSIENT, (_ADMIN, _YOU), "Free space on the server's storage."
+    ),
+    Kind.QUOTA: _Facts(
+        Scope.ENDPOINT, _TRANSIENT, (_YOU, _ADMIN), "Free some of your quota on the server."
+    ),
     Kind.PATH_NOT_ALLOWED: _Facts(
-        Scope.FILE, True, "The server's administrator does not allow access to this path."
+        Scope.FILE,
+        _PERMANENT,
+        (_ADMIN,),
+        "The server's administrator does not allow access to this path.",
     ),
     Kind.DATA_REFUSED: _Facts(
         Scope.CHANNEL,
-        False,
-        "The sending server cannot reach the receiving one: check the receiver's data port range"
-        " and the firewalls between them.",
+        _TRANSIENT,
+        (_ADMIN, Mender.NETWORK),
+        "The sending server cannot reach the receiving one: check the receiver's data port"
+        " range, whether some of it is free, and the firewalls between them.",
+        Phase.DATA,
     ),
-    Kind.DATA_BROKEN: _Facts(Scope.CHANNEL, False, "The data connection broke; it is tried again."),
+    Kind.DATA_BROKEN: _Facts(
+        Scope.CHANNEL,
+        _TRANSIENT,
+        (_NOBODY,),
+        "The data connection broke; it is tried again.",
+        Phase.DATA,
+    ),
     Kind.DATA_AUTH: _Facts(
         Scope.CHANNEL,
-        True,
+        _PERMANENT,
+        (_ADMIN,),
         "The two servers do not accept each other's data channel credential: both must support"
         " DCSC, and their clocks must be right.",
+        Phase.DATA,
     ),
     Kind.ENCRYPTION_REQUIRED: _Facts(
-        Scope.ENDPOINT, True, "This server moves data encrypted only: ask for encryption."
+        Scope.ENDPOINT,
+        _PERMANENT,
+        (_YOU,),
+        "This server moves data encrypted only: ask for encryption.",
+        Phase.DATA,
     ),
-    Kind.CHANNEL_GONE: _Facts(Scope.CHANNEL, False, "The data channel is set up anew."),
+    Kind.CHANNEL_GONE: _Facts(
+        Scope.CHANNEL, _TRANSIENT, (_NOBODY,), "The data channel is set up anew.", Phase.DATA
+    ),
     Kind.CHECKSUM_MISMATCH: _Facts(
-        Scope.FILE, False, "What arrived differs from the source; the file is sent again."
+        Scope.FILE,
+        _TRANSIENT,
+        (_NOBODY,),
+        "What arrived differs from the source; the file is sent again.",
+        Phase.CHECKSUM,
     ),
-    Kind.SIZE_CHANGED: _Facts(Scope.FILE, False, _WRITER_ADVICE),
-    Kind.SOURCE_CHANGED: _Facts(Scope.FILE, False, _WRITER_ADVICE),
+    Kind.SIZE_CHANGED: _Facts(Scope.FILE, _TRANSIENT, (_YOU,), _WRITER_ADVICE),
+    Kind.SOURCE_CHANGED: _Facts(Scope.FILE, _TRANSIENT, (_YOU,), _WRITER_ADVICE),
     Kind.CHECKSUM_UNSUPPORTED: _Facts(
-        Scope.ENDPOINT, True, "Choose a checksum both servers offer, or switch verification off."
+        Scope.ENDPOINT,
+        _PERMANENT,
+        (_YOU,),
+        "Choose a checksum both servers offer, or switch verification off.",
+        Phase.CHECKSUM,
     ),
     Kind.AUTHENTICATION: _Facts(
         Scope.CREDENTIAL,
-        True,
-        "The server does not accept the credential: it must trust the authority that issued it.",
+        _PERMANENT,
+        (_ADMIN, _YOU),
+        "The server does not accept the credential: it must trust the authority that issued it,"
+        " with revocation lists that are not too old, and its clock must be right.",
+        Phase.LOGIN,
     ),
     Kind.CREDENTIAL_EXPIRED: _Facts(
-        Scope.CREDENTIAL, True, "Renew the credential for this endpoint."
+        Scope.CREDENTIAL,
+        FaultClass.CREDENTIAL,
+        (_YOU,),
+        "Renew the credential for this endpoint.",
+        Phase.LOGIN,
     ),
     Kind.UNTRUSTED_HOST: _Facts(
         Scope.ENDPOINT,
-        True,
-        "The server's certificate does not prove that it is this host: check host name, expected"
-        " subject and the endpoint's trusted authorities.",
+        _PERMANENT,
+        (_YOU, _ADMIN),
+        "The server's certificate does not prove that it is this host: check host name,"
+        " expected subject and the endpoint's trusted authorities.",
+        Phase.LOGIN,
     ),
     Kind.MAPPING: _Facts(
         Scope.CREDENTIAL,
-        True,
+        _PERMANENT,
+        (_ADMIN,),
         "The server has no local account for this identity: ask its administrator to add one.",
+        Phase.LOGIN,
     ),
     Kind.LOGIN: _Facts(
         Scope.CREDENTIAL,
-        True,
+        _PERMANENT,
+        (_YOU,),
         "Check the user name and the credential or pass phrase; the server's own words say more.",
+        Phase.LOGIN,
     ),
     Kind.CONNECT: _Facts(
-        Scope.ENDPOINT, False, "Check host name and port, and that the server is running."
+        Scope.ENDPOINT,
+        _TRANSIENT,
+        (_ADMIN, _YOU),
+        "Check host name and port, that the server is running, and that it takes sessions.",
+        Phase.CONNECT,
     ),
     Kind.CONNECTION_LOST: _Facts(
-        Scope.SESSION, False, "The connection to the server was lost; it is tried again."
+        Scope.SESSION,
+        _TRANSIENT,
+        (_NOBODY,),
+        "The connection to the server was lost; it is tried again.",
     ),
-    Kind.TIMEOUT: _Facts(Scope.SESSION, False, "The server did not answer in time."),
-    Kind.STALLED: _Facts(Scope.CHANNEL, False, "No bytes moved; the transfer is cut and resumed."),
+    Kind.TIMEOUT: _Facts(
+        Scope.SESSION,
+        _TRANSIENT,
+        (_ADMIN,),
+        "The server did not answer in time; if it stays so, ask its administrator.",
+    ),
+    Kind.STALLED: _Facts(
+        Scope.CHANNEL,
+        FaultClass.STALLED,
+        (_NOBODY,),
+        "No bytes moved; the transfer is cut and resumed.",
+        Phase.DATA,
+    ),
     Kind.PROTOCOL: _Facts(
-        Scope.SESSION, False, "Check that the right server listens at this host and port."
+        Scope.SESSION,
+        _TRANSIENT,
+        (_YOU,),
+        "Check that the right server listens at this host and port.",
     ),
-    Kind.UNSUPPORTED: _Facts(Scope.ENDPOINT, True, "The server does not offer this operation."),
+    Kind.UNSUPPORTED: _Facts(
+        Scope.ENDPOINT,
+        _PERMANENT,
+        (_ADMIN,),
+        "The server does not offer this operation; its administrator may have switched it off.",
+    ),
     Kind.INVALID_NAME: _Facts(
-        Scope.FILE, True, "Rename it: GridFTP cannot carry this name to this server."
+        Scope.FILE, _PERMANENT, (_YOU,), "Rename it: GridFTP cannot carry this name to this server."
     ),
     Kind.ADDRESS_REFUSED: _Facts(
         Scope.ENDPOINT,
-        True,
+        _PERMANENT,
+        (_YOU, Mender.OPERATOR),
         "The address is not one that may be dialled: declare it as a data host of the endpoint,"
         " or ask the operator to allow it.",
     ),
-    Kind.UNKNOWN: _Facts(Scope.FILE, False, "See the server's own words."),
+    Kind.UNKNOWN: _Facts(
+        Scope.FILE,
+        _TRANSIENT,
+        (_ADMIN,),
+        "See the server's own words, and show them to its administrator.",
+    ),
 }
 
 _CONNECTION_KINDS = frozenset(
@@ -192,9 +328,24 @@ class GridFTPError(Exception):
         return _FACTS[self.kind].scope
 
     @property
+    def phase(self) -> Phase | None:
+        """What was being done, where the kind says it."""
+        return _FACTS[self.kind].phase
+
+    @property
+    def fault_class(self) -> FaultClass:
+        """How long it lasts."""
+        return _FACTS[self.kind].fault_class
+
+    @property
     def permanent(self) -> bool:
         """Whether doing the same again is known to be of no use."""
-        return _FACTS[self.kind].permanent
+        return self.fault_class in (FaultClass.PERMANENT, FaultClass.CREDENTIAL)
+
+    @property
+    def menders(self) -> tuple[Mender, ...]:
+        """Who can mend it."""
+        return _FACTS[self.kind].menders
 
     @property
     def advice(self) -> str:

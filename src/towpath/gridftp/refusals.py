@@ -27,9 +27,9 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("c=quota_exceeded",), Kind.QUOTA),
     (("gridftp-errno: 39\n",), Kind.NOT_EMPTY),
     (("directory not empty",), Kind.NOT_EMPTY),
-    (("has expired",), Kind.CREDENTIAL_EXPIRED),
     (("gridmap lookup failure",), Kind.MAPPING),
     (("could not map",), Kind.MAPPING),
+    (("crl has expired",), Kind.AUTHENTICATION),
     (("gss_init_sec_context",), Kind.DATA_AUTH),
     (("gss_accept_sec_context",), Kind.DATA_AUTH),
     (("gss_acquire_cred",), Kind.DATA_AUTH),
@@ -39,6 +39,7 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("invalid base64 input for credential",), Kind.DATA_AUTH),
     (("encryption is required",), Kind.ENCRYPTION_REQUIRED),
     (("untrusted self-signed certificate",), Kind.DATA_AUTH),
+    (("has expired",), Kind.CREDENTIAL_EXPIRED),
     (("no space left on device",), Kind.NO_SPACE),
     (("disk quota exceeded",), Kind.QUOTA),
     (("no such file or directory",), Kind.NOT_FOUND),
@@ -51,6 +52,7 @@ _RULES: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("file exists",), Kind.EXISTS),
     (("file name too long",), Kind.INVALID_NAME),
     (("c=data_channel_communication_failure",), Kind.DATA_REFUSED),
+    (("local_pasv failed",), Kind.DATA_REFUSED),
     (("unable to connect to",), Kind.DATA_REFUSED),
     (("connection refused",), Kind.DATA_REFUSED),
     (("no route to host",), Kind.DATA_REFUSED),
@@ -149,7 +151,7 @@ def classify_myproxy(text: str, *, where: str) -> GridFTPError:
 
 def _kind_of(code: int, lowered: str) -> Kind:
     if code == 421:
-        return Kind.CONNECTION_LOST
+        return Kind.CONNECT if "connection limit" in lowered else Kind.CONNECTION_LOST
     if code == 422:  # GCT's own: told to stay away, or full
         return Kind.CONNECT
     for words, kind in _RULES:

@@ -6,21 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine.faults import Consequence, backoff_s, judge
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
+from towpath.transfer.engine.faults import Consequence, backoff_s, judge, unavailable
+from towpath.transfer.sessions import NoCredential, NoEndpoint, SessionUnavailable
+from towpath.transfer.store.events import EventCode
 
 
 @pytest.mark.parametrize("kind", Kind)
 @pytest.mark.parametrize("at_source", [True, False])
 def test_every_kind_is_told_with_where_what_next_and_advice(kind: Kind, at_source: bool) -> None:
     error = GridFTPError(kind, "it broke", "host:2811", "/a/b", "500 said the server")
-    event = judge(error, at_source=at_source).event
+    event = judge(error, Phase.DATA, at_source=at_source).event
     assert event.is_error
     assert event.code.isupper()
     assert isinstance(event.details, dict)
     assert event.details["endpoint"] == "host:2811"
     assert event.details["path"] == "/a/b"
+    assert event.details["phase"] in Phase
     assert event.details["advice"]
+    assert event.details["who_can_fix"]
     assert event.details["next"]
 
 
@@ -40,7 +44,7 @@ def test_every_kind_is_told_with_where_what_next_and_advice(kind: Kind, at_sourc
 )
 def test_consequences(kind: Kind, at_source: bool, consequence: Consequence) -> None:
     error = GridFTPError(kind, "", "h:1")
-    assert judge(error, at_source=at_source).consequence is consequence
+    assert judge(error, Phase.DATA, at_source=at_source).consequence is consequence
 
 
 @pytest.mark.parametrize(
@@ -55,14 +59,39 @@ def test_consequences(kind: Kind, at_source: bool, consequence: Consequence) -> 
 def test_the_option_that_would_have_helped_is_told(kind: Kind, at_source: bool, told: bool) -> None:
     error = GridFTPError(kind, "", "h:1")
     for might_skip in (True, False):
-        details = judge(error, at_source=at_source, might_skip=might_skip).event.details
+        details = judge(error, Phase.DATA, at_source=at_source, might_skip=might_skip).event.details
         assert isinstance(details, dict)
         assert ("skip_source_errors" in details["advice"]) is (told and might_skip)
 
 
+def test_what_was_being_done_is_told_by_the_kind_or_by_who_did_it() -> None:
+    for kind, phase in ((Kind.NOT_FOUND, Phase.LISTING), (Kind.MAPPING, Phase.LOGIN)):
+        details = judge(GridFTPError(kind, "", ""), Phase.LISTING, at_source=True).event.details
+        assert isinstance(details, dict)
+        assert details["phase"] is phase
+
+
+@pytest.mark.parametrize(
+    ("error", "consequence", "code", "follows"),
+    [
+        (NoCredential("none", "add one"), Consequence.SUSPEND_TASK, "NO_CREDENTIALS", "waits"),
+        (NoEndpoint("gone", "again"), Consequence.FAIL_TASK, "ENDPOINT_ERROR", "has failed"),
+    ],
+)
+def test_no_session_can_be_tried(
+    error: SessionUnavailable, consequence: Consequence, code: str, follows: str
+) -> None:
+    verdict = unavailable(error, at_source=False)
+    assert (verdict.consequence, verdict.event.code) == (consequence, EventCode(code))
+    assert isinstance(verdict.event.details, dict)
+    assert verdict.event.details["advice"] == error.advice
+    assert verdict.event.details["role"] == "destination"
+    assert follows in verdict.event.details["next"]
+
+
 def test_quota_is_fatal_when_asked_for() -> None:
     error = GridFTPError(Kind.QUOTA, "", "h:1")
-    verdict = judge(error, at_source=False, fail_on_quota=True)
+    verdict = judge(error, Phase.DATA, at_source=False, fail_on_quota=True)
     assert verdict.consequence is Consequence.FAIL_TASK
 
 

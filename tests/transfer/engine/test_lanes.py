@@ -89,7 +89,8 @@ def context() -> TaskContext:
         cut_off=[],
         source_path=lambda _item, path: f"/from/{path}",
         destination_path=lambda _item, path: f"/to/{path}",
-        judge=lambda error, *, at_source: judge(error, at_source=at_source, fail_on_quota=False),
+        judge=judge,
+        backoff_s=lambda _failures: 0.0,
     )
     return given  # type: ignore[no-any-return]
 

@@ -11,6 +11,7 @@ from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.store.events import EventCode
 
 
 class Sessions:
@@ -63,5 +64,6 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
     with pytest.raises(TaskFaultError) as caught:
         await open_session(context, UUID(int=3), at_source=at_source)
     assert caught.value.verdict.consequence is Consequence.RETRY_TASK
+    assert caught.value.verdict.event.code is EventCode.ENDPOINT_ERROR
     context.claimed_storage = storage_of("NEW.example.org", 2811)
     await open_session(context, UUID(int=3), at_source=at_source)

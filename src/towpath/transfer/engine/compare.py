@@ -7,7 +7,7 @@ goes to the lanes.
 import asyncio
 from collections.abc import Sequence
 
-from towpath.gridftp.errors import Kind
+from towpath.gridftp.errors import Kind, Phase
 from towpath.transfer.engine.context import SidedError, TaskContext, at_destination
 from towpath.transfer.engine.faults import skipped
 from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
@@ -98,6 +98,6 @@ class Comparison:
             left_out = skipped(file.item_no, file.path, error, is_directory=False)
             self._recorder.skipped(file.file_no, left_out)
             return
-        self._recorder.event(self._context.of_one_file(sided))
+        self._recorder.event(self._context.of_one_file(sided, Phase.CHECKSUM))
         delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(Returned(file.file_no, State.COMPARE, failed=True, delay_s=delay_s))

@@ -13,15 +13,15 @@ from psycopg import AsyncConnection
 
 from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
 from towpath.transfer.filter_rules import FilterRules
-from towpath.transfer.sessions import EndpointSessions, Login, NoCredential, SessionUnavailable
+from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import leases
-from towpath.transfer.store.events import Event, EventCode
+from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import Item
 
 # A worker sends nothing after two thirds of its lease: the rest is for what is already on its way.
@@ -239,25 +239,26 @@ class TaskContext:
             random=self.random,
         )
 
-    def judge(self, error: GridFTPError, *, at_source: bool) -> Verdict:
+    def judge(self, error: GridFTPError, phase: Phase, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""
         return judge(
             error,
+            phase,
             at_source=at_source,
             fail_on_quota=self.options.fail_on_quota_errors,
             might_skip=self.grant.type == "TRANSFER" and not self.options.skip_source_errors,
         )
 
-    def judge_sided(self, sided: SidedError) -> Verdict:
+    def judge_sided(self, sided: SidedError, phase: Phase) -> Verdict:
         """The same for an error whose side is known."""
-        return self.judge(sided.error, at_source=sided.at_source)
+        return self.judge(sided.error, phase, at_source=sided.at_source)
 
-    def of_one_file(self, sided: SidedError) -> Event:
+    def of_one_file(self, sided: SidedError, phase: Phase) -> Event:
         """What is told of a failure that holds up one file or directory only, to be tried again.
 
         Raises TaskFaultError for any other.
         """
-        verdict = self.judge_sided(sided)
+        verdict = self.judge_sided(sided, phase)
         if verdict.consequence is not Consequence.RETRY_FILE:
             raise TaskFaultError(verdict) from sided
         return verdict.event
@@ -302,23 +303,3 @@ def ancestors(path: str) -> list[str]:
         path = posixpath.dirname(path)
         found.append(path)
     return found
-
-
-def unavailable(error: SessionUnavailable, *, at_source: bool) -> TaskFaultError:
-    """No session can even be tried: the owner must act, or the endpoint is gone."""
-    waits = isinstance(error, NoCredential)
-    return TaskFaultError(
-        Verdict(
-            Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK,
-            Event(
-                EventCode.NO_CREDENTIALS if waits else EventCode.ENDPOINT_ERROR,
-                "no credential" if waits else "endpoint not found",
-                {
-                    "error": error.message,
-                    "role": "source" if at_source else "destination",
-                    "advice": error.advice,
-                },
-                is_error=True,
-            ),
-        )
-    )

@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Iterator, Sequence
 
 from towpath.gridftp.client.removal import FAILURES, Failure, Remover
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
 from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.recorder import Recorder
@@ -128,7 +128,7 @@ class DeleteRun:
     def _cannot_look(self, path: str, error: GridFTPError, *, matched: bool) -> None:
         if error.kind is Kind.NOT_FOUND and (matched or self._ignore_missing):
             return
-        verdict = self._context.judge(error, at_source=True)
+        verdict = self._context.judge(error, Phase.REMOVAL, at_source=True)
         if verdict.consequence is Consequence.FAIL_TASK:
             raise TaskFaultError(verdict) from error
         self._add([Failure(path, error)])

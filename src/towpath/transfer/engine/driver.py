@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from psycopg import AsyncConnection
 
-from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.platform.database import AWAY
 from towpath.transfer import names
 from towpath.transfer.claims import Wait
@@ -19,7 +19,7 @@ from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.extras import ExtrasRun
-from towpath.transfer.engine.faults import Consequence, Verdict
+from towpath.transfer.engine.faults import Consequence, Verdict, expired, internal_error
 from towpath.transfer.engine.fidelity import fidelity_event
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
@@ -194,7 +194,7 @@ class Driver:
         try:
             return home_directory(session)
         except GridFTPError as error:
-            raise TaskFaultError(context.judge(error, at_source=at_source)) from error
+            raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
 
     async def _transfer(self, recorder: Recorder) -> None:
         assert self._progress is not None, "begun"
@@ -286,7 +286,7 @@ class Driver:
         if self.expire:
             raise _Interrupted(
                 {"code": EventCode.EXPIRED, "description": "the deadline has passed"},
-                _expired(self._waited),
+                expired(self._waited),
             )
         if self.stop or self.pause:
             raise StopRequestedError
@@ -333,16 +333,7 @@ class Driver:
 
     async def internal_error(self) -> None:
         """After a mistake of ours, which the log has in full: tell the owner, try again later."""
-        event = Event(
-            EventCode.INTERNAL_ERROR,
-            "internal error",
-            {
-                "error": "The service made a mistake; its operator finds it in the log.",
-                "next": "It is tried again until the deadline.",
-            },
-            is_error=True,
-        )
-        await self._fault(Recorder(self.context), Verdict(Consequence.RETRY_TASK, event))
+        await self._fault(Recorder(self.context), internal_error())
 
     async def _give_back(self, recorder: Recorder, delay_s: float) -> None:
         await recorder.flush()
@@ -421,22 +412,6 @@ def _on_server(item: Item, homes: tuple[str, str]) -> Item:
         if destination is None
         else names.absolute(names.to_wire(destination), homes[1]),
     )
-
-
-def _expired(waited: Wait | None) -> Event:
-    if waited is None:
-        details = {
-            "error": "The deadline passed before everything was done.",
-            "advice": "See the last errors above, mend their cause, and submit again"
-            " with a later deadline.",
-        }
-    else:
-        details = waited.details() | {
-            "error": "The deadline passed while the task waited for another one.",
-            "next": "It is over; nothing was done.",
-            "advice": "Submit again when that task has ended, or with a later deadline.",
-        }
-    return Event(EventCode.EXPIRED, "expired", details, is_error=True)
 
 
 def _started(context: TaskContext) -> Event:

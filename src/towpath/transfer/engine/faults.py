@@ -5,11 +5,14 @@ Transfer API and its consequence. Source: Transfer API documentation, "Task erro
 at once follows the Globus service, everything else is retried until the deadline.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Mender, Phase
+from towpath.transfer.claims import Wait
+from towpath.transfer.sessions import NoCredential, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.segments import Skipped
 
@@ -104,10 +107,16 @@ class Verdict:
 
 
 def judge(
-    error: GridFTPError, *, at_source: bool, fail_on_quota: bool = False, might_skip: bool = False
+    error: GridFTPError,
+    phase: Phase,
+    *,
+    at_source: bool,
+    fail_on_quota: bool = False,
+    might_skip: bool = False,
 ) -> Verdict:
     """What `error` means. `at_source`: it came from the source (or a delete's endpoint).
 
+    `phase`: what was being done, if the error's kind does not say it.
     `might_skip`: the task could have been told to leave out what cannot be read.
     """
     code, description = _CODES[error.kind]
@@ -128,17 +137,92 @@ def judge(
         advice = _ADVICE_AT_DESTINATION.get(error.kind, advice)
     elif might_skip and skippable(error):
         advice += _MIGHT_SKIP
-    details = {
-        "error": str(error.message),
+    where = {
         "endpoint": error.where,
-        "role": "source" if at_source else "destination",
+        "role": _role(at_source=at_source),
+        "phase": error.phase or phase,
         **({"path": error.path} if error.path else {}),
         **({"server_said": error.reply} if error.reply else {}),
         **error.facts,
-        "advice": advice,
-        "next": _WHAT_FOLLOWS[consequence],
     }
-    return Verdict(consequence, Event(code, description, details, is_error=True))
+    event = _event(
+        code,
+        description,
+        error=error.message,
+        where=where,
+        advice=advice,
+        menders=error.menders,
+        follows=_WHAT_FOLLOWS[consequence],
+    )
+    return Verdict(consequence, event)
+
+
+def unavailable(error: SessionUnavailable, *, at_source: bool) -> Verdict:
+    """No session can even be tried: the owner must act, or the endpoint is gone."""
+    waits = isinstance(error, NoCredential)
+    consequence = Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK
+    event = _event(
+        EventCode.NO_CREDENTIALS if waits else EventCode.ENDPOINT_ERROR,
+        "no credential" if waits else "endpoint not found",
+        error=error.message,
+        where={"role": _role(at_source=at_source), "phase": Phase.LOGIN},
+        advice=error.advice,
+        menders=(Mender.YOU,),
+        follows=_WHAT_FOLLOWS[consequence],
+    )
+    return Verdict(consequence, event)
+
+
+def endpoint_changed(server: str) -> Verdict:
+    """The task's claims are for another server than its endpoint has now (I9)."""
+    event = _event(
+        EventCode.ENDPOINT_ERROR,
+        "endpoint changed",
+        error="The endpoint was given another server while the task ran.",
+        where={"endpoint": server, "role": "destination", "phase": Phase.LOGIN},
+        advice="Nothing needs to be done; what was copied to the server before is not copied"
+        " again.",
+        menders=(Mender.NOBODY,),
+        follows="The task claims its paths there and goes on.",
+    )
+    return Verdict(Consequence.RETRY_TASK, event)
+
+
+def internal_error() -> Verdict:
+    """A mistake of ours, which the log has in full."""
+    event = _event(
+        EventCode.INTERNAL_ERROR,
+        "internal error",
+        error="The service made a mistake; its operator finds it in the log.",
+        where={},
+        advice="Tell the operator if it happens again.",
+        menders=(Mender.OPERATOR,),
+        follows=_WHAT_FOLLOWS[Consequence.RETRY_TASK],
+    )
+    return Verdict(Consequence.RETRY_TASK, event)
+
+
+def expired(waited: Wait | None) -> Event:
+    """The deadline has passed; `waited`: while the task waited for another one."""
+    if waited is None:
+        error = "The deadline passed before everything was done."
+        advice = (
+            "See the last errors above, mend their cause, and submit again with a later deadline."
+        )
+        follows = "The task has failed. What has arrived stays."
+    else:
+        error = "The deadline passed while the task waited for another one."
+        advice = "Submit again when that task has ended, or with a later deadline."
+        follows = "It is over; nothing was done."
+    return _event(
+        EventCode.EXPIRED,
+        "expired",
+        error=error,
+        where={} if waited is None else waited.details(),
+        advice=advice,
+        menders=(Mender.YOU,),
+        follows=follows,
+    )
 
 
 def external_mismatch(
@@ -152,26 +236,55 @@ def external_mismatch(
     removed: bool,
 ) -> Verdict:
     """A file that is not what its external checksum says, and whether it is removed."""
-    details = {
-        "error": f"{algorithm} of the file is {found}; {expected} was expected",
-        "endpoint": where,
-        "role": "destination",
-        "path": path,
-        "source_path": source_path,
-        "algorithm": algorithm,
-        "expected": expected,
-        "found": found,
-        "advice": "The source has the same contents: mend it, or the checksum, and submit again.",
-        "next": "The task has failed. "
-        + (
-            "The wrong file was removed at the destination."
-            if removed
-            else "The wrong file could not be removed at the destination: remove it."
-        ),
-    }
-    description = "external checksum differs"
-    event = Event(EventCode.EXTERNAL_CHECKSUM_MISMATCH, description, details, is_error=True)
+    is_gone = (
+        "The wrong file was removed at the destination."
+        if removed
+        else "The wrong file could not be removed at the destination: remove it."
+    )
+    event = _event(
+        EventCode.EXTERNAL_CHECKSUM_MISMATCH,
+        "external checksum differs",
+        error=f"{algorithm} of the file is {found}; {expected} was expected",
+        where={
+            "endpoint": where,
+            "role": "destination",
+            "phase": Phase.CHECKSUM,
+            "path": path,
+            "source_path": source_path,
+            "algorithm": algorithm,
+            "expected": expected,
+            "found": found,
+        },
+        advice="The source has the same contents: mend it, or the checksum, and submit again.",
+        menders=(Mender.YOU,),
+        follows=f"{_WHAT_FOLLOWS[Consequence.FAIL_TASK]} {is_gone}",
+    )
     return Verdict(Consequence.FAIL_TASK, event)
+
+
+def _role(*, at_source: bool) -> str:
+    return "source" if at_source else "destination"
+
+
+def _event(
+    code: EventCode,
+    description: str,
+    *,
+    error: str,
+    where: Mapping[str, object],
+    advice: str,
+    menders: tuple[Mender, ...],
+    follows: str,
+) -> Event:
+    """What every fault tells (I8): what failed, where, what can be done and by whom, what next."""
+    details = {
+        "error": error,
+        **where,
+        "advice": advice,
+        "who_can_fix": " or ".join(menders),
+        "next": follows,
+    }
+    return Event(code, description, details, is_error=True)
 
 
 def skippable(error: GridFTPError) -> bool:

@@ -16,7 +16,7 @@ from towpath.gridftp.client.lane import Lane, Outcome, Piece
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import spoiled_path
-from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
@@ -94,7 +94,7 @@ class LaneRunner:
         """
         assert outcome.error is not None, "a failed outcome says why"
         at_source = outcome.failed_side == "source"
-        verdict = self._context.judge(outcome.error, at_source=at_source)
+        verdict = self._context.judge(outcome.error, Phase.DATA, at_source=at_source)
         if self._context.skips(outcome.error, at_source=at_source):
             if removed and state is State.PENDING:
                 left_out = skipped(file.item_no, file.path, outcome.error, is_directory=False)

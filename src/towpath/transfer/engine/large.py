@@ -14,7 +14,7 @@ from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.pieces import SideName
 from towpath.gridftp.client.ranges import Checks, RangeTransfer, cut
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 from towpath.transfer.engine.arrived import refuted
@@ -105,7 +105,7 @@ class LargeFile:
             entry = await self._pair.source.stat(self._source_path)
         changed = self._change(entry)
         if changed is not None:
-            self._recorder.event(self._context.judge(changed, at_source=True).event)
+            self._recorder.event(self._context.judge(changed, Phase.DATA, at_source=True).event)
             await self._take_note(entry)
             ranges = []
         self.begun = True

@@ -10,7 +10,7 @@ from enum import Enum, auto
 from typing import Final
 
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import fidelity, names
 from towpath.transfer.engine.context import (
@@ -107,7 +107,7 @@ class LinkMaking:
             while await self._some(source, destination, last):
                 pass
         except SidedError as sided:
-            raise TaskFaultError(self._context.judge_sided(sided)) from sided
+            raise TaskFaultError(self._context.judge_sided(sided, Phase.LINKS)) from sided
         finally:
             await asyncio.gather(source.close(), destination.close())
 

@@ -6,14 +6,13 @@ from uuid import UUID
 
 from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.claims import storage_of
-from towpath.transfer.engine.context import TaskContext, TaskFaultError, unavailable
-from towpath.transfer.engine.faults import Consequence, Verdict
+from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.faults import Consequence, endpoint_changed, unavailable
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
-from towpath.transfer.store.events import Event, EventCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +47,9 @@ async def open_session(
             _check_claimed(context, login)
         session = await context.sessions.open_login(login)
     except GridFTPError as error:
-        raise TaskFaultError(context.judge(error, at_source=at_source)) from error
+        raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
     except SessionUnavailable as error:
-        raise unavailable(error, at_source=at_source) from error
+        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
     session.channel.may_send = lambda: context.lease.usable
     return session, login
 
@@ -67,24 +66,7 @@ def _check_claimed(context: TaskContext, login: Login) -> None:
     now = storage_of(login.server.host, login.server.port)
     if context.claimed_storage in (None, now):
         return
-    raise TaskFaultError(
-        Verdict(
-            Consequence.RETRY_TASK,
-            Event(
-                EventCode.ENDPOINT_ERROR,
-                "endpoint changed",
-                {
-                    "error": "The endpoint was given another server while the task ran.",
-                    "endpoint": str(login.server),
-                    "role": "destination",
-                    "next": "The task claims its paths there and goes on.",
-                    "advice": "Nothing needs to be done; what was copied to the server before"
-                    " is not copied again.",
-                },
-                is_error=True,
-            ),
-        )
-    )
+    raise TaskFaultError(endpoint_changed(str(login.server)))
 
 
 async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[Session, Login]]:
@@ -129,7 +111,7 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
         await asyncio.gather(source.close(), destination.close())
         if isinstance(error, GridFTPError):
             at_source = error.where == str(source.server)
-            raise TaskFaultError(context.judge(error, at_source=at_source)) from error
+            raise TaskFaultError(context.judge(error, Phase.DATA, at_source=at_source)) from error
         raise
     return Pair(
         source, destination, source_login, destination_login, lane, context.next_generation()
@@ -181,6 +163,7 @@ def checksum_algorithm(context: TaskContext, pair: Pair, item_no: int) -> str:
                 f" checksum algorithm (wanted: {wanted or 'any'})",
                 where=str(pair.destination.server),
             ),
+            Phase.CHECKSUM,
             at_source=False,
         )
     )

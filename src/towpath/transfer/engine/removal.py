@@ -13,7 +13,7 @@ from uuid import UUID
 
 from towpath.gridftp.client.removal import Failure, Keep, Remover
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
 from towpath.transfer.engine.pairs import open_session
@@ -56,7 +56,9 @@ async def removing(
         yield remover
     except GridFTPError as error:
         context.lease.check()  # without it nothing is sent, and the session is lost
-        raise TaskFaultError(for_whole_task(context.judge(error, at_source=at_source))) from error
+        raise TaskFaultError(
+            for_whole_task(context.judge(error, Phase.REMOVAL, at_source=at_source))
+        ) from error
     finally:
         if await remover.close():
             _confirmed(context)
@@ -108,7 +110,7 @@ def raise_failures(
 
 
 def _verdict(context: TaskContext, failure: Failure, *, more: int, at_source: bool) -> Verdict:
-    verdict = context.judge(failure.error, at_source=at_source)
+    verdict = context.judge(failure.error, Phase.REMOVAL, at_source=at_source)
     assert isinstance(verdict.event.details, dict), "made by judge"
     final = failure.error.kind is Kind.INVALID_NAME
     details = verdict.event.details | {

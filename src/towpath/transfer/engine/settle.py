@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.ranges import cut
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Scope
+from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.arrived import refuted, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
@@ -102,9 +102,9 @@ class Settlement:
     def _failed(self, file: File, sided: SidedError) -> None:
         """A failure of one file: told, tried again later. Raises TaskFaultError for more."""
         if self._context.skips(sided.error, at_source=sided.at_source):
-            self._recorder.event(not_removed(self._context.judge_sided(sided)))
+            self._recorder.event(not_removed(self._context.judge_sided(sided, Phase.CHECKSUM)))
         else:
-            self._recorder.event(self._context.of_one_file(sided))
+            self._recorder.event(self._context.of_one_file(sided, Phase.CHECKSUM))
         delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
@@ -136,7 +136,7 @@ class Settlement:
             entry = await _look(destination, path)
         except GridFTPError as error:
             if error.scope is not Scope.FILE:
-                verdict = self._context.judge(error, at_source=False)
+                verdict = self._context.judge(error, Phase.CHECKSUM, at_source=False)
                 raise TaskFaultError(verdict) from error
             return error.kind
         return None if entry is None else (entry.size, entry.modified)
@@ -166,7 +166,7 @@ class Settlement:
             source = await pair.source.stat(source_path)
         changed = change(file, source, where=str(pair.source.server), path=source_path)
         if changed is not None:
-            self._recorder.event(self._context.judge(changed, at_source=True).event)
+            self._recorder.event(self._context.judge(changed, Phase.CHECKSUM, at_source=True).event)
             file = as_now(file, source)
             await take_note(self._context, [file])
         algorithm = checksum_algorithm(self._context, pair, file.item_no)
@@ -283,7 +283,9 @@ def contested_event(count: int) -> Event:
         EventCode.RECOVERED,
         "taken over",
         {
+            "reason": "A worker was lost, or could not end its sessions, with files under way.",
             "contested_files": count,
+            "advice": "Nothing needs to be done.",
             "next": "Files that were under way are compared at both ends before they count.",
         },
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
 from towpath.transfer.claims import storage_of
@@ -146,7 +146,7 @@ class Walk:
         if self._context.skips(sided.error, at_source=sided.at_source):
             await self._skip(directory, sided.error)
             return
-        self._recorder.event(self._context.of_one_file(sided))
+        self._recorder.event(self._context.of_one_file(sided, Phase.LISTING))
         delay_s = self._context.backoff_s(directory.attempt + 1)
         async with self._context.fenced() as conn:
             await plan.list_later(conn, self._context.task_no, directory.dir_no, delay_s=delay_s)
