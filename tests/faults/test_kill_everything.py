@@ -13,13 +13,12 @@ from typing import NamedTuple
 
 import pytest
 
-from plugins.rig import Command, Rig
+from plugins.audit import Committed, committed, sent_again
+from plugins.rig import Rig
 from plugins.site import until
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
-from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 from towpath.platform.database import Database, EmbeddedPostgres
 from towpath.platform.settings import DataDirectory
-from towpath.transfer.store import restart_points, segments
 from towpath.transfer.store.rows import fetch
 
 MEBIBYTE = 1024 * 1024
@@ -28,15 +27,19 @@ TREE = [*uniform(10, 100, 8 * 1024), TreeFile(LARGE, 1024 * MEBIBYTE)]
 LARGER_TREE = [*uniform(20, 200, 8 * 1024), TreeFile(LARGE, 2048 * MEBIBYTE)]
 
 
-class Committed(NamedTuple):
-    """What the database held after a kill, and the source's sessions until then."""
+class Moment(NamedTuple):
+    """A kill: what the database held after it, and the source's sessions until then."""
 
-    finished: frozenset[str]
-    ranges: RangeSet
+    committed: Committed
     sessions: frozenset[int]
 
+    @property
+    def ranges_mib(self) -> float:
+        """Of the large file."""
+        return sum(ranges.total for ranges in self.committed.ranges.values()) / MEBIBYTE
 
-async def read_committed(data_dir: Path) -> tuple[frozenset[str], RangeSet]:
+
+async def read_committed(data_dir: Path) -> Committed:
     """Start the killed deployment's database by itself and read it."""
     postgres = EmbeddedPostgres(DataDirectory(data_dir).postgres)
     await postgres.start()
@@ -45,42 +48,10 @@ async def read_committed(data_dir: Path) -> tuple[frozenset[str], RangeSet]:
             Database(postgres.url, schema="transfer") as database,
             database.connection() as conn,
         ):
-            finished: set[str] = set()
-            ranges = RangeSet()
-            for (task_no,) in await fetch(conn, "SELECT task_no FROM task"):
-                after = 0
-                while (
-                    found := await segments.read_segment(conn, task_no, segments.Finished, after)
-                ) is not None:
-                    after, files = found
-                    finished.update(f.path for f in files)
-                for (file_no,) in await fetch(
-                    conn, "SELECT file_no FROM file WHERE path = %s", (LARGE.encode(),)
-                ):
-                    for one in await restart_points.of_file(conn, task_no, file_no):
-                        ranges.add(ByteRange(one.first, one.after))
-            return frozenset(finished), ranges
+            [(task_no,)] = await fetch(conn, "SELECT task_no FROM task")
+            return await committed(conn, task_no)
     finally:
         await postgres.stop()
-
-
-def sent_again(root: Path, before: Committed, later: list[Command]) -> list[Command]:
-    """Commands after a kill for what had been committed before it."""
-    wrong = []
-    for command in later:
-        path = str(Path(command.path).relative_to(root))
-        if command.first is None:
-            covered = path in before.finished
-        else:
-            assert command.length is not None
-            part = RangeSet([ByteRange(command.first, command.first + command.length)])
-            total = part.total + before.ranges.total
-            for one in before.ranges:
-                part.add(one)
-            covered = part.total < total or path in before.finished
-        if covered:
-            wrong.append(command)
-    return wrong
 
 
 def arrived(destination: Path, tree: Sequence[TreeFile]) -> float:
@@ -121,7 +92,7 @@ def campaign(rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int) -> No
     }
     deployment = rig.up()
     task_id = rig.copy_tree(deployment)
-    moments: list[Committed] = []
+    moments: list[Moment] = []
     for number in range(kills):
         # each later than the one before, wherever in its part
         share = (number + random.uniform(0.2, 0.6)) / kills
@@ -134,11 +105,11 @@ def campaign(rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int) -> No
         sessions = set(rig.source.session_pids())
         deployment.kill()
         sessions |= {*rig.source.session_pids(), *(command.session for command in rig.sent())}
-        committed = asyncio.run(read_committed(rig.data_dir))
-        moments.append(Committed(*committed, frozenset(sessions)))
+        moment = Moment(asyncio.run(read_committed(rig.data_dir)), frozenset(sessions))
+        moments.append(moment)
         print(
-            f"kill {number + 1} at {there:.0%}: {len(moments[-1].finished)} files,"
-            f" {moments[-1].ranges.total / MEBIBYTE:.0f} MiB in ranges committed"
+            f"kill {number + 1} at {there:.0%}: {len(moment.committed.finished)} files,"
+            f" {moment.ranges_mib:.0f} MiB in ranges committed"
         )
         deployment = rig.up()
     task = deployment.wait(task_id, 180)
@@ -148,8 +119,8 @@ def campaign(rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int) -> No
     sent = rig.sent()
     for moment in moments:
         later = [command for command in sent if command.session not in moment.sessions]
-        assert sent_again(rig.root / "src", moment, later) == []
-    states = {(len(moment.finished), moment.ranges.total) for moment in moments}
+        assert sent_again(moment.committed, later) == []
+    states = {(len(moment.committed.finished), moment.ranges_mib) for moment in moments}
     assert len(states) > kills // 2, f"the kills came at the same few moments: {states}"
     assert deployment.stop() == 0
 

@@ -73,13 +73,24 @@ class Rig:
         items = [(str(self.root / "src"), str(self.root / "dst"), True)]
         return deployment.transfer(*self.endpoints, items, **options)
 
-    def sent(self) -> list[Command]:
-        """All data commands that the source server has logged so far.
+    @property
+    def log_bytes(self) -> int:
+        """How long the source server's log is."""
+        return self._source_log.stat().st_size
+
+    @property
+    def _source_log(self) -> Path:
+        return self.source.workdir / "server.log"
+
+    def sent(self, since: int = 0) -> list[Command]:
+        """All data commands that the source server has logged so far, from `log_bytes` on.
 
         Now and then a line is torn by another session's, and left out.
         """
         found = []
-        log = (self.source.workdir / "server.log").read_text(errors="surrogateescape")
+        with self._source_log.open(errors="surrogateescape") as file:
+            file.seek(since)
+            log = file.read()
         for session, first, length, path in _COMMAND.findall(log):
             if not Path(path).is_relative_to(self.root):
                 continue

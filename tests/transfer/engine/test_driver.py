@@ -62,7 +62,7 @@ async def test_a_large_plan_is_dropped_in_parts(
         await finish(conn, task_no, **how)
 
     monkeypatch.setattr(leases, "finish", spied)
-    await Driver(context)._finish(Recorder(context), "FAILED", FATAL, None)
+    await Driver(context)._finish(Recorder(context), "FAILED", FATAL, [])
     assert seen == [0], "the last transaction has little to do"
 
 
@@ -74,7 +74,8 @@ async def test_a_crash_in_the_middle_of_that_leaves_a_task_that_only_ends(
     task_no = await make_task()
     context = await begun(database)
     async with context.fenced() as conn:
-        assert await leases.finish_some(conn, task_no, fatal_error=FATAL)
+        await leases.note_fatal_error(conn, task_no, FATAL)
+        assert await leases.finish_some(conn, task_no)
         assert await left(conn) == 3
         await leases.release(conn, task_no)
     await Driver(await admitted(database, context)).run()

@@ -10,6 +10,7 @@ from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import external_mismatch
 from towpath.transfer.engine.pairs import open_pair
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.store.plan import File
 from towpath.transfer.store.segments import Finished
 
@@ -62,9 +63,8 @@ async def refuted(
 
 async def remove_spoiled(context: TaskContext, destination: Session, path: str) -> bool:
     """It is no version of its file: it goes. Whether it has."""
-    context.lease.check()
     try:
-        await destination.delete_file(path)
+        await remove_files(context, destination, [path])
     except GridFTPError as error:
         if error.kind is not Kind.NOT_FOUND:
             log.warning("spoiled file stays", path=path, kind=error.kind)

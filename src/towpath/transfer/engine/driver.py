@@ -1,10 +1,9 @@
 """Drives one task under one lease, from wherever it stands to its end or to the next pause."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import structlog
@@ -68,6 +67,8 @@ class Driver:
     expire: bool = False
     pause: bool = False
     _progress: plan.Progress | None = field(default=None, init=False)
+    _began: float = field(init=False)
+    """By the context's clock."""
     # Before it began, no renewed credential can be later than this.
     _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
     _waited: Wait | None = field(default=None, init=False)
@@ -90,14 +91,17 @@ class Driver:
     async def run(self) -> None:
         """Drive until the task ends, pauses, or the lease is lost. Raises LeaseLostError."""
         context = self.context
+        self._began = context.clock()
         recorder = Recorder(context)
         try:
             await self._begin(recorder)
+            told: list[Event] = []
             if context.grant.type == "DELETE":
                 await self._together(recorder, DeleteRun(context, recorder).run())
             else:
-                await self._transfer(recorder)
-            await self._finish(recorder, Status.SUCCEEDED, None, await self._succeeded(recorder))
+                told = await self._transfer(recorder)
+            told.append(await self._succeeded(recorder))
+            await self._finish(recorder, Status.SUCCEEDED, None, told)
         except WaitsForTaskError as waits:
             log.info("task waits for another", path=waits.wait.path)
         except NothingDueError as waits:
@@ -122,18 +126,13 @@ class Driver:
                 cancel=standing.cancel_requested, expire=standing.expired, pause=standing.paused
             )
             if standing.fatal_error is not None:
-                raise _Interrupted(standing.fatal_error, None)
+                raise _Interrupted(standing.fatal_error)
             if self.expire:
                 self._waited = await claims.waits(conn, context.task_no)
             self._check_interrupts()
             if context.grant.first_start:
                 await leases.start(conn, context.task_no)
-                await events.append(
-                    conn,
-                    context.task_no,
-                    [_started(context)],
-                    most=context.settings.events_per_task,
-                )
+                await self._tell(conn, [_started(context)])
             items = await plan.items(conn, context.task_no)
             claimed = await claims.made(conn, context.task_no)
         if context.grant.type != "DELETE":  # it may delete twice, but not what it has just written
@@ -196,7 +195,8 @@ class Driver:
         except GridFTPError as error:
             raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
 
-    async def _transfer(self, recorder: Recorder) -> None:
+    async def _transfer(self, recorder: Recorder) -> list[Event]:
+        """Everything but the end; what is to be told then."""
         assert self._progress is not None, "begun"
         context = self.context
         walk = Walk(
@@ -220,15 +220,19 @@ class Driver:
             *(lane.run() for lane in lanes),
         )
         await self._together(recorder, LinkMaking(context).run())
+        told: list[Event] = []
         if context.options.delete_destination_extra:
-            await self._together(recorder, ExtrasRun(context, recorder).run())
+            extras = ExtrasRun(context, recorder)
+            await self._together(recorder, extras.run())
+            told += extras.told
         async with context.db.connection() as conn:
             left_out = await counters.skipped_errors(conn, context.task_no)
             lost = await fidelity.report(conn, context.task_no)
         if left_out:
-            recorder.event(_skipped(left_out))
+            told.append(_skipped(left_out))
         if (not_carried := fidelity_event(lost)) is not None:
-            recorder.event(not_carried)
+            told.append(not_carried)
+        return told
 
     async def _succeeded(self, recorder: Recorder) -> Event:
         await recorder.flush()
@@ -294,14 +298,22 @@ class Driver:
     async def _let_settle(self, recorder: Recorder) -> None:
         """Commands whose end no server has confirmed get the time in which they settle.
 
-        A task is final only when nothing of it can still write.
+        A task is final only when nothing of it can still write. A lost lease's may also make a
+        directory, or a link, of which the plan knows nothing.
         """
+        context = self.context
         await recorder.flush()
-        async with self.context.db.connection() as conn:
-            unsettled = await plan.unsettled(conn, self.context.task_no)
-        if unsettled or self.context.removals_open:
-            await asyncio.sleep(self.context.settings.settle_s)
-            self.context.removals_open = 0
+        async with context.db.connection() as conn:
+            unsettled = await plan.unsettled(conn, context.task_no)
+        if unsettled or context.removals_open:
+            await asyncio.sleep(context.settings.settle_s)
+            context.removals_open = 0
+        elif context.grant.taken_over:
+            await asyncio.sleep(self._began + context.settings.settle_s - context.clock())
+
+    async def _tell(self, conn: AsyncConnection[Any], told: Sequence[Event]) -> None:
+        context = self.context
+        await events.append(conn, context.task_no, told, most=context.settings.events_per_task)
 
     async def _release(self, conn: AsyncConnection[Any]) -> None:
         """The last write under this lease. What removals left unsettled, the next one waits for."""
@@ -315,7 +327,7 @@ class Driver:
         recorder.event(verdict.event)
         if verdict.consequence is Consequence.FAIL_TASK:
             fatal = {"code": verdict.event.code, "description": verdict.event.description}
-            await self._finish(recorder, Status.FAILED, fatal, None)
+            await self._finish(recorder, Status.FAILED, fatal, [])
             return
         await recorder.flush()
         async with context.fenced() as conn:
@@ -349,25 +361,31 @@ class Driver:
         recorder: Recorder,
         status: Status,
         fatal_error: dict[str, str] | None,
-        event: Event | None,
+        told: Sequence[Event],
     ) -> None:
-        if event is not None:
-            recorder.event(event)
+        """`told`: the last events, each once, whoever comes to the end."""
+        context = self.context
         if status == Status.FAILED:
-            await repair(self.context, recorder, failed=fatal_error != CANCELED)
+            await repair(context, recorder, failed=fatal_error != CANCELED)
         await self._let_settle(recorder)
-        await self.context.in_parts(partial(leases.finish_some, fatal_error=fatal_error))
-        async with self.context.fenced() as conn:
-            await segments.merge(conn, self.context.task_no)
-            await leases.finish(conn, self.context.task_no, status=status, fatal_error=fatal_error)
+        if fatal_error is not None:
+            async with context.fenced() as conn:
+                await leases.note_fatal_error(conn, context.task_no, fatal_error)
+                await self._tell(conn, told)
+            told = []
+        await context.in_parts(leases.finish_some)
+        async with context.fenced() as conn:
+            await segments.merge(conn, context.task_no)
+            await self._tell(conn, told)
+            await leases.finish(conn, context.task_no, status=status, fatal_error=fatal_error)
             await self._release(conn)
         log.info("task ended", status=status)
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it
-    def __init__(self, fatal_error: dict[str, str], event: Event | None) -> None:
+    def __init__(self, fatal_error: dict[str, str], *told: Event) -> None:
         super().__init__(fatal_error["code"])
-        self.ending = (fatal_error, event)
+        self.ending = (fatal_error, told)
 
 
 def _most_important(group: ExceptionGroup[Exception]) -> Exception:

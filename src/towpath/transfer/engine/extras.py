@@ -23,6 +23,8 @@ class ExtrasRun:
     def __init__(self, context: TaskContext, recorder: Recorder) -> None:
         self._context = context
         self._recorder = recorder
+        self.told: list[Event] = []
+        """What its owner is to be told when the task has ended well."""
         self._trees: set[str] = set()
         self._failures: list[Failure] = []
 
@@ -32,7 +34,7 @@ class ExtrasRun:
         async with context.db.connection() as conn:
             left_out = await counters.skipped_errors(conn, context.task_no)
         if left_out:
-            self._recorder.event(_all_stay(left_out))
+            self.told.append(_all_stay(left_out))
             return
         await self._leave_linked()
         batch = await self._next(0)
@@ -42,8 +44,7 @@ class ExtrasRun:
         await self._recorder.flush()
         async with context.db.connection() as conn:
             done = await removals.extras(conn, context.task_no)
-        for event in _told(done):
-            self._recorder.event(event)
+        self.told += _told(done)
 
     async def _leave_linked(self) -> None:
         """What links of the source lead to, or into, stays: it may be all there is."""

@@ -25,9 +25,9 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_another
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.sessions import EndpointSessions, Login
+from towpath.transfer.sessions import Login
 from towpath.transfer.store import restart_points
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.restart_points import Range
@@ -166,11 +166,11 @@ class LargeFile:
     def _checks(self) -> Checks | None:
         if not self._context.verifies(self._file.item_no):
             return None
-        pair, sessions = self._pair, self._context.sessions
+        context, pair = self._context, self._pair
         return Checks(
-            checksum_algorithm(self._context, pair, self._file.item_no),
-            partial(_checker, sessions, pair.source_login),
-            partial(_checker, sessions, pair.destination_login),
+            checksum_algorithm(context, pair, self._file.item_no),
+            partial(_checker, context, pair.source_login),
+            partial(_checker, context, pair.destination_login),
         )
 
     def _record(self, done: ByteRange, *, verified: bool) -> None:
@@ -299,9 +299,9 @@ class LargeFile:
 
 
 @asynccontextmanager
-async def _checker(sessions: EndpointSessions, login: Login) -> AsyncIterator[Session]:
+async def _checker(context: TaskContext, login: Login) -> AsyncIterator[Session]:
     """One more session with the login of a pair's end."""
-    session = await sessions.open_login(login)
+    session = await open_another(context, login)
     try:
         yield session
     except BaseException:

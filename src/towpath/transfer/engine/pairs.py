@@ -30,7 +30,7 @@ class Pair:
 async def open_session(
     context: TaskContext, endpoint_id: UUID, *, at_source: bool
 ) -> tuple[Session, Login]:
-    """A session at one end, which sends only while the lease lasts (I3). Raises TaskFaultError."""
+    """A session at one end (see `open_another`). Raises TaskFaultError."""
     writes = not at_source or context.grant.destination_endpoint_id is None
     opened = context.opened.pop((endpoint_id, at_source), None)
     if opened is not None:
@@ -45,13 +45,19 @@ async def open_session(
         login = await context.sessions.login(endpoint_id, context.grant.owner_id)
         if writes:
             _check_claimed(context, login)
-        session = await context.sessions.open_login(login)
+        session = await open_another(context, login)
     except GridFTPError as error:
         raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
     except SessionUnavailable as error:
         raise TaskFaultError(unavailable(error, at_source=at_source)) from error
-    session.channel.may_send = lambda: context.lease.usable
     return session, login
+
+
+async def open_another(context: TaskContext, login: Login) -> Session:
+    """One more session, which sends only while the lease lasts (I3). Raises GridFTPError."""
+    session = await context.sessions.open_login(login)
+    session.channel.may_send = lambda: context.lease.usable
+    return session
 
 
 async def close_opened(context: TaskContext) -> None:

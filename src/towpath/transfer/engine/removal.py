@@ -16,7 +16,7 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
-from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.pairs import open_another, open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.store import removals
@@ -38,15 +38,11 @@ async def removing(
     first, login = await open_session(context, endpoint_id, at_source=at_source)
     ready = [first]
 
-    async def open_another() -> Session:
-        if ready:
-            return ready.pop()
-        session = await context.sessions.open_login(login)
-        session.channel.may_send = lambda: context.lease.usable
-        return session
+    async def open_next() -> Session:
+        return ready.pop() if ready else await open_another(context, login)
 
     remover = Remover(
-        open_another,
+        open_next,
         sessions=context.settings.delete_sessions,
         keep=keep,
         tell=recorder.removed,

@@ -8,7 +8,7 @@ lost lane run one after the other, so as long as one of its files moves, the oth
 
 import asyncio
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.ranges import cut
@@ -53,6 +53,8 @@ class Settlement:
     def __init__(self, context: TaskContext, recorder: Recorder) -> None:
         self._context = context
         self._recorder = recorder
+        self._unreadable: dict[int, tuple[File, SidedError]] = {}
+        """Files that the task leaves out, when the lane that tried to send them has ended."""
 
     async def run(self) -> None:
         """Until the task is complete. Raises TaskFaultError or LeaseLostError."""
@@ -82,29 +84,47 @@ class Settlement:
                 different = await self._compare(pair, files)
                 await self._write_again(pair, different)
                 # As the plan has them now: sizes may have changed, failed files wait.
-                left = {f.file_no for f in different}
+                left = {f.file_no for f in different} - self._unreadable.keys()
                 files = [f for f in await self._contested() if f.file_no in group & left]
         finally:
             self._context.lanes_open -= 1
+            still = await pair.lane.close()
+        unreadable, self._unreadable = self._unreadable, {}
+        if unreadable:
+            await self._leave_out(unreadable.values(), still=still)
+
+    async def _leave_out(
+        self, unreadable: Iterable[tuple[File, SidedError]], *, still: bool
+    ) -> None:
+        """Files whose source cannot be read, if what had been sent of them can be removed.
+
+        `still`: the lane that may have written them does not any more.
+        """
+        pair = await open_pair(self._context, markers=False)
+        try:
+            for file, sided in unreadable:
+                path = self._paths(file)[1]
+                if still and await remove_spoiled(self._context, pair.destination, path):
+                    left_out = skipped(file.item_no, file.path, sided.error, is_directory=False)
+                    self._recorder.skipped(file.file_no, left_out)
+                else:
+                    self._recorder.event(
+                        not_removed(self._context.judge_sided(sided, Phase.CHECKSUM))
+                    )
+                    self._wait(file)
+        finally:
             await pair.lane.close()
 
-    async def _left_out(self, pair: Pair, file: File, sided: SidedError) -> bool:
-        """Leave a file out whose source cannot be read, if the task says so, and if what a lost
-        lane had sent of it can be removed."""
-        if not self._context.skips(sided.error, at_source=sided.at_source):
-            return False
-        if not await remove_spoiled(self._context, pair.destination, self._paths(file)[1]):
-            return False
-        left_out = skipped(file.item_no, file.path, sided.error, is_directory=False)
-        self._recorder.skipped(file.file_no, left_out)
-        return True
-
     def _failed(self, file: File, sided: SidedError) -> None:
-        """A failure of one file: told, tried again later. Raises TaskFaultError for more."""
+        """A failure of one file. Raises TaskFaultError for more."""
         if self._context.skips(sided.error, at_source=sided.at_source):
-            self._recorder.event(not_removed(self._context.judge_sided(sided, Phase.CHECKSUM)))
+            self._unreadable[file.file_no] = file, sided
         else:
             self._recorder.event(self._context.of_one_file(sided, Phase.CHECKSUM))
+            self._wait(file)
+
+    def _wait(self, file: File) -> None:
+        """It is tried again later."""
         delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
@@ -123,10 +143,11 @@ class Settlement:
         seen: list[object] | None = None
         since = self._context.clock()
         while True:
+            asked_at = self._context.clock()
             now = await asyncio.gather(*(self._observe(destination, path) for path in paths))
             if now != seen:
                 seen, since = now, self._context.clock()
-            elif self._context.clock() - since >= settle_s:
+            elif asked_at - since >= settle_s:
                 return
             await asyncio.sleep(min(LOOK_AT_LEAST_EVERY_S, settle_s / LOOKS_IN_SETTLE))
 
@@ -151,8 +172,7 @@ class Settlement:
             )
             for file, differing in zip(some, compared, strict=True):
                 if isinstance(differing, SidedError):
-                    if not await self._left_out(pair, file, differing):
-                        self._failed(file, differing)
+                    self._failed(file, differing)
                 elif isinstance(differing, BaseException):
                     raise differing
                 elif differing is not None:

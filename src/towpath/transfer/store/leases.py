@@ -42,6 +42,8 @@ class Grant:
     cancel_requested: bool
     expired: bool
     first_start: bool
+    taken_over: bool
+    """Whether the lease before was lost: what it had sent may still be running."""
     failures_in_a_row: int
 
 
@@ -91,7 +93,8 @@ WITH running AS (
                             WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
            OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
 ), chosen AS (
-    SELECT t.task_no FROM task t JOIN queue q USING (task_no)
+    SELECT t.task_no, t.lease_worker IS NOT NULL AS taken_over
+    FROM task t JOIN queue q USING (task_no)
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND t.status IN ('ACTIVE', 'INACTIVE')
@@ -106,7 +109,8 @@ SET lease_worker = %(worker)s, lease_epoch = t.lease_epoch + 1,
 FROM chosen c WHERE t.task_no = c.task_no
 RETURNING t.task_no, t.id, t.owner_id, t.type, t.options, t.source_endpoint_id,
           t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
-          t.deadline <= now() AS expired, t.started_at IS NULL AS first_start, t.failures_in_a_row
+          t.deadline <= now() AS expired, t.started_at IS NULL AS first_start, c.taken_over,
+          t.failures_in_a_row
 """
 
 
@@ -313,24 +317,21 @@ async def back_off(
 _PLAN = ("file", "file_range", "frontier", "link_segment", "extra", "linked")
 
 
-async def finish_some(
-    conn: AsyncConnection[Any], task_no: int, *, fatal_error: dict[str, str] | None
-) -> bool:
+async def finish_some(conn: AsyncConnection[Any], task_no: int) -> bool:
     """Drop the first rows of a plan before `finish`; whether there may be more than it should.
 
-    A plan with a part missing must not go on: a successor sees the fatal error, and only ends it.
+    A plan with a part missing must not go on: of a task that fails `note_fatal_error` first.
     """
-    if fatal_error is not None:
-        await _note_fatal_error(conn, task_no, fatal_error)
     for table in _PLAN:
         if await delete_some(conn, table, task_no):
             return True
     return False
 
 
-async def _note_fatal_error(
+async def note_fatal_error(
     conn: AsyncConnection[Any], task_no: int, fatal_error: dict[str, str]
 ) -> None:
+    """The task has failed: whoever has a lease of it from now on only ends it; inside `fenced`."""
     await conn.execute(
         "UPDATE task SET fatal_error = %s::jsonb WHERE task_no = %s",
         (json.dumps(fatal_error), task_no),

@@ -363,6 +363,19 @@ async def take(
     return []
 
 
+async def take_these(
+    conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int], *, epoch: int
+) -> list[int]:
+    """Mark those of these files in flight that are pending, and return their numbers."""
+    rows = await fetch(
+        conn,
+        "UPDATE file SET state = %s, epoch = %s"
+        " WHERE task_no = %s AND state = %s AND file_no = ANY(%s) RETURNING file_no",
+        (State.IN_FLIGHT, epoch, task_no, State.PENDING, list(file_nos)),
+    )
+    return sorted(row[0] for row in rows)
+
+
 _LOOK = f"""
 SELECT file_no, item_no, path, size, modified, attempt FROM file
 WHERE task_no = %(task_no)s AND state = %(state)s AND {_VISIBLE}

@@ -1,0 +1,471 @@
+"""The worker is killed at every commit point of small mixed tasks, one after the other (I1, I4).
+
+Right before a commit is sent, and right after it was done and before anyone was told. Another
+worker then carries on, and the end must be that of a task that nobody disturbed; nothing that had
+been committed is sent again.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from plugins.audit import Committed, committed, sent_again
+from plugins.outcomes import delete, transferred
+from plugins.rig import Rig
+from plugins.site import until
+from towpath.demo.authority import Domain
+from towpath.demo.deployment import FINAL, Deployment
+from towpath.demo.gct import GctServer
+from towpath.demo.trees import TreeFile, digests, make_tree
+from towpath.platform.database import Database
+from towpath.transfer.store.plan import LARGE_FILE_BYTES
+
+When = Literal["before", "after"]
+
+SETTINGS = {
+    "TOWPATH_ENGINE__WORKERS": "0",
+    "TOWPATH_ENGINE__SETTLE_S": "0.3",
+    "TOWPATH_ENGINE__POLL_S": "0.3",
+    "TOWPATH_ENGINE__RECORD_EVERY_S": "0.02",
+    "TOWPATH_ENGINE__LANES": "1",
+    "TOWPATH_ENGINE__IN_FLIGHT_FILES": "4",
+    "TOWPATH_ENGINE__IN_FLIGHT_BYTES": str(32 * 1024 * 1024),
+    "TOWPATH_ENGINE__RETRY_FIRST_S": "0.2",
+}
+TASK_S = 60
+TESTS = Path(__file__).parents[1]
+MODIFIED = 1_700_000_000
+
+LARGE = TreeFile("large", LARGE_FILE_BYTES + 12345)
+SMALL = [TreeFile(f"{place}f{n}", 1000 * n) for place in ("", "d/", "d/e/") for n in range(4)]
+SAMPLE = {"mirror": 3, "copy": 3, "delete": 2}
+"""How many points of each `make test` tries, spread over all."""
+
+FEWEST = 10
+"""Commits of a task; fewer were not all."""
+
+COUNTED = (
+    "status",
+    "files",
+    "directories",
+    "symlinks",
+    "files_skipped",
+    "files_transferred",
+    "bytes_transferred",
+    "subtasks_total",
+    "subtasks_succeeded",
+    "subtasks_skipped_errors",
+    "subtasks_pending",
+)
+
+
+class Job(Protocol):
+    """A task that can be had again and again, each time below another directory."""
+
+    times: bool
+    """Whether those at the destination are always the same."""
+    counts: bool
+    """Whether all is counted: what a delete did since its last commit is not."""
+
+    def submit(self, rig: Rig, deployment: Deployment, place: Path) -> str:
+        """Make what is there before, and submit it; its id."""
+
+
+class Mirror:
+    """A tree with a large file and links that are kept, over one with extras and with things in the
+    way; and a file whose digest is known."""
+
+    times = True
+    counts = True
+
+    def __init__(self, root: Path) -> None:
+        self.source = root / "mirrored"
+        make_tree(self.source, [*SMALL, LARGE], seed=1)
+        (self.source / "empty").mkdir()
+        (self.source / "to-file").symlink_to("d/f1")
+        (self.source / "to-directory").symlink_to(self.source / "d" / "e")
+        (self.source / "outside").symlink_to("/usr/bin")
+        (root / "known").write_text("known")
+        self.known = root / "known"
+        for path in [*self.source.rglob("*"), self.known]:
+            os.utime(path, (MODIFIED, MODIFIED), follow_symlinks=False)
+
+    def submit(self, rig: Rig, deployment: Deployment, place: Path) -> str:
+        """See `Job`."""
+        there = place / "tree"
+        make_tree(there, [TreeFile(f"extra/{n}/x", 10) for n in range(3)], seed=2)
+        (there / "f1").mkdir()  # where a file comes
+        (there / "f1" / "x").touch()
+        (there / "d").touch()  # where a directory comes
+        (there / "f2").write_text("older")
+        (there / "extra-link").symlink_to("extra")
+        (there / "to-file").symlink_to("f2")
+        items = [(self.source, there, True, None), (self.known, place / "known", False, self.known)]
+        return submit(
+            rig,
+            deployment,
+            items,
+            verify_checksum=True,
+            preserve_timestamp=True,
+            delete_destination_extra=True,
+            recursive_symlinks="keep",
+        )
+
+
+class Copy:
+    """A tree with a large file and links that are copied; half of it is there, and something cannot
+    be read. Nothing is verified."""
+
+    times = False
+    counts = True
+
+    def __init__(self, root: Path) -> None:
+        self.source = root / "copied"
+        make_tree(self.source, [*SMALL, LARGE, TreeFile("closed", 100)], seed=3)
+        make_tree(self.source, [TreeFile("closed-directory/f", 100)], seed=3)
+        (self.source / "to-file").symlink_to("d/f1")
+        (self.source / "to-directory").symlink_to("d/e")
+        for name in ("closed", "closed-directory"):
+            (self.source / name).chmod(0)
+
+    def submit(self, rig: Rig, deployment: Deployment, place: Path) -> str:
+        """See `Job`."""
+        there = place / "tree"
+        (there / "d").mkdir(parents=True)
+        for name in ("f1", "d/f1"):
+            shutil.copy(self.source / name, there / name)
+        make_tree(there, [TreeFile(name, size) for name, size in SMALL[2:8:2]], seed=4)
+        return submit(
+            rig,
+            deployment,
+            [(self.source, there, True, None)],
+            verify_checksum=False,
+            skip_source_errors=True,
+            recursive_symlinks="copy",
+            sync_level=3,
+        )
+
+
+class Delete:
+    """Two trees and a file."""
+
+    times = False
+    counts = False
+
+    def __init__(self, root: Path) -> None:
+        pass
+
+    def submit(self, rig: Rig, deployment: Deployment, place: Path) -> str:
+        """See `Job`."""
+        for name in ("one", "two", "stays"):
+            make_tree(place / name, [TreeFile(path, 10) for path, _ in SMALL], seed=1)
+        (place / "one" / "to-directory").symlink_to("../stays")
+        (place / "one" / "to-nothing").symlink_to("nowhere")
+        (place / "f").touch()
+        gone = [place / name for name in ("one", "two", "f")]
+        return delete(deployment, rig.endpoints[1], *gone, recursive=True)
+
+
+JOBS = {"mirror": Mirror, "copy": Copy, "delete": Delete}
+
+
+def submit(
+    rig: Rig,
+    deployment: Deployment,
+    items: list[tuple[Path, Path, bool, Path | None]],
+    **options: object,
+) -> str:
+    """(source, destination, recursive, the file whose SHA-256 is named); the task's id."""
+    document = {
+        "DATA_TYPE": "transfer",
+        "submission_id": str(uuid4()),
+        "source_endpoint": rig.endpoints[0],
+        "destination_endpoint": rig.endpoints[1],
+        "DATA": [
+            {
+                "DATA_TYPE": "transfer_item",
+                "source_path": str(here),
+                "destination_path": str(there),
+                "recursive": recursive,
+            }
+            | ({} if known is None else named(known))
+            for here, there, recursive, known in items
+        ],
+        **options,
+    }
+    task_id: str = deployment.post("transfer", document)["task_id"]
+    return task_id
+
+
+def named(file: Path) -> dict[str, str]:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return {"external_checksum": digest, "checksum_algorithm": "SHA256"}
+
+
+class End(NamedTuple):
+    """All that a task leaves behind, with paths from its place on."""
+
+    there: dict[str, object]
+    """Everything at the destination: digest and time of files, targets of links."""
+    counters: dict[str, Any]
+    history: Counter[tuple[str, str]]
+    events: Counter[str]
+    """Without errors."""
+    faults: int
+    sent: frozenset[str]
+    """Files of the source that were sent."""
+
+
+def picture(place: Path, *, times: bool) -> dict[str, object]:
+    """What is there."""
+    found: dict[str, object] = {}
+    contents = digests(place)
+    for path in place.rglob("*"):
+        name, status = str(path.relative_to(place)), path.lstat()
+        if path.is_symlink():
+            found[name] = str(path.readlink()).replace(str(place), "")
+        elif path.is_dir():
+            found[name] = "a directory"
+        else:
+            modified = int(status.st_mtime) if times else None
+            found[name] = (contents[name], status.st_mode, modified)
+    return found
+
+
+class Scene:
+    """A deployment without workers, and workers one after the other."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.deployment = rig.up()
+        state = json.loads((rig.data_dir / "run" / "state.json").read_text())
+        self._database_url = state["database_url"]
+        self._places = 0
+        self._workers: list[subprocess.Popen[str]] = []
+
+    def place(self) -> Path:
+        """A directory that no task has had before: a session that is cut off may hang in an old
+        one, and write late."""
+        self._places += 1
+        place = self.rig.root / f"place-{self._places}"
+        place.mkdir()
+        return place
+
+    def start(self, number: int = 0, when: When = "after", victim: str = "self") -> Any:
+        """A worker; see `plugins.mortal`."""
+        words = ["-m", "plugins.mortal", str(number), when, victim]
+        worker = subprocess.Popen(
+            [sys.executable, *words, "--data", str(self.rig.data_dir)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=TESTS,
+            env=os.environ | self.rig.settings,
+        )
+        self._workers.append(worker)
+        return worker
+
+    def stop(self, worker: subprocess.Popen[str]) -> int:
+        """Cleanly; how many commits there were."""
+        worker.terminate()
+        told, _ = worker.communicate(timeout=30)
+        return int(told.splitlines()[-1])
+
+    def close(self) -> None:
+        """No worker is left."""
+        for worker in self._workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+            worker.stdout.close()
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Of the deployment's own database."""
+        options = "-c search_path=transfer"
+        with psycopg.connect(self._database_url, autocommit=True, options=options) as database:
+            return database.execute(statement.encode(), parameters).fetchall()
+
+    def wait(self, task_id: str, worker: subprocess.Popen[str]) -> bool:
+        """Until the task ends; False: the worker ended first."""
+
+        def over() -> str | None:
+            if worker.poll() is not None:
+                return "killed"
+            [(status,)] = self.sql("SELECT status FROM task WHERE id = %s", task_id)
+            return status if status in FINAL else None
+
+        try:
+            return until(over, TASK_S, "the task ends", every_s=0.02) != "killed"
+        except AssertionError:
+            events = self.deployment.events(task_id)
+            raise AssertionError(f"{self.deployment.task(task_id)}\n{events}") from None
+
+    def committed(self, task_id: str) -> Committed:
+        """By a worker that was killed, when its last transaction is over."""
+        ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'towpath %%'"
+        until(lambda: not self.sql(ours), 10, "its connections are closed", every_s=0.005)
+        [(task_no,)] = self.sql("SELECT task_no FROM task WHERE id = %s", task_id)
+
+        async def read() -> Committed:
+            async with (
+                Database(self._database_url, schema="transfer") as database,
+                database.connection() as conn,
+            ):
+                return await committed(conn, task_no)
+
+        return asyncio.run(read())
+
+    def end(self, job: Job, task_id: str, place: Path, log_bytes: int) -> End:
+        """Of a task that has ended."""
+        task = self.deployment.task(task_id)
+        assert task["status"] == "SUCCEEDED", self.deployment.events(task_id)
+        arrived = transferred(self.deployment, task_id) if task["type"] == "TRANSFER" else ()
+        end = End(
+            picture(place, times=job.times),
+            {name: task[name] for name in COUNTED},
+            Counter(
+                (one["source_path"], one["destination_path"].removeprefix(str(place)))
+                for one in arrived
+            ),
+            Counter(
+                event["code"] for event in self.deployment.events(task_id) if not event["is_error"]
+            ),
+            task["faults"],
+            frozenset(command.path for command in self.rig.sent(log_bytes)),
+        )
+        shutil.rmtree(place)
+        return end
+
+
+@pytest.fixture
+def scene(
+    domain_a: Domain, domain_b: Domain, open_tmp_path: Path, unprivileged_account: str | None
+) -> Iterator[Scene]:
+    """The source's permissions mean something."""
+    with (
+        GctServer.start(
+            domain_a,
+            open_tmp_path / "server-a",
+            args=("-d", "ALL"),
+            account=unprivileged_account,
+        ) as source,
+        GctServer.start(domain_b, open_tmp_path / "server-b") as destination,
+    ):
+        rig = Rig(open_tmp_path, source, destination, (domain_a, domain_b), dict(SETTINGS))
+        try:
+            scene = Scene(rig)
+            try:
+                yield scene
+            finally:
+                scene.close()
+        finally:
+            rig.close()
+
+
+def undisturbed(scene: Scene, job: Job) -> tuple[End, int]:
+    """How it ends, and how many commits that takes."""
+    place, log_bytes = scene.place(), scene.rig.log_bytes
+    task_id = job.submit(scene.rig, scene.deployment, place)
+    worker = scene.start()
+    assert scene.wait(task_id, worker)
+    commits = scene.stop(worker)
+    return scene.end(job, task_id, place, log_bytes), commits
+
+
+def killed(scene: Scene, job: Job, number: int, when: When, right: End) -> End | None:
+    """How it ends when its worker is killed at this commit. None: it ended before."""
+    place, rig = scene.place(), scene.rig
+    log_bytes = rig.log_bytes
+    task_id = job.submit(rig, scene.deployment, place)
+    worker = scene.start(number, when)
+    if scene.wait(task_id, worker):
+        worker.kill()
+        return None
+    known = scene.committed(task_id)
+    sessions = {*rig.source.session_pids(), *(one.session for one in rig.sent(log_bytes))}
+    worker = scene.start()
+    assert scene.wait(task_id, worker), "a worker that nobody kills has ended"
+    scene.stop(worker)
+    end = scene.end(job, task_id, place, log_bytes)
+    later = [one for one in rig.sent(log_bytes) if one.session not in sessions]
+    assert sent_again(known, later) == []
+    assert end.events.pop("RECOVERED", 0) == int(known.in_flight > 0)
+    return end if job.counts else uncounted(end, right)
+
+
+def uncounted(end: End, right: End) -> End:
+    """The same, where not everything need be counted."""
+    numbers = {name for name, one in right.counters.items() if isinstance(one, int)}
+    assert all(0 <= end.counters[name] <= right.counters[name] for name in numbers)
+    return end._replace(counters=end.counters | {name: right.counters[name] for name in numbers})
+
+
+def struck(scene: Scene, job: Job, number: int) -> End | None:
+    """How it ends when the destination's sessions are killed at this commit."""
+    place, log_bytes = scene.place(), scene.rig.log_bytes
+    task_id = job.submit(scene.rig, scene.deployment, place)
+    worker = scene.start(number, "after", str(scene.rig.destination.pid))
+    assert scene.wait(task_id, worker), "a worker that nobody kills has ended"
+    end = scene.end(job, task_id, place, log_bytes)._replace(faults=0)
+    end.events.pop("RECOVERED", None)
+    return None if scene.stop(worker) < number else end
+
+
+def differences(right: End, end: End) -> dict[str, tuple[object, object]]:
+    """What of it is not as it should be."""
+    both = zip(right._asdict().items(), end, strict=True)
+    return {name: (one, other) for (name, one), other in both if one != other}
+
+
+def test_some_commit_points(scene: Scene) -> None:
+    for name, most in SAMPLE.items():
+        job = JOBS[name](scene.rig.root)
+        right, commits = undisturbed(scene, job)
+        for n in range(most):
+            number = round((n + 0.5) * commits / most)
+            end = killed(scene, job, number, ("before", "after")[n % 2], right)
+            assert end is None or differences(right, end) == {}, (name, number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", JOBS)
+def test_every_commit_point(scene: Scene, name: str, when: When) -> None:
+    job = JOBS[name](scene.rig.root)
+    right, _ = undisturbed(scene, job)
+    number, wrong = 1, {}
+    while (end := killed(scene, job, number, when, right)) is not None:
+        if found := differences(right, end):
+            wrong[number] = found
+            print(number, found, flush=True)
+        number += 1
+    print(f"{name}, killed {when} each of {number - 1} commits")
+    assert wrong == {}
+    assert number > FEWEST
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", JOBS)
+def test_the_destinations_sessions_at_every_commit_point(scene: Scene, name: str) -> None:
+    job = JOBS[name](scene.rig.root)
+    right, _ = undisturbed(scene, job)
+    number, wrong = 1, {}
+    while (end := struck(scene, job, number)) is not None:
+        if found := differences(right, end):
+            wrong[number] = found
+            print(number, found, flush=True)
+        number += 1
+    print(f"{name}, sessions killed at each of {number - 1} commits")
+    assert wrong == {}
+    assert number > FEWEST
