@@ -16,7 +16,7 @@ from campaign.audit import Audit
 from campaign.campaign import Campaign
 from campaign.ground import Ground
 from campaign.makers import MAKERS
-from campaign.report import summary, write
+from campaign.report import summary, told, write
 
 _INSIDE = "TOWPATH_CAMPAIGN_INSIDE"
 """Set in the process that runs in the namespaces."""
@@ -62,7 +62,8 @@ async def _run(root: Path, options: argparse.Namespace) -> Campaign:
         audit = Audit(ground.postgres.url)
         await audit.install()
         campaign = Campaign(ground, audit, options.seed, options.faults, kinds)
-        await campaign.run()
+        async with told(campaign):
+            await campaign.run()
         await audit.close()
         return campaign
 

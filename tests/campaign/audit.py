@@ -5,6 +5,7 @@ rows tell what was known to be done whenever something was begun.
 """
 
 import asyncio
+import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -120,6 +121,15 @@ class Standing(NamedTuple):
         return self.worker is not None and not self.final
 
 
+class Told(NamedTuple):
+    """An event, and when it was seen (monotonic clock)."""
+
+    seen_s: float
+    task_no: int
+    code: str
+    is_error: bool
+
+
 @dataclass
 class Audit:
     """Reads the audit while the campaign runs; survives everything that happens to PostgreSQL."""
@@ -129,6 +139,10 @@ class Audit:
     tasks: dict[int, Standing] = field(default_factory=dict)
     progress: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Of each task: when outcomes were seen (monotonic clock)."""
+    events: list[Told] = field(default_factory=list)
+    """All, in the order in which they were seen."""
+    unfinished: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Of each task: paths of files in its plan, below their items."""
     outcomes: int = 0
     """Committed so far, of files and ranges."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -179,15 +193,40 @@ class Audit:
             if one.what == "history" or (one.what == "range" and one.code == "INSERT"):
                 self.outcomes += 1
                 self.progress[one.task_no].append(now)
+            elif one.what == "event":
+                assert one.code is not None, "written by the trigger"
+                self.events.append(Told(now, one.task_no, one.code, bool(one.is_now)))
+            elif one.what == "file":
+                assert one.path is not None, "written by the trigger"
+                paths = self.unfinished[one.task_no]
+                path = os.fsdecode(one.path)
+                if one.is_now is None:
+                    paths.discard(path)
+                else:
+                    paths.add(path)
         self.log += seen
 
-    def running(self, endpoint_id: str | None = None) -> list[Standing]:
+    async def is_unfinished(self, task_no: int, path: str) -> bool:
+        """Whether a file is in its task's plan at this moment; False if that cannot be told."""
+        try:
+            async with (
+                asyncio.timeout(AWAY_AFTER_S),
+                await psycopg.AsyncConnection.connect(self.url) as connection,
+            ):
+                cursor = await connection.execute(
+                    "SELECT FROM transfer.file WHERE task_no = %s AND path = %s",
+                    (task_no, os.fsencode(path)),
+                )
+                return bool(await cursor.fetchall())
+        except (psycopg.Error, TimeoutError):
+            return False
+
+    def running(self, endpoint_id: UUID | None = None) -> list[Standing]:
         """Tasks that a worker acts for now, of an endpoint or of all."""
         return [
             one
             for one in self.tasks.values()
-            if one.runs
-            and (endpoint_id is None or endpoint_id in (str(one.source), str(one.destination)))
+            if one.runs and (endpoint_id is None or endpoint_id in (one.source, one.destination))
         ]
 
     async def close(self) -> None:

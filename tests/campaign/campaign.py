@@ -1,9 +1,10 @@
 """Runs a campaign: tasks are submitted and looked after, faults strike, until enough have hit."""
 
 import asyncio
-import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import httpx
 
 from campaign.audit import Audit
-from campaign.ground import Ground
+from campaign.ground import REPEAT_S, Ground
 from campaign.makers import MAKERS, Hit, Scene
 from campaign.schedule import Planned, faults
+from campaign.sources import History, Sources
 from campaign.tasks import TaskPlan, Trees, draw, submission
 from campaign.truth import Verdict, judge
 
@@ -21,10 +23,10 @@ TASKS_AT_ONCE = 20
 """Unfinished tasks that are kept going: all places of all workers."""
 STRIKERS = 6
 """Faults that are being made at once."""
+STRIKE_S = 120.0
+"""A maker that takes longer has lost its way."""
 AFTERWARDS_S = 120.0
 """When the faults are over, everything must come to its end by itself within this."""
-REPEAT_S = 0.3
-"""Before a request is sent again that got no answer."""
 
 
 @dataclass
@@ -45,16 +47,16 @@ class Campaign:
     seed: int
     wanted: int
     kinds: frozenset[str] | None = None
-    tell: Callable[["Campaign"], None] = lambda _campaign: None
     struck: list[Struck] = field(default_factory=list)
     missed: list[Planned] = field(default_factory=list)
+    sources: Sources = field(default_factory=Sources)
     verdicts: list[Verdict] = field(default_factory=list)
     began_s: float = field(default_factory=time.monotonic)
     _enough: bool = False
 
     async def run(self) -> None:
         """Until enough faults have struck and all tasks have come to their end."""
-        scene = Scene(self.ground, self.audit)
+        scene = Scene(self.ground, self.audit, self.sources)
         plan = faults(self.seed, self.kinds)
         numbers = iter(range(10**9))
         async with asyncio.TaskGroup() as group:
@@ -72,12 +74,21 @@ class Campaign:
     async def _strike(self, scene: Scene, plan: Iterator[Planned]) -> None:
         while len(self.struck) < self.wanted:
             planned = next(plan)
-            hit = await MAKERS[planned.kind].strike(scene, planned.random)
+            hit = await self._try(scene, planned)
             if hit is None:
                 self.missed.append(planned)
             elif len(self.struck) < self.wanted:
                 self.struck.append(Struck(planned, hit, time.monotonic()))
-            self.tell(self)
+
+    async def _try(self, scene: Scene, planned: Planned) -> Hit | None:
+        """Strike. A maker that fails may leave things broken: the campaign ends, and says so."""
+        try:
+            async with asyncio.timeout(STRIKE_S):
+                return await MAKERS[planned.kind].strike(scene, planned.random)
+        except Exception:
+            print(f"fault {planned.number}, {planned.kind}:", file=sys.stderr)
+            traceback.print_exc()
+            raise
 
     async def _lives(self, numbers: Iterator[int]) -> None:
         while not self._enough:
@@ -85,22 +96,28 @@ class Campaign:
 
     async def _live(self, plan: TaskPlan) -> None:
         """One task, from its files to what became of them."""
-        trees = Trees.of(self.ground.root, plan)
+        places = self.ground.places
+        trees = Trees.of(plan, places[plan.source].storage, places[plan.destination].storage)
         await asyncio.to_thread(trees.make, plan)
+        history = History(trees.source, trees.destination)
+        await asyncio.to_thread(history.note_all)
         endpoints = {place.name: place.endpoint_id for place in self.ground.places.values()}
         document = submission(plan, trees, endpoints)
-        task_id = (await self._ask("POST", "transfer", document))["task_id"]
+        task_id = (await self._answer(lambda: self.ground.submit(document)))["task_id"]
+        self.sources.of_task[task_id] = history
         try:
             await self._ended(task_id)
             told = await self._told(task_id)
         except asyncio.CancelledError:
             self.verdicts.append(Verdict.unfinished(plan, task_id))
             raise
-        verdict = await asyncio.to_thread(judge, plan, trees, told)
+        verdict = await asyncio.to_thread(judge, plan, history, told)
         self.verdicts.append(verdict)
         if not verdict.wrong:
-            await asyncio.to_thread(shutil.rmtree, trees.source.parent)
-        self.tell(self)
+            await asyncio.to_thread(trees.remove)
+        else:
+            await asyncio.to_thread(trees.keep, self.ground.root / "evidence")
+        del self.sources.of_task[task_id]
 
     async def _ended(self, task_id: str) -> None:
         async with self.audit.changed:
@@ -125,13 +142,14 @@ class Campaign:
             "events": events["DATA"][::-1],
         }
 
-    async def _ask(
-        self, method: str, route: str, document: dict[str, Any] | None = None, **query: Any
-    ) -> dict[str, Any]:
+    async def _ask(self, method: str, route: str, **query: Any) -> dict[str, Any]:
+        return await self._answer(lambda: self.ground.ask(method, route, **query))
+
+    async def _answer(self, ask: Callable[[], Awaitable[httpx.Response]]) -> dict[str, Any]:
         """As a patient client: again and again, until there is an answer."""
         while True:
             with suppress(httpx.TransportError):
-                answer = await self.ground.ask(method, route, document, **query)
+                answer = await ask()
                 if answer.status_code < 500:
                     answer.raise_for_status()
                     result: dict[str, Any] = answer.json()

@@ -5,18 +5,20 @@ All of it is in namespaces of its own (network, processes, mounts) and ends with
 
 import asyncio
 import os
+import signal
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from campaign.network import Network
+from campaign.network import Network, run
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
@@ -46,6 +48,12 @@ SETTINGS: Mapping[str, str] = {
     "TOWPATH_LOG__MAX_BYTES": str(64 * 1024 * 1024),
 }
 
+STORAGE_BYTES = 4 * 1024**3
+"""What tasks of a campaign need at once is a fraction of it."""
+
+FAKETIME = "/usr/$LIB/faketime/libfaketime.so.1"
+"""Debian's; the loader knows what `$LIB` is here."""
+
 POSTGRES_OPTIONS: Mapping[str, str] = {
     # processes are killed here, never the machine: what PostgreSQL wrote stays with the kernel
     "fsync": "off",
@@ -65,6 +73,32 @@ class Place:
     """Whether what it receives arrives as it was sent. Only there tasks go that do not verify."""
     server: GctServer | None = None
     endpoint_id: str = ""
+
+    @property
+    def storage(self) -> Path:
+        """What of it is copied from and to: a file system of its own."""
+        return self.workdir / "storage"
+
+    async def make_storage(self) -> None:
+        """Before it is used."""
+        self.storage.mkdir(parents=True)
+        options = ("-t", "tmpfs", "-o", f"mode=755,size={STORAGE_BYTES}", "storage")
+        await run("mount", *options, str(self.storage))
+
+    async def fill(self) -> None:
+        """From now on its storage is full."""
+        status = os.statvfs(self.storage)
+        used = (status.f_blocks - status.f_bfree) * status.f_frsize
+        size = max(used, status.f_frsize)  # 0 would be no limit
+        await run("mount", "-o", f"remount,size={size}", str(self.storage))
+
+    async def free(self) -> None:
+        """There is room again."""
+        await run("mount", "-o", f"remount,size={STORAGE_BYTES}", str(self.storage))
+
+    def session_pids(self) -> list[int]:
+        """The processes of its sessions."""
+        return [] if self.server is None else self.server.session_pids()
 
     @property
     def control_ports(self) -> range:
@@ -87,13 +121,42 @@ class Place:
         for ports in (self.control_ports, self.data_ports):
             await network.relayed(ports)
 
-    async def stop(self, network: Network) -> None:
-        """Kill it with all its sessions."""
+    async def stop(self, network: Network, *, sessions_too: bool = True) -> None:
+        """Kill it, with all its sessions or without."""
         assert self.server is not None
-        for ports in (self.control_ports, self.data_ports):
+        for ports in (
+            (self.control_ports, self.data_ports) if sessions_too else (self.control_ports,)
+        ):
             await network.relayed(ports, on=False)
-        await asyncio.to_thread(self.server.stop)
+        if sessions_too:
+            await asyncio.to_thread(self.server.stop)
+        else:
+            await asyncio.to_thread(self.server.stop_listening)
         self.server = None
+
+
+class Postgres(EmbeddedPostgres):
+    """With a clock that can be set (libfaketime), for all of it at once."""
+
+    @property
+    def _clock(self) -> Path:
+        return self.directory / "clock"
+
+    def set_clock(self, ahead: timedelta) -> None:
+        """So far before the real time, or behind it. It takes a second until it is noticed."""
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{ahead.total_seconds():+.0f}s\n")
+        new.chmod(0o644)
+        new.replace(self._clock)
+
+    def _wrapped(self, command: Sequence[str], death_signal: signal.Signals) -> list[str]:
+        environment = (
+            f"LD_PRELOAD={FAKETIME}",
+            f"FAKETIME_TIMESTAMP_FILE={self._clock}",
+            "FAKETIME_CACHE_DURATION=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        )
+        return super()._wrapped(["/usr/bin/env", *environment, *command], death_signal)
 
 
 @dataclass
@@ -103,10 +166,13 @@ class Ground:
     root: Path
     network: Network
     places: dict[str, Place]
-    postgres: EmbeddedPostgres
+    postgres: Postgres
     settings: dict[str, str]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     api: Deployment | None = None
+    submitting: int = 0
+    """Submissions that are not answered yet."""
+    _submission: asyncio.Event = field(default_factory=asyncio.Event)
     _client: httpx.AsyncClient | None = None
 
     @classmethod
@@ -130,14 +196,16 @@ class Ground:
             network = await stack.enter_async_context(
                 Network.open([place.data_ports for place in places.values()])
             )
-            postgres = EmbeddedPostgres(root / "postgres", options=POSTGRES_OPTIONS)
+            postgres = Postgres(root / "postgres", options=POSTGRES_OPTIONS)
             stack.push_async_callback(postgres.stop)
+            postgres.directory.mkdir()
+            postgres.set_clock(timedelta(0))
             await postgres.start()
             settings = {**SETTINGS, "TOWPATH_DATABASE__URL": postgres.url}
             ground = cls(root, network, places, postgres, settings)
             stack.push_async_callback(ground._close)
             for place in places.values():
-                place.workdir.mkdir()
+                await place.make_storage()
                 await place.start(network)
             await ground.start_api()
             for place in places.values():
@@ -188,19 +256,51 @@ class Ground:
         answer = await self.ask("POST", "endpoint", document)
         answer.raise_for_status()
         place.endpoint_id = answer.json()["id"]
-        await self.give_credential(place, place.domain.proxy_file.read_text())
+        await self.give_credential_for_long(place)
+
+    async def give_credential_for_long(self, place: Place) -> None:
+        """One that lasts; tries until the API takes it."""
+        while True:
+            with suppress(httpx.TransportError):
+                await self.give_credential(place, place.domain.proxy_file.read_text())
+                return
+            await asyncio.sleep(REPEAT_S)
 
     async def give_credential(self, place: Place, proxy: str) -> None:
-        """Store a proxy for an endpoint."""
+        """Store a proxy for an endpoint. Raises httpx.HTTPError."""
         route = f"endpoint/{place.endpoint_id}/credential"
         (await self.ask("PUT", route, {"proxy": proxy})).raise_for_status()
 
+    async def submit(self, document: Mapping[str, Any]) -> httpx.Response:
+        """Post a task. Raises httpx.TransportError."""
+        self.submitting += 1
+        self._submission.set()
+        try:
+            return await self.ask("POST", str(document["DATA_TYPE"]), document)
+        finally:
+            self.submitting -= 1
+            if not self.submitting:
+                self._submission.clear()
+
+    async def submission_begins(self, within_s: float) -> bool:
+        """Whether somebody submits a task, within this time."""
+        try:
+            await asyncio.wait_for(self._submission.wait(), within_s)
+        except TimeoutError:
+            return False
+        return True
+
     # Workers.
+
+    @property
+    def workers_said(self) -> Path:
+        """What they wrote besides their logs."""
+        return self.root / "workers.out"
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         """One more; its process."""
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        with (self.root / "workers.out").open("ab") as output:
+        with self.workers_said.open("ab") as output:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "towpath.cli", "worker", "--data", str(self.data_dir)],
                 stdin=subprocess.DEVNULL,
@@ -215,7 +315,13 @@ class Ground:
         """SIGKILL."""
         worker.kill()
         worker.wait()
-        self.workers.remove(worker)
+        if worker in self.workers:
+            self.workers.remove(worker)
+
+    def replace_worker(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, and another in its place, as a supervisor would start it."""
+        self.end_worker(worker)
+        self.start_worker()
 
     async def _close(self) -> None:
         for worker in list(self.workers):
@@ -227,7 +333,11 @@ class Ground:
         for place in self.places.values():
             if place.server is not None:
                 place.server.stop()
+            await run("umount", "--lazy", str(place.storage))
 
+
+REPEAT_S = 0.3
+"""Before a request is sent again that got no answer."""
 
 PLACES: Sequence[str] = ("alpha", "beta", "gamma")
 HONEST = "gamma"

@@ -83,15 +83,20 @@ class Network:
         """From now on connections to these ports are refused."""
         await self._element("add", "refused", ports)
 
-    async def accept(self, ports: range) -> int:
-        """No longer refused; how many were."""
+    async def refused(self, ports: range) -> int:
+        """How many connections to these ports were refused so far."""
         listed = json.loads(await run("nft", "-j", "list", "set", "ip", "campaign", "refused"))
-        refused = sum(
+        refused: int = sum(
             element["elem"]["counter"]["packets"]
             for one in listed["nftables"]
             for element in one.get("set", {}).get("elem", [])
             if _first_port(element["elem"]["val"]) == ports.start
         )
+        return refused
+
+    async def accept(self, ports: range) -> int:
+        """No longer refuse; how many were refused."""
+        refused = await self.refused(ports)
         await self._element("delete", "refused", ports)
         return refused
 
@@ -123,7 +128,8 @@ class Network:
         return None if result is None else Trapped(**result)
 
     async def passed(self) -> dict[str, int]:
-        """Bytes that have passed so far, `up` and `down`, and connections that are `open`."""
+        """Bytes that have passed so far, `up` and `down`, those of `data` channels among them, and
+        connections `open` now."""
         result: dict[str, int] = await self._ask(do="tell")
         return result
 

@@ -14,7 +14,7 @@ import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvloop
 
@@ -30,7 +30,56 @@ _READ_AHEAD_BYTES = 512 * 1024
 _RECORD_HEADER_BYTES = 5
 _TLS_RECORDS = range(20, 24)
 _BLOCK_HEADER = struct.Struct(">BQQ")
-_BLOCK_END_OF_DATA = 0x08 | 0x40
+_END_OF_FILE = 0x40
+"""Then there is no data, and the offset is a number of connections."""
+
+
+class Span(NamedTuple):
+    """A part of a chunk that is a file's data: chunk[first:after]. `header`: where its block
+    begins, if all of that is in this chunk."""
+
+    header: int | None
+    first: int
+    after: int
+
+
+class Blocks:
+    """Follows a data channel in MODE E, in clear after its handshake: where files' data is."""
+
+    def __init__(self) -> None:
+        self._header = bytearray()
+        self._skip = 0
+        self._data = False
+
+    def spans(self, chunk: bytes) -> list[Span]:
+        """All of the next chunk."""
+        found = []
+        at = 0
+        header: int | None = None
+        while at < len(chunk):
+            if self._skip:
+                length = min(self._skip, len(chunk) - at)
+                self._skip -= length
+                if self._data:
+                    found.append(Span(None if self._skip else header, at, at + length))
+                at += length
+                header = None
+                continue
+            if not self._header:
+                header = at
+            self._header.append(chunk[at])
+            at += 1
+            if self._header[0] in _TLS_RECORDS:
+                if len(self._header) == _RECORD_HEADER_BYTES:
+                    self._skip = int.from_bytes(self._header[3:], "big")
+                    self._data = False
+                    self._header.clear()
+            elif len(self._header) == _BLOCK_HEADER.size:
+                descriptor, length, _offset = _BLOCK_HEADER.unpack(self._header)
+                self._data = not descriptor & _END_OF_FILE
+                self._skip = length if self._data else 0
+                self._header.clear()
+        return found
 
 
 @dataclass
@@ -45,42 +94,19 @@ class Trap:
     sprung: asyncio.Future[dict[str, Any]]
 
     def matches(self, port: int, direction: str) -> bool:
+        """Whether bytes on their way concern it."""
         return port in self.ports and direction == self.direction
 
+    def wanted(self, spans: list[Span]) -> Span | None:
+        """What `drop` takes: a block with data that is all at hand."""
+        whole = (one for one in spans if one.header is not None and one.after > one.first)
+        return next(whole, None)
 
-class Blocks:
-    """Follows a data channel in MODE E, in clear after its handshake: where a block's data is."""
-
-    def __init__(self) -> None:
-        self._header = bytearray()
-        self._skip = 0
-        self._data = False
-
-    def payload(self, chunk: bytes) -> list[tuple[int, int]]:
-        """[first, after) of each part of the chunk that is a file's data."""
-        found = []
-        at = 0
-        while at < len(chunk):
-            if self._skip:
-                length = min(self._skip, len(chunk) - at)
-                if self._data:
-                    found.append((at, at + length))
-                self._skip -= length
-                at += length
-                continue
-            self._header.append(chunk[at])
-            at += 1
-            if self._header[0] in _TLS_RECORDS:
-                if len(self._header) == _RECORD_HEADER_BYTES:
-                    self._skip = int.from_bytes(self._header[3:], "big")
-                    self._data = False
-                    self._header.clear()
-            elif len(self._header) == _BLOCK_HEADER.size:
-                descriptor, length, _offset = _BLOCK_HEADER.unpack(self._header)
-                self._data = not descriptor & 0x40
-                self._skip = length if self._data else 0
-                self._header.clear()
-        return found
+    def springs(self, spans: list[Span], *, is_data: bool) -> bool:
+        """Whether there is at hand what it needs."""
+        if self.what == "drop":
+            return self.wanted(spans) is not None
+        return not is_data or self.what != "corrupt" or bool(spans)
 
 
 class Side(asyncio.Protocol):
@@ -175,7 +201,6 @@ class Connection:
         self.port = 0
         self.client_port = 0
         self._blocks = Blocks()
-        self._dropping = False
         self._deaf: set[str] = set()
         """Directions of which nothing arrives any more."""
         self._dialling: asyncio.Task[None] | None = None
@@ -210,19 +235,20 @@ class Connection:
 
     def received(self, side: Side, data: bytes) -> None:
         """Forward, unless a trap has it otherwise."""
-        self._relay.passed[side.direction] += len(data)
-        payload = self._blocks.payload(data) if self._relay.is_data(self.port) else None
-        if side.direction == "down":
-            payload = None
-        trap = self._relay.trap_for(self.port, side.direction, len(data), payload)
+        relay = self._relay
+        relay.passed[side.direction] += len(data)
+        spans: list[Span] = []
+        if side is self.client and relay.is_data(self.port):
+            relay.data_bytes += len(data)
+            spans = self._blocks.spans(data)
+        trap = relay.trap_for(self.port, side.direction, len(data), spans)
         if trap is not None:
-            data = self._spring(trap, side, data, payload or [])
+            data = self._spring(trap, side, data, spans)
         if side.direction not in self._deaf and data:
             side.other.write(data)
 
-    def _spring(self, trap: Trap, side: Side, data: bytes, payload: list[tuple[int, int]]) -> bytes:
+    def _spring(self, trap: Trap, side: Side, data: bytes, spans: list[Span]) -> bytes:
         """Do what the trap is for; what is forwarded of the bytes at hand."""
-        relay = self._relay
         if trap.what in ("cut", "reset"):
             for one in (self.client, self.server):
                 one.cut(reset=trap.what == "reset")
@@ -231,22 +257,19 @@ class Connection:
             # the receiver hears the end; what it says still arrives
             side.other.end()
             self._deaf.add(side.direction)
-        elif trap.what in ("delay", "stall"):
+        elif trap.what == "hold":
             self.client.hold(True)
             self.server.hold(True)
             asyncio.get_running_loop().call_later(trap.for_s, self._release, side, data)
             data = b""
         elif trap.what == "corrupt":
-            changed = bytearray(data)
-            at = payload[0][0] if payload else len(changed) // 2
-            changed[at] ^= 0x55 if payload else 0x03
-            data = bytes(changed)
-        elif trap.what == "zero":
-            changed = bytearray(data)
-            for first, after in payload:
-                changed[first:after] = bytes(after - first)
-            data = bytes(changed)
-        relay.sprung(trap, self)
+            at = spans[0].first if spans else len(data) // 2
+            data = data[:at] + bytes([data[at] ^ 0x03]) + data[at + 1 :]
+        elif trap.what == "drop":
+            whole = trap.wanted(spans)
+            assert whole is not None, "or it would not have sprung"
+            data = data[: whole.header] + data[whole.after :]
+        self._relay.sprung(trap, self)
         return data
 
     def _release(self, side: Side, data: bytes) -> None:
@@ -276,22 +299,19 @@ class Relay:
     connections: set[Connection] = field(default_factory=set)
     traps: list[Trap] = field(default_factory=list)
     passed: dict[str, int] = field(default_factory=lambda: {"up": 0, "down": 0})
+    data_bytes: int = 0
+    """On data channels, to the receiver."""
 
     def is_data(self, port: int) -> bool:
         """Whether a port is one of data channels."""
         return any(port in ports for ports in self.data_ports)
 
-    def trap_for(
-        self, port: int, direction: str, size: int, payload: list[tuple[int, int]] | None
-    ) -> Trap | None:
+    def trap_for(self, port: int, direction: str, size: int, spans: list[Span]) -> Trap | None:
         """The first trap that these bytes spring."""
         for trap in self.traps:
             if trap.matches(port, direction):
                 trap.after -= size
-                wants_payload = trap.what == "zero" or (
-                    trap.what == "corrupt" and self.is_data(port)
-                )
-                if trap.after <= 0 and (payload or not wants_payload):
+                if trap.after <= 0 and trap.springs(spans, is_data=self.is_data(port)):
                     self.traps.remove(trap)
                     return trap
         return None
@@ -328,7 +348,7 @@ class Relay:
         if request["do"] == "trap":
             result: Any = await self.set_trap(request)
         else:
-            result = {"open": len(self.connections), **self.passed}
+            result = {"open": len(self.connections), "data": self.data_bytes, **self.passed}
         print(json.dumps({"id": request["id"], "result": result}), flush=True)
 
 

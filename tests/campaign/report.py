@@ -1,16 +1,23 @@
 """What is told of a campaign: while it runs, and at its end."""
 
+import asyncio
 import json
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.table import Table
 
 from campaign.campaign import Campaign, Struck
 from campaign.makers import MAKERS
+
+OFTEN_S = 0.5
+SELDOM_S = 10.0
 
 
 def recovered_s(campaign: Campaign, struck: Struck) -> float | None:
@@ -33,6 +40,8 @@ def table(campaign: Campaign) -> Table:
     made = Table("kind", "tried", "hit", "median s to recover")
     for kind in MAKERS:
         hits = struck[kind]
+        if not hits and kind not in missed:
+            continue
         took = [s for one in hits if (s := recovered_s(campaign, one)) is not None]
         median = f"{statistics.median(took):.1f}" if took else ""
         made.add_row(kind, str(len(hits) + missed.count(kind)), str(len(hits)), median)
@@ -61,3 +70,37 @@ def write(campaign: Campaign, console: Console) -> None:
         for wrong in verdict.wrong:
             console.print(f"task {verdict.plan.number} ({verdict.task_id}): {wrong}", markup=False)
     print(json.dumps(summary(campaign)), flush=True)
+
+
+def line(campaign: Campaign) -> str:
+    """How far it is."""
+    kinds = len({one.planned.kind for one in campaign.struck})
+    wrong = sum(len(verdict.wrong) for verdict in campaign.verdicts)
+    seconds = time.monotonic() - campaign.began_s
+    return (
+        f"{seconds:6.0f} s: {len(campaign.struck)} of {campaign.wanted} faults of {kinds} kinds,"
+        f" {len(campaign.missed)} hit nothing; {len(campaign.verdicts)} tasks ended,"
+        f" {len(campaign.audit.running())} run; {wrong} wrong"
+    )
+
+
+@asynccontextmanager
+async def told(campaign: Campaign) -> AsyncIterator[None]:
+    """While it runs: on a terminal a line that moves, else a line now and then."""
+    console = Console(stderr=True)
+    telling = asyncio.create_task(_tell(campaign, console))
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+async def _tell(campaign: Campaign, console: Console) -> None:
+    if not console.is_terminal:
+        while True:
+            await asyncio.sleep(SELDOM_S)
+            console.print(line(campaign), markup=False, highlight=False)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            await asyncio.sleep(OFTEN_S)
+            live.update(Group(table(campaign), line(campaign)), refresh=True)

@@ -1,6 +1,7 @@
 """What is asked for: tasks drawn from the seed. The same seed and number are the same task."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,17 +73,27 @@ class Trees:
     destination: Path
 
     @classmethod
-    def of(cls, root: Path, plan: TaskPlan) -> "Trees":
-        """Below a campaign's directory."""
-        place = root / "tasks" / f"{plan.number:05}"
-        return cls(place / "source", place / "destination")
+    def of(cls, plan: TaskPlan, source: Path, destination: Path) -> "Trees":
+        """In the storages of the two servers."""
+        name = f"{plan.number:05}"
+        return cls(source / name / "source", destination / name / "destination")
 
     def make(self, plan: TaskPlan) -> None:
         """Write the source, and a place that the servers' account may write to."""
         self.source.mkdir(parents=True)
         make_tree(self.source, plan.files, plan.seed)
-        self.destination.mkdir()
+        self.destination.mkdir(parents=True)
         self.destination.chmod(0o777)
+
+    def remove(self) -> None:
+        """When nobody needs them any more."""
+        for tree in (self.source, self.destination):
+            shutil.rmtree(tree.parent)
+
+    def keep(self, place: Path) -> None:
+        """Storages end with the campaign: what is to be looked at later goes here."""
+        for tree in (self.source, self.destination):
+            shutil.copytree(tree, place / tree.parent.name / tree.name, symlinks=True)
 
 
 def submission(plan: TaskPlan, trees: Trees, endpoints: Mapping[str, str]) -> dict[str, Any]:

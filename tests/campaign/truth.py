@@ -5,8 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from campaign.tasks import TaskPlan, Trees
-from towpath.demo.trees import digests, expected_digests
+from campaign.sources import History
+from campaign.tasks import TaskPlan
+from towpath.demo.trees import digests
 
 
 @dataclass
@@ -39,22 +40,35 @@ class Verdict:
         return cls(plan, task_id, {}, lost=["the task did not end"])
 
 
-def judge(plan: TaskPlan, trees: Trees, told: dict[str, Any]) -> Verdict:
+def judge(plan: TaskPlan, history: History, told: dict[str, Any]) -> Verdict:
     """Compare what was told with what is there."""
     task = told["task"]
     verdict = Verdict(plan, task["task_id"], told)
-    if task["status"] != "SUCCEEDED":
-        verdict.lost.append(f"the task failed: {task['fatal_error']}")
-    expected = expected_digests(plan.files, plan.seed)
-    there = digests(trees.destination)
+    there = digests(history.destination)
     claimed = Counter(
-        os.path.relpath(one["destination_path"], trees.destination) for one in told["transferred"]
+        os.path.relpath(one["destination_path"], history.destination) for one in told["transferred"]
     )
-    verdict.duplicated += [path for path, count in claimed.items() if count > 1]
-    verdict.false_success += [path for path in claimed if there.get(path) != expected.get(path)]
-    verdict.lost += [path for path in expected if path not in claimed]
+    verdict.duplicated += [f"{path} is told twice" for path, count in claimed.items() if count > 1]
+    verdict.false_success += [
+        f"{path} is another file"
+        for path in claimed
+        if there.get(path) not in history.digests[path]
+    ]
     if task["files_transferred"] != len(told["transferred"]):
         verdict.duplicated.append(
             f"{task['files_transferred']} files counted, {len(told['transferred'])} told"
         )
+    if task["status"] == "SUCCEEDED":
+        verdict.lost += [
+            f"{path} is not there"
+            for path in history.digests
+            if path not in {*claimed, *history.gone}
+        ]
+    elif not _may_fail(history, task["fatal_error"]["code"]):
+        verdict.lost.append(f"the task failed: {task['fatal_error']}")
     return verdict
+
+
+def _may_fail(history: History, code: str) -> bool:
+    """Whether the task could not do what was asked for."""
+    return code == "FILE_NOT_FOUND" and bool(history.gone)

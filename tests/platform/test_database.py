@@ -50,6 +50,26 @@ async def test_dedicated_connection_hears_notifications(database: Database) -> N
     assert heard == ["x"]
 
 
+async def test_who_is_cancelled_while_a_connection_is_handed_over_ends(database_url: str) -> None:
+    async with Database(database_url, schema="transfer", max_size=1) as database:
+
+        async def wait() -> None:
+            async with database.connection():
+                await asyncio.sleep(60)
+
+        for turns in range(12):
+            async with database.connection():
+                waiting = asyncio.create_task(wait())
+                while not database._pool.get_stats().get("requests_waiting"):
+                    await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            done, _ = await asyncio.wait([waiting], timeout=5)
+            assert done, f"cancelled after {turns} turns, it goes on"
+            assert waiting.cancelled()
+
+
 async def test_migrations_are_applied_once_even_by_many_at_once(
     postgres: EmbeddedPostgres, database_url: str
 ) -> None:

@@ -173,6 +173,11 @@ class GctServer:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
+    def stop_listening(self) -> None:
+        """Kill the listening process; its sessions go on, and end by themselves."""
+        self._process.kill()
+        self._process.wait()
+
     def __enter__(self) -> Self:
         return self
 

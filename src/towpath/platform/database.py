@@ -1,5 +1,6 @@
 """The database as a service sees it: a pool on its own schema."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -86,15 +87,26 @@ class Database:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit: every statement is its own transaction."""
+        asked = _cancellations()
         async with self._pool.connection() as connection:
+            # The pool waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that
+            # comes while a connection is handed over: whoever was cancelled would go on for ever.
+            if _cancellations() > asked:
+                raise asyncio.CancelledError
             yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection in one transaction: committed at the end, rolled back on an exception."""
-        async with self._pool.connection() as connection, connection.transaction():
+        async with self.connection() as connection, connection.transaction():
             yield connection
 
     async def dedicated(self) -> Connection:
         """A connection outside the pool, in autocommit, e.g. to LISTEN. The caller closes it."""
         return await psycopg.AsyncConnection[DictRow].connect(self.url, **self._arguments)
+
+
+def _cancellations() -> int:
+    """How often the task that runs has been asked to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

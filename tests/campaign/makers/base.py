@@ -3,13 +3,17 @@
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import ClassVar, TypeVar
+from uuid import UUID
 
 from campaign.audit import Audit, Standing
 from campaign.ground import Ground, Place
+from campaign.sources import Sources
 
 PATIENCE_S = 8.0
 """How long a maker waits for something to hit, such as bytes on a connection."""
@@ -21,21 +25,44 @@ class Scene:
 
     ground: Ground
     audit: Audit
-    places_busy: set[str] = field(default_factory=set)
-    """Servers that somebody else is breaking at this moment."""
+    sources: Sources
+    _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
-    async def until(self, look: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
+    @asynccontextmanager
+    async def alone(self, name: str) -> AsyncIterator[None]:
+        """Nobody else breaks this meanwhile."""
+        async with self._locks[name]:
+            yield
+
+    async def until(self, look: Callable[[], object], within_s: float = PATIENCE_S) -> bool:
         """Whether `look` came true in time; looks whenever the audit has."""
         try:
             async with asyncio.timeout(within_s), self.audit.changed:
-                await self.audit.changed.wait_for(look)
+                await self.audit.changed.wait_for(lambda: bool(look()))
         except TimeoutError:
             return False
         return True
 
+    async def until_told(
+        self, code: str, tasks: Collection[int] | None = None, within_s: float = PATIENCE_S
+    ) -> frozenset[int]:
+        """Tasks (of these, or of all) that have told of such an event from now on; none: not in
+        time."""
+        first = len(self.audit.events)
+
+        def told() -> frozenset[int]:
+            return frozenset(
+                one.task_no
+                for one in self.audit.events[first:]
+                if one.code == code and (tasks is None or one.task_no in tasks)
+            )
+
+        await self.until(told, within_s)
+        return told()
+
     def tasks_of(self, place: Place) -> list[Standing]:
         """Those that run and use this server now."""
-        return self.audit.running(place.endpoint_id)
+        return self.audit.running(UUID(place.endpoint_id))
 
 
 @dataclass
@@ -47,9 +74,13 @@ class Hit:
     began_s: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, what: str, tasks: list[Standing]) -> "Hit":
+    def of(cls, what: str, tasks: Iterable[Standing]) -> "Hit":
         """With the tasks as they stand."""
         return cls(what, frozenset(one.task_no for one in tasks))
+
+    def concerns(self, tasks: Iterable[Standing]) -> None:
+        """These, too."""
+        self.tasks |= {one.task_no for one in tasks}
 
 
 class Maker(ABC):

@@ -1,9 +1,41 @@
-"""Faults of the service's own processes."""
+"""Faults of the service's own processes: workers and the API."""
 
+import asyncio
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from random import Random
 
-from campaign.makers.base import Hit, Maker, Scene, maker
+from campaign.audit import Standing
+from campaign.makers.base import PATIENCE_S, Hit, Maker, Scene, maker
+from campaign.makers.servers import stopped
 from towpath.transfer.engine.identity import WorkerName
+
+BEYOND_LEASE_S = 6.0
+SHORT_OF_MEMORY_S = 3.0
+MEMORY_LEFT_BYTES = 256 * 1024
+AT_ONCE_S = (0.0, 0.05)
+"""A submission takes about so long."""
+
+
+async def busy_worker(
+    scene: Scene, random: Random
+) -> tuple[subprocess.Popen[bytes], Sequence[Standing]] | None:
+    """A worker that acts for tasks, and these."""
+    await scene.until(scene.audit.running)
+    for worker in random.sample(scene.ground.workers, len(scene.ground.workers)):
+        tasks = [
+            one
+            for one in scene.audit.running()
+            if (name := WorkerName.parse(one.worker or "")) is not None and name.pid == worker.pid
+        ]
+        if tasks and worker.poll() is None:
+            return worker, tasks
+    return None
 
 
 @maker
@@ -14,17 +46,107 @@ class WorkerKilled(Maker):
     real_server = False
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        if not await scene.until(lambda: bool(scene.audit.running())):
+        found = await busy_worker(scene, random)
+        if found is None:
             return None
-        worker = random.choice(scene.ground.workers)
-        tasks = [
-            one
-            for one in scene.audit.running()
-            if (name := WorkerName.parse(one.worker or "")) is not None and name.pid == worker.pid
-        ]
-        if not tasks:
-            return None
+        worker, tasks = found
         hit = Hit.of(f"worker {worker.pid}", tasks)
-        scene.ground.end_worker(worker)
+        scene.ground.replace_worker(worker)
+        return hit
+
+
+@maker
+class WorkerStopped(Maker):
+    """A worker sleeps until others have its tasks (SIGSTOP), and wakes up."""
+
+    kind = "worker stopped"
+    real_server = False
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        async with scene.alone("worker stopped"):  # one at least goes on
+            found = await busy_worker(scene, random)
+            if found is None:
+                return None
+            worker, tasks = found
+            with stopped([worker.pid]):
+                hit = Hit.of(f"worker {worker.pid}", tasks)
+                await asyncio.sleep(BEYOND_LEASE_S)
+        return hit
+
+
+@maker
+class WorkerOutOfMemory(Maker):
+    """A worker gets no more memory for a while; if it dies of it, another is started."""
+
+    kind = "worker out of memory"
+    real_server = False
+    weight = 0.5
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        found = await busy_worker(scene, random)
+        if found is None:
+            return None
+        worker, tasks = found
+        hit = Hit.of(f"worker {worker.pid}", tasks)
+        errors = _memory_errors(scene)
+        with suppress(ProcessLookupError, OSError):
+            pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
+            most = pages * os.sysconf("SC_PAGESIZE") + MEMORY_LEFT_BYTES
+            before = resource.prlimit(worker.pid, resource.RLIMIT_AS)
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, before[1]))
+            await asyncio.sleep(SHORT_OF_MEMORY_S)
+            resource.prlimit(worker.pid, resource.RLIMIT_AS, before)
+        died = worker.poll() is not None
+        if died:
+            scene.ground.replace_worker(worker)
+        return hit if died or _memory_errors(scene) > errors else None
+
+
+def _memory_errors(scene: Scene) -> int:
+    """In all that workers have written so far."""
+    files = [scene.ground.workers_said, *(scene.ground.data_dir / "log").glob("worker-*")]
+    return sum(file.read_text(errors="replace").count("MemoryError") for file in files)
+
+
+@maker
+class ApiKilled(Maker):
+    """The API dies while it takes a submission, perhaps between its commit and its answer."""
+
+    kind = "API killed"
+    real_server = False
+    weight = 0.5
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        ground = scene.ground
+        async with scene.alone("API"):
+            if not await ground.submission_begins(PATIENCE_S):
+                return None
+            await asyncio.sleep(random.uniform(*AT_ONCE_S))
+            if not ground.submitting:
+                return None
+            hit = Hit("the API, in the middle of a submission", frozenset())
+            await ground.kill_api()
+            await ground.start_api()
+        return hit
+
+
+@maker
+class WorkerAsked(Maker):
+    """A worker is asked to end (SIGTERM) and hands its tasks back; another is started."""
+
+    kind = "worker ended"
+    real_server = False
+    weight = 0.5
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        found = await busy_worker(scene, random)
+        if found is None:
+            return None
+        worker, tasks = found
+        hit = Hit.of(f"worker {worker.pid}", tasks)
+        worker.send_signal(signal.SIGTERM)
         scene.ground.start_worker()
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(worker.wait, PATIENCE_S)
+        scene.ground.end_worker(worker)
         return hit

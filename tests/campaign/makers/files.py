@@ -1,0 +1,190 @@
+"""Faults of files and storage: sources change while they are copied, destinations refuse."""
+
+import asyncio
+import os
+from abc import abstractmethod
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from campaign.makers.base import Hit, Maker, Scene, maker, pick_place
+from campaign.sources import History
+
+KIBIBYTE = 1024
+
+
+@maker
+class DiskFull(Maker):
+    """The storage of a destination is full until a task has told of it."""
+
+    kind = "disk full"
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        place = pick_place(scene, random)
+        async with scene.alone(f"storage of {place.name}"):
+            if not await scene.until(lambda: scene.tasks_of(place)):
+                return None
+            hit = Hit(f"storage of {place.name}", frozenset())
+            await place.fill()
+            try:
+                hit.tasks = await scene.until_told("NO_SPACE_LEFT")
+            finally:
+                await place.free()
+        return hit if hit.tasks else None
+
+
+class Target(NamedTuple):
+    """A file of a source that is listed and has not arrived; and what decides about the rest."""
+
+    history: History
+    path: str
+    task_no: int
+    random: Random
+
+    @property
+    def file(self) -> Path:
+        """At the source."""
+        return self.history.root / self.path
+
+
+class SourceFault(Maker):
+    """Something happens to such a file."""
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        await scene.until(lambda: _targets(scene))
+        targets = sorted(_targets(scene))
+        if not targets:
+            return None
+        task_no, path = random.choice(targets)
+        task_id = str(scene.audit.tasks[task_no].task_id)
+        history = scene.sources.of_task.get(task_id)
+        if history is None or not (history.root / path).is_file():
+            return None
+        hit = Hit(f"{path} of task {task_id}", frozenset((task_no,)))
+        struck = await self.changes(scene, Target(history, path, task_no, random))
+        return hit if struck else None
+
+    @abstractmethod
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        """Do it; whether it was in time. What the file will be must be in the history before it can
+        be read."""
+
+
+def _targets(scene: Scene) -> list[tuple[int, str]]:
+    """Task and path of all there are."""
+    running = {one.task_no for one in scene.audit.running()}
+    unfinished = scene.audit.unfinished.items()
+    return [(no, path) for no, paths in unfinished if no in running for path in paths]
+
+
+@maker
+class SourceReplaced(SourceFault):
+    """Other contents of the same length, by a rename."""
+
+    kind = "source replaced"
+
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        size = target.file.stat().st_size
+        await asyncio.to_thread(_replace, target, target.random.randbytes(size))
+        return size > 0 and await scene.audit.is_unfinished(target.task_no, target.path)
+
+
+@maker
+class SourceGrown(SourceFault):
+    """Something is written at its end."""
+
+    kind = "source grown"
+
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        more = target.random.randbytes(target.random.randrange(1, 64 * KIBIBYTE))
+        await asyncio.to_thread(_append, target, more)
+        return await scene.audit.is_unfinished(target.task_no, target.path)
+
+
+@maker
+class SourceTruncated(SourceFault):
+    """It becomes shorter, by a rename as most programs do it."""
+
+    kind = "source truncated"
+
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        content = await asyncio.to_thread(target.file.read_bytes)
+        size = target.random.randrange(len(content) + 1)
+        await asyncio.to_thread(_replace, target, content[:size])
+        return size < len(content) and await scene.audit.is_unfinished(target.task_no, target.path)
+
+
+@maker
+class SourceUnreadable(SourceFault):
+    """The server may not read it, until the task has told of it or left it out."""
+
+    kind = "source unreadable"
+
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        target.history.gone.add(target.path)
+        target.file.chmod(0)
+        try:
+            return bool(await scene.until_told("PERMISSION_DENIED", (target.task_no,)))
+        finally:
+            if target.file.exists():
+                target.file.chmod(0o644)
+
+
+@maker
+class SourceRemoved(SourceFault):
+    """It is not there any more."""
+
+    kind = "source removed"
+    weight = 0.5
+
+    async def changes(self, scene: Scene, target: Target) -> bool:
+        target.history.gone.add(target.path)
+        target.file.unlink()
+        return await scene.audit.is_unfinished(target.task_no, target.path)
+
+
+@maker
+class DestinationForbidden(Maker):
+    """Nothing can be written in a directory of a destination, until a task has told of it."""
+
+    kind = "destination forbidden"
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:
+        if not await scene.until(scene.audit.running):
+            return None
+        task = random.choice(scene.audit.running())
+        history = scene.sources.of_task.get(str(task.task_id))
+        if history is None or not history.destination.is_dir():
+            return None
+        directories = [history.destination, *_directories(history.destination)]
+        directory = random.choice(directories)
+        hit = Hit(f"{directory}", frozenset())
+        try:
+            directory.chmod(0o555)
+            hit.tasks = await scene.until_told("PERMISSION_DENIED", (task.task_no,))
+        except FileNotFoundError:
+            return None
+        finally:
+            if directory.exists():
+                directory.chmod(0o777)
+        return hit if hit.tasks else None
+
+
+def _directories(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _replace(target: Target, content: bytes) -> None:
+    """What it will be is noted before anybody can read it."""
+    history = target.history
+    new = history.root.with_name(f".new-{os.urandom(8).hex()}")
+    new.write_bytes(content)
+    history.note(target.path, new)
+    new.replace(target.file)
+
+
+def _append(target: Target, more: bytes) -> None:
+    target.history.note_content(target.path, target.file.read_bytes() + more)
+    with target.file.open("ab") as end:
+        end.write(more)
+    target.history.note(target.path)
