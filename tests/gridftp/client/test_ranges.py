@@ -177,6 +177,29 @@ async def test_ranges_are_compared_on_other_sessions(
     assert all(lane.usable and not lane.due for lane in opened)
 
 
+async def test_what_has_arrived_is_told_before_it_is_compared(
+    open_lane, tmp_path, content, checks, destination_checkers
+) -> None:
+    arrived: list[ByteRange] = []
+    transfer = RangeTransfer(
+        [await open_lane()],
+        f"{tmp_path}/from",
+        f"{tmp_path}/to",
+        parts(len(content)),
+        checks=checks,
+        on_arrived=arrived.append,
+    )
+    told: list[Outcome] = []
+    async with asyncio.timeout(30), transfer:
+        while some := await transfer.outcomes():
+            apart = [o.piece.byte_range for o in some if o.piece.checksum is None]
+            assert set(apart) <= set(arrived)
+            told += some
+    assert_digests(told, content)
+    assert destination_checkers.opened == 1
+    assert arrived == [o.piece.byte_range for o in told if o.piece.checksum is None]
+
+
 async def test_without_checks(open_lane, tmp_path, content) -> None:
     lane = await open_lane(streams=2)
     ranges = parts(len(content))

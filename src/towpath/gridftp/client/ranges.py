@@ -133,10 +133,13 @@ class RangeTransfer:
         *,
         checks: Checks | None = None,
         window_bytes: int = WINDOW_BYTES,
+        on_arrived: Callable[[ByteRange], None] | None = None,
     ) -> None:
         """The ranges must not overlap. With `checks` None they are done when both ends say so.
 
         `window_bytes` bounds what is sent and not told, per lane (but one range is always sent).
+        `on_arrived` gets a range that both ends have answered for, as soon as that is so, if its
+        check follows on other sessions: it needs not be sent again, whatever becomes of these.
         """
         self._roads = [_Road(lane) for lane in lanes]
         self._paths: dict[SideName, str] = {"source": source_path, "destination": destination_path}
@@ -144,6 +147,7 @@ class RangeTransfer:
         self._checks = checks
         self._checkers: dict[SideName, Checkers] = {}
         self._window_bytes = window_bytes
+        self._on_arrived = on_arrived
         self._moving: dict[ByteRange, _Moving] = {}
         self._told: list[Outcome] = []
         self._failure: BaseException | None = None
@@ -266,6 +270,8 @@ class RangeTransfer:
                     self._tell(moving, outcome)
                 else:
                     moving.arrived = True
+                    if self._on_arrived is not None:
+                        self._on_arrived(part)
                     self._check(moving, "destination")
                     self._compare(moving)
 

@@ -122,11 +122,18 @@ class LargeFile:
     async def send_missing(self, ranges: Sequence[Range]) -> Outcome | None:
         """Send all ranges but the given ones; an outcome if one failed, or if the source changes.
 
-        With verification on a range counts when it has been compared: other sessions with the same
-        logins do that meanwhile. What is not compared yet is part of what is in flight (I4).
+        Each is a restart point when it has arrived. With verification on it is compared, too: other
+        sessions with the same logins do that meanwhile. One that could not be is compared before
+        the file counts.
         """
         failed: Outcome | None = None
         checks = self._checks()
+        arrived: set[ByteRange] = set()
+
+        def note(part: ByteRange) -> None:
+            arrived.add(part)
+            self._record(part, verified=False)
+
         watch = SourceWatch(self._source_now, self._context.clock)
         changed: Entry | None = None
         transfer = RangeTransfer(
@@ -136,6 +143,7 @@ class LargeFile:
             cut(self._file.size, present(ranges)),
             checks=checks,
             window_bytes=self._context.settings.in_flight_bytes,
+            on_arrived=note,
         )
         async with transfer, aclosing(watch):
             while outcomes := await transfer.outcomes():
@@ -143,10 +151,14 @@ class LargeFile:
                     done = outcome.piece.byte_range
                     assert done is not None, "only ranges were sent"
                     if outcome.status == "done":
-                        self._record(done, verified=checks is not None)
+                        self._record(done, verified=checks is not None, is_new=done not in arrived)
                         continue
-                    self._recorder.resent(done.length)
                     failed = failed or outcome
+                    if done not in arrived:
+                        self._recorder.resent(done.length)
+                    elif _differs(outcome):
+                        await self._recorder.flush()
+                        await self.drop([done.first])
                     transfer.stop()  # what was sent may still arrive
                 seen = watch.seen()
                 if seen is not None and self._change(seen) is not None:
@@ -173,11 +185,12 @@ class LargeFile:
             partial(_checker, context, pair.destination_login),
         )
 
-    def _record(self, done: ByteRange, *, verified: bool) -> None:
+    def _record(self, done: ByteRange, *, verified: bool, is_new: bool = True) -> None:
         self._recorder.range_done(
             self._file.file_no,
             Range(done.first, done.after, verified, self._pair.generation),
             checksummed=done.length if verified else 0,
+            is_new=is_new,
         )
 
     async def _source_now(self) -> Entry:
@@ -214,9 +227,14 @@ class LargeFile:
             ranges = await restart_points.of_file(conn, self._context.task_no, self._file.file_no)
         if cut(self._file.size, present(ranges)):
             raise SidedError(self._lost(), at_source=False)
-        earlier = [r for r in ranges if r.session_generation != self._pair.generation]
-        if earlier:
-            await self.compare_ranges(earlier)
+        verify = self._context.verifies(self._file.item_no)
+        unsure = [
+            r
+            for r in ranges
+            if r.session_generation != self._pair.generation or (verify and not r.verified)
+        ]
+        if unsure:
+            await self.compare_ranges(unsure)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
         await self._check_unchanged(entry)
@@ -232,7 +250,8 @@ class LargeFile:
                 )
         algorithm, digest = await self._whole_digest()
         await self.restore_time()
-        self.record_finished(algorithm, digest)
+        compared = sum(r.after - r.first for r in unsure if not r.verified)
+        self.record_finished(algorithm, digest, compared=compared)
 
     async def _whole_digest(self) -> tuple[str | None, str | None]:
         """Of the file at the destination, if it must be a certain one. Raises TaskFaultError if it
@@ -261,13 +280,13 @@ class LargeFile:
                     self._destination_path, self._file.modified
                 )
 
-    def record_finished(self, algorithm: str | None, digest: str | None) -> None:
-        """The file counts; its bytes were counted range by range."""
+    def record_finished(self, algorithm: str | None, digest: str | None, *, compared: int) -> None:
+        """The file counts; its bytes were counted range by range, but those `compared` at last."""
         self._recorder.finished(
             self._file.file_no,
             Finished(self._file.item_no, self._file.path, self._file.size, algorithm, digest),
             transferred=0,
-            checksummed=0,
+            checksummed=compared,
         )
 
     async def compare_ranges(self, ranges: Sequence[Range]) -> None:
@@ -296,6 +315,10 @@ class LargeFile:
         """These restart points do not hold; None: none does."""
         async with self._context.fenced() as conn:
             await restart_points.drop(conn, self._context.task_no, self._file.file_no, firsts)
+
+
+def _differs(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.kind is Kind.CHECKSUM_MISMATCH
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ again under its number, which the task's row remembers: it takes effect once.
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -41,7 +42,8 @@ class _Batch:
     skipped: dict[int, Skipped] = field(default_factory=dict)
     synced: dict[int, int] = field(default_factory=dict)
     returned: list[Returned] = field(default_factory=list)
-    ranges: list[tuple[int, Range]] = field(default_factory=list)
+    ranges: dict[tuple[int, int], Range] = field(default_factory=dict)
+    """By file and first byte: a range may arrive and be verified within one batch."""
     events: list[Event] = field(default_factory=list)
     checksummed: int = 0
     resent: int = 0
@@ -71,6 +73,7 @@ class Recorder:
         self._unwritten: deque[_Batch] = deque()
         self._writing = asyncio.Lock()
         self._wanted = asyncio.Event()
+        self._soon = asyncio.Event()
         self._segments = 0
         self._moved_bytes = 0
 
@@ -90,11 +93,14 @@ class Recorder:
         self._batch.synced[file_no] = checksummed
         self._wanted.set()
 
-    def range_done(self, file_no: int, done: Range, *, checksummed: int) -> None:
-        """A restart point of a large file."""
-        self._batch.ranges.append((file_no, done))
+    def range_done(self, file_no: int, done: Range, *, checksummed: int, is_new: bool) -> None:
+        """A restart point of a large file. A new one is committed at once: until then a crash makes
+        us send all of the range again."""
+        self._batch.ranges[file_no, done.first] = done
         self._batch.checksummed += checksummed
         self._wanted.set()
+        if is_new:
+            self._soon.set()
 
     def returned(self, file: Returned, *, resent: int = 0) -> None:
         """A file goes back into the plan; up to `resent` of its bytes were sent in vain."""
@@ -127,13 +133,16 @@ class Recorder:
         """Flush until cancelled. Raises LeaseLostError when the lease has gone."""
         while True:
             await self._wanted.wait()
-            await asyncio.sleep(self._context.settings.record_every_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._context.settings.record_every_s):
+                    await self._soon.wait()
             await self.flush()
 
     async def flush(self) -> None:
         """Commit all that was recorded before the call. Raises LeaseLostError."""
         async with self._writing:
             self._wanted.clear()
+            self._soon.clear()
             if self._batch:
                 self._unwritten.append(self._batch)
                 self._batch = _Batch(self._context.next_batch())
@@ -158,7 +167,8 @@ class Recorder:
         task_no = self._context.task_no
         await plan.remove(conn, task_no, [*batch.finished, *batch.skipped, *batch.synced])
         done = list(batch.finished.values())
-        new_range_bytes = await restart_points.add(conn, task_no, batch.ranges)
+        ranges = [(file_no, one) for (file_no, _), one in batch.ranges.items()]
+        new_range_bytes = await restart_points.add(conn, task_no, ranges)
         await plan.put_back(conn, task_no, batch.returned)
         if done:
             await segments.append(conn, task_no, [file for file, _ in done])
