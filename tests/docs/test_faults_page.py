@@ -6,7 +6,7 @@ import pytest
 
 from plugins.fault_table import COLUMNS
 from plugins.pages import REFERENCE, existing_tests, named_tests, rows, source_of
-from towpath.gridftp.errors import FaultClass, Kind, Mender, Phase, Scope
+from towpath.gridftp.errors import FaultClass, Fixer, Kind, Phase, Scope
 from towpath.transfer.store.events import EventCode
 
 PAGE = (REFERENCE / "faults.md").read_text()
@@ -37,7 +37,7 @@ def test_every_kind_and_every_code_of_a_fault() -> None:
 def test_every_row_says_what_is_there_to_say(column: str, words: list[str]) -> None:
     for row in TABLE:
         assert row[COLUMNS.index(column)] in words, row[0]
-        assert any(who in row[COLUMNS.index("who can fix it")] for who in Mender), row[0]
+        assert any(who in row[COLUMNS.index("who can fix it")] for who in Fixer), row[0]
         assert all(row), row[0]
 
 

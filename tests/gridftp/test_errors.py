@@ -11,6 +11,7 @@ FACTS = {
     Kind.NOT_EMPTY: (Scope.FILE, FaultClass.PERMANENT),
     Kind.NO_SPACE: (Scope.ENDPOINT, FaultClass.TRANSIENT),
     Kind.QUOTA: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.STORAGE: (Scope.FILE, FaultClass.TRANSIENT),
     Kind.PATH_NOT_ALLOWED: (Scope.FILE, FaultClass.PERMANENT),
     Kind.DATA_REFUSED: (Scope.CHANNEL, FaultClass.TRANSIENT),
     Kind.DATA_BROKEN: (Scope.CHANNEL, FaultClass.TRANSIENT),
@@ -49,7 +50,7 @@ def test_how_far_and_how_long(kind: Kind) -> None:
 def test_every_kind_says_what_to_do(kind: Kind) -> None:
     error = GridFTPError(kind, "it failed", "h:1")
     assert error.advice
-    assert error.menders
+    assert error.fixers
     assert str(error).startswith("h:1: it failed")
 
 
@@ -61,3 +62,7 @@ def test_the_cause_is_not_the_echo() -> None:
     assert cause_of(echo, None) is echo
     assert cause_of(None, echo) is echo
     assert cause_of(None, None) is None
+    lost = GridFTPError(Kind.CONNECTION_LOST, "closed", "b")
+    assert cause_of(echo, lost) is lost
+    assert cause_of(lost, echo) is lost
+    assert cause_of(lost, cause) is cause

@@ -82,6 +82,15 @@ CASES = [
     (552, ("GlobusError: v=1 c=QUOTA_EXCEEDED",), Kind.QUOTA),
     (500, ("globus_xio: System error in write: No space left on device",), Kind.NO_SPACE),
     (500, ("globus_xio: System error in write: Disk quota exceeded",), Kind.QUOTA),
+    (
+        500,
+        (
+            "Command failed. : callback failed.",
+            "globus_xio: System error in read: Input/output error",
+        ),
+        Kind.STORAGE,
+    ),
+    (500, ("globus_xio: System error in open: Stale file handle",), Kind.STORAGE),
     (550, ("Command failed : Path not allowed.",), Kind.PATH_NOT_ALLOWED),
     (500, ("Command failed : Path not allowed.",), Kind.PATH_NOT_ALLOWED),
     (500, ("Command failed. : Path not allowed.",), Kind.PATH_NOT_ALLOWED),

@@ -161,6 +161,7 @@ ROWS: dict[str, Row] = {
         Scope.FILE,
         True,
     ),
+    "bad disk": (moving("RETR /proc/self/mem", STORE), Kind.STORAGE, Scope.FILE, False),
     "data refused": (Ground.connect_to_nobody, Kind.DATA_REFUSED, Scope.CHANNEL, False),
     "data reset": (Ground.kill_source_of_a_transfer, Kind.DATA_BROKEN, Scope.CHANNEL, False),
     "data authentication": (moving(SEND, STORE, "DCAU A"), Kind.DATA_AUTH, Scope.CHANNEL, True),

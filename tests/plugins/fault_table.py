@@ -28,6 +28,7 @@ REAL: dict[Kind, tuple[str, ...]] = {
     Kind.EXISTS: (f"{_ERRORS}[exists]",),
     Kind.NOT_EMPTY: (f"{_ERRORS}[not empty]",),
     Kind.NO_SPACE: ("interop/test_scenarios.py::test_a_full_destination_that_is_freed",),
+    Kind.STORAGE: (f"{_TABLE}[storage]", f"{_ERRORS}[bad disk]"),
     Kind.PATH_NOT_ALLOWED: (
         f"{_TABLE}[path_not_allowed]",
         f"{_ERRORS}[path rule of a transfer]",
@@ -145,7 +146,7 @@ def render_faults() -> str:
             error.scope,
             error.phase or "any",
             error.fault_class,
-            " or ".join(error.menders),
+            " or ".join(error.fixers),
             _until(source, destination),
             error.advice,
             _tests(kind),

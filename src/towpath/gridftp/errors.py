@@ -30,6 +30,7 @@ class Kind(StrEnum):
     NOT_EMPTY = "not_empty"
     NO_SPACE = "no_space"
     QUOTA = "quota"
+    STORAGE = "storage"
     PATH_NOT_ALLOWED = "path_not_allowed"
     DATA_REFUSED = "data_refused"
     DATA_BROKEN = "data_broken"
@@ -81,8 +82,8 @@ class FaultClass(StrEnum):
     """No bytes move: what is under way is cut and resumed."""
 
 
-class Mender(StrEnum):
-    """Who can mend it."""
+class Fixer(StrEnum):
+    """Who can fix it."""
 
     YOU = "you"
     ADMINISTRATOR = "the server's administrator"
@@ -94,7 +95,7 @@ class Mender(StrEnum):
 class _Facts(NamedTuple):
     scope: Scope
     fault_class: FaultClass
-    menders: tuple[Mender, ...]
+    fixers: tuple[Fixer, ...]
     """Who is most likely to be able to, first."""
     advice: str
     phase: Phase | None = None
@@ -106,7 +107,7 @@ _WRITER_ADVICE = (
     " Let what writes it finish, or transfer a snapshot."
 )
 
-_YOU, _ADMIN, _NOBODY = Mender.YOU, Mender.ADMINISTRATOR, Mender.NOBODY
+_YOU, _ADMIN, _NOBODY = Fixer.YOU, Fixer.ADMINISTRATOR, Fixer.NOBODY
 _PERMANENT, _TRANSIENT = FaultClass.PERMANENT, FaultClass.TRANSIENT
 
 _FACTS: dict[Kind, _Facts] = {
@@ -144,6 +145,12 @@ _FACTS: dict[Kind, _Facts] = {
     Kind.QUOTA: _Facts(
         Scope.ENDPOINT, _TRANSIENT, (_YOU, _ADMIN), "Free some of your quota on the server."
     ),
+    Kind.STORAGE: _Facts(
+        Scope.FILE,
+        _TRANSIENT,
+        (_ADMIN,),
+        "The server cannot read or write its own disk here: tell its administrator.",
+    ),
     Kind.PATH_NOT_ALLOWED: _Facts(
         Scope.FILE,
         _PERMANENT,
@@ -153,7 +160,7 @@ _FACTS: dict[Kind, _Facts] = {
     Kind.DATA_REFUSED: _Facts(
         Scope.CHANNEL,
         _TRANSIENT,
-        (_ADMIN, Mender.NETWORK),
+        (_ADMIN, Fixer.NETWORK),
         "The sending server cannot reach the receiving one: check the receiver's data port"
         " range, whether some of it is free, and the firewalls between them.",
         Phase.DATA,
@@ -280,7 +287,7 @@ _FACTS: dict[Kind, _Facts] = {
     Kind.ADDRESS_REFUSED: _Facts(
         Scope.ENDPOINT,
         _PERMANENT,
-        (_YOU, Mender.OPERATOR),
+        (_YOU, Fixer.OPERATOR),
         "The address is not one that may be dialled: declare it as a data host of the endpoint,"
         " or ask the operator to allow it.",
     ),
@@ -343,9 +350,9 @@ class GridFTPError(Exception):
         return self.fault_class in (FaultClass.PERMANENT, FaultClass.CREDENTIAL)
 
     @property
-    def menders(self) -> tuple[Mender, ...]:
-        """Who can mend it."""
-        return _FACTS[self.kind].menders
+    def fixers(self) -> tuple[Fixer, ...]:
+        """Who can fix it."""
+        return _FACTS[self.kind].fixers
 
     @property
     def advice(self) -> str:
@@ -390,9 +397,15 @@ def _shown(character: str) -> str:
 
 
 def cause_of(source: GridFTPError | None, destination: GridFTPError | None) -> GridFTPError | None:
-    """Which of two ends' errors is the cause: the first that is not an echo of the other end's."""
+    """Which of two ends' errors is the cause: the first that is not an echo of the other end's.
+
+    If both may be echoes, it is a session that was lost, as that breaks its data channel too.
+    """
     both = [error for error in (source, destination) if error is not None]
-    for error in both:
-        if not error.is_echo:
-            return error
-    return both[0] if both else None
+    return min(both, key=_remoteness, default=None)
+
+
+def _remoteness(error: GridFTPError) -> int:
+    if not error.is_echo:
+        return 0
+    return 1 if error.scope is Scope.SESSION else 2

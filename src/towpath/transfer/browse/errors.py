@@ -39,6 +39,7 @@ _TABLE: dict[Kind, tuple[int, str]] = {
     Kind.NOT_EMPTY: (502, ".NotEmpty"),
     Kind.NO_SPACE: (502, ".NoSpaceLeft"),
     Kind.QUOTA: (502, ".QuotaExceeded"),
+    Kind.STORAGE: (502, ".StorageFailed"),
     Kind.DATA_REFUSED: (502, ".ConnectFailed"),
     Kind.DATA_BROKEN: (502, ".ConnectFailed"),
     Kind.DATA_AUTH: (502, ".LoginFailed"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
-from towpath.gridftp.errors import GridFTPError, Kind, Mender, Phase
+from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase
 from towpath.transfer.claims import Wait
 from towpath.transfer.sessions import NoCredential, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
@@ -37,6 +37,7 @@ _CODES: dict[Kind, tuple[EventCode, str]] = {
     Kind.NOT_EMPTY: (EventCode.ENDPOINT_ERROR, "directory not empty"),
     Kind.NO_SPACE: (EventCode.NO_SPACE_LEFT, "no space left"),
     Kind.QUOTA: (EventCode.QUOTA_EXCEEDED, "quota exceeded"),
+    Kind.STORAGE: (EventCode.ENDPOINT_ERROR, "storage failed"),
     Kind.DATA_REFUSED: (EventCode.CONNECTION_BROKEN, "data connection refused"),
     Kind.DATA_BROKEN: (EventCode.CONNECTION_RESET, "data connection broken"),
     Kind.DATA_AUTH: (EventCode.AUTH, "data channel authentication failed"),
@@ -78,6 +79,7 @@ _OF_ONE_FILE = frozenset(
         Kind.NOT_EMPTY,
         Kind.NO_SPACE,
         Kind.QUOTA,
+        Kind.STORAGE,
         Kind.CHECKSUM_MISMATCH,
         Kind.SIZE_CHANGED,
         Kind.SOURCE_CHANGED,
@@ -151,7 +153,7 @@ def judge(
         error=error.message,
         where=where,
         advice=advice,
-        menders=error.menders,
+        fixers=error.fixers,
         follows=_WHAT_FOLLOWS[consequence],
     )
     return Verdict(consequence, event)
@@ -167,7 +169,7 @@ def unavailable(error: SessionUnavailable, *, at_source: bool) -> Verdict:
         error=error.message,
         where={"role": _role(at_source=at_source), "phase": Phase.LOGIN},
         advice=error.advice,
-        menders=(Mender.YOU,),
+        fixers=(Fixer.YOU,),
         follows=_WHAT_FOLLOWS[consequence],
     )
     return Verdict(consequence, event)
@@ -182,7 +184,7 @@ def endpoint_changed(server: str) -> Verdict:
         where={"endpoint": server, "role": "destination", "phase": Phase.LOGIN},
         advice="Nothing needs to be done; what was copied to the server before is not copied"
         " again.",
-        menders=(Mender.NOBODY,),
+        fixers=(Fixer.NOBODY,),
         follows="The task claims its paths there and goes on.",
     )
     return Verdict(Consequence.RETRY_TASK, event)
@@ -196,7 +198,7 @@ def internal_error() -> Verdict:
         error="The service made a mistake; its operator finds it in the log.",
         where={},
         advice="Tell the operator if it happens again.",
-        menders=(Mender.OPERATOR,),
+        fixers=(Fixer.OPERATOR,),
         follows=_WHAT_FOLLOWS[Consequence.RETRY_TASK],
     )
     return Verdict(Consequence.RETRY_TASK, event)
@@ -220,7 +222,7 @@ def expired(waited: Wait | None) -> Event:
         error=error,
         where={} if waited is None else waited.details(),
         advice=advice,
-        menders=(Mender.YOU,),
+        fixers=(Fixer.YOU,),
         follows=follows,
     )
 
@@ -256,7 +258,7 @@ def external_mismatch(
             "found": found,
         },
         advice="The source has the same contents: mend it, or the checksum, and submit again.",
-        menders=(Mender.YOU,),
+        fixers=(Fixer.YOU,),
         follows=f"{_WHAT_FOLLOWS[Consequence.FAIL_TASK]} {is_gone}",
     )
     return Verdict(Consequence.FAIL_TASK, event)
@@ -273,7 +275,7 @@ def _event(
     error: str,
     where: Mapping[str, object],
     advice: str,
-    menders: tuple[Mender, ...],
+    fixers: tuple[Fixer, ...],
     follows: str,
 ) -> Event:
     """What every fault tells (I8): what failed, where, what can be done and by whom, what next."""
@@ -281,7 +283,7 @@ def _event(
         "error": error,
         **where,
         "advice": advice,
-        "who_can_fix": " or ".join(menders),
+        "who_can_fix": " or ".join(fixers),
         "next": follows,
     }
     return Event(code, description, details, is_error=True)
