@@ -11,12 +11,16 @@ import pytest
 TESTS = Path(__file__).parents[1]
 SEED = 1
 FAULTS = 12
+KINDS = "control cut,control reset,data cut,data reset,session killed,worker killed"
 
 
 @pytest.mark.timeout(150)
 def test_nothing_is_lost() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "campaign", "--seed", str(SEED), "--faults", str(FAULTS)],
+        [
+            *(sys.executable, "-m", "campaign", "--seed", str(SEED), "--faults", str(FAULTS)),
+            *("--kinds", KINDS),
+        ],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
