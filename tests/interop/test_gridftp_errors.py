@@ -97,6 +97,10 @@ class Ground:
     async def stranger(self) -> None:
         await self.log_in(credential=self.domain.issue("stranger", "Mallory").credential())
 
+    async def rename_to_another_file_system(self) -> None:
+        await self.session.command(f"RNFR {self.root}/f")
+        await self.session.command(f"RNTO /dev/shm/{self.root.name}")
+
     async def killed(self) -> None:
         self.server.kill_sessions()
         await self.session.command("NOOP")
@@ -194,6 +198,7 @@ ROWS: dict[str, Row] = {
         True,
     ),
     "session killed": (Ground.killed, Kind.CONNECTION_LOST, Scope.SESSION, False),
+    "no words for it": (Ground.rename_to_another_file_system, Kind.UNKNOWN, Scope.FILE, False),
     "unknown command": (asking("NOSUCH x"), Kind.UNSUPPORTED, Scope.ENDPOINT, True),
     "unknown SITE command": (asking("SITE NOSUCH"), Kind.UNSUPPORTED, Scope.ENDPOINT, True),
     "senseless argument": (asking("PORT x"), Kind.UNSUPPORTED, Scope.ENDPOINT, True),

@@ -28,6 +28,7 @@ REAL: dict[Kind, tuple[str, ...]] = {
     Kind.EXISTS: (f"{_ERRORS}[exists]",),
     Kind.NOT_EMPTY: (f"{_ERRORS}[not empty]",),
     Kind.NO_SPACE: ("interop/test_scenarios.py::test_a_full_destination_that_is_freed",),
+    Kind.UNKNOWN: (f"{_ERRORS}[no words for it]",),
     Kind.STORAGE: (f"{_TABLE}[storage]", f"{_ERRORS}[bad disk]"),
     Kind.PATH_NOT_ALLOWED: (
         f"{_TABLE}[path_not_allowed]",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from random import Random
 
-from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase
+from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase, Scope
 from towpath.transfer.claims import Wait
 from towpath.transfer.sessions import NoCredential, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
@@ -68,24 +68,8 @@ _WAITS_FOR_OWNER = frozenset({Kind.CREDENTIAL_EXPIRED})
 _FATAL_AT_SOURCE = frozenset({Kind.NOT_FOUND, Kind.IS_A_DIRECTORY, Kind.NOT_A_DIRECTORY})
 _FATAL = frozenset({Kind.INVALID_NAME})
 _SKIPPABLE = frozenset({Kind.NOT_FOUND, Kind.PERMISSION_DENIED, Kind.PATH_NOT_ALLOWED})
-_OF_ONE_FILE = frozenset(
-    {
-        Kind.NOT_FOUND,
-        Kind.PERMISSION_DENIED,
-        Kind.PATH_NOT_ALLOWED,
-        Kind.IS_A_DIRECTORY,
-        Kind.NOT_A_DIRECTORY,
-        Kind.EXISTS,
-        Kind.NOT_EMPTY,
-        Kind.NO_SPACE,
-        Kind.QUOTA,
-        Kind.STORAGE,
-        Kind.CHECKSUM_MISMATCH,
-        Kind.SIZE_CHANGED,
-        Kind.SOURCE_CHANGED,
-        Kind.INVALID_NAME,
-    }
-)
+# What is full may still have room for another file.
+_FULL = frozenset({Kind.NO_SPACE, Kind.QUOTA})
 _WHAT_FOLLOWS = {
     Consequence.FAIL_TASK: "The task has failed.",
     Consequence.SUSPEND_TASK: "The task waits and goes on when the credential is renewed.",
@@ -130,7 +114,7 @@ def judge(
         or (error.kind is Kind.QUOTA and fail_on_quota)
     ):
         consequence = Consequence.FAIL_TASK
-    elif error.kind in _OF_ONE_FILE:
+    elif _of_one_file(error):
         consequence = Consequence.RETRY_FILE
     else:
         consequence = Consequence.RETRY_TASK
@@ -157,6 +141,11 @@ def judge(
         follows=_WHAT_FOLLOWS[consequence],
     )
     return Verdict(consequence, event)
+
+
+def _of_one_file(error: GridFTPError) -> bool:
+    """Whether the others can go on. What is not known may be about all of them."""
+    return error.kind in _FULL or (error.scope is Scope.FILE and error.kind is not Kind.UNKNOWN)
 
 
 def unavailable(error: SessionUnavailable, *, at_source: bool) -> Verdict:
