@@ -99,11 +99,14 @@ def test_no_gridftp_server(site: Site, tmp_path: Path) -> None:
                 name,
                 fault,
             )
-        before = {name: peer.connections for name, peer in servers.items()}
-        time.sleep(RETRIES_SEEN_S)  # backing off 1-2 s, then 2-4 s
+        began, before = time.monotonic(), {name: peer.connections for name, peer in servers.items()}
+        time.sleep(RETRIES_SEEN_S)
         for name, peer in servers.items():
-            assert peer.connections <= before[name] + 2, name
-            assert site.deployment.task(tasks[name])["nice_status"] == STRANGERS[name][2], name
+            more, seconds = peer.connections - before[name], time.monotonic() - began
+            assert more <= seconds / 0.75 + 2, name  # a probe a second, and a login
+            now = site.deployment.task(tasks[name])["nice_status"]
+            # who only listens for a greeting sees less of some of them
+            assert now in (STRANGERS[name][2], "TIMEOUT"), name
             cancel(site.deployment, tasks[name])
 
 

@@ -54,8 +54,8 @@ class Peer:
 
 
 @contextmanager
-def serving(behave: Behaviour, host: str = "127.0.0.1") -> Iterator[Peer]:
-    """Run a peer; `behave` has each connection until it returns."""
+def serving(behave: Behaviour, host: str = "127.0.0.1", port: int = 0) -> Iterator[Peer]:
+    """Run a peer, at a free port if 0; `behave` has each connection until it returns."""
     peer = Peer()
 
     class Handler(socketserver.BaseRequestHandler):
@@ -67,8 +67,9 @@ def serving(behave: Behaviour, host: str = "127.0.0.1") -> Iterator[Peer]:
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
         block_on_close = False
+        allow_reuse_address = True
 
-    with Server((host, 0), Handler) as server:
+    with Server((host, port), Handler) as server:
         peer.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()

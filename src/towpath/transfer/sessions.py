@@ -3,28 +3,36 @@ trust roots, and the operator's rule of which addresses may be dialled. Used by 
 """
 
 import asyncio
+import contextlib
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from towpath.gridftp.client import pool
 from towpath.gridftp.client.dial import reason_of
 from towpath.gridftp.client.pool import Borrowed, SessionPool
+from towpath.gridftp.client.reach import greet
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
-from towpath.platform.database import Database
+from towpath.platform.database import AWAY, Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
-from towpath.transfer.store import credentials, endpoints
+from towpath.transfer.circuits import unreachable
+from towpath.transfer.store import circuits, credentials, endpoints
 
 CACHED_IDENTITIES = 256
 """Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
+
+
+PROBE_CONNECT_S = 4.0
+"""Two lost packets are repeated within it. After an outage of the network a new attempt is sooner
+through than one that has become slow in repeating itself."""
 
 
 class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
@@ -96,6 +104,9 @@ class EndpointSessions:
             reply_s=settings.reply_s,
             stall_s=settings.stall_s,
         )
+        self._probe_timeouts = replace(
+            self._timeouts, connect_s=min(PROBE_CONNECT_S, settings.connect_s)
+        )
         self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
             OrderedDict()
         )
@@ -153,14 +164,28 @@ class EndpointSessions:
         return await self.open_login(await self.login(endpoint_id, owner_id))
 
     async def open_login(self, login: Login) -> Session:
-        """A session with a login read earlier (lanes open several)."""
-        return await Session.open(
-            login.server,
-            credential=login.credential,
-            trust=login.trust,
-            dial=self.dial,
-            timeouts=self._timeouts,
-        )
+        """A session with a login read earlier (lanes open several).
+
+        A failure that makes it doubtful that the server is there opens its circuit.
+        """
+        server = login.server
+        try:
+            return await Session.open(
+                server,
+                credential=login.credential,
+                trust=login.trust,
+                dial=self.dial,
+                timeouts=self._timeouts,
+            )
+        except GridFTPError as error:
+            if unreachable(error):
+                with contextlib.suppress(*AWAY):  # then the next one who fails opens it
+                    await circuits.doubt(self._database, server.host, server.port)
+            raise
+
+    async def greet(self, host: str, port: int) -> None:
+        """See whether a server is there, without anybody's credential. Raises GridFTPError."""
+        await greet(Server(host, port), dial=self.dial, timeouts=self._probe_timeouts)
 
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect where the operator's policy allows it; the `Dial` that sessions are given."""

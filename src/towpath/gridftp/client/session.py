@@ -9,17 +9,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from towpath.gridftp.client.channel import ControlChannel, Receiver
-from towpath.gridftp.client.dial import (
-    Dial,
-    Server,
-    Timeouts,
-    default_dial,
-    keep_alive,
-    round_trip_s,
-)
+from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
 from towpath.gridftp.client.listing import Listing
-from towpath.gridftp.client.login import Banner, GsiLogin
+from towpath.gridftp.client.login import GsiLogin
 from towpath.gridftp.client.operations import Operations, quoted
+from towpath.gridftp.client.reach import connect
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.credentials import Credential
@@ -167,7 +161,7 @@ class Session(Operations):
             initiator = Initiator(
                 credential, trust, server.host, server.subject, delegate=delegate, now=clock
             )
-        channel, rtt_s = await cls._connect(server, dial, times, clear_text=credential is None)
+        channel, rtt_s = await connect(server, dial, times, clear_text=credential is None)
         session = cls(server, channel, times, rtt_s)
         try:
             session.peer_ip = channel.peer_ip()
@@ -207,41 +201,6 @@ class Session(Operations):
         if features.ok:
             self.features = parse_features(features)
         self.home = quoted(home.text) if home.code == 257 else None
-
-    @staticmethod
-    async def _connect(
-        server: Server, dial: Dial, times: Timeouts, *, clear_text: bool
-    ) -> tuple[ControlChannel, float]:
-        where = str(server)
-        try:
-            async with asyncio.timeout(times.connect_s):
-                connection = await dial(server.host, server.port)
-        except TimeoutError:
-            raise GridFTPError(
-                Kind.CONNECT, f"no connection within {times.connect_s:g} s", where
-            ) from None
-
-        def channel_with_banner() -> ControlChannel:
-            # A server may greet before `create_connection` returns.
-            channel = ControlChannel(where, clear_text=clear_text)
-            Banner(channel)
-            return channel
-
-        try:
-            keep_alive(connection)
-            rtt_s = round_trip_s(connection)
-            _, channel = await asyncio.get_running_loop().create_connection(
-                channel_with_banner, sock=connection
-            )
-        except OSError as error:
-            connection.close()
-            raise GridFTPError(
-                Kind.CONNECTION_LOST, f"the connection broke ({error.strerror})", where
-            ) from None
-        except BaseException:
-            connection.close()
-            raise
-        return channel, rtt_s
 
     async def _begin_login(self, initiator: Initiator | None, settings: Sequence[str]) -> None:
         deadline = asyncio.get_running_loop().time() + self.timeouts.login_s

@@ -306,6 +306,8 @@ def _trouble(task: Task) -> tuple[str | None, str | None]:
         )
     if task.wait is not None:
         return NiceStatus.WAITING_FOR_TASK, json.dumps(task.wait.details())
+    if (outage := task.outage) is not None:
+        return outage.code, json.dumps(outage.details())
     return task.nice_status, task.nice_status_details
 
 

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from random import Random
 
 from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase, Scope
+from towpath.transfer.circuits import PROBE_MAX_S
 from towpath.transfer.claims import Wait
 from towpath.transfer.sessions import NoCredential, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
@@ -278,6 +279,22 @@ def _event(
     return Event(code, description, details, is_error=True)
 
 
+def code_of(error: GridFTPError) -> EventCode:
+    """What the API calls it."""
+    return _CODES[error.kind][0]
+
+
+def until_it_answers(verdict: Verdict) -> Verdict:
+    """For a server that may not be there: tasks wait for it together (`transfer.circuits`)."""
+    assert isinstance(verdict.event.details, dict), "made by judge"
+    follows = (
+        "It is tried again until the deadline, as soon as the server answers, which is asked at"
+        f" once and then every {PROBE_MAX_S:g} s at least."
+    )
+    details = verdict.event.details | {"next": follows}
+    return replace(verdict, event=replace(verdict.event, details=details))
+
+
 def skippable(error: GridFTPError) -> bool:
     """Whether a source that fails so is left out, if the task says that (`skip_source_errors`)."""
     return error.kind in _SKIPPABLE
@@ -285,7 +302,7 @@ def skippable(error: GridFTPError) -> bool:
 
 def skipped(item_no: int, path: str, error: GridFTPError, *, is_directory: bool) -> Skipped:
     """What is told of it; the recorder knows the time."""
-    code, _ = _CODES[error.kind]
+    code = code_of(error)
     return Skipped(item_no, path, is_directory, code, str(error), 0.0)
 
 

@@ -8,9 +8,15 @@ from towpath.gridftp.client.lane import Lane, Protection
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
+from towpath.transfer.circuits import unreachable
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence, endpoint_changed, unavailable
+from towpath.transfer.engine.faults import (
+    Consequence,
+    endpoint_changed,
+    unavailable,
+    until_it_answers,
+)
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
 
@@ -47,7 +53,10 @@ async def open_session(
             _check_claimed(context, login)
         session = await open_another(context, login)
     except GridFTPError as error:
-        raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
+        verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
+        raise TaskFaultError(
+            until_it_answers(verdict) if unreachable(error) else verdict
+        ) from error
     except SessionUnavailable as error:
         raise TaskFaultError(unavailable(error, at_source=at_source)) from error
     return session, login

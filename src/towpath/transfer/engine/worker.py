@@ -14,10 +14,11 @@ from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.identity import WorkerName
+from towpath.transfer.engine.probes import Probes
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
-from towpath.transfer.store.tasks import TASK_CHANNEL
+from towpath.transfer.store.rows import TASK_CHANNEL
 
 log = structlog.get_logger()
 
@@ -50,6 +51,7 @@ class Worker:
         self._clock = clock
         self._random = random or SystemRandom()
         self._data_credentials = DataCredentials()
+        self._probes = Probes(db, sessions, self._random)
         self._running: dict[int, tuple[Driver, asyncio.Task[None]]] = {}
         self._locked = False
         """Whether a lease could not be renewed because its task was being written to."""
@@ -68,13 +70,14 @@ class Worker:
         helpers = [
             asyncio.create_task(self._listen()),
             asyncio.create_task(self._renew()),
+            asyncio.create_task(self._probes.run()),
         ]
         log.info("worker runs", worker=self._name)
         try:
             while not self._stopping:
                 for helper in helpers:
                     if helper.done():
-                        helper.result()  # a worker that cannot renew or listen is none
+                        helper.result()  # a worker without one of them is none
                 await self._admit()
                 await self._sleep(self._settings.poll_s)
             running = [task for _, task in self._running.values()]
@@ -211,6 +214,7 @@ class Worker:
                     await conn.execute(f"LISTEN {TASK_CHANNEL}")
                     async for _ in conn.notifies():
                         self._wake.set()
+                        self._probes.wake()
                         await self._renew_once()  # a cancel or a pause is seen at once
                 finally:
                     await conn.close()

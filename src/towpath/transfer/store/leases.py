@@ -19,8 +19,9 @@ from psycopg.rows import class_row
 
 from towpath.platform.database import Database
 from towpath.transfer.store import claims
-from towpath.transfer.store.rows import delete_some, fetch, fetch_one
-from towpath.transfer.store.tasks import TASK_CHANNEL, Status
+from towpath.transfer.store.circuits import UNREACHABLE
+from towpath.transfer.store.rows import TASK_CHANNEL, delete_some, fetch, fetch_one
+from towpath.transfer.store.tasks import Status
 
 
 class LeaseLostError(Exception):
@@ -74,11 +75,17 @@ class Standing:
     """Not None: the task has failed, and only its end is missing."""
 
 
+_REACHABLE = """t.source_endpoint_id NOT IN (SELECT id FROM unreachable)
+    AND coalesce(t.destination_endpoint_id, t.source_endpoint_id)
+        NOT IN (SELECT id FROM unreachable)"""
+
 # Fair over owners: a task's turn is its place in its owner's queue behind what that owner already
 # has running, so that the owner with least running goes first (max-min). One statement, so two
 # workers that ask at once never get the same task: the row lock makes the second see the first.
-_ADMIT = """
-WITH running AS (
+_ADMIT = f"""
+WITH unreachable AS MATERIALIZED (
+    {UNREACHABLE}
+), running AS (
     SELECT owner_id, type, count(*) AS n FROM task
     WHERE status = 'ACTIVE' AND lease_until > now() GROUP BY owner_id, type
 ), queue AS (
@@ -89,6 +96,7 @@ WITH running AS (
     FROM task t LEFT JOIN running r USING (owner_id, type)
     WHERE (t.lease_until IS NULL OR t.lease_until <= now())
       AND ((t.status = 'ACTIVE' AND t.paused_at IS NULL AND t.not_before <= now()
+            AND {_REACHABLE}
             AND NOT EXISTS (SELECT FROM task h
                             WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
            OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
@@ -111,7 +119,7 @@ RETURNING t.task_no, t.id, t.owner_id, t.type, t.options, t.source_endpoint_id,
           t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
           t.deadline <= now() AS expired, t.started_at IS NULL AS first_start, c.taken_over,
           t.failures_in_a_row
-"""
+"""  # noqa: S608 - constants
 
 
 async def admit(
@@ -134,18 +142,21 @@ async def keep_queued(db: Database, *, deadline_h: float) -> int:
     """Keep the deadlines of transfers that wait for their turn about `deadline_h` away.
 
     Only of those that have not begun, or wait for another task, and whose owners gave none
-    (Transfer API, "deadline"); returns how many were moved.
+    (Transfer API, "deadline"); not of those whose server does not answer. Returns how many were
+    moved.
     """
     async with db.transaction() as conn:
         cursor = await conn.execute(
-            """
-            UPDATE task SET deadline = now() + make_interval(secs => %s)
+            f"""
+            WITH unreachable AS MATERIALIZED ({UNREACHABLE})
+            UPDATE task t SET deadline = now() + make_interval(secs => %s)
             WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND paused_at IS NULL
               AND (started_at IS NULL OR waits_for IS NOT NULL) AND faults = 0
               AND NOT cancel_requested
               AND NOT coalesce((options->>'deadline_given')::boolean, false)
               AND deadline < now() + make_interval(secs => %s)
-            """,
+              AND {_REACHABLE}
+            """,  # noqa: S608 - constants
             (deadline_h * 3600, max(deadline_h - QUEUED_DEADLINE_STEP_H, deadline_h / 2) * 3600),
         )
         return cursor.rowcount

@@ -9,6 +9,9 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 from psycopg.rows import tuple_row
 
+TASK_CHANNEL: Final = "towpath_task"
+"""Workers listen here; the payload is a task_no that has something to do, or nothing."""
+
 ROWS_AT_ONCE: Final = 50_000
 """Deleted in one transaction, which takes a fraction of a second. Meanwhile the task's row is
 locked, and its lease cannot be renewed."""

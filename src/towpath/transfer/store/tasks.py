@@ -14,13 +14,13 @@ from psycopg.types.json import Jsonb
 
 from towpath.platform.database import Connection
 from towpath.transfer import times
+from towpath.transfer.circuits import Outage
 from towpath.transfer.claims import Wait
 from towpath.transfer.store import events
+from towpath.transfer.store.circuits import OUTAGE_COLUMN, OUTAGE_JOIN
 from towpath.transfer.store.claims import WAIT_COLUMNS, WAIT_JOIN
 from towpath.transfer.store.events import EventCode
-
-TASK_CHANNEL = "towpath_task"
-"""Workers listen here; the payload is a task_no that has something to do, or nothing."""
+from towpath.transfer.store.rows import TASK_CHANNEL
 
 ROWS_AT_ONCE = 1000
 """Items copied before others get their turn: a few milliseconds."""
@@ -120,6 +120,12 @@ class Task:
     holder_id: UUID | None
     holder_label: str | None
     holder_state: str | None
+    outage_row: dict[str, Any] | None
+
+    @property
+    def outage(self) -> Outage | None:
+        """The server that it waits for because it does not answer."""
+        return None if self.outage_row is None else Outage.from_row(self.outage_row)
 
     @property
     def wait(self) -> Wait | None:
@@ -175,11 +181,12 @@ _TASK = f"""
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
-           t.paused_at, {WAIT_COLUMNS}
+           t.paused_at, {WAIT_COLUMNS}, {OUTAGE_COLUMN}
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
       {WAIT_JOIN}
+      {OUTAGE_JOIN}
 """  # noqa: S608 - constants
 
 
