@@ -366,6 +366,7 @@ def test_told_and_over_when_it_is_mended(site: Site, cases: dict[str, Case], nam
     assert told["advice"] == facts.advice
     assert told["who_can_fix"] == " or ".join(facts.fixers)
     assert told["error"]
+    assert told["endpoint"].startswith("localhost:")
     assert "until the deadline" in told["next"]
     succeeded(site.deployment, case.task_id)
     assert digests(case.ground.destination) == digests(case.ground.source)

@@ -510,11 +510,12 @@ class Lane:
         behind: SideName | None = None
         if len(head.transferred) == 1:
             behind = "source" if "destination" in head.transferred else "destination"
+        # Of two that are silent the receiver is named: it is the one that tells of progress.
         side = self._source if behind == "source" else self._destination
         error = GridFTPError(
             Kind.STALLED,
-            f"no progress for {silent_s:.0f} s",
-            side.where if behind is not None else "",
+            f"no progress for {silent_s:.0f} s (from {self._source.where})",
+            side.where,
             head.piece.source_path if behind == "source" else head.piece.destination_path,
         )
         if behind is not None:
