@@ -7,45 +7,36 @@ been committed is sent again.
 
 import asyncio
 import hashlib
-import json
 import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from random import Random
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-import psycopg
 import pytest
+from psycopg import AsyncConnection
 
 from plugins.audit import Committed, committed, sent_again
+from plugins.ghost import haunted, listed, take_all
 from plugins.outcomes import delete, transferred
 from plugins.rig import Rig
+from plugins.scene import SETTINGS, Scene, When
 from plugins.site import until
 from towpath.demo.authority import Domain
-from towpath.demo.deployment import FINAL, Deployment
+from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, make_tree
 from towpath.platform.database import Database
+from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.plan import LARGE_FILE_BYTES
 
-When = Literal["before", "after"]
-
-SETTINGS = {
-    "TOWPATH_ENGINE__WORKERS": "0",
-    "TOWPATH_ENGINE__SETTLE_S": "0.3",
-    "TOWPATH_ENGINE__POLL_S": "0.3",
-    "TOWPATH_ENGINE__RECORD_EVERY_S": "0.02",
-    "TOWPATH_ENGINE__LANES": "1",
+BOUNDS = SETTINGS | {
     "TOWPATH_ENGINE__IN_FLIGHT_FILES": "4",
     "TOWPATH_ENGINE__IN_FLIGHT_BYTES": str(32 * 1024 * 1024),
-    "TOWPATH_ENGINE__RETRY_FIRST_S": "0.2",
 }
-TASK_S = 60
-TESTS = Path(__file__).parents[1]
 MODIFIED = 1_700_000_000
 
 LARGE = TreeFile("large", LARGE_FILE_BYTES + 12345)
@@ -53,6 +44,8 @@ SMALL = [TreeFile(f"{place}f{n}", 1000 * n) for place in ("", "d/", "d/e/") for 
 SAMPLE = {"mirror": 3, "copy": 3, "delete": 2}
 """How many points of each `make test` tries, spread over all."""
 
+WHEN: tuple[When, ...] = ("before", "after")
+PAIRS = 40
 FEWEST = 10
 """Commits of a task; fewer were not all."""
 
@@ -244,108 +237,42 @@ def picture(place: Path, *, times: bool) -> dict[str, object]:
     return found
 
 
-class Scene:
-    """A deployment without workers, and workers one after the other."""
+def committed_of(scene: Scene, task_id: str) -> Committed:
+    """By a worker that was killed, when its last transaction is over."""
+    ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'towpath %%'"
+    until(lambda: not scene.sql(ours), 10, "its connections are closed", every_s=0.005)
+    [(task_no,)] = scene.sql("SELECT task_no FROM task WHERE id = %s", task_id)
 
-    def __init__(self, rig: Rig) -> None:
-        self.rig = rig
-        self.deployment = rig.up()
-        state = json.loads((rig.data_dir / "run" / "state.json").read_text())
-        self._database_url = state["database_url"]
-        self._places = 0
-        self._workers: list[subprocess.Popen[str]] = []
+    async def read() -> Committed:
+        async with (
+            Database(scene.database_url, schema="transfer") as database,
+            database.connection() as conn,
+        ):
+            return await committed(conn, task_no)
 
-    def place(self) -> Path:
-        """A directory that no task has had before: a session that is cut off may hang in an old
-        one, and write late."""
-        self._places += 1
-        place = self.rig.root / f"place-{self._places}"
-        place.mkdir()
-        return place
+    return asyncio.run(read())
 
-    def start(self, number: int = 0, when: When = "after", victim: str = "self") -> Any:
-        """A worker; see `plugins.mortal`."""
-        words = ["-m", "plugins.mortal", str(number), when, victim]
-        worker = subprocess.Popen(
-            [sys.executable, *words, "--data", str(self.rig.data_dir)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=TESTS,
-            env=os.environ | self.rig.settings,
-        )
-        self._workers.append(worker)
-        return worker
 
-    def stop(self, worker: subprocess.Popen[str]) -> int:
-        """Cleanly; how many commits there were."""
-        worker.terminate()
-        told, _ = worker.communicate(timeout=30)
-        return int(told.splitlines()[-1])
-
-    def close(self) -> None:
-        """No worker is left."""
-        for worker in self._workers:
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
-            worker.stdout.close()
-
-    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """Of the deployment's own database."""
-        options = "-c search_path=transfer"
-        with psycopg.connect(self._database_url, autocommit=True, options=options) as database:
-            return database.execute(statement.encode(), parameters).fetchall()
-
-    def wait(self, task_id: str, worker: subprocess.Popen[str]) -> bool:
-        """Until the task ends; False: the worker ended first."""
-
-        def over() -> str | None:
-            if worker.poll() is not None:
-                return "killed"
-            [(status,)] = self.sql("SELECT status FROM task WHERE id = %s", task_id)
-            return status if status in FINAL else None
-
-        try:
-            return until(over, TASK_S, "the task ends", every_s=0.02) != "killed"
-        except AssertionError:
-            events = self.deployment.events(task_id)
-            raise AssertionError(f"{self.deployment.task(task_id)}\n{events}") from None
-
-    def committed(self, task_id: str) -> Committed:
-        """By a worker that was killed, when its last transaction is over."""
-        ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'towpath %%'"
-        until(lambda: not self.sql(ours), 10, "its connections are closed", every_s=0.005)
-        [(task_no,)] = self.sql("SELECT task_no FROM task WHERE id = %s", task_id)
-
-        async def read() -> Committed:
-            async with (
-                Database(self._database_url, schema="transfer") as database,
-                database.connection() as conn,
-            ):
-                return await committed(conn, task_no)
-
-        return asyncio.run(read())
-
-    def end(self, job: Job, task_id: str, place: Path, log_bytes: int) -> End:
-        """Of a task that has ended."""
-        task = self.deployment.task(task_id)
-        assert task["status"] == "SUCCEEDED", self.deployment.events(task_id)
-        arrived = transferred(self.deployment, task_id) if task["type"] == "TRANSFER" else ()
-        end = End(
-            picture(place, times=job.times),
-            {name: task[name] for name in COUNTED},
-            Counter(
-                (one["source_path"], one["destination_path"].removeprefix(str(place)))
-                for one in arrived
-            ),
-            Counter(
-                event["code"] for event in self.deployment.events(task_id) if not event["is_error"]
-            ),
-            task["faults"],
-            frozenset(command.path for command in self.rig.sent(log_bytes)),
-        )
-        shutil.rmtree(place)
-        return end
+def end_of(scene: Scene, job: Job, task_id: str, place: Path, log_bytes: int) -> End:
+    """Of a task that has ended."""
+    task = scene.deployment.task(task_id)
+    assert task["status"] == "SUCCEEDED", scene.deployment.events(task_id)
+    arrived = transferred(scene.deployment, task_id) if task["type"] == "TRANSFER" else ()
+    end = End(
+        picture(place, times=job.times),
+        {name: task[name] for name in COUNTED},
+        Counter(
+            (one["source_path"], one["destination_path"].removeprefix(str(place)))
+            for one in arrived
+        ),
+        Counter(
+            event["code"] for event in scene.deployment.events(task_id) if not event["is_error"]
+        ),
+        task["faults"],
+        frozenset(command.path for command in scene.rig.sent(log_bytes)),
+    )
+    shutil.rmtree(place)
+    return end
 
 
 @pytest.fixture
@@ -361,16 +288,9 @@ def scene(
             account=unprivileged_account,
         ) as source,
         GctServer.start(domain_b, open_tmp_path / "server-b") as destination,
+        Scene(Rig(open_tmp_path, source, destination, (domain_a, domain_b), BOUNDS)) as scene,
     ):
-        rig = Rig(open_tmp_path, source, destination, (domain_a, domain_b), dict(SETTINGS))
-        try:
-            scene = Scene(rig)
-            try:
-                yield scene
-            finally:
-                scene.close()
-        finally:
-            rig.close()
+        yield scene
 
 
 def undisturbed(scene: Scene, job: Job) -> tuple[End, int]:
@@ -380,27 +300,33 @@ def undisturbed(scene: Scene, job: Job) -> tuple[End, int]:
     worker = scene.start()
     assert scene.wait(task_id, worker)
     commits = scene.stop(worker)
-    return scene.end(job, task_id, place, log_bytes), commits
+    return end_of(scene, job, task_id, place, log_bytes), commits
 
 
-def killed(scene: Scene, job: Job, number: int, when: When, right: End) -> End | None:
-    """How it ends when its worker is killed at this commit. None: it ended before."""
+def killed(scene: Scene, job: Job, deaths: Sequence[tuple[int, When]], right: End) -> End | None:
+    """How it ends when each of these commits is the last of a worker. None: it ended before."""
     place, rig = scene.place(), scene.rig
     log_bytes = rig.log_bytes
     task_id = job.submit(rig, scene.deployment, place)
-    worker = scene.start(number, when)
-    if scene.wait(task_id, worker):
-        worker.kill()
-        return None
-    known = scene.committed(task_id)
-    sessions = {*rig.source.session_pids(), *(one.session for one in rig.sent(log_bytes))}
+    moments: list[tuple[Committed, set[int]]] = []
+    for death in deaths:
+        worker = scene.start(*death)
+        if scene.wait(task_id, worker):
+            worker.kill()
+            return None
+        known = committed_of(scene, task_id)
+        sessions = {*rig.source.session_pids(), *(one.session for one in rig.sent(log_bytes))}
+        moments.append((known, sessions))
     worker = scene.start()
     assert scene.wait(task_id, worker), "a worker that nobody kills has ended"
     scene.stop(worker)
-    end = scene.end(job, task_id, place, log_bytes)
-    later = [one for one in rig.sent(log_bytes) if one.session not in sessions]
-    assert sent_again(known, later) == []
-    assert end.events.pop("RECOVERED", 0) == int(known.in_flight > 0)
+    end = end_of(scene, job, task_id, place, log_bytes)
+    for known, sessions in moments:
+        later = [one for one in rig.sent(log_bytes) if one.session not in sessions]
+        assert sent_again(known, later) == []
+    told = end.events.pop("RECOVERED", 0)
+    in_flight = sum(known.in_flight > 0 for known, _ in moments)
+    assert told == in_flight if len(deaths) == 1 else bool(told) == bool(in_flight)
     return end if job.counts else uncounted(end, right)
 
 
@@ -417,7 +343,7 @@ def struck(scene: Scene, job: Job, number: int) -> End | None:
     task_id = job.submit(scene.rig, scene.deployment, place)
     worker = scene.start(number, "after", str(scene.rig.destination.pid))
     assert scene.wait(task_id, worker), "a worker that nobody kills has ended"
-    end = scene.end(job, task_id, place, log_bytes)._replace(faults=0)
+    end = end_of(scene, job, task_id, place, log_bytes)._replace(faults=0)
     end.events.pop("RECOVERED", None)
     return None if scene.stop(worker) < number else end
 
@@ -434,18 +360,34 @@ def test_some_commit_points(scene: Scene) -> None:
         right, commits = undisturbed(scene, job)
         for n in range(most):
             number = round((n + 0.5) * commits / most)
-            end = killed(scene, job, number, ("before", "after")[n % 2], right)
+            end = killed(scene, job, [(number, WHEN[n % 2])], right)
             assert end is None or differences(right, end) == {}, (name, number)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("name", ["mirror", "copy"])
+def test_pairs_of_commit_points(scene: Scene, name: str) -> None:
+    """The second worker dies, too: anywhere from where it takes the plan over."""
+    job = JOBS[name](scene.rig.root)
+    right, commits = undisturbed(scene, job)
+    random, wrong = Random(1), {}
+    for _ in range(PAIRS):
+        deaths = [(random.randrange(1, commits), random.choice(WHEN)) for _ in range(2)]
+        end = killed(scene, job, deaths, right)
+        if end is not None and (found := differences(right, end)):
+            wrong[tuple(deaths)] = found
+            print(deaths, found, flush=True)
+    assert wrong == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("name", JOBS)
 def test_every_commit_point(scene: Scene, name: str, when: When) -> None:
     job = JOBS[name](scene.rig.root)
     right, _ = undisturbed(scene, job)
     number, wrong = 1, {}
-    while (end := killed(scene, job, number, when, right)) is not None:
+    while (end := killed(scene, job, [(number, when)], right)) is not None:
         if found := differences(right, end):
             wrong[number] = found
             print(number, found, flush=True)
@@ -469,3 +411,23 @@ def test_the_destinations_sessions_at_every_commit_point(scene: Scene, name: str
     print(f"{name}, sessions killed at each of {number - 1} commits")
     assert wrong == {}
     assert number > FEWEST
+
+
+def test_a_contested_file_that_cannot_be_read_is_left_out(scene: Scene) -> None:
+    """That it can be looked at is not enough: it fails when it is sent."""
+    place = scene.place()
+    make_tree(place / "src", [TreeFile("closed", 5000), TreeFile("open", 5000)], seed=1)
+    make_tree(place / "dst", [TreeFile("closed", 100)], seed=2)  # as far as it had come
+    (place / "src" / "closed").chmod(0)
+    items = [(place / "src", place / "dst", True, None)]
+    task_id = submit(scene.rig, scene.deployment, items, skip_source_errors=True)
+
+    async def haunt(conn: AsyncConnection[Any], grant: Grant) -> None:
+        await take_all(conn, grant, listed(place / "src"))
+
+    haunted(scene.database_url, haunt)
+    assert scene.wait(task_id, scene.start())
+    task = scene.deployment.task(task_id)
+    assert (task["files_transferred"], task["subtasks_skipped_errors"]) == (1, 1)
+    assert task["faults"] == 0
+    assert [path.name for path in (place / "dst").iterdir()] == ["open"]

@@ -85,6 +85,24 @@ async def test_a_crash_in_the_middle_of_that_leaves_a_task_that_only_ends(
         assert await left(conn) == 0
 
 
+@pytest.mark.parametrize("lost", [True, False])
+async def test_after_a_lost_lease_no_task_is_final_at_once(
+    database: Database, make_task: MakeTask, *, lost: bool
+) -> None:
+    """The loser may still make a directory or a link: the plan does not know of these."""
+    await make_task()
+    context = await begun(database)
+    async with context.fenced() as conn:
+        await leases.note_fatal_error(conn, context.task_no, FATAL)
+        if not lost:
+            await leases.release(conn, context.task_no)
+    await leases.expire_worker(database, "w")
+    context.settings = EngineSettings(settle_s=0.5)
+    began = time.monotonic()
+    await Driver(await admitted(database, context)).run()
+    assert (time.monotonic() - began >= 0.5) is lost
+
+
 async def admitted(database: Database, before: TaskContext) -> TaskContext:
     """The successor's."""
     [before.grant] = await leases.admit(database, worker="v", limit=1, lease_s=30, per_owner=3)

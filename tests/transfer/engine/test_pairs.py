@@ -1,15 +1,19 @@
 """Sessions of a task."""
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import AsyncMock
 from uuid import UUID
 
 import pytest
 
-from towpath.gridftp.client.session import Server
+from towpath.gridftp.client.session import Server, Session
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence
+from towpath.transfer.engine.large import _checker
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.store.events import EventCode
 
@@ -19,19 +23,36 @@ class Sessions:
         return f"{owner_id} at {endpoint_id}"
 
     async def open_login(self, login: str) -> Any:
-        return SimpleNamespace(login=login, channel=SimpleNamespace(may_send=None))
+        return SimpleNamespace(
+            login=login, channel=SimpleNamespace(may_send=None), close=AsyncMock()
+        )
 
 
-async def test_a_session_sends_only_under_the_lease() -> None:
+@asynccontextmanager
+async def of_a_pair(context: TaskContext) -> AsyncIterator[Session]:
+    session, login = await open_session(context, UUID(int=2), at_source=True)
+    assert cast("Any", session).login == login
+    yield session
+
+
+@asynccontextmanager
+async def of_a_checker(context: TaskContext) -> AsyncIterator[Session]:
+    async with _checker(context, cast("Any", "login")) as session:
+        yield session
+
+
+@pytest.mark.parametrize("opened", [of_a_pair, of_a_checker])
+async def test_a_session_sends_only_under_the_lease(
+    opened: Callable[[TaskContext], AbstractAsyncContextManager[Session]],
+) -> None:
     now = 0.0
     lease = LeaseClock(0.0, 10.0, lambda: now)
     grant = SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3))
     context = cast(
         "TaskContext", SimpleNamespace(sessions=Sessions(), grant=grant, lease=lease, opened={})
     )
-    session, login = await open_session(context, UUID(int=2), at_source=True)
-    assert cast("Any", session).login == login
-    may_send = session.channel.may_send
+    async with opened(context) as session:
+        may_send = session.channel.may_send
     assert may_send is not None
     assert may_send()
     now = 10.0

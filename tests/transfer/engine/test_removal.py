@@ -13,6 +13,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine import removal
+from towpath.transfer.engine.arrived import remove_spoiled
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
@@ -109,7 +110,7 @@ async def test_a_task_ends_when_its_removals_have(
     driver = Driver(context)
     await remove_all(context, monkeypatch, ends=ends)
     began = time.monotonic()
-    await driver._finish(Recorder(context), "FAILED", {"code": "X", "description": "x"}, None)
+    await driver._finish(Recorder(context), "FAILED", {"code": "X", "description": "x"}, [])
     assert (time.monotonic() - began >= SETTLE_S) is not ends
     assert await standing(database, task_no) == (False, "FAILED")
 
@@ -143,6 +144,23 @@ async def test_single_files(
         await remove_files(context, session, ["/a", "/b"])
     assert await standing(database, task_no) == (True, "ACTIVE")
     assert (context.removals_open == 0) is certain
+
+
+async def test_a_spoiled_file_goes_under_the_mark(database: Database, make_task: MakeTask) -> None:
+    """Its removal may hit what comes next, as any other may."""
+    task_no = await make_task()
+    context = await begun(database)
+    marked: list[bool] = []
+
+    class Marking(Session):
+        async def delete_file(self, path: str) -> None:
+            marked.append((await standing(database, task_no))[0])
+            await super().delete_file(path)
+
+    session: Any = Marking(GridFTPError(Kind.NOT_FOUND, "gone", "double"))
+    assert await remove_spoiled(context, session, "/a")
+    assert marked == [True]
+    assert context.removals_open == 0
 
 
 async def test_a_takeover_waits_before_it_looks_or_writes(

@@ -57,6 +57,19 @@ async def test_a_lease_that_ran_out_is_granted_again_with_a_higher_epoch(
     assert renewed == []
 
 
+async def test_a_successor_is_told_whether_the_lease_before_was_lost(
+    database: Database, make_task: MakeTask
+) -> None:
+    await make_task()
+    (first,) = await admit(database, "a")
+    await leases.expire_worker(database, "a")
+    (second,) = await admit(database, "b")
+    async with leases.fenced(database, second.task_no, second.lease_epoch) as conn:
+        await leases.release(conn, second.task_no)
+    (third,) = await admit(database, "c")
+    assert [grant.taken_over for grant in (first, second, third)] == [False, True, False]
+
+
 async def test_the_loser_of_a_lease_cannot_write(database: Database, make_task: MakeTask) -> None:
     task_no = await make_task()
     (first,) = await admit(database, "a", lease_s=0.05)
