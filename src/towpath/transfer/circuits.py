@@ -10,7 +10,7 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase
 from towpath.transfer import times
 
 PROBE_FIRST_S = 1.0
@@ -71,8 +71,10 @@ class Outage:
             "error": self.error,
             "endpoint": f"{self.host}:{self.port}",
             "role": "source" if self.at_source else "destination",
+            "phase": Phase.CONNECT,
             "since": times.show(self.since),
             "tried_next": times.show(self.next_probe),
             "next": "The server is asked until it answers; then the task goes on by itself.",
             "advice": "Check that the server is running, or ask its administrator.",
+            "who_can_fix": Fixer.ADMINISTRATOR,
         }
