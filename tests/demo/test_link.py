@@ -75,6 +75,15 @@ def test_connections_of_before_may_be_forgotten() -> None:
             assert received(new, 3) == b"yes"
 
 
+def test_calls_are_counted_while_nobody_answers() -> None:
+    with Link.open() as link:
+        link.down()
+        assert link.calls == 0
+        with pytest.raises(TimeoutError):
+            socket.create_connection((link.far.address, 9), timeout=0.3)
+        assert link.calls == 1
+
+
 def test_nothing_is_left() -> None:
     with Link.open() as link:
         address = link.near.address

@@ -3,6 +3,7 @@
 What is started on it dies with it, and nothing is left behind. It needs root, iproute2 and nft.
 """
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,11 @@ ct mark != {epoch} meta l4proto tcp reject with tcp reset
 _RULES = """\
 flush ruleset
 table inet link {{
+  counter calls {{
+  }}
   chain arriving {{
     type filter hook input priority 0
+    tcp flags & (syn | ack) == syn counter name calls
     {what}
   }}
   chain leaving {{
@@ -106,6 +110,15 @@ class Link:
                 return int(counters.split()[0])
         raise LinkError("the host has no link any more")
 
+    @property
+    def calls(self) -> int:
+        """How many packets that ask for a connection have come to the host's end since the link
+        last went up or down: a connection that is not answered asks again."""
+        told = json.loads(_do(*self.far.enter, "nft", "--json", "list", "counters"))
+        [counter] = [one["counter"] for one in told["nftables"] if "counter" in one]
+        packets: int = counter["packets"]
+        return packets
+
     def down(self) -> None:
         """From now on packets vanish, in both directions."""
         self._rule(_DOWN)
@@ -142,7 +155,8 @@ def _enter(namespace: int) -> tuple[str, ...]:
     return ("nsenter", f"--target={namespace}", "--net", "--mount")
 
 
-def _do(*command: str, text: str = "") -> None:
+def _do(*command: str, text: str = "") -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise LinkError(f"{' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout

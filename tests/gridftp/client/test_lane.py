@@ -463,6 +463,7 @@ async def test_a_data_port_that_cannot_be_reached(open_a, tree, monkeypatch) -> 
         async with scripted() as there:
             there.answers |= {
                 "STOR": "150 Beginning transfer.",
+                "NOOP": None,  # before the transfer has ended, no server answers anything
                 "PASV": f"227 Entering Passive Mode (127,0,0,1,{port >> 8},{port & 255})",
             }
             destination = await Session.open(

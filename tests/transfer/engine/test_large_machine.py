@@ -123,6 +123,7 @@ class Session:
     server: str
     features: Any = field(default_factory=lambda: SimpleNamespace(checksums=("SHA256",)))
     timeouts: Any = field(default_factory=lambda: SimpleNamespace(checksum_s=1.0, stall_s=1.0))
+    channel: Any = field(default_factory=SimpleNamespace)
     closed: bool = False
 
     async def stat(self, _path: str, timeout_s: float | None = None) -> Entry:

@@ -469,6 +469,9 @@ class Lane:
             self._break(cause)
         elif self._echo_timer is None:
             self._echo_timer = self._loop.call_later(ECHO_WAIT_S, self._echo_waited)
+            for side in sides:
+                if side.lost_error is None and side.name not in failed.transferred:
+                    side.session.submit(["NOOP"])  # a dead connection tells that to who writes
 
     def _echo_waited(self) -> None:
         self._resolve(waited=True)

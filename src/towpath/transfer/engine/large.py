@@ -160,6 +160,8 @@ class LargeFile:
                         await self._recorder.flush()
                         await self.drop([done.first])
                     transfer.stop()  # what was sent may still arrive
+                if failed is not None and self._pair.lane.broken:
+                    break  # a check may be waiting for a server that is gone, too
                 seen = watch.seen()
                 if seen is not None and self._change(seen) is not None:
                     changed = seen
