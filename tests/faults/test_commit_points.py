@@ -217,6 +217,7 @@ class End(NamedTuple):
     events: Counter[str]
     """Without errors."""
     faults: int
+    not_carried_over: list[dict[str, Any]]
     sent: frozenset[str]
     """Files of the source that were sent."""
 
@@ -269,6 +270,9 @@ def end_of(scene: Scene, job: Job, task_id: str, place: Path, log_bytes: int) ->
             event["code"] for event in scene.deployment.events(task_id) if not event["is_error"]
         ),
         task["faults"],
+        []
+        if task["type"] == "DELETE"
+        else scene.deployment.get(f"task/{task_id}/fidelity")["DATA"],
         frozenset(command.path for command in scene.rig.sent(log_bytes)),
     )
     shutil.rmtree(place)

@@ -3,20 +3,26 @@
 import os
 import re
 import signal
-import time
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from plugins.rig import Rig
+from plugins.site import until
 from towpath.demo.trees import TreeFile, digests, make_tree
 
 MEBIBYTE = 1024 * 1024
 SIZE = 640 * MEBIBYTE
 TREE = [TreeFile("file", SIZE)]
+KILLS = 6
 
 _CHECK = re.compile(r"(?m)^\[(\d+)\].*\[CLIENT\]: CKSM (\w+) (\d+) (\d+) (.*)")
+
+
+def written(file: Path) -> int:
+    """Bytes of it that are there, wherever."""
+    return file.stat().st_blocks * 512 if file.exists() else 0
 
 
 def test_ranges_are_compared_while_the_next_ones_move(rig: Rig) -> None:
@@ -46,18 +52,22 @@ def test_ranges_are_compared_while_the_next_ones_move(rig: Rig) -> None:
 def test_any_session_may_be_lost(rig: Rig, seed: int) -> None:
     random = Random(seed)
     make_tree(rig.root / "src", TREE, seed)
-    deployment = rig.up({"TOWPATH_ENGINE__SETTLE_S": "0.3"})
+    deployment = rig.up(
+        {
+            "TOWPATH_ENGINE__SETTLE_S": "0.3",
+            "TOWPATH_ENGINE__IN_FLIGHT_BYTES": str(32 * MEBIBYTE),
+        }
+    )
     task_id = rig.copy_tree(deployment, verify_checksum=True)
+    there = rig.root / "dst" / "file"
     killed = 0
-    until = time.monotonic() + 60
-    while killed < 6 and time.monotonic() < until:
-        time.sleep(random.uniform(0.1, 0.4))
+    for number in range(KILLS):
+        share = (number + random.uniform(0.2, 0.6)) / KILLS
+        until(lambda share=share: written(there) >= share * SIZE, 60, f"{share:.0%}", every_s=0.002)
         pids = [*rig.source.session_pids(), *rig.destination.session_pids()]
         if len(pids) >= 3:  # a lane, and perhaps its checkers
             os.kill(random.choice(pids), signal.SIGKILL)
             killed += 1
-        elif deployment.get(f"task/{task_id}")["status"] != "ACTIVE":
-            break
     task = deployment.wait(task_id, 120)
     assert killed >= 2
     assert task["status"] == "SUCCEEDED", deployment.events(task_id)
@@ -70,14 +80,17 @@ def test_nothing_is_left_of_a_cancelled_one(rig: Rig) -> None:
     deployment = rig.up()
     task_id = rig.copy_tree(deployment, verify_checksum=True)
     there = Path(rig.root / "dst" / "file")
-    until = time.monotonic() + 30
-    while not there.exists() or len(rig.destination.session_pids()) < 2:
-        assert time.monotonic() < until, "the destination has a lane and a checker"
-        time.sleep(0.01)
+    until(
+        lambda: there.exists() and len(rig.destination.session_pids()) >= 2,
+        30,
+        "the destination has a lane and a checker",
+        every_s=0.01,
+    )
     deployment.post(f"task/{task_id}/cancel", {})
     assert deployment.wait(task_id, 30)["status"] == "FAILED"
-    until = time.monotonic() + 15
-    while rig.source.session_pids() or rig.destination.session_pids():
-        assert time.monotonic() < until, "all sessions end"
-        time.sleep(0.05)
+    until(
+        lambda: not (rig.source.session_pids() or rig.destination.session_pids()),
+        15,
+        "all sessions end",
+    )
     assert deployment.stop() == 0

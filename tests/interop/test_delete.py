@@ -106,8 +106,8 @@ def test_a_lost_worker_and_another_that_carries_on(rig: Rig) -> None:
     make_tree(tree, uniform(20, 250, 0), seed=1)
     deployment = rig.up({"TOWPATH_ENGINE__WORKERS": "1", "TOWPATH_ENGINE__RECORD_EVERY_S": "30"})
     task_id = delete(deployment, rig.endpoints[0], first, tree, recursive=True)
-    until(lambda: not first.exists(), 30, "it has begun", every_s=0.002)
     [worker] = deployment.worker_pids()
+    until(lambda: not first.exists(), 30, "it has begun", every_s=0.002)
     os.kill(worker, signal.SIGKILL)
     left = sum(len(files) for _, _, files in os.walk(tree))
     assert 0 < left <= 5_000, "killed too late: more files"

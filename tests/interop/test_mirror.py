@@ -388,8 +388,8 @@ def test_large_directories_and_a_worker_killed_while_it_deletes(rig: Rig) -> Non
     task_id = rig.copy_tree(deployment, delete_destination_extra=True, sync_level=0)
     extras = [destination / f"d{number:04}" for number in range(2, 22)]
     url = json.loads((rig.data_dir / "run" / "state.json").read_text())["database_url"]
-    until(lambda: not all(one.exists() for one in extras), 60, "it deletes", every_s=0.001)
     [worker] = deployment.worker_pids()
+    until(lambda: not all(one.exists() for one in extras), 60, "it deletes", every_s=0.001)
     sessions = set(rig.destination.session_pids())
     os.kill(worker, signal.SIGKILL)
     with psycopg.connect(url, autocommit=True, options="-c search_path=transfer") as database:
