@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--faults", type=int, required=True, help="how many must hit something")
     parser.add_argument("--kinds", help=f"only these, with commas between: {', '.join(MAKERS)}")
+    parser.add_argument("--without", help="all but these")
     parser.add_argument("--keep", action="store_true", help="keep files and logs in any case")
     options = parser.parse_args()
     if os.environ.get(_INSIDE) is None:
@@ -56,8 +57,16 @@ def _enter() -> None:
     os.execvp(words[0], words + sys.argv[1:])
 
 
+def _names(text: str | None, default: frozenset[str]) -> frozenset[str]:
+    """Of kinds of faults. Raises SystemExit for one that is none."""
+    names = default if text is None else frozenset(text.split(","))
+    if unknown := names - MAKERS.keys():
+        raise SystemExit(f"no kinds of faults: {', '.join(sorted(unknown))}")
+    return names
+
+
 async def _run(root: Path, options: argparse.Namespace) -> Campaign:
-    kinds = frozenset(options.kinds.split(",")) if options.kinds else None
+    kinds = _names(options.kinds, frozenset(MAKERS)) - _names(options.without, frozenset())
     async with Ground.open(root) as ground:
         audit = Audit(ground.postgres.url)
         await audit.install()

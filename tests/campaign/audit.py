@@ -25,17 +25,17 @@ CREATE TABLE campaign.seen (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction bigint NOT NULL DEFAULT txid_current(),
     what text NOT NULL, task_no bigint NOT NULL, file_no bigint, item_no integer, path bytea,
-    was integer, is_now integer, first bigint, after bigint, code text
+    was integer, is_now integer, first bigint, after bigint, code text, sent boolean
 );
 CREATE INDEX ON campaign.seen (transaction);
 
 CREATE FUNCTION campaign.see_file() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE one record := coalesce(NEW, OLD);
 BEGIN
-    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after)
+    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after, sent)
     VALUES ('file', one.task_no, one.file_no, one.item_no, one.path,
             CASE WHEN TG_OP <> 'INSERT' THEN OLD.state END,
-            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size);
+            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size, one.epoch IS NOT NULL);
     RETURN NULL;
 END $$;
 CREATE TRIGGER seen AFTER INSERT OR DELETE ON transfer.file
@@ -93,6 +93,8 @@ class Seen(NamedTuple):
     first: int | None
     after: int | None
     code: str | None
+    sent: bool | None
+    """Of a file: whether something of it may have been sent."""
 
 
 class Standing(NamedTuple):
@@ -135,14 +137,15 @@ class Audit:
     """Reads the audit while the campaign runs; survives everything that happens to PostgreSQL."""
 
     url: str
-    log: list[Seen] = field(default_factory=list)
     tasks: dict[int, Standing] = field(default_factory=dict)
     progress: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Of each task: when outcomes were seen (monotonic clock)."""
     events: list[Told] = field(default_factory=list)
     """All, in the order in which they were seen."""
-    unfinished: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Of each task: paths of files in its plan, below their items."""
+    unfinished: dict[int, set[tuple[int, str]]] = field(default_factory=lambda: defaultdict(set))
+    """Of each task: item and path below it of files in its plan."""
+    seen_at: dict[int, float] = field(default_factory=dict)
+    """When rows were seen that say that something is kept, or not any more (seconds since 1970)."""
     outcomes: int = 0
     """Committed so far, of files and ranges."""
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -188,8 +191,10 @@ class Audit:
             self.changed.notify_all()
 
     def _note(self, seen: Sequence[Seen]) -> None:
-        now = time.monotonic()
+        now, wall = time.monotonic(), time.time()
         for one in seen:
+            if one.what == "range" or (one.what == "file" and one.is_now is None):
+                self.seen_at[one.seq] = wall
             if one.what == "history" or (one.what == "range" and one.code == "INSERT"):
                 self.outcomes += 1
                 self.progress[one.task_no].append(now)
@@ -198,15 +203,14 @@ class Audit:
                 self.events.append(Told(now, one.task_no, one.code, bool(one.is_now)))
             elif one.what == "file":
                 assert one.path is not None, "written by the trigger"
-                paths = self.unfinished[one.task_no]
-                path = os.fsdecode(one.path)
+                assert one.item_no is not None, "written by the trigger"
+                file = (one.item_no, os.fsdecode(one.path))
                 if one.is_now is None:
-                    paths.discard(path)
+                    self.unfinished[one.task_no].discard(file)
                 else:
-                    paths.add(path)
-        self.log += seen
+                    self.unfinished[one.task_no].add(file)
 
-    async def is_unfinished(self, task_no: int, path: str) -> bool:
+    async def is_unfinished(self, task_no: int, item_no: int, below: str) -> bool:
         """Whether a file is in its task's plan at this moment; False if that cannot be told."""
         try:
             async with (
@@ -214,12 +218,18 @@ class Audit:
                 await psycopg.AsyncConnection.connect(self.url) as connection,
             ):
                 cursor = await connection.execute(
-                    "SELECT FROM transfer.file WHERE task_no = %s AND path = %s",
-                    (task_no, os.fsencode(path)),
+                    "SELECT FROM transfer.file WHERE task_no = %s AND item_no = %s AND path = %s",
+                    (task_no, item_no, os.fsencode(below)),
                 )
                 return bool(await cursor.fetchall())
         except (psycopg.Error, TimeoutError):
             return False
+
+    async def whole_log(self) -> list[Seen]:
+        """All that was committed, in order. Raises psycopg.Error."""
+        async with await psycopg.AsyncConnection.connect(self.url) as connection:
+            cursor = await connection.execute("SELECT * FROM campaign.seen ORDER BY seq")
+            return [Seen(*row) for row in await cursor.fetchall()]
 
     def running(self, endpoint_id: UUID | None = None) -> list[Standing]:
         """Tasks that a worker acts for now, of an endpoint or of all."""

@@ -11,16 +11,20 @@ from typing import Any
 
 import httpx
 
-from campaign.audit import Audit
+from campaign.audit import Audit, Standing
 from campaign.ground import REPEAT_S, Ground
+from campaign.ledger import Ledger, kept, read
 from campaign.makers import MAKERS, Hit, Scene
 from campaign.schedule import Planned, faults
+from campaign.serverlogs import sent_again
 from campaign.sources import History, Sources
-from campaign.tasks import TaskPlan, Trees, draw, submission
+from campaign.tasks import Intervention, Plan, Trees, draw
 from campaign.truth import Verdict, judge
 
 TASKS_AT_ONCE = 20
 """Unfinished tasks that are kept going: all places of all workers."""
+PAUSE_S = 2.0
+"""For which an owner lets a task pause."""
 STRIKERS = 6
 """Faults that are being made at once."""
 STRIKE_S = 120.0
@@ -46,17 +50,23 @@ class Campaign:
     audit: Audit
     seed: int
     wanted: int
-    kinds: frozenset[str] | None = None
+    kinds: frozenset[str]
     struck: list[Struck] = field(default_factory=list)
     missed: list[Planned] = field(default_factory=list)
     sources: Sources = field(default_factory=Sources)
     verdicts: list[Verdict] = field(default_factory=list)
     began_s: float = field(default_factory=time.monotonic)
+    histories: dict[str, History] = field(default_factory=dict)
+    """Of all tasks, those that have ended included."""
+    data_bytes: int = 0
+    """That have passed on data channels."""
+    ledger: Ledger = field(default_factory=Ledger)
+    _scene: Scene = field(init=False)
     _enough: bool = False
 
     async def run(self) -> None:
         """Until enough faults have struck and all tasks have come to their end."""
-        scene = Scene(self.ground, self.audit, self.sources)
+        scene = self._scene = Scene(self.ground, self.audit, self.sources)
         plan = faults(self.seed, self.kinds)
         numbers = iter(range(10**9))
         async with asyncio.TaskGroup() as group:
@@ -70,6 +80,23 @@ class Campaign:
                 life.cancel()
             await asyncio.gather(*lives, return_exceptions=True)
             looking.cancel()
+        await self._settle_accounts()
+
+    async def _settle_accounts(self) -> None:
+        """What was sent in all, and what of it need not have been."""
+        log = await self.audit.whole_log()
+        self.ledger = read(log)
+        paths = kept(log, self.audit, self._path_of)
+        logs = [place.workdir / "server.log" for place in self.ground.places.values()]
+        self.ledger.resent_covered += await asyncio.to_thread(sent_again, logs, paths)
+        self.data_bytes = (await self.ground.network.passed())["data"]
+
+    def _path_of(self, task_no: int, item_no: int, below: str) -> str | None:
+        """Of a file of a task: where it is at the source's server."""
+        standing = self.audit.tasks.get(task_no)
+        history = None if standing is None else self.histories.get(str(standing.task_id))
+        path = None if history is None else history.path_of(item_no, below)
+        return None if history is None or path is None else str(history.root / path)
 
     async def _strike(self, scene: Scene, plan: Iterator[Planned]) -> None:
         while len(self.struck) < self.wanted:
@@ -94,50 +121,70 @@ class Campaign:
         while not self._enough:
             await self._live(draw(self.seed, next(numbers)))
 
-    async def _live(self, plan: TaskPlan) -> None:
+    async def _live(self, plan: Plan) -> None:
         """One task, from its files to what became of them."""
-        places = self.ground.places
-        trees = Trees.of(plan, places[plan.source].storage, places[plan.destination].storage)
-        await asyncio.to_thread(trees.make, plan)
-        history = History(trees.source, trees.destination)
+        here, there = (self.ground.places[name] for name in plan.places)
+        trees = Trees.of(plan, here.outgoing, there.incoming)
+        async with self._scene.alone(there.storage_name):
+            await asyncio.to_thread(plan.make, trees.source, trees.destination)
+        history = History(plan, trees.source, trees.destination)
         await asyncio.to_thread(history.note_all)
         endpoints = {place.name: place.endpoint_id for place in self.ground.places.values()}
-        document = submission(plan, trees, endpoints)
+        document = plan.document(trees.source, trees.destination, endpoints)
         task_id = (await self._answer(lambda: self.ground.submit(document)))["task_id"]
-        self.sources.of_task[task_id] = history
+        self.sources.of_task[task_id] = self.histories[task_id] = history
         try:
-            await self._ended(task_id)
+            if plan.intervention is not None:
+                await self._intervene(task_id, plan.intervention)
+            await self._until(task_id, lambda standing: standing.final)
             told = await self._told(task_id)
         except asyncio.CancelledError:
             self.verdicts.append(Verdict.unfinished(plan, task_id))
             raise
-        verdict = await asyncio.to_thread(judge, plan, history, told)
-        self.verdicts.append(verdict)
-        if not verdict.wrong:
-            await asyncio.to_thread(trees.remove)
-        else:
-            await asyncio.to_thread(trees.keep, self.ground.root / "evidence")
         del self.sources.of_task[task_id]
+        verdict = await asyncio.to_thread(judge, history, told)
+        self.verdicts.append(verdict)
+        if verdict.wrong:
+            await asyncio.to_thread(trees.keep, self.ground.root / "evidence")
+        await asyncio.to_thread(trees.remove)
 
-    async def _ended(self, task_id: str) -> None:
+    async def _intervene(self, task_id: str, intervention: Intervention) -> None:
+        """Its owner cancels it, or lets it pause for a while."""
+        await self._until(
+            task_id,
+            lambda one: one.final or one.files_transferred >= intervention.after_files,
+        )
+        await self._act(task_id, intervention.what)
+        if intervention.what == "pause":
+            await asyncio.sleep(PAUSE_S)
+            await self._act(task_id, "resume")
+
+    async def _act(self, task_id: str, what: str) -> None:
+        """What cannot be done any more, because the task has ended, need not be done."""
+        route = f"task/{task_id}/{what}"
+        with suppress(httpx.HTTPStatusError):
+            await self._answer(lambda: self.ground.ask("POST", route, {}))
+
+    async def _until(self, task_id: str, look: Callable[[Standing], bool]) -> None:
         async with self.audit.changed:
             await self.audit.changed.wait_for(
                 lambda: any(
-                    one.final and str(one.task_id) == task_id for one in self.audit.tasks.values()
+                    look(one) for one in self.audit.tasks.values() if str(one.task_id) == task_id
                 )
             )
 
     async def _told(self, task_id: str) -> dict[str, Any]:
         """All that the owner of an ended task can ask for."""
+        task = await self._ask("GET", f"task/{task_id}")
         transferred: list[dict[str, Any]] = []
-        marker: int | None = 0
+        marker: int | None = 0 if task["type"] == "TRANSFER" else None
         while marker is not None:
             page = await self._ask("GET", f"task/{task_id}/successful_transfers", marker=marker)
             transferred += page["DATA"]
             marker = page["next_marker"]
         events = await self._ask("GET", f"task/{task_id}/event_list", limit=1000)
         return {
-            "task": await self._ask("GET", f"task/{task_id}"),
+            "task": task,
             "transferred": transferred,
             "events": events["DATA"][::-1],
         }

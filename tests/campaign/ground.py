@@ -38,6 +38,8 @@ SETTINGS: Mapping[str, str] = {
     "TOWPATH_ENGINE__RENEW_S": "1",
     "TOWPATH_ENGINE__SETTLE_S": "1",
     "TOWPATH_ENGINE__POLL_S": "1",
+    "TOWPATH_ENGINE__RETRY_FIRST_S": "0.3",
+    "TOWPATH_ENGINE__RETRY_MAX_S": "3",
     "TOWPATH_ENGINE__LANE_IDLE_S": "2",
     "TOWPATH_GRIDFTP__CONNECT_S": "3",
     "TOWPATH_GRIDFTP__LOGIN_S": "5",
@@ -75,26 +77,42 @@ class Place:
     endpoint_id: str = ""
 
     @property
-    def storage(self) -> Path:
-        """What of it is copied from and to: a file system of its own."""
-        return self.workdir / "storage"
+    def outgoing(self) -> Path:
+        """What is copied from here."""
+        return self.workdir / "outgoing"
+
+    @property
+    def incoming(self) -> Path:
+        """What is copied to here: a file system of its own, which may be full."""
+        return self.workdir / "incoming"
+
+    @property
+    def storage_name(self) -> str:
+        """For whom must be alone with `incoming`."""
+        return f"storage of {self.name}"
 
     async def make_storage(self) -> None:
         """Before it is used."""
-        self.storage.mkdir(parents=True)
-        options = ("-t", "tmpfs", "-o", f"mode=755,size={STORAGE_BYTES}", "storage")
-        await run("mount", *options, str(self.storage))
+        for storage in (self.outgoing, self.incoming):
+            storage.mkdir(parents=True)
+            options = ("-t", "tmpfs", "-o", f"mode=755,size={STORAGE_BYTES}", "storage")
+            await run("mount", *options, str(storage))
 
     async def fill(self) -> None:
-        """From now on its storage is full."""
-        status = os.statvfs(self.storage)
+        """From now on there is no room for what comes in."""
+        status = os.statvfs(self.incoming)
         used = (status.f_blocks - status.f_bfree) * status.f_frsize
         size = max(used, status.f_frsize)  # 0 would be no limit
-        await run("mount", "-o", f"remount,size={size}", str(self.storage))
+        await run("mount", "-o", f"remount,size={size}", str(self.incoming))
 
     async def free(self) -> None:
         """There is room again."""
-        await run("mount", "-o", f"remount,size={STORAGE_BYTES}", str(self.storage))
+        await run("mount", "-o", f"remount,size={STORAGE_BYTES}", str(self.incoming))
+
+    async def end_storage(self) -> None:
+        """Whoever still uses it keeps it until it ends, too."""
+        for storage in (self.outgoing, self.incoming):
+            await run("umount", "--lazy", str(storage))
 
     def session_pids(self) -> list[int]:
         """The processes of its sessions."""
@@ -333,7 +351,7 @@ class Ground:
         for place in self.places.values():
             if place.server is not None:
                 place.server.stop()
-            await run("umount", "--lazy", str(place.storage))
+            await place.end_storage()
 
 
 REPEAT_S = 0.3

@@ -124,6 +124,7 @@ class Side(asyncio.Protocol):
         self.ended = False
         self.held = False
         self._full = False
+        self._told_end = False
         self._early = bytearray()
         """What is to be written as soon as there is a connection."""
 
@@ -169,15 +170,18 @@ class Side(asyncio.Protocol):
             self.transport.resume_reading()
 
     def write(self, data: bytes) -> None:
+        """Nothing, if it has been told that no more will come."""
         if self.transport is None:
             self._early += data
-        elif not self.transport.is_closing():
+        elif not self._told_end and not self.transport.is_closing():
             self.transport.write(data)
 
     def end(self) -> None:
         """No more comes from us."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
+        if self.transport is None or self._told_end or self.transport.is_closing():
+            return
+        self._told_end = True
+        self.transport.write_eof()
 
     def cut(self, *, reset: bool) -> None:
         if self.transport is None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -18,6 +19,8 @@ from campaign.makers import MAKERS
 
 OFTEN_S = 0.5
 SELDOM_S = 10.0
+TOLD_WITHIN_S = 20.0
+"""A task that waits for its turn tells when it has it."""
 
 
 def recovered_s(campaign: Campaign, struck: Struck) -> float | None:
@@ -31,20 +34,34 @@ def recovered_s(campaign: Campaign, struck: Struck) -> float | None:
     return min(seen) - struck.hit.began_s if seen else None
 
 
+def is_told(campaign: Campaign, struck: Struck) -> bool:
+    """Whether a task that was hit has an event that may tell of this fault."""
+    codes = MAKERS[struck.planned.kind].tells
+    return any(
+        event.code in codes
+        and event.task_no in struck.hit.tasks
+        and struck.hit.began_s <= event.seen_s <= struck.ended_s + TOLD_WITHIN_S
+        for event in campaign.audit.events
+    )
+
+
 def table(campaign: Campaign) -> Table:
-    """By kind: how many were tried, how many hit, and how long it took to go on."""
+    """By kind: how many hit, of how many events tell and how many had no consequence that had to be
+    told, how many hit nothing and do not count, and how long it took to go on."""
     struck: dict[str, list[Struck]] = defaultdict(list)
     for one in campaign.struck:
         struck[one.planned.kind].append(one)
     missed = [planned.kind for planned in campaign.missed]
-    made = Table("kind", "tried", "hit", "median s to recover")
+    made = Table("kind", "hit", "told", "nothing lost", "hit nothing", "median s to recover")
     for kind in MAKERS:
         hits = struck[kind]
         if not hits and kind not in missed:
             continue
         took = [s for one in hits if (s := recovered_s(campaign, one)) is not None]
         median = f"{statistics.median(took):.1f}" if took else ""
-        made.add_row(kind, str(len(hits) + missed.count(kind)), str(len(hits)), median)
+        told = sum(is_told(campaign, one) for one in hits)
+        figures = (len(hits), told, len(hits) - told, missed.count(kind))
+        made.add_row(kind, *map(str, figures), median)
     return made
 
 
@@ -58,7 +75,12 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         "lost": sum(len(one.lost) for one in verdicts),
         "duplicated": sum(len(one.duplicated) for one in verdicts),
         "false_success": sum(len(one.false_success) for one in verdicts),
-        "unexplained": sum(len(one.unexplained) for one in verdicts),
+        "resent_covered": sum(size for _, size in campaign.ledger.resent_covered),
+        "resent_tail_bytes": max(
+            0, campaign.data_bytes - sum(one.arrived_bytes for one in verdicts)
+        ),
+        "unexplained": sum(len(one.unexplained) for one in verdicts)
+        + len(campaign.ledger.unexplained),
         "seconds": round(time.monotonic() - campaign.began_s, 1),
     }
 
@@ -69,6 +91,10 @@ def write(campaign: Campaign, console: Console) -> None:
     for verdict in campaign.verdicts:
         for wrong in verdict.wrong:
             console.print(f"task {verdict.plan.number} ({verdict.task_id}): {wrong}", markup=False)
+    for what, size in campaign.ledger.resent_covered:
+        console.print(f"{what} was sent again ({size} bytes)", markup=False)
+    for what in campaign.ledger.unexplained:
+        console.print(f"unexplained: {what}", markup=False)
     print(json.dumps(summary(campaign)), flush=True)
 
 
@@ -87,7 +113,7 @@ def line(campaign: Campaign) -> str:
 @asynccontextmanager
 async def told(campaign: Campaign) -> AsyncIterator[None]:
     """While it runs: on a terminal a line that moves, else a line now and then."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     telling = asyncio.create_task(_tell(campaign, console))
     try:
         yield

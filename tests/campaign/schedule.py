@@ -15,10 +15,10 @@ class Planned(NamedTuple):
     random: Random
 
 
-def faults(seed: int, kinds: frozenset[str] | None = None) -> Iterator[Planned]:
+def faults(seed: int, kinds: frozenset[str]) -> Iterator[Planned]:
     """Endless: the campaign takes from it until enough have hit something."""
     random = Random(f"{seed}:faults")
-    names = [name for name in MAKERS if kinds is None or name in kinds]
+    names = [name for name in MAKERS if name in kinds]
     weights = [MAKERS[name].weight for name in names]
     number = 0
     while True:

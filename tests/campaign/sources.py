@@ -6,11 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from campaign.tasks import TREE, DeletePlan, Plan
+
 
 @dataclass
 class History:
-    """What one task's source has been, by path below it."""
+    """What one task's source has been, by path below its root; and where it is copied to."""
 
+    plan: Plan
     root: Path
     destination: Path
     digests: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -19,6 +22,14 @@ class History:
     """Modification times that it ever had, whole seconds."""
     gone: set[str] = field(default_factory=set)
     """Paths that were missing, or could not be read, for a while."""
+
+    def path_of(self, item_no: int, below: str) -> str | None:
+        """The path of a file that the plan has as `below` its item; None: of a delete."""
+        if isinstance(self.plan, DeletePlan):
+            return None
+        if item_no == 0:
+            return f"{TREE}/{below}"
+        return self.plan.singles[item_no - 1].path
 
     def note(self, path: str, file: Path | None = None) -> None:
         """Remember what a file is now; or will be, when `file` takes its place."""

@@ -9,26 +9,29 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-SEED = 1
-FAULTS = 12
-KINDS = "control cut,control reset,data cut,data reset,session killed,worker killed"
+FAULTS = 60
+RIGHT = ("lost", "duplicated", "false_success", "resent_covered", "unexplained")
+LATER = ("clock jumped", "worker out of memory")
+"""Kinds that are too slow for it."""
 
 
-@pytest.mark.timeout(150)
-def test_nothing_is_lost() -> None:
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [1])
+def test_nothing_is_lost(seed: int) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "campaign", "--seed", str(SEED), "--faults", str(FAULTS)),
-            *("--kinds", KINDS),
+            *(sys.executable, "-m", "campaign", "--seed", str(seed), "--faults", str(FAULTS)),
+            *("--without", ",".join(LATER)),
         ],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
-        timeout=140,
+        timeout=290,
         check=False,
     )
     print(done.stdout, done.stderr)
-    assert done.returncode == 0
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["faults"] == FAULTS
-    assert [told[name] for name in ("lost", "duplicated", "false_success")] == [0, 0, 0]
+    assert told["kinds"] >= 18
+    assert {name: told[name] for name in RIGHT} == dict.fromkeys(RIGHT, 0)
+    assert done.returncode == 0

@@ -83,12 +83,20 @@ class Hit:
         self.tasks |= {one.task_no for one in tasks}
 
 
+CONNECTION_CODES = frozenset(
+    {"CONNECT_FAILED", "CONNECTION_BROKEN", "CONNECTION_RESET", "TIMEOUT", "AUTH", "ENDPOINT_ERROR"}
+)
+"""What a task tells of connections that broke, wherever and however they did."""
+
+
 class Maker(ABC):
     """One kind of fault. `strike` breaks something, and mends what does not mend itself."""
 
     kind: ClassVar[str]
     weight: ClassVar[float] = 1.0
     """How often it is drawn, against the others."""
+    tells: ClassVar[frozenset[str]] = CONNECTION_CODES
+    """Events that a task tells of it, if it has to do something again because of it."""
     real_server: ClassVar[bool] = True
     """Whether it hits a GridFTP server, its connections or its files."""
 

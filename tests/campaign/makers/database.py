@@ -22,6 +22,7 @@ class DatabaseFault(Maker):
     """One at a time; all tasks that run are concerned."""
 
     real_server = False
+    tells = frozenset({"RECOVERED"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:

@@ -18,10 +18,11 @@ class DiskFull(Maker):
     """The storage of a destination is full until a task has told of it."""
 
     kind = "disk full"
+    tells = frozenset({"NO_SPACE_LEFT"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         place = pick_place(scene, random)
-        async with scene.alone(f"storage of {place.name}"):
+        async with scene.alone(place.storage_name):
             if not await scene.until(lambda: scene.tasks_of(place)):
                 return None
             hit = Hit(f"storage of {place.name}", frozenset())
@@ -38,7 +39,11 @@ class Target(NamedTuple):
 
     history: History
     path: str
+    """Below the source's root."""
     task_no: int
+    item_no: int
+    below: str
+    """Its item."""
     random: Random
 
     @property
@@ -46,22 +51,32 @@ class Target(NamedTuple):
         """At the source."""
         return self.history.root / self.path
 
+    async def in_time(self, scene: Scene) -> bool:
+        """Whether the task has not finished it."""
+        return await scene.audit.is_unfinished(self.task_no, self.item_no, self.below)
+
 
 class SourceFault(Maker):
     """Something happens to such a file."""
+
+    tells = frozenset({"VERIFY_CHECKSUM", "FILE_SIZE_CHANGED", "EXTERNAL_CHECKSUM_MISMATCH"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         await scene.until(lambda: _targets(scene))
         targets = sorted(_targets(scene))
         if not targets:
             return None
-        task_no, path = random.choice(targets)
+        task_no, (item_no, below) = random.choice(targets)
         task_id = str(scene.audit.tasks[task_no].task_id)
         history = scene.sources.of_task.get(task_id)
-        if history is None or not (history.root / path).is_file():
+        path = None if history is None else history.path_of(item_no, below)
+        if history is None or path is None:
+            return None
+        target = Target(history, path, task_no, item_no, below, random)
+        if not target.file.is_file() or target.file.is_symlink():
             return None
         hit = Hit(f"{path} of task {task_id}", frozenset((task_no,)))
-        struck = await self.changes(scene, Target(history, path, task_no, random))
+        struck = await self.changes(scene, target)
         return hit if struck else None
 
     @abstractmethod
@@ -70,11 +85,11 @@ class SourceFault(Maker):
         be read."""
 
 
-def _targets(scene: Scene) -> list[tuple[int, str]]:
-    """Task and path of all there are."""
+def _targets(scene: Scene) -> list[tuple[int, tuple[int, str]]]:
+    """Task, item and path below it, of all there are."""
     running = {one.task_no for one in scene.audit.running()}
     unfinished = scene.audit.unfinished.items()
-    return [(no, path) for no, paths in unfinished if no in running for path in paths]
+    return [(no, file) for no, files in unfinished if no in running for file in files]
 
 
 @maker
@@ -86,7 +101,7 @@ class SourceReplaced(SourceFault):
     async def changes(self, scene: Scene, target: Target) -> bool:
         size = target.file.stat().st_size
         await asyncio.to_thread(_replace, target, target.random.randbytes(size))
-        return size > 0 and await scene.audit.is_unfinished(target.task_no, target.path)
+        return size > 0 and await target.in_time(scene)
 
 
 @maker
@@ -98,7 +113,7 @@ class SourceGrown(SourceFault):
     async def changes(self, scene: Scene, target: Target) -> bool:
         more = target.random.randbytes(target.random.randrange(1, 64 * KIBIBYTE))
         await asyncio.to_thread(_append, target, more)
-        return await scene.audit.is_unfinished(target.task_no, target.path)
+        return await target.in_time(scene)
 
 
 @maker
@@ -111,7 +126,7 @@ class SourceTruncated(SourceFault):
         content = await asyncio.to_thread(target.file.read_bytes)
         size = target.random.randrange(len(content) + 1)
         await asyncio.to_thread(_replace, target, content[:size])
-        return size < len(content) and await scene.audit.is_unfinished(target.task_no, target.path)
+        return size < len(content) and await target.in_time(scene)
 
 
 @maker
@@ -119,6 +134,7 @@ class SourceUnreadable(SourceFault):
     """The server may not read it, until the task has told of it or left it out."""
 
     kind = "source unreadable"
+    tells = frozenset({"PERMISSION_DENIED"})
 
     async def changes(self, scene: Scene, target: Target) -> bool:
         target.history.gone.add(target.path)
@@ -135,12 +151,13 @@ class SourceRemoved(SourceFault):
     """It is not there any more."""
 
     kind = "source removed"
+    tells = frozenset({"FILE_NOT_FOUND", "SKIPPED_ERRORS"})
     weight = 0.5
 
     async def changes(self, scene: Scene, target: Target) -> bool:
         target.history.gone.add(target.path)
         target.file.unlink()
-        return await scene.audit.is_unfinished(target.task_no, target.path)
+        return await target.in_time(scene)
 
 
 @maker
@@ -148,6 +165,7 @@ class DestinationForbidden(Maker):
     """Nothing can be written in a directory of a destination, until a task has told of it."""
 
     kind = "destination forbidden"
+    tells = frozenset({"PERMISSION_DENIED"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         if not await scene.until(scene.audit.running):
@@ -166,12 +184,13 @@ class DestinationForbidden(Maker):
             return None
         finally:
             if directory.exists():
-                directory.chmod(0o777)
+                directory.chmod(0o755)
         return hit if hit.tasks else None
 
 
 def _directories(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.is_symlink())
+    """All below it."""
+    return sorted(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
 
 
 def _replace(target: Target, content: bytes) -> None:

@@ -212,6 +212,7 @@ class DataCorrupt(DataFault):
     kind = "data corrupt"
     what = "corrupt"
     damages_data = True
+    tells = frozenset({"VERIFY_CHECKSUM"})
 
 
 @maker
@@ -221,6 +222,7 @@ class DataDropped(DataFault):
     kind = "data dropped"
     what = "drop"
     damages_data = True
+    tells = frozenset({"VERIFY_CHECKSUM"})
 
 
 @maker

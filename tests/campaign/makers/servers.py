@@ -119,6 +119,7 @@ class CredentialExpired(Maker):
     """The credential for a server expires, and is renewed when a task waits for that."""
 
     kind = "credential expired"
+    tells = frozenset({"NO_CREDENTIALS"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:

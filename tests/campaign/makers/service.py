@@ -44,6 +44,7 @@ class WorkerKilled(Maker):
 
     kind = "worker killed"
     real_server = False
+    tells = frozenset({"RECOVERED"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         found = await busy_worker(scene, random)
@@ -61,6 +62,7 @@ class WorkerStopped(Maker):
 
     kind = "worker stopped"
     real_server = False
+    tells = frozenset({"RECOVERED"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         async with scene.alone("worker stopped"):  # one at least goes on
@@ -80,6 +82,7 @@ class WorkerOutOfMemory(Maker):
 
     kind = "worker out of memory"
     real_server = False
+    tells = frozenset({"RECOVERED"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
@@ -114,6 +117,7 @@ class ApiKilled(Maker):
 
     kind = "API killed"
     real_server = False
+    tells = frozenset({"RECOVERED"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
@@ -136,6 +140,7 @@ class WorkerAsked(Maker):
 
     kind = "worker ended"
     real_server = False
+    tells = frozenset({"RECOVERED"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
