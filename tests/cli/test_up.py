@@ -206,13 +206,3 @@ def test_killed_all_at_once_postgres_included(tmp_path: Path) -> None:
     first.stop(signal.SIGKILL)
     second = Up.start(tmp_path / "data", "--port", "0")
     assert second.stop(signal.SIGINT) == 0
-
-
-def test_lost_postgres_ends_it_with_a_message(tmp_path: Path) -> None:
-    process = Up.start(tmp_path / "data", "--port", "0")
-    postgres = process.state["postgres_pid"]
-    assert isinstance(postgres, int)
-    os.kill(postgres, signal.SIGKILL)
-    assert process.process.wait(START_S) == 1
-    assert process.process.stdout is not None
-    process.process.stdout.close()

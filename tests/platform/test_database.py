@@ -9,7 +9,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from towpath.platform.database import Database, EmbeddedPostgres, PostgresError
+from towpath.platform.database import (
+    Database,
+    EmbeddedPostgres,
+    PostgresError,
+    wait_for_database,
+)
 from towpath.platform.migrations import MigrationError, migrate, migrations_of
 
 
@@ -119,6 +124,74 @@ async def test_committed_rows_survive_a_killed_server(
     finally:
         await again.stop()
         await backend.close()
+        await server.stop()
+
+
+async def test_a_server_that_cannot_run_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What happens when it can is in faults/test_postgres.py."""
+    monkeypatch.setattr("towpath.platform.postgres.AGAIN_MAX_S", 0.1)
+    monkeypatch.setattr("towpath.platform.postgres.STARTS_IN_A_ROW", 3)
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    try:
+        (tmp_path / "pg" / "data" / "postgresql.auto.conf").write_text("nonsense = 1\n")
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            with pytest.raises(PostgresError, match=r"ended 4 times.*nonsense"):
+                await server.keep_running(lambda: pytest.fail("it cannot run"))
+    finally:
+        await server.stop()
+
+
+async def test_a_pool_whose_server_is_away_says_so_soon_and_heals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Soon: long before POOL_WAIT_S, which is for a server that is only slow."""
+    monkeypatch.setattr("towpath.platform.database.POOL_WAIT_S", 600.0)
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    try:
+        async with Database(server.url, schema="public") as database:
+
+            async def use(seconds: float) -> None:
+                async with database.connection() as connection:
+                    await connection.execute("SELECT pg_sleep(%s)", (seconds,))
+
+            await asyncio.gather(*(use(0.2) for _ in range(10)))  # many to lose
+            await server.stop()
+            async with asyncio.timeout(60):
+                for _ in range(3):
+                    with pytest.raises(psycopg.OperationalError):
+                        await use(0)
+            await server.start()
+            async with asyncio.timeout(60):
+                while True:
+                    try:
+                        await asyncio.gather(*(use(0) for _ in range(10)))
+                        break
+                    except psycopg.OperationalError:
+                        await asyncio.sleep(0.1)
+    finally:
+        await server.stop()
+
+
+async def test_a_start_waits_for_a_database_that_starts_too(tmp_path: Path) -> None:
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    try:
+        with pytest.raises(psycopg.OperationalError, match="nobody_knows"):
+            await wait_for_database(server.url_of("nobody_knows"))
+        await server.stop()
+        waiting = asyncio.create_task(wait_for_database(server.url))
+        done, _ = await asyncio.wait([waiting], timeout=0.5)
+        assert not done
+        await server.start()
+        async with asyncio.timeout(60):
+            await waiting
+    finally:
         await server.stop()
 
 

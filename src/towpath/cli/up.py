@@ -32,7 +32,12 @@ from towpath.nexus.bootstrap import (
 )
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
-from towpath.platform.database import Database, EmbeddedPostgres, PostgresError
+from towpath.platform.database import (
+    Database,
+    EmbeddedPostgres,
+    PostgresError,
+    wait_for_database,
+)
 from towpath.platform.dial import dial_policy
 from towpath.platform.errors import FLOWS_ERRORS, GROUPS_ERRORS, TRANSFER_ERRORS
 from towpath.platform.guard import Guard
@@ -148,6 +153,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             stack.push_async_callback(postgres.stop)
             await postgres.start()
             database_url = postgres.url
+        else:
+            await wait_for_database(database_url)
         for schema, package in SCHEMAS.items():
             await migrate(database_url, schema=schema, package=package)
         size = settings.database.pool_size
@@ -171,28 +178,38 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             [sys.executable, "-m", "towpath.cli", "worker", "--data", str(directory.root)],
             count=settings.engine.workers,
         )
-        directory.write_state(
-            {
-                "version": __version__,
-                "pid": os.getpid(),
-                "url": place.url,
-                "host": place.host,
-                "bound_host": settings.http.host,
-                "port": place.port,
-                "authority": None if settings.http.cert else str(directory.ca_file),
-                # a server named in the settings may have its password in the URL: not repeated here
-                "database_url": None if postgres is None else postgres.url,
-                "postgres_pid": None if postgres is None else postgres.pid,
-            }
-        )
+
+        def write_state() -> None:
+            directory.write_state(_state(place, directory, postgres))
+
+        write_state()
         stack.push_async_callback(workers.stop)
         await workers.start()
         if postgres is not None:
-            failed.watch(postgres.wait(), "the embedded PostgreSQL ended")
+            failed.watch(postgres.keep_running(write_state), "the embedded PostgreSQL ended")
         stack.push_async_callback(failed.close)
         _log.info("up.ready", url=place.url, workers=settings.engine.workers)
         print(f"ready {place.url}", flush=True)
         await failed.wait()
+
+
+def _state(
+    place: "_Place", directory: DataDirectory, postgres: EmbeddedPostgres | None
+) -> dict[str, Any]:
+    """What other commands need to know of us."""
+    http = place.settings.http
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "url": place.url,
+        "host": place.host,
+        "bound_host": http.host,
+        "port": place.port,
+        "authority": None if http.cert else str(directory.ca_file),
+        # a server named in the settings may have its password in the URL: not repeated here
+        "database_url": None if postgres is None else postgres.url,
+        "postgres_pid": None if postgres is None else postgres.pid,
+    }
 
 
 @dataclass(frozen=True)

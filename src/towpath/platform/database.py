@@ -1,18 +1,25 @@
 """The database as a service sees it: a pool on its own schema."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
+import structlog
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from towpath.platform.postgres import EmbeddedPostgres, PostgresError
 
 __all__ = ["Connection", "Database", "EmbeddedPostgres", "PostgresError"]
+
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "no password")
+"""Of a server that is there; an error while connecting has no code."""
+
+_log = structlog.stdlib.get_logger("towpath.database")
 
 Connection = psycopg.AsyncConnection[DictRow]
 """Rows are dicts; ask a cursor for ``row_factory=tuple_row`` where there are many."""
@@ -24,6 +31,20 @@ AWAY = (psycopg.OperationalError, psycopg.InternalError)
 CONNECT_TIMEOUT_S = 10
 POOL_WAIT_S = 30.0
 """A request waits this long for a connection; then the database is too slow, and it says so."""
+AWAY_WAIT_S = 2.0
+"""While no connection can be made at all, it waits only so long."""
+HEAL_EVERY_S = 1.0
+"""How often the pool is looked after while it has lost connections. By itself it would wait twice
+as long from one attempt to the next, in the end for minutes, and try again only when asked."""
+FIRST_WAIT_S = 60.0
+"""How long a start waits for a database that is starting too."""
+PEER_GONE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""A database host that vanished, as in a failover, is noticed within 25 s (libpq's settings)."""
 IDLE_TRANSACTION_LIMIT = "5s"
 """A transaction that a dead or stopped process left open does not hold its locks for longer: a
 stopped worker has at most two in a row on a task (a write, a renewal), so its task can be taken
@@ -45,6 +66,7 @@ class Database:
             "autocommit": True,
             "row_factory": dict_row,
             "connect_timeout": CONNECT_TIMEOUT_S,
+            **PEER_GONE,
             "application_name": application or f"towpath-{schema}",
             "options": (
                 f"-c search_path={schema} -c timezone=UTC"
@@ -57,12 +79,15 @@ class Database:
             kwargs=self._arguments,
             min_size=1,
             max_size=max_size,
-            timeout=POOL_WAIT_S,
+            reconnect_timeout=AWAY_WAIT_S,
+            reconnect_failed=self._gave_up,
             # a server that was restarted leaves dead connections behind
             check=AsyncConnectionPool.check_connection,
             name=schema,
             open=False,
         )
+        self._away = False
+        self._healing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect. Raises ``psycopg_pool.PoolTimeout`` (a ``psycopg.OperationalError``)."""
@@ -70,6 +95,8 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._healing is not None:
+            self._healing.cancel()
         await self._pool.close()
 
     async def __aenter__(self) -> Self:
@@ -88,12 +115,50 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit: every statement is its own transaction."""
         asked = _cancellations()
-        async with self._pool.connection() as connection:
-            # The pool waits by asyncio.wait_for, which before Python 3.12 loses a cancellation that
-            # comes while a connection is handed over: whoever was cancelled would go on for ever.
-            if _cancellations() > asked:
-                raise asyncio.CancelledError
-            yield connection
+        connection = await self._taken()
+        try:
+            async with connection:
+                # The pool waits by asyncio.wait_for, which before Python 3.12 loses a cancellation
+                # that comes while a connection is handed over: whoever was cancelled would go on.
+                if _cancellations() > asked:
+                    raise asyncio.CancelledError
+                yield connection
+        except AWAY:
+            self._heal_soon()
+            raise
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _taken(self) -> Connection:
+        deadline = time.monotonic() + POOL_WAIT_S
+        while True:
+            try:
+                return await self._pool.getconn(timeout=AWAY_WAIT_S)
+            except PoolTimeout:
+                self._heal_soon()
+                if self._away or time.monotonic() > deadline:
+                    raise
+
+    async def _gave_up(self, _pool: AsyncConnectionPool[Connection]) -> None:
+        if not self._away:
+            _log.warning("database.away", schema=self.schema)
+        self._away = True
+        self._heal_soon()
+
+    def _heal_soon(self) -> None:
+        if self._healing is None or self._healing.done():
+            self._healing = asyncio.create_task(self._heal())
+
+    async def _heal(self) -> None:
+        """Part with lost connections, and make new ones, until there is one to be had."""
+        while True:
+            await self._pool.check()
+            if self._pool.get_stats().get("pool_available"):
+                if self._away:
+                    _log.info("database.back", schema=self.schema)
+                self._away = False
+                return
+            await asyncio.sleep(HEAL_EVERY_S)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -104,6 +169,32 @@ class Database:
     async def dedicated(self) -> Connection:
         """A connection outside the pool, in autocommit, e.g. to LISTEN. The caller closes it."""
         return await psycopg.AsyncConnection[DictRow].connect(self.url, **self._arguments)
+
+
+async def wait_for_database(url: str) -> None:
+    """Until the server takes connections, FIRST_WAIT_S at most.
+
+    What a server that is there refuses, such as a password, is not waited for. Raises
+    ``psycopg.OperationalError``.
+    """
+    deadline = time.monotonic() + FIRST_WAIT_S
+    told = False
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                url, connect_timeout=CONNECT_TIMEOUT_S
+            )
+        except psycopg.OperationalError as error:
+            refused = any(words in str(error) for words in _REFUSALS)
+            if refused or time.monotonic() > deadline:
+                raise
+            if not told:
+                _log.warning("database.awaited", error=str(error), at_most_s=FIRST_WAIT_S)
+                told = True
+            await asyncio.sleep(HEAL_EVERY_S)
+        else:
+            await connection.close()
+            return
 
 
 def _cancellations() -> int:

@@ -119,8 +119,10 @@ def configure(
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(settings.level.upper())
-    for chatty in ("httpx", "httpcore", "psycopg.pool", "asyncio"):
+    for chatty in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # each failed attempt is a warning: `platform.database` tells when it goes and comes
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     structlog.configure(
         processors=[*_COMMON, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

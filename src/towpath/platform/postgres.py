@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
@@ -34,6 +34,13 @@ STOP_TIMEOUT_S = 20.0
 ORPHAN_TIMEOUT_S = 10.0
 POLL_S = 0.05
 WATCH_S = 0.5
+AGAIN_FIRST_S = 0.2
+"""A server that ended is started again at once, then after twice as long each time ..."""
+AGAIN_MAX_S = 30.0
+STABLE_AFTER_S = 60.0
+"""... until it has run for so long."""
+STARTS_IN_A_ROW = 10
+"""Then it is given up: in two minutes and a half it has not run, and somebody has to look."""
 SOCKET_PATH_LIMIT = 107
 """``sun_path`` less its NUL, see unix(7)."""
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -126,9 +133,7 @@ class EmbeddedPostgres:
             self._prepare()
             if not self._data.exists():
                 await asyncio.to_thread(self._initialise)
-            binary = self._installation() / "bin" / "postgres"
-            await asyncio.to_thread(self._clear_stale)
-            await self._start_when_free(binary)
+            await self._run()
             await self._create_database()
         except (OSError, psycopg.Error) as error:
             await self.stop()
@@ -141,6 +146,34 @@ class EmbeddedPostgres:
         """Until the server has ended, by itself or stopped."""
         while self.pid is not None:  # noqa: ASYNC110 - a process is not an event
             await asyncio.sleep(WATCH_S)
+
+    async def keep_running(self, started: Callable[[], None]) -> None:
+        """Start it again whenever it ends, and call `started`; until cancelled.
+
+        Raises :class:`PostgresError` when it has ended STARTS_IN_A_ROW times without having run
+        for STABLE_AFTER_S.
+        """
+        in_a_row = 0
+        while True:
+            began = time.monotonic()
+            await self.wait()
+            in_a_row = 0 if time.monotonic() - began > STABLE_AFTER_S else in_a_row
+            if in_a_row == STARTS_IN_A_ROW:
+                raise PostgresError(
+                    f"embedded PostgreSQL in {self.directory} ended {in_a_row + 1} times:"
+                    f" {self._last_words()}"
+                )
+            delay_s = min(AGAIN_FIRST_S * 2**in_a_row, AGAIN_MAX_S)
+            in_a_row += 1
+            _log.warning("postgres.ended", said=self._last_words(), again_in_s=delay_s)
+            await asyncio.sleep(delay_s)
+            try:
+                await self._run()
+            except (OSError, PostgresError) as error:
+                _log.warning("postgres.not_started", error=str(error))
+            else:
+                _log.info("postgres.runs_again", pid=self.pid)
+                started()
 
     async def stop(self) -> None:
         """Stop: a fast shutdown, which rolls open transactions back; by force if it takes long."""
@@ -168,8 +201,6 @@ class EmbeddedPostgres:
             self._temporary = Path(tempfile.mkdtemp(prefix="towpath-"))
             self._sockets = self._temporary / "s"
         self._own_directory(self._sockets)
-        for leftover in self._sockets.glob(f"{SOCKET_NAME}*"):
-            leftover.unlink()
 
     def _own_directory(self, path: Path) -> None:
         private_directory(path)
@@ -225,12 +256,14 @@ class EmbeddedPostgres:
         new.rename(self._data)
 
     def _clear_stale(self) -> None:
-        """Deal with the ``postmaster.pid`` of a predecessor that did not end cleanly.
+        """Deal with the socket and the ``postmaster.pid`` of one that did not end cleanly.
 
         The caller owns the directory, so a server that still runs on it is an orphan: end it. A
         pid that now belongs to something else, or to a dead process nobody has waited for, must
         not stop us either: to PostgreSQL it is alive for as long as it can be signalled.
         """
+        for leftover in self._sockets.glob(f"{SOCKET_NAME}*"):
+            leftover.unlink()
         pid_file = self._data / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().splitlines()[0])
@@ -280,6 +313,11 @@ class EmbeddedPostgres:
             *command,
         ]
 
+    async def _run(self) -> None:
+        """Start the server; returns when it answers. Raises PostgresError and OSError."""
+        await asyncio.to_thread(self._clear_stale)
+        await self._start_when_free(self._installation() / "bin" / "postgres")
+
     async def _start_when_free(self, binary: Path) -> None:
         deadline = time.monotonic() + STALE_TIMEOUT_S
         while True:
@@ -290,10 +328,12 @@ class EmbeddedPostgres:
             not_gone = any(sign in text for sign in _NOT_QUITE_GONE)
             if not not_gone or time.monotonic() > deadline:
                 raise PostgresError(
-                    f"embedded PostgreSQL in {self.directory} did not start: "
-                    f"{text[-2000:] or 'it said nothing'}"
+                    f"embedded PostgreSQL in {self.directory} did not start: {self._last_words()}"
                 )
             await asyncio.sleep(0.5)
+
+    def _last_words(self) -> str:
+        return "\n".join(self._said)[-2000:] or "it said nothing"
 
     def _spawn(self, binary: Path) -> None:
         self._said.clear()

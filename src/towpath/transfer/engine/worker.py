@@ -22,6 +22,8 @@ from towpath.transfer.store.rows import TASK_CHANNEL
 
 log = structlog.get_logger()
 
+# A task that was due a moment ago is granted late by so much at least: not asked for in a spin.
+DUE_LATE_S = 0.05
 # After a database error: long enough not to spin, short enough to be back at once.
 DATABASE_RETRY_S = 1.0
 # A task that was locked when its lease was to be renewed gets another chance soon.
@@ -79,7 +81,7 @@ class Worker:
                     if helper.done():
                         helper.result()  # a worker without one of them is none
                 await self._admit()
-                await self._sleep(self._settings.poll_s)
+                await self._sleep(await self._next_look_s())
             running = [task for _, task in self._running.values()]
             if running:
                 await asyncio.wait(running, timeout=STOP_GRACE_S)
@@ -104,6 +106,7 @@ class Worker:
         asked_at = self._clock()
         try:
             await self._bury()
+            await self._give_up()
             await leases.keep_queued(self._db, deadline_h=self._limits.deadline_h)
             grants = await leases.admit(
                 self._db,
@@ -128,6 +131,20 @@ class Worker:
             if name is not None and name.is_dead():
                 count = await leases.expire_worker(self._db, held_by)
                 log.warning("worker found dead", dead=held_by, leases=count)
+
+    async def _give_up(self) -> None:
+        """End our own leases of tasks that we do not drive: theirs ended, or their grants were not
+        seen, because the database was away."""
+        if count := await leases.give_up(self._db, self._name, keep=list(self._running)):
+            log.warning("own leases given up", leases=count)
+
+    async def _next_look_s(self) -> float:
+        """Seconds until a task may be due, or it is time for a look without a notification."""
+        try:
+            due_s = await leases.next_due_s(self._db)
+        except AWAY:
+            return DATABASE_RETRY_S
+        return min(self._settings.poll_s, max(due_s, DUE_LATE_S))
 
     def _start(self, grant: Grant, asked_at: float) -> None:
         context = TaskContext(
@@ -219,7 +236,7 @@ class Worker:
                 finally:
                     await conn.close()
             except AWAY as error:
-                log.warning("not listening", error=str(error))
+                log.debug("not listening", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
 
 

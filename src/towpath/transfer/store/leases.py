@@ -6,6 +6,7 @@ monotonic clock, so that the two clocks never need to agree.
 
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -312,6 +313,34 @@ async def expire_worker(db: Database, worker: str) -> int:
         if cursor.rowcount:
             await conn.execute(f"NOTIFY {TASK_CHANNEL}")
         return cursor.rowcount
+
+
+async def give_up(db: Database, worker: str, *, keep: Sequence[int]) -> int:
+    """End `worker`'s leases but those of the tasks `keep`; returns how many there were.
+
+    For that worker itself, which knows what it drives: anybody may take the others over.
+    """
+    async with db.connection() as conn:
+        cursor = await conn.execute(
+            "UPDATE task SET lease_until = now() WHERE lease_worker = %s AND lease_until > now()"
+            " AND task_no <> ALL(%s)",
+            (worker, keep),
+        )
+        return cursor.rowcount
+
+
+async def next_due_s(db: Database) -> float:
+    """Seconds until the next task's back-off or lease ends; infinite if there is none."""
+    async with db.connection() as conn:
+        row = await fetch_one(
+            conn,
+            """
+            SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - now())
+            FROM task WHERE status = 'ACTIVE' AND greatest(not_before, lease_until) > now()
+            """,
+        )
+    assert row is not None
+    return math.inf if row[0] is None else float(row[0])
 
 
 async def back_off(
