@@ -86,6 +86,9 @@ class Campaign:
         """What was sent in all, and what of it need not have been."""
         log = await self.audit.whole_log()
         self.ledger = read(log)
+        numbers = {str(one.task_id): no for no, one in self.audit.tasks.items()}
+        for verdict in self.verdicts:
+            verdict.blame(self.ledger.unsettled[numbers[verdict.task_id]])
         paths = kept(log, self.audit, self._path_of)
         logs = [place.workdir / "server.log" for place in self.ground.places.values()]
         self.ledger.resent_covered += await asyncio.to_thread(sent_again, logs, paths)

@@ -23,6 +23,8 @@ class Ledger:
 
     resent_covered: list[tuple[str, int]] = field(default_factory=list)
     """In words, and in bytes: sent again although known to have arrived."""
+    unsettled: dict[int, set[File]] = field(default_factory=lambda: defaultdict(set))
+    """By task: files that a command might still have written when it ended."""
     unexplained: list[str] = field(default_factory=list)
     """Attempts of which something was lost, and no event of the task says why."""
 
@@ -71,6 +73,8 @@ def _read_file(ledger: Ledger, task: _Task, row: Seen, arrived: set[tuple[int, i
         task.given_up[file] = task.taken.get(file, row.seq)
     elif row.is_now is None and (row.transaction, row.task_no) in arrived:
         task.done[file] = row.after or 0
+    elif row.is_now is None and row.was in (State.IN_FLIGHT, State.CONTESTED):
+        ledger.unsettled[row.task_no].add(file)
 
 
 def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +29,8 @@ class Verdict:
     """Outcomes that are told or counted twice."""
     false_success: list[str] = field(default_factory=list)
     """Files that are said to have arrived, and are not what the source had."""
+    shifted: list[str] = field(default_factory=list)
+    """Paths that were given up, and hold another file's bytes. Wrong, if somebody knew of it."""
     unexplained: list[str] = field(default_factory=list)
     """Error events that do not name cause and consequence."""
 
@@ -54,6 +57,19 @@ class Verdict:
     def codes(self) -> set[str]:
         """Of all its events."""
         return {event["code"] for event in self.told["events"]}
+
+    def blame(self, unsettled: Collection[tuple[int, str]]) -> None:
+        """Shifted files are lost, but those that a lost worker had under way to the end: item and
+        path below it."""
+        for path in self.shifted:
+            below = path.removeprefix(f"{TREE}/")
+            file = (0, below) if path != below else (self._item_of(path), "")
+            if file not in unsettled:
+                self.lost.append(f"{path} was given up, and holds another file's bytes")
+
+    def _item_of(self, path: str) -> int:
+        assert isinstance(self.plan, TransferPlan), "a delete shifts nothing"
+        return 1 + [single.path for single in self.plan.singles].index(path)
 
     @classmethod
     def unfinished(cls, plan: Plan, task_id: str) -> "Verdict":
@@ -141,7 +157,7 @@ def _judge_file(
     elif verdict.succeeded and origin not in history.gone:
         verdict.lost.append(f"{path} is not there")
     elif not right and digest in _others(history, origin):
-        verdict.lost.append(f"{path} was given up, and holds another file's bytes")
+        verdict.shifted.append(path)
 
 
 def _others(history: History, origin: str) -> set[str]:
