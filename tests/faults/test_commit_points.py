@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
@@ -32,6 +33,8 @@ from towpath.demo.trees import TreeFile, digests, make_tree
 from towpath.platform.database import Database
 from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.plan import LARGE_FILE_BYTES
+
+pytestmark = pytest.mark.xdist_group("commit points")
 
 BOUNDS = SETTINGS | {
     "TOWPATH_ENGINE__IN_FLIGHT_FILES": "4",
@@ -279,22 +282,20 @@ def end_of(scene: Scene, job: Job, task_id: str, place: Path, log_bytes: int) ->
     return end
 
 
-@pytest.fixture
-def scene(
-    domain_a: Domain, domain_b: Domain, open_tmp_path: Path, unprivileged_account: str | None
-) -> Iterator[Scene]:
+@pytest.fixture(scope="module")
+def scene(domain_a: Domain, domain_b: Domain, unprivileged_account: str | None) -> Iterator[Scene]:
     """The source's permissions mean something."""
-    with (
-        GctServer.start(
-            domain_a,
-            open_tmp_path / "server-a",
-            args=("-d", "ALL"),
-            account=unprivileged_account,
-        ) as source,
-        GctServer.start(domain_b, open_tmp_path / "server-b") as destination,
-        Scene(Rig(open_tmp_path, source, destination, (domain_a, domain_b), BOUNDS)) as scene,
-    ):
-        yield scene
+    with TemporaryDirectory(prefix="towpath-test-") as made:
+        root = Path(made)
+        root.chmod(0o755)  # for the source's account
+        with (
+            GctServer.start(
+                domain_a, root / "server-a", args=("-d", "ALL"), account=unprivileged_account
+            ) as source,
+            GctServer.start(domain_b, root / "server-b") as destination,
+            Scene(Rig(root, source, destination, (domain_a, domain_b), BOUNDS)) as scene,
+        ):
+            yield scene
 
 
 def undisturbed(scene: Scene, job: Job) -> tuple[End, int]:
@@ -323,7 +324,7 @@ def killed(scene: Scene, job: Job, deaths: Sequence[tuple[int, When]], right: En
         moments.append((known, sessions))
     worker = scene.start()
     assert scene.wait(task_id, worker), "a worker that nobody kills has ended"
-    scene.stop(worker)
+    worker.kill()
     end = end_of(scene, job, task_id, place, log_bytes)
     for known, sessions in moments:
         later = [one for one in rig.sent(log_bytes) if one.session not in sessions]
@@ -358,9 +359,10 @@ def differences(right: End, end: End) -> dict[str, tuple[object, object]]:
     return {name: (one, other) for (name, one), other in both if one != other}
 
 
+@pytest.mark.timeout(300)
 def test_some_commit_points(scene: Scene) -> None:
     for name, most in SAMPLE.items():
-        job = JOBS[name](scene.rig.root)
+        job = JOBS[name](scene.place())
         right, commits = undisturbed(scene, job)
         for n in range(most):
             number = round((n + 0.5) * commits / most)
@@ -372,7 +374,7 @@ def test_some_commit_points(scene: Scene) -> None:
 @pytest.mark.parametrize("name", ["mirror", "copy"])
 def test_pairs_of_commit_points(scene: Scene, name: str) -> None:
     """The second worker dies, too: anywhere from where it takes the plan over."""
-    job = JOBS[name](scene.rig.root)
+    job = JOBS[name](scene.place())
     right, commits = undisturbed(scene, job)
     random, wrong = Random(1), {}
     for _ in range(PAIRS):
@@ -388,7 +390,7 @@ def test_pairs_of_commit_points(scene: Scene, name: str) -> None:
 @pytest.mark.parametrize("when", WHEN)
 @pytest.mark.parametrize("name", JOBS)
 def test_every_commit_point(scene: Scene, name: str, when: When) -> None:
-    job = JOBS[name](scene.rig.root)
+    job = JOBS[name](scene.place())
     right, _ = undisturbed(scene, job)
     number, wrong = 1, {}
     while (end := killed(scene, job, [(number, when)], right)) is not None:
@@ -404,7 +406,7 @@ def test_every_commit_point(scene: Scene, name: str, when: When) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("name", JOBS)
 def test_the_destinations_sessions_at_every_commit_point(scene: Scene, name: str) -> None:
-    job = JOBS[name](scene.rig.root)
+    job = JOBS[name](scene.place())
     right, _ = undisturbed(scene, job)
     number, wrong = 1, {}
     while (end := struck(scene, job, number)) is not None:

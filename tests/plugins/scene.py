@@ -36,6 +36,9 @@ class Scene:
         self.deployment = rig.up()
         state = json.loads((rig.data_dir / "run" / "state.json").read_text())
         self.database_url: str = state["database_url"]
+        self._database = psycopg.connect(
+            self.database_url, autocommit=True, options="-c search_path=transfer"
+        )
         self._places = 0
         self._workers: list[subprocess.Popen[str]] = []
 
@@ -80,12 +83,11 @@ class Scene:
                 worker.kill()
             worker.wait()
             worker.stdout.close()
+        self._database.close()
 
     def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Of the deployment's own database."""
-        options = "-c search_path=transfer"
-        with psycopg.connect(self.database_url, autocommit=True, options=options) as database:
-            return database.execute(statement.encode(), parameters).fetchall()
+        return self._database.execute(statement.encode(), parameters).fetchall()
 
     def wait(self, task_id: str, worker: subprocess.Popen[str]) -> bool:
         """Until the task ends; False: the worker ended first."""
