@@ -40,8 +40,11 @@ QUIET_BYTES_S = 512 * 1024
 """Slower than this, nothing is copied; what a killed client had under way has arrived."""
 
 QUIET_S = 0.1
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 """For a copy, before and after the break. Who has not ended by then never does, for us."""
+
+GUC_RETRY_S = 5
+"""It ends when a server refuses the connection: it must not try before the server is back."""
 
 _POLL_S = 0.01
 
@@ -379,7 +382,8 @@ def _sides(
         dump = state / "dump"
         guc = [
             *(program_path("globus-url-copy"), "-fast", "-p", "1"),
-            *("-rst", "-rst-retries", "0", "-rst-interval", "1", "-stall-timeout", "10"),
+            *("-rst", "-rst-retries", "0", "-rst-interval", str(GUC_RETRY_S)),
+            *("-stall-timeout", "10"),
             *("-df", dump, *site.urls(tree.root, to, "/file")),
         ]
         rclone = [
