@@ -22,6 +22,7 @@ from pydantic_settings import (
 from towpath.platform.files import private_directory, write_private
 
 MEBIBYTE = 1024 * 1024
+LONGEST_LEASE_S = 60.0
 SETTINGS_FILE = "towpath.toml"
 
 
@@ -104,9 +105,10 @@ class EngineSettings(Section):
     """Worker processes that `towpath up` keeps running. One worker keeps two cores of server
     busy; more for many tasks at once. More can run beside it (`towpath worker`).
     """
-    lease_s: float = Field(default=15.0, gt=0)
+    lease_s: float = Field(default=15.0, gt=0, le=LONGEST_LEASE_S)
     """How long a worker that vanished keeps its tasks from others. Shorter: more renewals, and
-    tasks lost to a slow database.
+    tasks lost to a slow database. At most a minute: a lease that seems to last longer was dated
+    by a clock that has been set back.
     """
     renew_s: float = Field(default=5.0, gt=0)
     """At most half of `lease_s`, so that one late renewal loses nothing."""

@@ -5,11 +5,32 @@ import json
 from typing import Any
 
 from plugins.tasks import MakeTask
-from towpath.platform.database import Database
+from towpath.platform.database import IDLE_TRANSACTION_LIMIT, Database
 from towpath.platform.settings import Settings
+from towpath.transfer.engine.context import USABLE_PART_OF_LEASE
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.worker import Worker
 from towpath.transfer.store.rows import fetch_one
+
+TAKEOVER_S = 30.0
+"""Within this time of a worker's death another one acts."""
+
+
+def test_by_default_a_dead_workers_task_is_taken_over_in_time() -> None:
+    """On another host, where nobody sees it die; the notification of the lease's end is missed.
+
+    Where the worker was stopped in the middle of a write, its locks go before the lease does."""
+    settings = Settings().engine
+    assert settings.lease_s + settings.poll_s <= TAKEOVER_S
+    locked_s = 2 * int(IDLE_TRANSACTION_LIMIT.removesuffix("s"))
+    assert locked_s <= settings.lease_s
+
+
+def test_by_default_nothing_is_written_again_before_a_lost_lease_is_over() -> None:
+    """Even if the database's clock is set forward, and lets another worker in at once: contested
+    files stand still for longer than the first worker acts without having renewed."""
+    settings = Settings().engine
+    assert settings.lease_s * USABLE_PART_OF_LEASE <= settings.settle_s
 
 
 class Wrong:

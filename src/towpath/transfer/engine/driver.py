@@ -31,6 +31,7 @@ from towpath.transfer.sessions import home_directory
 from towpath.transfer.store import (
     claims,
     counters,
+    dates,
     events,
     fidelity,
     leases,
@@ -143,6 +144,7 @@ class Driver:
         await context.in_parts(plan.forget_some)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
+            await dates.bound_plan(conn, context.task_no, longest_s=context.settings.retry_max_s)
         context.open_files = progress.open_files
         if progress.contested_files:
             recorder.event(contested_event(progress.contested_files))

@@ -9,14 +9,14 @@ from random import Random, SystemRandom
 import structlog
 
 from towpath.platform.database import AWAY, Database
-from towpath.platform.settings import Settings
+from towpath.platform.settings import LONGEST_LEASE_S, Settings
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import Probes
 from towpath.transfer.sessions import EndpointSessions
-from towpath.transfer.store import leases
+from towpath.transfer.store import dates, leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
 from towpath.transfer.store.rows import TASK_CHANNEL
 
@@ -107,6 +107,7 @@ class Worker:
         try:
             await self._bury()
             await self._give_up()
+            await self._bound_dates()
             await leases.keep_queued(self._db, deadline_h=self._limits.deadline_h)
             grants = await leases.admit(
                 self._db,
@@ -138,10 +139,19 @@ class Worker:
         if count := await leases.give_up(self._db, self._name, keep=list(self._running)):
             log.warning("own leases given up", leases=count)
 
+    async def _bound_dates(self) -> None:
+        count = await dates.bound_tasks(
+            self._db,
+            longest_lease_s=LONGEST_LEASE_S,
+            longest_wait_s=self._settings.retry_max_s,
+        )
+        if count:
+            log.warning("the database's clock was set back", tasks=count)
+
     async def _next_look_s(self) -> float:
         """Seconds until a task may be due, or it is time for a look without a notification."""
         try:
-            due_s = await leases.next_due_s(self._db)
+            due_s = await dates.next_due_s(self._db)
         except AWAY:
             return DATABASE_RETRY_S
         return min(self._settings.poll_s, max(due_s, DUE_LATE_S))
@@ -158,6 +168,8 @@ class Worker:
             clock=self._clock,
             options=Options.from_document(grant.options),
         )
+        if (before := self._running.get(grant.task_no)) is not None:
+            before[1].cancel()  # its lease ran out without us, as when a clock is set
         driver = Driver(context, cancel=grant.cancel_requested, expire=grant.expired)
         task = asyncio.create_task(self._drive(driver), name=f"task {grant.id}")
         self._running[grant.task_no] = (driver, task)

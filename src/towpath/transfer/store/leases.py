@@ -6,7 +6,6 @@ monotonic clock, so that the two clocks never need to agree.
 
 import hashlib
 import json
-import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -327,20 +326,6 @@ async def give_up(db: Database, worker: str, *, keep: Sequence[int]) -> int:
             (worker, keep),
         )
         return cursor.rowcount
-
-
-async def next_due_s(db: Database) -> float:
-    """Seconds until the next task's back-off or lease ends; infinite if there is none."""
-    async with db.connection() as conn:
-        row = await fetch_one(
-            conn,
-            """
-            SELECT extract(epoch FROM min(greatest(not_before, lease_until)) - now())
-            FROM task WHERE status = 'ACTIVE' AND greatest(not_before, lease_until) > now()
-            """,
-        )
-    assert row is not None
-    return math.inf if row[0] is None else float(row[0])
 
 
 async def back_off(
