@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from plugins.pairs import Pair, tell
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client import channel
-from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.features import parse_features
 
@@ -122,6 +123,44 @@ async def test_commands_are_answered_in_order_whatever_they_take(open_a, tmp_pat
     lines = ["NOOP", f"CKSM MD5 0 -1 {tmp_path}/f", "PWD", "NOSUCH", f"SIZE {tmp_path}/f"]
     replies = await session.answers(session.submit(lines))
     assert [reply.code for reply in replies] == [200, 213, 257, 501, 213]
+
+
+QUICK = Timeouts(reply_s=0.7)
+
+
+async def test_a_command_has_its_time_when_those_before_it_are_answered(
+    start, domain_a, tmp_path
+) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(1 << 30)
+    session = await open_at(start(), domain_a, timeouts=QUICK)
+    began = asyncio.get_running_loop().time()
+    slow = asyncio.create_task(session.checksum(str(large), "MD5", timeout_s=120))
+    await asyncio.sleep(0)
+    assert (await session.stat(str(large))).size == 1 << 30
+    assert asyncio.get_running_loop().time() - began > QUICK.reply_s, "it waited for longer"
+    assert slow.done()
+    await session.close()
+
+
+@pytest.mark.parametrize("behind", [True, False])
+async def test_a_stopped_session_is_noticed(start, domain_a, tmp_path, behind: bool) -> None:
+    """Also by who waits behind a command that may take long."""
+    server = start()
+    session = await open_at(server, domain_a, timeouts=QUICK)
+    (pid,) = server.session_pids()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asked = [session.stat("/")]
+        if behind:
+            asked.insert(0, session.checksum("/etc/hostname", "MD5", timeout_s=1.5))
+        async with asyncio.timeout(30):
+            errors = await asyncio.gather(*asked, return_exceptions=True)
+        assert [error.kind for error in errors] == [Kind.TIMEOUT] * len(asked)
+        assert session.closed
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 async def test_more_commands_than_a_server_queues_cost_the_session(

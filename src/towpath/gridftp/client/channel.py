@@ -101,6 +101,8 @@ class ControlChannel(asyncio.Protocol):
         self._heard_reply = False
         self.heard_at = self._loop.time()
         """When the peer last sent anything, on the loop's clock."""
+        self.answered_at = self.heard_at
+        """When it last answered a command."""
         self._ending = False
         self._idle: asyncio.Future[None] | None = None
 
@@ -320,6 +322,7 @@ class ControlChannel(asyncio.Protocol):
             if queue[0].takes_intermediate:
                 queue[0].intermediate(reply)
         else:
+            self.answered_at = self._loop.time()
             queue.popleft().reply(reply)
             if not queue and self._idle is not None and not self._idle.done():
                 self._idle.set_result(None)
@@ -340,6 +343,11 @@ class ControlChannel(asyncio.Protocol):
     def unanswered(self) -> int:
         """Commands whose final reply is still to come, those not yet sent included."""
         return len(self._queue) + len(self._backlog)
+
+    @property
+    def served(self) -> Receiver | None:
+        """Whom the next reply is for."""
+        return self._queue[0] if self._queue else None
 
     def serves(self, receiver: Receiver) -> bool:
         """Whether the next reply is for this one."""

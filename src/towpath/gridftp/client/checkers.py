@@ -142,9 +142,7 @@ class Checkers:
         silent_s = session.timeouts.stall_s + part.length / SLOWEST_CHECKSUM_BYTES_S
         self._under_way += 1
         try:
-            return await session.checksum(
-                self._path, self._algorithm, part, timeout_s=silent_s * IN_FLIGHT
-            )
+            return await session.checksum(self._path, self._algorithm, part, timeout_s=silent_s)
         except GridFTPError as error:
             if not session.closed:
                 return error

@@ -58,10 +58,9 @@ class Operations(ABC):
 
     # -- looking
 
-    async def stat(self, path: str, timeout_s: float | None = None) -> Entry:
+    async def stat(self, path: str) -> Entry:
         """One entry's facts (MLST); its name is the path as the server writes it."""
-        line = commands.mlst(path)
-        return self._status(await self.command(line, path=path, timeout_s=timeout_s), path)
+        return self._status(await self.command(commands.mlst(path), path=path), path)
 
     async def size(self, path: str) -> int:
         """A file's bytes (SIZE)."""

@@ -34,6 +34,9 @@ FILES_AT_ONCE: Final = 20_000
 """That such a batch may delete, in about a second: two batches are soon over when nobody waits for
 them any more."""
 
+SLOWEST_S: Final = 10
+"""Files that a server deletes in a second at least, in silence, when a directory goes whole."""
+
 QUEUED: Final = 4
 """Batches waiting for a session before the listing has to wait."""
 
@@ -106,7 +109,8 @@ class Remover:
             sent = _send(session, [_Command(commands.mlst, path) for path in some])
             for command, reply in sent:
                 try:
-                    found.append(_status(session, command.path, await _answer(session, reply)))
+                    answer = await _answer(session, command, reply)
+                    found.append(_status(session, command.path, answer))
                 except GridFTPError as error:
                     if session.closed:
                         raise
@@ -201,7 +205,7 @@ class Remover:
         files = directories = 0
         for command, reply in sent:
             try:
-                answer = await _answer(session, reply, slow=command.slow)
+                answer = await _answer(session, command, reply)
             except GridFTPError as error:
                 if session.closed:
                     raise
@@ -408,15 +412,23 @@ def _send(session: Session, batch: Sequence[_Command]) -> list[_Sent]:
 
 
 async def _answer(
-    session: Session, reply: asyncio.Future[Reply] | GridFTPError, *, slow: bool = False
+    session: Session, command: _Command, reply: asyncio.Future[Reply] | GridFTPError
 ) -> Reply:
-    """What the server says. Each command has its time, from when those before it were answered."""
+    """What the server says."""
     if isinstance(reply, GridFTPError):
         raise reply
     if reply.done():
         return reply.result()
-    [answer] = await session.answers([reply], session.timeouts.checksum_s if slow else None)
+    [answer] = await session.answers([reply], _patience_s(session, command))
     return answer
+
+
+def _patience_s(session: Session, command: _Command) -> float:
+    times = session.timeouts
+    if not command.slow:
+        return times.reply_s
+    # A directory in which there is more than could be listed takes nobody knows how long.
+    return times.reply_s + command.files / SLOWEST_S if command.files else times.checksum_s
 
 
 def _status(session: Session, path: str, answer: Reply) -> Entry:

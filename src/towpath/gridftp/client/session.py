@@ -308,15 +308,32 @@ class Session(Operations):
         futures: Sequence[asyncio.Future[Reply]],
         timeout_s: float | None = None,
     ) -> list[Reply]:
-        """The replies of submitted commands. When they do not come in time, the session is over."""
-        limit = self.timeouts.reply_s if timeout_s is None else timeout_s
-        try:
-            async with asyncio.timeout(limit):
-                return [await future for future in futures]
-        except TimeoutError:
-            error = GridFTPError(Kind.TIMEOUT, f"no answer within {limit:g} s", str(self.server))
-            self.channel.fail(error)
-            raise error from None
+        """The replies of submitted commands. When one does not come in time, the session is over.
+
+        Each has its time from when those before it were answered, for which others wait.
+        """
+        limit_s = self.timeouts.reply_s if timeout_s is None else timeout_s
+        return [await self._answer(future, limit_s) for future in futures]
+
+    async def _answer(self, future: asyncio.Future[Reply], limit_s: float) -> Reply:
+        channel, loop = self.channel, asyncio.get_running_loop()
+        asked_at = looked_at = loop.time()
+        while not future.done():
+            now = loop.time()
+            due_at = max(looked_at, channel.answered_at) + limit_s
+            if now < due_at:
+                await asyncio.wait([future], timeout=due_at - now)
+                continue
+            served = channel.served
+            ours = isinstance(served, _Pending) and served.future is future
+            if ours or now - asked_at > self.timeouts.checksum_s:
+                error = GridFTPError(
+                    Kind.TIMEOUT, f"no answer within {limit_s:g} s", str(self.server)
+                )
+                channel.fail(error)
+                raise error
+            looked_at = now
+        return future.result()
 
     # -- listing
 

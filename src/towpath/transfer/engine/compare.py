@@ -75,7 +75,7 @@ class Comparison:
         algorithm = checksum_algorithm(self._context, pair, file.item_no)
         source_path = self._context.source_path(file.item_no, file.path)
         destination_path = self._context.destination_path(file.item_no, file.path)
-        timeout_s = checksum_timeout_s(file.size) * COMPARED_AT_ONCE
+        timeout_s = checksum_timeout_s(file.size)
         expected = self._context.items[file.item_no].external_checksum
         if expected is not None:
             with at_destination():

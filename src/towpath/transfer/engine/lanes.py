@@ -377,7 +377,7 @@ async def _source_now(source: Session, path: str) -> Entry | GridFTPError | None
     The question waits behind what the lane has under way.
     """
     try:
-        return await source.stat(path, timeout_s=source.timeouts.checksum_s)
+        return await source.stat(path)
     except GridFTPError as error:
         return error if error.kind is Kind.NOT_FOUND else None
 

@@ -197,8 +197,7 @@ class LargeFile:
 
     async def _source_now(self) -> Entry:
         """Behind what the lane has under way."""
-        source = self._pair.source
-        return await source.stat(self._source_path, timeout_s=source.timeouts.checksum_s)
+        return await self._pair.source.stat(self._source_path)
 
     def _lost(self) -> GridFTPError:
         return GridFTPError(
