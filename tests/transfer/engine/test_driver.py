@@ -1,5 +1,6 @@
 """How a task begins and ends, without a server."""
 
+import asyncio
 import time
 from random import Random
 from typing import Any
@@ -9,11 +10,19 @@ import pytest
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
 from towpath.platform.settings import EngineSettings
-from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
+from towpath.transfer.engine.context import (
+    LeaseClock,
+    NothingDueError,
+    Options,
+    TaskContext,
+    TaskFaultError,
+)
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.driver import Driver
+from towpath.transfer.engine.driver import Driver, StopRequestedError
+from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import leases, plan, rows
+from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import File
 from towpath.transfer.store.rows import fetch_one
 
@@ -132,3 +141,77 @@ async def test_what_was_not_listed_to_its_end_is_forgotten_in_parts(
     with pytest.raises(InterruptedError):
         await driver._begin(Recorder(context))
     assert seen == [1]
+
+
+RETRY, SUSPEND = (
+    TaskFaultError(Verdict(consequence, Event(EventCode.AUTH, "broken", "", is_error=True)))
+    for consequence in (Consequence.RETRY_TASK, Consequence.SUSPEND_TASK)
+)
+
+
+@pytest.mark.parametrize(
+    ("pause", "status", "waits_s"),
+    [
+        (RETRY, "ACTIVE", (0.5, 2.0)),
+        (SUSPEND, "INACTIVE", None),
+        (NothingDueError(60.0), "ACTIVE", (50.0, 60.0)),
+        (StopRequestedError(), "ACTIVE", (-10.0, 0.0)),
+    ],
+    ids=["fault", "credential", "all wait", "stop"],
+)
+async def test_who_cannot_go_on_frees_the_place(
+    database: Database,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+    pause: Exception,
+    status: str,
+    waits_s: tuple[float, float] | None,
+) -> None:
+    await make_task()
+    driver = Driver(await begun(database))
+
+    async def nothing(_recorder: Recorder) -> None:
+        raise pause
+
+    monkeypatch.setattr(Driver, "_begin", lambda _self, recorder: nothing(recorder))
+    await driver.run()
+    async with database.connection() as conn:
+        row = await fetch_one(
+            conn,
+            "SELECT status, lease_worker, lease_until,"
+            " extract(epoch FROM not_before - now())::float8 FROM task",
+        )
+    assert row is not None
+    assert row[:3] == (status, None, None)
+    if waits_s is not None:
+        assert waits_s[0] <= row[3] <= waits_s[1]
+
+
+@pytest.mark.parametrize(("backs_off_s", "gives_back"), [(60, True), (5, False)])
+async def test_a_task_of_which_all_waits_for_long_does_not_keep_its_place(
+    database: Database,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+    backs_off_s: int,
+    gives_back: bool,
+) -> None:
+    monkeypatch.setattr("towpath.transfer.engine.driver.WATCH_EVERY_S", 0.01)
+    await make_task()
+    context = await begun(database)
+    async with database.connection() as conn:
+        await conn.execute("DELETE FROM frontier")
+        await conn.execute(
+            "UPDATE file SET not_before = now() + make_interval(secs => %s)", (backs_off_s,)
+        )
+        context.open_files = await left(conn)
+    context.walk_done = True
+    driver = Driver(context)
+    working = asyncio.create_task(driver._together(Recorder(context), asyncio.sleep(3600)))
+    if gives_back:
+        async with asyncio.timeout(30):
+            with pytest.raises(NothingDueError):
+                await working
+    else:
+        done, _ = await asyncio.wait([working], timeout=0.5)
+        assert not done
+        working.cancel()
