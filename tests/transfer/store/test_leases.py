@@ -223,3 +223,19 @@ async def test_a_locked_task_holds_up_no_others_renewal(
             "SELECT count(*) FROM task WHERE lease_until > now() + interval '30 s'",
         )
     assert row == (2,)
+
+
+async def test_a_worker_gives_up_what_it_does_not_drive(
+    database: Database, make_task: MakeTask
+) -> None:
+    """What it drives it keeps, and others keep theirs."""
+    for _ in range(2):
+        await make_task()
+    kept, lost = await admit(database, "w")
+    await make_task()
+    [others] = await admit(database, "x")
+    assert await leases.give_up(database, "w", keep=[kept.task_no]) == 1
+    [again] = await admit(database, "w")
+    assert (again.task_no, again.taken_over) == (lost.task_no, True)
+    assert await admit(database, "x") == []
+    assert others.task_no not in (kept.task_no, lost.task_no)

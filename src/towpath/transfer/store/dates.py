@@ -36,7 +36,7 @@ async def bound_tasks(db: Database, *, longest_lease_s: float, longest_wait_s: f
         cursor = await conn.execute(
             """
             WITH dated AS (
-                SELECT task_no FROM task WHERE status IN ('ACTIVE', 'INACTIVE')
+                SELECT task_no FROM task WHERE status = 'ACTIVE'
                    AND (lease_until > now() + make_interval(secs => %(lease_s)s)
                         OR not_before > now() + make_interval(secs => %(wait_s)s))
                    FOR NO KEY UPDATE SKIP LOCKED

@@ -322,7 +322,7 @@ async def give_up(db: Database, worker: str, *, keep: Sequence[int]) -> int:
     async with db.connection() as conn:
         cursor = await conn.execute(
             "UPDATE task SET lease_until = now() WHERE lease_worker = %s AND lease_until > now()"
-            " AND task_no <> ALL(%s)",
+            " AND status = 'ACTIVE' AND task_no <> ALL(%s)",
             (worker, keep),
         )
         return cursor.rowcount
