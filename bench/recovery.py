@@ -389,7 +389,9 @@ def _sides(
         rclone = [
             *(program_path("rclone"), "--config", "/dev/null", "copyto"),
             *("--retries", "100", "--retries-sleep", "1s", "--low-level-retries", "100"),
-            *("--contimeout", "5s", "--timeout", "10s"),
+            *("--contimeout", "5s", "--timeout", "30s"),
+            # a digest that takes longer than the timeout would make it copy again and again
+            *("--ignore-checksum", "--sftp-disable-hashcheck"),
             *("--sftp-host", ssh.host.name, "--sftp-port", str(ssh.port)),
             *("--sftp-user", getpass.getuser(), "--sftp-key-file", ssh.work / "user"),
             *("--sftp-known-hosts-file", ssh.work / "known", "--sftp-shell-type", "unix"),
