@@ -15,6 +15,7 @@ from campaign.audit import Audit, Standing
 from campaign.ground import REPEAT_S, Ground
 from campaign.ledger import Ledger, kept, read
 from campaign.makers import MAKERS, Hit, Scene
+from campaign.makers.service import OUT_OF_MEMORY
 from campaign.schedule import Planned, faults
 from campaign.serverlogs import sent_again
 from campaign.sources import History, Sources
@@ -89,10 +90,23 @@ class Campaign:
         numbers = {str(one.task_id): no for no, one in self.audit.tasks.items()}
         for verdict in self.verdicts:
             verdict.blame(self.ledger.unsettled[numbers[verdict.task_id]])
+        self.ledger.unexplained += self._mistakes()
         paths = kept(log, self.audit, self._path_of)
         logs = [place.workdir / "server.log" for place in self.ground.places.values()]
         self.ledger.resent_covered += await asyncio.to_thread(sent_again, logs, paths)
         self.data_bytes = (await self.ground.network.passed())["data"]
+
+    def _mistakes(self) -> list[str]:
+        """Internal errors name no cause; only where memory was taken away are they expected."""
+        out_of_memory = [s.hit for s in self.struck if s.planned.kind == OUT_OF_MEMORY]
+        return [
+            f"task {one.task_no}: {one.code}"
+            for one in self.audit.events
+            if one.code == "INTERNAL_ERROR"
+            and not any(
+                one.task_no in hit.tasks and hit.began_s < one.seen_s for hit in out_of_memory
+            )
+        ]
 
     def _path_of(self, task_no: int, item_no: int, below: str) -> str | None:
         """Of a file of a task: where it is at the source's server."""

@@ -88,6 +88,8 @@ def summary(campaign: Campaign) -> dict[str, Any]:
 def write(campaign: Campaign, console: Console) -> None:
     """The table, what is wrong, and as the last line one JSON object."""
     console.print(table(campaign))
+    real = sum(MAKERS[one.planned.kind].real_server for one in campaign.struck)
+    console.print(f"{real} of {len(campaign.struck)} hit GridFTP servers", highlight=False)
     for verdict in campaign.verdicts:
         for wrong in verdict.wrong:
             console.print(f"task {verdict.plan.number} ({verdict.task_id}): {wrong}", markup=False)

@@ -19,7 +19,7 @@ AFTER_JUMP_S = 2.0
 
 
 class DatabaseFault(Maker):
-    """One at a time; all tasks that run are concerned."""
+    """One at a time; all tasks that run are concerned, so there are not too many of them."""
 
     real_server = False
     tells = frozenset({"RECOVERED"})
@@ -72,7 +72,6 @@ class DatabaseConnectionsCut(DatabaseFault):
     """Every connection to PostgreSQL is ended by it."""
 
     kind = "database connections cut"
-    weight = 1.0
 
     async def breaks(self, scene: Scene, random: Random) -> None:  # noqa: ARG002
         async with await psycopg.AsyncConnection.connect(
@@ -89,7 +88,6 @@ class DatabaseSlow(DatabaseFault):
     """Nothing is answered for a while."""
 
     kind = "database slow"
-    weight = 1.0
 
     async def breaks(self, scene: Scene, random: Random) -> None:
         pid = scene.ground.postgres.pid

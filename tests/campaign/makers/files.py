@@ -62,21 +62,14 @@ class SourceFault(Maker):
     tells = frozenset({"VERIFY_CHECKSUM", "FILE_SIZE_CHANGED", "EXTERNAL_CHECKSUM_MISMATCH"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        await scene.until(lambda: _targets(scene))
-        targets = sorted(_targets(scene))
-        if not targets:
+        target = await _target(scene, random)
+        if target is None:
             return None
-        task_no, (item_no, below) = random.choice(targets)
-        task_id = str(scene.audit.tasks[task_no].task_id)
-        history = scene.sources.of_task.get(task_id)
-        path = None if history is None else history.path_of(item_no, below)
-        if history is None or path is None:
-            return None
-        target = Target(history, path, task_no, item_no, below, random)
-        if not target.file.is_file() or target.file.is_symlink():
-            return None
-        hit = Hit(f"{path} of task {task_id}", frozenset((task_no,)))
-        struck = await self.changes(scene, target)
+        hit = Hit(f"{target.file}", frozenset((target.task_no,)))
+        try:
+            struck = await self.changes(scene, target)
+        except FileNotFoundError:
+            return None  # somebody removed it, or the task has ended and all of it is gone
         return hit if struck else None
 
     @abstractmethod
@@ -85,8 +78,23 @@ class SourceFault(Maker):
         be read."""
 
 
-def _targets(scene: Scene) -> list[tuple[int, tuple[int, str]]]:
-    """Task, item and path below it, of all there are."""
+async def _target(scene: Scene, random: Random) -> Target | None:
+    """One of all there are."""
+    await scene.until(lambda: _unfinished(scene))
+    unfinished = sorted(_unfinished(scene))
+    if not unfinished:
+        return None
+    task_no, (item_no, below) = random.choice(unfinished)
+    history = scene.sources.of_task.get(str(scene.audit.tasks[task_no].task_id))
+    path = None if history is None else history.path_of(item_no, below)
+    if history is None or path is None:
+        return None
+    target = Target(history, path, task_no, item_no, below, random)
+    return target if target.file.is_file() and not target.file.is_symlink() else None
+
+
+def _unfinished(scene: Scene) -> list[tuple[int, tuple[int, str]]]:
+    """Task, item and path below it, of all files in the plans of tasks that run."""
     running = {one.task_no for one in scene.audit.running()}
     unfinished = scene.audit.unfinished.items()
     return [(no, file) for no, files in unfinished if no in running for file in files]
@@ -168,29 +176,21 @@ class DestinationForbidden(Maker):
     tells = frozenset({"PERMISSION_DENIED"})
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        if not await scene.until(scene.audit.running):
+        target = await _target(scene, random)
+        if target is None:
             return None
-        task = random.choice(scene.audit.running())
-        history = scene.sources.of_task.get(str(task.task_id))
-        if history is None or not history.destination.is_dir():
-            return None
-        directories = [history.destination, *_directories(history.destination)]
-        directory = random.choice(directories)
+        directory = (target.history.destination / target.path).parent
         hit = Hit(f"{directory}", frozenset())
-        try:
-            directory.chmod(0o555)
-            hit.tasks = await scene.until_told("PERMISSION_DENIED", (task.task_no,))
-        except FileNotFoundError:
-            return None
-        finally:
-            if directory.exists():
-                directory.chmod(0o755)
+        async with scene.alone(str(directory)):
+            try:
+                directory.chmod(0o555)
+                hit.tasks = await scene.until_told("PERMISSION_DENIED", (target.task_no,))
+            except FileNotFoundError:
+                return None  # it is not made yet
+            finally:
+                if directory.exists():
+                    directory.chmod(0o755)
         return hit if hit.tasks else None
-
-
-def _directories(root: Path) -> list[Path]:
-    """All below it."""
-    return sorted(path for path in root.rglob("*") if path.is_dir() and not path.is_symlink())
 
 
 def _replace(target: Target, content: bytes) -> None:

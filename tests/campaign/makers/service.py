@@ -15,6 +15,8 @@ from campaign.makers.base import PATIENCE_S, Hit, Maker, Scene, maker
 from campaign.makers.servers import stopped
 from towpath.transfer.engine.identity import WorkerName
 
+OUT_OF_MEMORY = "worker out of memory"
+"""The only fault of which a task may tell that the service made a mistake."""
 BEYOND_LEASE_S = 6.0
 SHORT_OF_MEMORY_S = 3.0
 MEMORY_LEFT_BYTES = 256 * 1024
@@ -80,9 +82,9 @@ class WorkerStopped(Maker):
 class WorkerOutOfMemory(Maker):
     """A worker gets no more memory for a while; if it dies of it, another is started."""
 
-    kind = "worker out of memory"
+    kind = OUT_OF_MEMORY
     real_server = False
-    tells = frozenset({"RECOVERED"})
+    tells = frozenset({"RECOVERED", "INTERNAL_ERROR"})
     weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
