@@ -25,17 +25,17 @@ CREATE TABLE campaign.seen (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction bigint NOT NULL DEFAULT txid_current(),
     what text NOT NULL, task_no bigint NOT NULL, file_no bigint, item_no integer, path bytea,
-    was integer, is_now integer, first bigint, after bigint, code text, sent boolean
+    was integer, is_now integer, first bigint, after bigint, code text
 );
 CREATE INDEX ON campaign.seen (transaction);
 
 CREATE FUNCTION campaign.see_file() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE one record := coalesce(NEW, OLD);
 BEGIN
-    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after, sent)
+    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after)
     VALUES ('file', one.task_no, one.file_no, one.item_no, one.path,
             CASE WHEN TG_OP <> 'INSERT' THEN OLD.state END,
-            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size, one.epoch IS NOT NULL);
+            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size);
     RETURN NULL;
 END $$;
 CREATE TRIGGER seen AFTER INSERT OR DELETE ON transfer.file
@@ -61,6 +61,15 @@ BEGIN
 END $$;
 CREATE TRIGGER seen AFTER INSERT ON transfer.event
     FOR EACH ROW EXECUTE FUNCTION campaign.see_event();
+
+CREATE FUNCTION campaign.see_resent() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign.seen (what, task_no, after)
+    VALUES ('resent', NEW.task_no, NEW.bytes_resent - OLD.bytes_resent);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen AFTER UPDATE ON transfer.task FOR EACH ROW
+    WHEN (NEW.bytes_resent > OLD.bytes_resent) EXECUTE FUNCTION campaign.see_resent();
 
 CREATE FUNCTION campaign.see_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -93,8 +102,6 @@ class Seen(NamedTuple):
     first: int | None
     after: int | None
     code: str | None
-    sent: bool | None
-    """Of a file: whether something of it may have been sent."""
 
 
 class Standing(NamedTuple):
@@ -142,8 +149,10 @@ class Audit:
     """Of each task: when outcomes were seen (monotonic clock)."""
     events: list[Told] = field(default_factory=list)
     """All, in the order in which they were seen."""
-    unfinished: dict[int, set[tuple[int, str]]] = field(default_factory=lambda: defaultdict(set))
-    """Of each task: item and path below it of files in its plan."""
+    unfinished: dict[int, dict[int, tuple[int, str]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """Of each task, the files in its plan by number: item and path below it."""
     seen_at: dict[int, float] = field(default_factory=dict)
     """When rows were seen that say that something is kept, or not any more (seconds since 1970)."""
     outcomes: int = 0
@@ -204,11 +213,12 @@ class Audit:
             elif one.what == "file":
                 assert one.path is not None, "written by the trigger"
                 assert one.item_no is not None, "written by the trigger"
-                file = (one.item_no, os.fsdecode(one.path))
+                assert one.file_no is not None, "written by the trigger"
                 if one.is_now is None:
-                    self.unfinished[one.task_no].discard(file)
+                    self.unfinished[one.task_no].pop(one.file_no, None)
                 else:
-                    self.unfinished[one.task_no].add(file)
+                    file = (one.item_no, os.fsdecode(one.path))
+                    self.unfinished[one.task_no][one.file_no] = file
 
     async def is_unfinished(self, task_no: int, item_no: int, below: str) -> bool:
         """Whether a file is in its task's plan at this moment; False if that cannot be told."""

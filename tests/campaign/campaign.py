@@ -26,7 +26,7 @@ TASKS_AT_ONCE = 20
 """Unfinished tasks that are kept going: all places of all workers."""
 PAUSE_S = 2.0
 """For which an owner lets a task pause."""
-STRIKERS = 6
+STRIKERS = 8
 """Faults that are being made at once."""
 STRIKE_S = 120.0
 """A maker that takes longer has lost its way."""

@@ -45,20 +45,28 @@ def read(log: Sequence[Seen]) -> Ledger:
     """Go through all rows, in order."""
     ledger = Ledger()
     arrived = _arrived(log)
+    # A file may also be taken and given back without having been sent.
+    resent = {(row.transaction, row.task_no) for row in log if row.what == "resent"}
     tasks: dict[int, _Task] = defaultdict(_Task)
     for row in log:
         task = tasks[row.task_no]
         if row.what == "event" and (row.is_now or row.code in REASONS):
             task.last_reason = row.seq
         elif row.what == "file":
-            _read_file(ledger, task, row, arrived)
+            _read_file(ledger, task, row, arrived, resent)
     for task_no, task in tasks.items():
         for file in task.given_up:
             _explain(ledger, task_no, task, file)
     return ledger
 
 
-def _read_file(ledger: Ledger, task: _Task, row: Seen, arrived: set[tuple[int, int]]) -> None:
+def _read_file(
+    ledger: Ledger,
+    task: _Task,
+    row: Seen,
+    arrived: set[tuple[int, int]],
+    resent: set[tuple[int, int]],
+) -> None:
     assert row.item_no is not None, "written by the trigger"
     assert row.path is not None, "written by the trigger"
     file = (row.item_no, row.path.decode(errors="replace"))
@@ -69,8 +77,9 @@ def _read_file(ledger: Ledger, task: _Task, row: Seen, arrived: set[tuple[int, i
         if file in task.done:
             ledger.resent_covered.append((f"task {row.task_no}: {file[1]}", task.done[file]))
         task.taken[file] = row.seq
-    elif row.was == State.IN_FLIGHT and row.is_now is not None and row.sent:
-        task.given_up[file] = task.taken.get(file, row.seq)
+    elif row.was == State.IN_FLIGHT and row.is_now is not None:
+        if (row.transaction, row.task_no) in resent or row.is_now == State.CONTESTED:
+            task.given_up[file] = task.taken.get(file, row.seq)
     elif row.is_now is None and (row.transaction, row.task_no) in arrived:
         task.done[file] = row.after or 0
     elif row.is_now is None and row.was in (State.IN_FLIGHT, State.CONTESTED):

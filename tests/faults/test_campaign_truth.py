@@ -172,7 +172,7 @@ def test_deletes(tmp_path: Path) -> None:
 def log(*rows: dict[str, Any]) -> Sequence[Seen]:
     """Rows of one task, each a transaction of its own if it does not say."""
     empty = dict.fromkeys(Seen._fields)
-    file = {"task_no": 1, "file_no": 1, "item_no": 0, "path": b"f", "after": 10, "sent": True}
+    file = {"task_no": 1, "file_no": 1, "item_no": 0, "path": b"f", "after": 10}
     return [
         Seen(**(empty | file | {"seq": seq, "transaction": seq} | row))
         for seq, row in enumerate(rows, 1)
@@ -186,7 +186,12 @@ def moved(was: State | None, is_now: State | None, **more: Any) -> dict[str, Any
 
 ADDED = moved(None, State.PENDING)
 TAKEN = moved(State.PENDING, State.IN_FLIGHT)
-BACK = moved(State.IN_FLIGHT, State.PENDING)
+BACK = (
+    moved(State.IN_FLIGHT, State.PENDING, transaction=98),
+    {"what": "resent", "transaction": 98},
+)
+UNSENT = moved(State.IN_FLIGHT, State.PENDING)
+LOST = moved(State.IN_FLIGHT, State.CONTESTED)
 ARRIVED = (
     moved(State.IN_FLIGHT, None, transaction=99),
     {"what": "history", "is_now": 0, "transaction": 99},
@@ -202,12 +207,11 @@ def test_what_has_arrived_is_not_sent_again() -> None:
 
 
 def test_what_is_done_again_has_a_reason() -> None:
-    assert ledger.read(log(ADDED, TAKEN, TOLD, BACK, TAKEN, *ARRIVED)).unexplained == []
-    assert ledger.read(log(ADDED, TAKEN, BACK, TOLD, TAKEN, *ARRIVED)).unexplained == []
-    unsent = moved(State.IN_FLIGHT, State.PENDING, sent=False)
-    assert ledger.read(log(ADDED, TAKEN, unsent, TAKEN, *ARRIVED)).unexplained == []
-    for reasons in ((), (STARTED,)):
-        read = ledger.read(log(ADDED, TOLD, TAKEN, BACK, *reasons, TAKEN, *ARRIVED, TOLD))
+    assert ledger.read(log(ADDED, TAKEN, TOLD, *BACK, TAKEN, *ARRIVED)).unexplained == []
+    assert ledger.read(log(ADDED, TAKEN, *BACK, TOLD, TAKEN, *ARRIVED)).unexplained == []
+    assert ledger.read(log(ADDED, TAKEN, UNSENT, TAKEN, *ARRIVED)).unexplained == []
+    for rest in (BACK, (*BACK, STARTED), (LOST,)):
+        read = ledger.read(log(ADDED, TOLD, TAKEN, *rest, TAKEN, *ARRIVED, TOLD))
         assert len(read.unexplained) == 1
 
 

@@ -11,6 +11,9 @@ from campaign.makers.base import Hit, Maker, Scene, maker, pick_place
 from campaign.sources import History
 
 KIBIBYTE = 1024
+NEXT_FILES = 10
+MEND_AFTER_S = 12.0
+"""How long a task may take to notice."""
 
 
 @maker
@@ -79,12 +82,12 @@ class SourceFault(Maker):
 
 
 async def _target(scene: Scene, random: Random) -> Target | None:
-    """One of all there are."""
-    await scene.until(lambda: _unfinished(scene))
-    unfinished = sorted(_unfinished(scene))
-    if not unfinished:
+    """One that is being sent, or will be soon."""
+    await scene.until(lambda: _next_files(scene))
+    files = _next_files(scene)
+    if not files:
         return None
-    task_no, (item_no, below) = random.choice(unfinished)
+    task_no, item_no, below = random.choice(files)
     history = scene.sources.of_task.get(str(scene.audit.tasks[task_no].task_id))
     path = None if history is None else history.path_of(item_no, below)
     if history is None or path is None:
@@ -93,11 +96,14 @@ async def _target(scene: Scene, random: Random) -> Target | None:
     return target if target.file.is_file() and not target.file.is_symlink() else None
 
 
-def _unfinished(scene: Scene) -> list[tuple[int, tuple[int, str]]]:
-    """Task, item and path below it, of all files in the plans of tasks that run."""
-    running = {one.task_no for one in scene.audit.running()}
-    unfinished = scene.audit.unfinished.items()
-    return [(no, file) for no, files in unfinished if no in running for file in files]
+def _next_files(scene: Scene) -> list[tuple[int, int, str]]:
+    """Task, item and path below it of the next files in the plans of tasks that run: they are sent
+    in the order of their numbers."""
+    found = []
+    for one in sorted(scene.audit.running()):
+        files = scene.audit.unfinished[one.task_no]
+        found += [(one.task_no, *files[number]) for number in sorted(files)[:NEXT_FILES]]
+    return found
 
 
 @maker
@@ -148,7 +154,9 @@ class SourceUnreadable(SourceFault):
         target.history.gone.add(target.path)
         target.file.chmod(0)
         try:
-            return bool(await scene.until_told("PERMISSION_DENIED", (target.task_no,)))
+            return bool(
+                await scene.until_told("PERMISSION_DENIED", (target.task_no,), MEND_AFTER_S)
+            )
         finally:
             if target.file.exists():
                 target.file.chmod(0o644)
@@ -184,7 +192,9 @@ class DestinationForbidden(Maker):
         async with scene.alone(str(directory)):
             try:
                 directory.chmod(0o555)
-                hit.tasks = await scene.until_told("PERMISSION_DENIED", (target.task_no,))
+                hit.tasks = await scene.until_told(
+                    "PERMISSION_DENIED", (target.task_no,), MEND_AFTER_S
+                )
             except FileNotFoundError:
                 return None  # it is not made yet
             finally:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import resource
-import signal
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
@@ -133,27 +132,4 @@ class ApiKilled(Maker):
             hit = Hit("the API, in the middle of a submission", frozenset())
             await ground.kill_api()
             await ground.start_api()
-        return hit
-
-
-@maker
-class WorkerAsked(Maker):
-    """A worker is asked to end (SIGTERM) and hands its tasks back; another is started."""
-
-    kind = "worker ended"
-    real_server = False
-    tells = frozenset({"RECOVERED"})
-    weight = 0.5
-
-    async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        found = await busy_worker(scene, random)
-        if found is None:
-            return None
-        worker, tasks = found
-        hit = Hit.of(f"worker {worker.pid}", tasks)
-        worker.send_signal(signal.SIGTERM)
-        scene.ground.start_worker()
-        with suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(worker.wait, PATIENCE_S)
-        scene.ground.end_worker(worker)
         return hit
