@@ -180,11 +180,11 @@ class World:
 
         self.fenced(grant, run)
 
-    def suspend(self, grant: Grant, since: datetime) -> bool:
-        """For want of a credential; tries again at once if there is a new one since then."""
+    def suspend(self, grant: Grant, renewed: Sequence[datetime]) -> bool:
+        """For want of a credential; tries again at once if there is another than these."""
 
         async def run(conn: Connection) -> bool:
-            suspended = await leases.suspend(conn, grant.task_no, since=since)
+            suspended = await leases.suspend(conn, grant.task_no, renewed=renewed)
             await leases.release(conn, grant.task_no)
             return suspended
 

@@ -111,7 +111,7 @@ async def test_a_suspended_task_is_granted_only_to_be_ended(
     task_no = await make_task()
     (grant,) = await admit(database, "a")
     async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
-        assert await leases.suspend(conn, task_no, since=await leases.database_now(conn))
+        assert await leases.suspend(conn, task_no, renewed=[])
         await leases.release(conn, task_no)
     assert await admit(database, "a") == []
     async with database.transaction() as conn:
@@ -128,21 +128,32 @@ async def test_a_dead_workers_leases_end_at_once(database: Database, make_task: 
     assert len(await admit(database, "b")) == 1
 
 
+@pytest.mark.parametrize("set_back", ["0", "1 hour"])
 async def test_a_credential_renewed_meanwhile_keeps_a_task_from_being_suspended(
-    database: Database, make_task: MakeTask
+    database: Database, make_task: MakeTask, set_back: str
 ) -> None:
     task_no = await make_task()
     (grant,) = await admit(database, "a")
+
+    async def renew(ago: str) -> None:
+        async with database.transaction() as conn:
+            await conn.execute(
+                "INSERT INTO credential"
+                " (endpoint_id, owner_id, sealed, subject, not_after, updated_at)"
+                " VALUES (%s, %s, '', 's', now(), clock_timestamp() - %s::interval)"
+                " ON CONFLICT (endpoint_id, owner_id)"
+                " DO UPDATE SET updated_at = excluded.updated_at",
+                (grant.source_endpoint_id, grant.owner_id, ago),
+            )
+
+    await renew("0")
     async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
-        began_at = await leases.database_now(conn)
-    async with database.transaction() as conn:
-        await conn.execute(
-            "INSERT INTO credential (endpoint_id, owner_id, sealed, subject, not_after, updated_at)"
-            " VALUES (%s, %s, '', 's', now(), clock_timestamp())",
-            (grant.source_endpoint_id, grant.owner_id),
-        )
+        began_with = (await leases.standing(conn, task_no)).renewed
+    await renew(set_back)
     async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
-        assert not await leases.suspend(conn, task_no, since=began_at)
+        assert not await leases.suspend(conn, task_no, renewed=began_with)
+        began_with = (await leases.standing(conn, task_no)).renewed
+        assert await leases.suspend(conn, task_no, renewed=began_with)
 
 
 async def test_a_stopped_workers_transaction_is_ended_when_its_lease_is_over(

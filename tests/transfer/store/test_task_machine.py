@@ -52,7 +52,7 @@ class Model:
     waits_for: int | None = None
     worker: str | None = None
     grant: Grant | None = None
-    began_at: datetime | None = None  # of a task that runs
+    began_with: list[datetime] | None = None  # dates of credentials, of a task that runs
     renewed: bool = False  # a credential, since it began
     row: dict[str, Any] = field(default_factory=dict)  # when it had ended
 
@@ -62,7 +62,7 @@ class Model:
 
     @property
     def runs(self) -> bool:
-        return self.began_at is not None
+        return self.began_with is not None
 
     @property
     def must_end(self) -> bool:
@@ -90,7 +90,7 @@ class Life(RuleBasedStateMachine):
         return task.must_end or goes_on
 
     def lost(self, task: Model) -> None:
-        task.worker = task.grant = task.began_at = None
+        task.worker = task.grant = task.began_with = None
 
     def pick(self, data: st.DataObject, *, runs: bool | None = None) -> Model:
         """One of all tasks, or of those with a lease that run, or have not begun."""
@@ -209,7 +209,7 @@ class Life(RuleBasedStateMachine):
             assert not self.tasks[row["waits_for"]].ended
             self.lost(task)
         else:
-            task.began_at, task.renewed = standing.now, False
+            task.began_with, task.renewed = standing.renewed, False
 
     def told_to_stop(self, task: Model) -> bool:
         assert task.grant is not None
@@ -260,8 +260,8 @@ class Life(RuleBasedStateMachine):
     def credential_expires(self, data: st.DataObject) -> None:
         task = self.pick(data, runs=True)
         assert task.grant is not None
-        assert task.began_at is not None
-        assert self.world.suspend(task.grant, task.began_at) is not task.renewed
+        assert task.began_with is not None
+        assert self.world.suspend(task.grant, task.began_with) is not task.renewed
         if not task.renewed:
             task.status = Status.INACTIVE
         self.lost(task)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -70,8 +70,8 @@ class Driver:
     _progress: plan.Progress | None = field(default=None, init=False)
     _began: float = field(init=False)
     """By the context's clock."""
-    # Before it began, no renewed credential can be later than this.
-    _began_at: datetime = field(default=datetime.max.replace(tzinfo=UTC), init=False)
+    _renewed: list[datetime] | None = field(default=None, init=False)
+    """The dates of the credentials when it began; None: it has not."""
     _waited: Wait | None = field(default=None, init=False)
 
     def interrupt(
@@ -120,7 +120,7 @@ class Driver:
         context = self.context
         async with context.fenced() as conn:
             standing = await leases.standing(conn, context.task_no)
-            self._began_at = standing.now
+            self._renewed = standing.renewed
             context.removals_marked = standing.removals_unsettled
             context.removals_open = int(standing.removals_unsettled)
             self.interrupt(
@@ -334,7 +334,7 @@ class Driver:
         await recorder.flush()
         async with context.fenced() as conn:
             suspended = verdict.consequence is Consequence.SUSPEND_TASK and await leases.suspend(
-                conn, context.task_no, since=self._began_at
+                conn, context.task_no, renewed=self._renewed
             )
             if not suspended:
                 failures = await leases.failures_in_a_row(conn, context.task_no) + 1

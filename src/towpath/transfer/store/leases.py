@@ -65,7 +65,8 @@ class Renewal:
 class Standing:
     """How things are, by the task's row: what was asked before its driver could be told."""
 
-    now: datetime
+    renewed: list[datetime]
+    """Dates of the credentials that there are, for `suspend`."""
     cancel_requested: bool
     expired: bool
     paused: bool
@@ -390,17 +391,27 @@ async def finish(
     )
 
 
-async def suspend(conn: AsyncConnection[Any], task_no: int, *, since: datetime) -> bool:
+_RENEWED = """SELECT updated_at FROM credential c WHERE c.owner_id = task.owner_id
+    AND c.endpoint_id IN (task.source_endpoint_id, task.destination_endpoint_id)"""
+
+
+async def suspend(
+    conn: AsyncConnection[Any], task_no: int, *, renewed: Sequence[datetime] | None
+) -> bool:
     """INACTIVE: waits until its owner renews a credential; inside `fenced`.
 
-    False, and nothing is done, if one of its endpoints' credentials was renewed after `since`:
-    then the task may simply try again, and nobody would wake it.
+    False, and nothing is done, if one of its endpoints' credentials has another date than those
+    that the task began with: it was renewed meanwhile, so the task may simply try again, and nobody
+    would wake it. Not a later date: clocks are set back. None: the task has not begun.
     """
     cursor = await conn.execute(
-        "UPDATE task SET status = 'INACTIVE' WHERE task_no = %s AND NOT EXISTS ("
-        " SELECT FROM credential c WHERE c.owner_id = task.owner_id AND c.updated_at > %s"
-        " AND c.endpoint_id IN (task.source_endpoint_id, task.destination_endpoint_id))",
-        (task_no, since),
+        f"""
+        UPDATE task SET status = 'INACTIVE'
+         WHERE task_no = %(task_no)s
+           AND (%(renewed)s::timestamptz[] IS NULL
+                OR NOT EXISTS ({_RENEWED} AND updated_at <> ALL(%(renewed)s::timestamptz[])))
+        """,  # noqa: S608 - a constant
+        {"task_no": task_no, "renewed": None if renewed is None else list(renewed)},
     )
     return cursor.rowcount > 0
 
@@ -409,7 +420,8 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
     """What is asked of a task that begins; inside `fenced`."""
     async with conn.cursor(row_factory=class_row(Standing)) as cur:
         await cur.execute(
-            "SELECT clock_timestamp() AS now, cancel_requested, deadline <= now() AS expired,"
+            f"SELECT ARRAY({_RENEWED}) AS renewed, cancel_requested,"  # noqa: S608 - a constant
+            " deadline <= now() AS expired,"
             " paused_at IS NOT NULL AS paused, removals_unsettled, fatal_error"
             " FROM task WHERE task_no = %s",
             (task_no,),
