@@ -10,7 +10,7 @@ import uvloop
 
 from towpath.cli.deployment import Deployment, data_option
 from towpath.platform import logs
-from towpath.platform.database import Database
+from towpath.platform.database import Database, wait_for_database
 from towpath.platform.dial import dial_policy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import DataDirectory, Settings
@@ -53,6 +53,7 @@ def command(data: Path) -> None:
 async def _run(settings: Settings, directory: DataDirectory) -> None:
     assert settings.database.url is not None, "the deployment knows its database"
     name = WorkerName.own()
+    await wait_for_database(settings.database.url)
     async with Database(
         settings.database.url,
         schema="transfer",

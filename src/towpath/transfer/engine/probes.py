@@ -72,6 +72,8 @@ class Probes:
 
     def _ended(self, probe: asyncio.Task[None]) -> None:
         self._running.discard(probe)
+        if not probe.cancelled() and (error := probe.exception()) is not None:
+            log.error("probe failed", exc_info=error)  # a mistake of ours; the claim runs out
         self.wake()
 
     async def _probe(self, circuit: Circuit) -> None:
