@@ -5,6 +5,7 @@ import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from random import Random
 from typing import Any, Literal
 from uuid import UUID
@@ -114,6 +115,41 @@ class Signal:
             pass
 
 
+class Work(Enum):
+    """Who takes a file of the plan."""
+
+    SMALL = auto()
+    LARGE = auto()
+    CONTESTED = auto()
+
+
+class Arrivals:
+    """Tells who idles when the plan may have something for him: looking is a transaction."""
+
+    def __init__(self) -> None:
+        self._counts = dict.fromkeys(Work, 0)
+        self._empty = dict.fromkeys(Work, 0)
+        self.looking = {work: asyncio.Lock() for work in Work}
+        """For who looks: what one finds, or does not find, others need not look for."""
+
+    def add(self, *kinds: Work) -> None:
+        """There may be files of these kinds that nobody has seen."""
+        for kind in kinds:
+            self._counts[kind] += 1
+
+    def count(self, kind: Work) -> int:
+        """Rises with them."""
+        return self._counts[kind]
+
+    def none_left(self, kind: Work, count: int) -> None:
+        """Who looked when there had been `count` arrivals has left nothing."""
+        self._empty[kind] = count
+
+    def due(self, kind: Work) -> bool:
+        """Whether there have been arrivals since then."""
+        return self._counts[kind] != self._empty[kind]
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """A transfer's options as the engine reads them (Transfer API, `transfer` document)."""
@@ -164,6 +200,7 @@ class TaskContext:
     claimed_storage: str | None = None
     """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)
+    arrivals: Arrivals = field(default_factory=Arrivals)
     open_files: int = 0
     walk_done: bool = False
     walk_waits: bool = False

@@ -15,7 +15,7 @@ from towpath.transfer import names
 from towpath.transfer.claims import Wait
 from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinations
 from towpath.transfer.engine.compare import Comparison
-from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError
+from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.extras import ExtrasRun
 from towpath.transfer.engine.faults import Consequence, Verdict, expired, internal_error
@@ -141,14 +141,24 @@ class Driver:
         homes = await self._homes(items, log_in=not claimed)
         context.items = {item.item_no: _on_server(item, homes) for item in items}
         await claim_destinations(context)
+        progress = await self._resume()
+        context.open_files = progress.open_files
+        if progress.open_files:
+            context.arrivals.add(*Work)
+        if progress.contested_files:
+            recorder.event(contested_event(progress.contested_files))
+        self._progress = progress
+
+    async def _resume(self) -> plan.Progress:
+        """Take the plan over. On its first start a task has none yet but its items."""
+        context = self.context
+        if context.grant.first_start:
+            return plan.Progress(0, 0, 0, last_dir_no=max(context.items, default=0))
         await context.in_parts(plan.forget_some)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
             await dates.bound_plan(conn, context.task_no, longest_s=context.settings.retry_max_s)
-        context.open_files = progress.open_files
-        if progress.contested_files:
-            recorder.event(contested_event(progress.contested_files))
-        self._progress = progress
+        return progress
 
     async def _let_removals_settle(self) -> None:
         """What a lost lease's commands remove is gone before anything is looked at or written."""
@@ -370,17 +380,20 @@ class Driver:
         if status == Status.FAILED:
             await repair(context, recorder, failed=fatal_error != CANCELED)
         await self._let_settle(recorder)
+        task_no, more = context.task_no, True
         if fatal_error is not None:
             async with context.fenced() as conn:
-                await leases.note_fatal_error(conn, context.task_no, fatal_error)
+                await leases.note_fatal_error(conn, task_no, fatal_error)
                 await self._tell(conn, told)
             told = []
-        await context.in_parts(leases.finish_some)
-        async with context.fenced() as conn:
-            await segments.merge(conn, context.task_no)
-            await self._tell(conn, told)
-            await leases.finish(conn, context.task_no, status=status, fatal_error=fatal_error)
-            await self._release(conn)
+        while more:
+            async with context.fenced() as conn:
+                more = await leases.finish_some(conn, task_no)
+                if not more:
+                    await segments.merge(conn, task_no)
+                    await self._tell(conn, told)
+                    await leases.finish(conn, task_no, status=status, fatal_error=fatal_error)
+                    await self._release(conn)
         log.info("task ended", status=status)
 
 

@@ -20,7 +20,7 @@ from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
-from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.context import TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.faults import Consequence, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
@@ -48,6 +48,8 @@ class LaneRunner:
         self._recorder = recorder
         self._number = number
         self._large = large
+        self._work = Work.LARGE if large else Work.SMALL
+        self._looked_at = context.clock()
         self._pair: Pair | None = None
         """The last that was opened; its lane may be closed."""
         self._flying: dict[int, File] = {}
@@ -59,16 +61,26 @@ class LaneRunner:
         raise NotImplementedError
 
     async def _take(self, room: Room) -> list[File]:
-        async with self._context.fenced() as conn:
-            files = await plan.take(
-                conn,
-                self._context.task_no,
-                epoch=self._context.grant.lease_epoch,
-                lane=self._number,
-                large=self._large,
-                files=room.files,
-                size_bytes=room.size_bytes,
-            )
+        """What there is in the plan. What waits for its time is looked for now and then."""
+        context, arrivals = self._context, self._context.arrivals
+        async with arrivals.looking[self._work]:
+            arrived = arrivals.count(self._work)
+            now = context.clock()
+            if not arrivals.due(self._work) and now - self._looked_at < LOOK_AGAIN_S:
+                return []
+            self._looked_at = now
+            async with context.fenced() as conn:
+                files = await plan.take(
+                    conn,
+                    context.task_no,
+                    epoch=context.grant.lease_epoch,
+                    lane=self._number,
+                    large=self._large,
+                    files=room.files,
+                    size_bytes=room.size_bytes,
+                )
+            if _left_room(files, room):
+                arrivals.none_left(self._work, arrived)
         self._flying.update({f.file_no: f for f in files})
         return files
 
@@ -365,6 +377,15 @@ class LargeFiles(LaneRunner):
         self._pair = None
         self._closes(pair.lane)
         return _state_after(pair.lane)
+
+
+def _left_room(files: Sequence[File], room: Room) -> bool:
+    """Whether what was taken is all there was: of failed files each is taken alone."""
+    return (
+        len(files) < room.files
+        and sum(file.size for file in files) < room.size_bytes
+        and not any(file.attempt for file in files)
+    )
 
 
 def _differs(outcome: Outcome) -> bool:

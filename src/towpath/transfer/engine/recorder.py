@@ -14,7 +14,7 @@ from typing import Any
 from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY
-from towpath.transfer.engine.context import TaskContext
+from towpath.transfer.engine.context import TaskContext, Work
 from towpath.transfer.store import (
     counters,
     events,
@@ -25,7 +25,7 @@ from towpath.transfer.store import (
     segments,
 )
 from towpath.transfer.store.events import Event
-from towpath.transfer.store.plan import Returned
+from towpath.transfer.store.plan import Returned, State
 from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.segments import Finished, Skipped
 
@@ -160,6 +160,10 @@ class Recorder:
         async with self._context.fenced() as conn:
             if await counters.begin_batch(conn, self._context.task_no, batch.number):
                 await self._write_parts(conn, batch)
+        if any(file.state is State.CONTESTED for file in batch.returned):
+            self._context.arrivals.add(Work.CONTESTED)
+        if any(file.state is State.PENDING for file in batch.returned):
+            self._context.arrivals.add(Work.SMALL, Work.LARGE)
         self._context.open_files -= len(batch.finished) + len(batch.skipped) + len(batch.synced)
         self._context.changed.wake()
 
@@ -195,15 +199,16 @@ class Recorder:
                 deadline_after_h=self._context.settings.deadline_after_progress_h,
             )
         transferred = new_range_bytes + sum(size for _, size in done)
-        await counters.transferred(
-            conn,
-            task_no,
-            files=len(done),
-            transferred_bytes=transferred,
-            checksummed_bytes=batch.checksummed,
-            resent_bytes=batch.resent,
-            deadline_after_h=self._context.settings.deadline_after_progress_h,
-        )
+        if done or transferred or batch.checksummed or batch.resent:
+            await counters.transferred(
+                conn,
+                task_no,
+                files=len(done),
+                transferred_bytes=transferred,
+                checksummed_bytes=batch.checksummed,
+                resent_bytes=batch.resent,
+                deadline_after_h=self._context.settings.deadline_after_progress_h,
+            )
         await events.append(
             conn, task_no, batch.events, most=self._context.settings.events_per_task
         )

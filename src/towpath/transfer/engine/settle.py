@@ -21,6 +21,7 @@ from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
     TaskFaultError,
+    Work,
     at_destination,
     at_source,
 )
@@ -58,12 +59,25 @@ class Settlement:
 
     async def run(self) -> None:
         """Until the task is complete. Raises TaskFaultError or LeaseLostError."""
-        while not self._context.complete:
+        context = self._context
+        while not context.complete:
+            arrived = context.arrivals.count(Work.CONTESTED)
             files = await self._contested()
-            if not files:
-                await self._context.changed.wait(self._context.settings.poll_s)
-                continue
-            await self._settle(files)
+            if files:
+                await self._settle(files)
+            else:
+                await self._wait_for_more(arrived)
+
+    async def _wait_for_more(self, arrived: int) -> None:
+        """Than there were at that number of arrivals. What waits for its time is looked for now and
+        then."""
+        context, since = self._context, self._context.clock()
+        while (
+            arrived == context.arrivals.count(Work.CONTESTED)
+            and context.clock() - since < context.settings.poll_s
+            and not context.complete
+        ):
+            await context.changed.wait(context.settings.poll_s)
 
     async def _contested(self) -> list[File]:
         await self._recorder.flush()

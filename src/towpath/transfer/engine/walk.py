@@ -21,6 +21,7 @@ from towpath.transfer.engine.context import (
     Signal,
     TaskContext,
     TaskFaultError,
+    Work,
     at_destination,
     at_source,
     join,
@@ -69,6 +70,8 @@ class Walk:
         self._kept = EntryRoom(context.settings.sync_directory)
         self._visiting: set[int] = set()
         self._visits = 0
+        self._none_after: tuple[int, float] | None = None
+        """After how many visits, and when, no directory was due."""
         self._choosing = asyncio.Lock()
         self._visited = Signal()
         self._in_parts = asyncio.Lock()
@@ -180,10 +183,19 @@ class Walk:
             return await plan.next_directory_due_s(conn, self._context.task_no)
 
     async def _next(self) -> Directory | None:
-        async with self._choosing, self._context.db.connection() as conn:
-            directory = await plan.next_directory(conn, self._context.task_no, but=self._visiting)
+        """The next directory that is due. Between two visits not everybody asks for it."""
+        context = self._context
+        async with self._choosing:
+            none_after = (self._visits, context.clock())
+            if self._none_after is not None:
+                visits, asked_at = self._none_after
+                if visits == self._visits and context.clock() - asked_at < LOOK_AGAIN_S:
+                    return None
+            async with context.db.connection() as conn:
+                directory = await plan.next_directory(conn, context.task_no, but=self._visiting)
             if directory is not None:
                 self._visiting.add(directory.dir_no)
+            self._none_after = none_after if directory is None else None
             return directory
 
     async def _visit(self, source: Session, destination: Session, directory: Directory) -> None:
@@ -418,6 +430,7 @@ class Walk:
                 await links.add(conn, self._context.task_no, found.links.segments())
             if found.mirror is not None:
                 await found.mirror.commit(conn)
+        self._context.arrivals.add(*found.work)
         self._context.open_files += found.files_found - found.files_skipped
         self._context.changed.wake()
 
@@ -439,6 +452,13 @@ class _Found:
     links: DirectoryLinks | None = None
     """None: it is no directory."""
     mirror: DirectoryMirror | None = None
+
+    @property
+    def work(self) -> set[Work]:
+        """Who has something to do when it is in the plan."""
+        if self.in_parts:
+            return {Work.SMALL, Work.LARGE}
+        return {Work.LARGE if f.size >= plan.LARGE_FILE_BYTES else Work.SMALL for f in self.files}
 
     def count(self, names: int) -> None:
         """What the source says how many names the directory has."""

@@ -43,9 +43,10 @@ async def make(
     A task whose endpoint was given another server gives up what it had and queues there.
     """
     had = await fetch_one(conn, "SELECT storage FROM claim WHERE task_no = %s LIMIT 1", (task_no,))
-    if had is not None and had[0] == storage:
-        return
-    await drop(conn, task_no)
+    if had is not None:
+        if had[0] == storage:
+            return
+        await drop(conn, task_no)
     # Held until the commit: who has a higher number sees the claims of all lower ones.
     await conn.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_LOCKS, storage))
     row = await fetch_one(conn, "SELECT nextval('claim_seq')")

@@ -341,6 +341,12 @@ async def back_off(
 
 
 _PLAN = ("file", "file_range", "frontier", "link_segment", "extra", "linked")
+_DROP_PLAN = "WITH {} SELECT".format(
+    ", ".join(
+        f"{table}_gone AS (DELETE FROM {table} WHERE task_no = %(task_no)s)"  # noqa: S608
+        for table in _PLAN
+    )
+)
 
 
 async def finish_some(conn: AsyncConnection[Any], task_no: int) -> bool:
@@ -376,8 +382,7 @@ async def finish(
 
     Whoever waits for its claims may be granted a lease when this is committed.
     """
-    for table in _PLAN:
-        await conn.execute(f"DELETE FROM {table} WHERE task_no = %s", (task_no,))  # noqa: S608
+    await conn.execute(_DROP_PLAN, {"task_no": task_no})
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
         " nice_status = NULL, nice_status_details = NULL, paused_at = NULL, waits_for = NULL,"

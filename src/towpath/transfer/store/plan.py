@@ -304,13 +304,20 @@ async def directory_listed(
     )
 
 
+_HEAD = """
+SELECT file_no, epoch, size FROM file
+WHERE task_no = %(task_no)s AND state = {pending} AND {visible} AND {which} AND {due}
+ORDER BY file_no LIMIT {most}
+"""
 _TAKE = """
+WITH fresh AS ({fresh}), head AS (
+    SELECT * FROM fresh
+    UNION ALL
+    SELECT * FROM ({failed}) AS failed WHERE NOT EXISTS (SELECT FROM fresh)
+)
 UPDATE file f SET state = %(in_flight)s, epoch = %(epoch)s, lane = %(lane)s
 FROM (
-    SELECT file_no, epoch, sum(size) OVER (ORDER BY file_no) - size AS before
-    FROM (SELECT file_no, epoch, size FROM file
-          WHERE task_no = %(task_no)s AND state = {pending} AND {visible} AND {which} AND {due}
-          ORDER BY file_no LIMIT %(files)s) AS head
+    SELECT file_no, epoch, sum(size) OVER (ORDER BY file_no) - size AS before FROM head
 ) AS chosen
 WHERE f.task_no = %(task_no)s AND f.file_no = chosen.file_no AND chosen.before < %(bytes)s
 RETURNING f.file_no, f.item_no, f.path, f.size, f.modified, f.attempt, chosen.epoch IS NOT NULL
@@ -320,10 +327,22 @@ _VISIBLE = (
     "file_no < coalesce((SELECT hidden_from FROM task WHERE task_no = %(task_no)s),"
     " 9223372036854775807)"
 )
-_SMALL = f"size < {LARGE_FILE_BYTES}"
-_LARGE = f"size >= {LARGE_FILE_BYTES}"
-_FRESH = "not_before IS NULL"
-_DUE = "not_before <= now()"
+
+
+def _take_statement(which: str) -> str:
+    # States are constants here, so that partial indexes serve.
+    def head(due: str, most: str) -> str:
+        return _HEAD.format(
+            pending=int(State.PENDING), visible=_VISIBLE, which=which, due=due, most=most
+        )
+
+    return _TAKE.format(
+        fresh=head("not_before IS NULL", "%(files)s"), failed=head("not_before <= now()", "1")
+    )
+
+
+_TAKE_SMALL = _take_statement(f"size < {LARGE_FILE_BYTES}")
+_TAKE_LARGE = _take_statement(f"size >= {LARGE_FILE_BYTES}")
 
 
 async def take(
@@ -340,27 +359,21 @@ async def take(
 
     A file that failed before comes alone, so that its failure voids no other file's pipeline.
     """
-    which = _LARGE if large else _SMALL
-    for due, most in ((_FRESH, files), (_DUE, 1)):
-        rows = await fetch(
-            conn,
-            # Constants of this module; states are, so that partial indexes serve.
-            _TAKE.format(which=which, due=due, visible=_VISIBLE, pending=int(State.PENDING)),
-            {
-                "task_no": task_no,
-                "epoch": epoch,
-                "lane": lane,
-                "files": most,
-                "bytes": size_bytes,
-                "in_flight": State.IN_FLIGHT,
-            },
-        )
-        if rows:
-            return [
-                File(r[0], r[1], decode(r[2]), r[3], r[4], r[5], sent_before=r[6])
-                for r in sorted(rows)
-            ]
-    return []
+    rows = await fetch(
+        conn,
+        _TAKE_LARGE if large else _TAKE_SMALL,
+        {
+            "task_no": task_no,
+            "epoch": epoch,
+            "lane": lane,
+            "files": files,
+            "bytes": size_bytes,
+            "in_flight": State.IN_FLIGHT,
+        },
+    )
+    return [
+        File(r[0], r[1], decode(r[2]), r[3], r[4], r[5], sent_before=r[6]) for r in sorted(rows)
+    ]
 
 
 async def take_these(
@@ -418,12 +431,11 @@ async def remove(conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[in
     """Finished files leave the plan, with their restart points."""
     if not file_nos:
         return
-    numbers = list(file_nos)
-    for table in ("file", "file_range"):
-        await conn.execute(
-            f"DELETE FROM {table} WHERE task_no = %s AND file_no = ANY(%s)",  # noqa: S608
-            (task_no, numbers),
-        )
+    await conn.execute(
+        "WITH points AS (DELETE FROM file_range WHERE task_no = %(t)s AND file_no = ANY(%(n)s))"
+        " DELETE FROM file WHERE task_no = %(t)s AND file_no = ANY(%(n)s)",
+        {"t": task_no, "n": list(file_nos)},
+    )
 
 
 async def put_back(conn: AsyncConnection[Any], task_no: int, files: Sequence[Returned]) -> None:
