@@ -1,0 +1,137 @@
+"""Runs worlds: one in a database that is there, or several, each in a process of its own."""
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from simulation import observers
+from simulation.database import prepare
+from simulation.scenario import Scenario
+from simulation.world import Plan, World
+from towpath.platform.database import EmbeddedPostgres
+
+LIVE_EVERY_S = 5.0
+
+# One connection, no crash to survive, and no work behind the back of a world that is to be
+# repeated.
+OPTIONS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+
+
+def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -> dict[str, Any]:
+    """One world; what it showed."""
+    began, cpu_s = time.monotonic(), time.process_time()
+    world = World(plan, database_url)
+    scenario = Scenario(world, count)
+    if live:
+        scenario.tell = _Live(plan.seed, count)
+    try:
+        with observers.installed(world.checks):
+            world.run(scenario.run())
+        return {
+            "seed": plan.seed,
+            "tasks": scenario.over,
+            "ends": world.checks.ends,
+            "faults": world.faults,
+            "violations": world.checks.violations,
+            "virtual_seconds": round(world.loop.time()),
+            "transactions": world.database.transactions,
+            "seconds": time.monotonic() - began,
+            "cpu_seconds": time.process_time() - cpu_s + world.database.cpu_s(),
+            "hash": world.digest,
+        }
+    finally:
+        world.close()
+
+
+def simulate_alone(plan: Plan, count: int) -> dict[str, Any]:
+    """The same in a database of its own, for a process of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    with _postgres() as url:
+        prepare(url)
+        try:
+            return simulate(plan, count, url, live=True)
+        except BaseException:  # noqa: BLE001 - told, and this process ends with it
+            # What is left of a world that broke off would only complain, at length.
+            traceback.print_exc()
+            os._exit(2)
+
+
+def simulate_several(seed: int, count: int, worlds: int, roughness: float) -> list[dict[str, Any]]:
+    """So many tasks, in worlds side by side."""
+    shares = [count // worlds + (number < count % worlds) for number in range(worlds)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(worlds, mp_context=context) as pool:
+        running = [
+            pool.submit(simulate_alone, Plan(seed + number, roughness=roughness), share)
+            for number, share in enumerate(shares)
+        ]
+        return [one.result() for one in running]
+
+
+def together(shown: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several worlds showed."""
+    return {
+        "tasks": sum(one["tasks"] for one in shown),
+        "ends": dict(sorted(sum((Counter(one["ends"]) for one in shown), Counter()).items())),
+        "faults": sum(sum(one["faults"].values()) for one in shown),
+        "violations": sum(len(one["violations"]) for one in shown),
+        "virtual_seconds": sum(one["virtual_seconds"] for one in shown),
+        "seconds": round(max(one["seconds"] for one in shown), 1),
+        "cpu_seconds": round(sum(one["cpu_seconds"] for one in shown), 1),
+        "hash": "-".join(one["hash"] for one in shown),
+    }
+
+
+class _Live:
+    """A line that says how far a world is."""
+
+    def __init__(self, seed: int, count: int) -> None:
+        self._seed = seed
+        self._count = count
+        self._told_at = 0.0
+
+    def __call__(self, scenario: Scenario) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= LIVE_EVERY_S:
+            self._told_at = now
+            world = scenario.world
+            print(
+                f"seed {self._seed}: {scenario.over} of {self._count} tasks,"
+                f" {len(scenario.active)} active, {sum(world.faults.values())} faults,"
+                f" {len(world.checks.violations)} violations,"
+                f" {world.loop.time():.0f} virtual seconds",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    directory = Path(tempfile.mkdtemp(prefix="towpath-simulation-"))
+    server = EmbeddedPostgres(directory, options=OPTIONS)
+    asyncio.run(server.start())
+    try:
+        yield server.url_of("postgres")
+    finally:
+        asyncio.run(server.stop())
+        shutil.rmtree(directory)
