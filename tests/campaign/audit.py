@@ -83,7 +83,7 @@ CREATE TRIGGER seen AFTER INSERT ON transfer.history_segment
 _TASKS = """
 SELECT task_no, id, status, lease_worker, lease_epoch, files_transferred, files, faults,
        source_endpoint_id, destination_endpoint_id, paused_at IS NOT NULL
-FROM transfer.task WHERE completion_time IS NULL OR task_no = ANY(%s)
+FROM transfer.task WHERE completion_time IS NULL OR task_no = ANY(%s) OR task_no > %s
 """
 
 
@@ -193,7 +193,8 @@ class Audit:
             self._note([Seen(*row) for row in await cursor.fetchall()])
             self._seen_before = before
             open_ones = [no for no, one in self.tasks.items() if not one.final]
-            cursor = await self._connection.execute(_TASKS, (open_ones,))
+            newest = max(self.tasks, default=0)
+            cursor = await self._connection.execute(_TASKS, (open_ones, newest))
             for row in await cursor.fetchall():
                 self.tasks[row[0]] = Standing(*row)
         async with self.changed:

@@ -91,6 +91,11 @@ class Campaign:
         for verdict in self.verdicts:
             verdict.blame(self.ledger.unsettled[numbers[verdict.task_id]])
         self.ledger.unexplained += self._mistakes()
+        self.ledger.duplicated += [
+            f"task {no} is nobody's: a submission was taken twice"
+            for no, one in self.audit.tasks.items()
+            if str(one.task_id) not in self.histories
+        ]
         paths = kept(log, self.audit, self._path_of)
         logs = [place.workdir / "server.log" for place in self.ground.places.values()]
         self.ledger.resent_covered += await asyncio.to_thread(sent_again, logs, paths)

@@ -23,6 +23,8 @@ class Ledger:
 
     resent_covered: list[tuple[str, int]] = field(default_factory=list)
     """In words, and in bytes: sent again although known to have arrived."""
+    duplicated: list[str] = field(default_factory=list)
+    """Tasks that nobody asked for."""
     unsettled: dict[int, set[File]] = field(default_factory=lambda: defaultdict(set))
     """By task: files that a command might still have written when it ended."""
     unexplained: list[str] = field(default_factory=list)

@@ -73,7 +73,8 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         "kinds": len({one.planned.kind for one in campaign.struck}),
         "tasks": len(verdicts),
         "lost": sum(len(one.lost) for one in verdicts),
-        "duplicated": sum(len(one.duplicated) for one in verdicts),
+        "duplicated": sum(len(one.duplicated) for one in verdicts)
+        + len(campaign.ledger.duplicated),
         "false_success": sum(len(one.false_success) for one in verdicts),
         "resent_covered": sum(size for _, size in campaign.ledger.resent_covered),
         "resent_tail_bytes": max(
@@ -95,8 +96,8 @@ def write(campaign: Campaign, console: Console) -> None:
             console.print(f"task {verdict.plan.number} ({verdict.task_id}): {wrong}", markup=False)
     for what, size in campaign.ledger.resent_covered:
         console.print(f"{what} was sent again ({size} bytes)", markup=False)
-    for what in campaign.ledger.unexplained:
-        console.print(f"unexplained: {what}", markup=False)
+    for what in (*campaign.ledger.duplicated, *campaign.ledger.unexplained):
+        console.print(f"in all: {what}", markup=False)
     print(json.dumps(summary(campaign)), flush=True)
 
 
