@@ -151,7 +151,8 @@ async def test_a_pool_whose_server_is_away_says_so_soon_and_heals(
 ) -> None:
     """Soon: long before POOL_WAIT_S, which is for a server that is only slow."""
     monkeypatch.setattr("towpath.platform.database.POOL_WAIT_S", 600.0)
-    server = EmbeddedPostgres(tmp_path / "pg")
+    monkeypatch.setattr("towpath.platform.database.AWAY_WAIT_S", 0.5)
+    server = EmbeddedPostgres(tmp_path / "pg", options={"fsync": "off"})
     await server.start()
     try:
         async with Database(server.url, schema="public") as database:
@@ -176,6 +177,19 @@ async def test_a_pool_whose_server_is_away_says_so_soon_and_heals(
                         await asyncio.sleep(0.1)
     finally:
         await server.stop()
+
+
+async def test_a_full_pool_is_waited_for_longer_than_one_that_is_away(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("towpath.platform.database.AWAY_WAIT_S", 0.1)
+    async with Database(database_url, schema="transfer", max_size=1) as database:
+
+        async def use() -> None:
+            async with database.connection() as connection:
+                await connection.execute("SELECT pg_sleep(0.3)")
+
+        await asyncio.gather(*(use() for _ in range(4)))
 
 
 async def test_a_start_waits_for_a_database_that_starts_too(tmp_path: Path) -> None:

@@ -133,17 +133,24 @@ class Database:
         deadline = time.monotonic() + POOL_WAIT_S
         while True:
             try:
-                return await self._pool.getconn(timeout=AWAY_WAIT_S)
+                connection = await self._pool.getconn(timeout=AWAY_WAIT_S)
+                self._is_away(False)
+                return connection
             except PoolTimeout:
                 self._heal_soon()
                 if self._away or time.monotonic() > deadline:
                     raise
 
     async def _gave_up(self, _pool: AsyncConnectionPool[Connection]) -> None:
-        if not self._away:
-            _log.warning("database.away", schema=self.schema)
-        self._away = True
+        self._is_away(True)
         self._heal_soon()
+
+    def _is_away(self, away: bool) -> None:  # noqa: FBT001 - it is all that there is
+        if away and not self._away:
+            _log.warning("database.away", schema=self.schema)
+        elif self._away and not away:
+            _log.info("database.back", schema=self.schema)
+        self._away = away
 
     def _heal_soon(self) -> None:
         if self._healing is None or self._healing.done():
@@ -154,9 +161,7 @@ class Database:
         while True:
             await self._pool.check()
             if self._pool.get_stats().get("pool_available"):
-                if self._away:
-                    _log.info("database.back", schema=self.schema)
-                self._away = False
+                self._is_away(False)
                 return
             await asyncio.sleep(HEAL_EVERY_S)
 
