@@ -1,5 +1,6 @@
 """Sessions of a task."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.large import _checker
-from towpath.transfer.engine.pairs import open_session
+from towpath.transfer.engine.pairs import close_opened, open_session
 from towpath.transfer.store.events import EventCode
 
 
@@ -88,3 +89,32 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
     assert caught.value.verdict.event.code is EventCode.ENDPOINT_ERROR
     context.claimed_storage = storage_of("NEW.example.org", 2811)
     await open_session(context, UUID(int=3), at_source=at_source)
+
+
+async def test_sessions_that_nobody_needs_are_closed_although_the_task_is_cancelled_meanwhile() -> (
+    None
+):
+    """A task that waits for another has given its lease back, and is cancelled by the next renewal
+    if that finds it still closing its sessions."""
+    left = {"one", "two"}
+    closing = asyncio.Event()
+
+    def session(name: str) -> Any:
+        async def close() -> None:
+            closing.set()
+            await asyncio.sleep(60)
+
+        async def give_up() -> None:
+            left.discard(name)
+
+        return SimpleNamespace(close=close, give_up=give_up)
+
+    opened = {number: (session(name), None) for number, name in enumerate(sorted(left))}
+    context = cast("TaskContext", SimpleNamespace(opened=opened))
+    task = asyncio.create_task(close_opened(context))
+    await closing.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not left
+    assert not context.opened

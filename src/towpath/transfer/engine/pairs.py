@@ -1,6 +1,7 @@
 """Opening what a lane needs: a session at each end, set up for one common data channel."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -71,9 +72,18 @@ async def open_another(context: TaskContext, login: Login) -> Session:
 
 async def close_opened(context: TaskContext) -> None:
     """Nobody needs them any more."""
-    while context.opened:
-        _, (session, _) = context.opened.popitem()
-        await session.close()
+    sessions = [session for session, _ in context.opened.values()]
+    context.opened.clear()
+    await close_all(sessions)
+
+
+async def close_all(sessions: Sequence[Session]) -> None:
+    """None is left open, however it ends: a server keeps a process for each."""
+    try:
+        await asyncio.gather(*(session.close() for session in sessions))
+    except BaseException:
+        await asyncio.gather(*(session.give_up() for session in sessions))
+        raise
 
 
 def _check_claimed(context: TaskContext, login: Login) -> None:
@@ -99,9 +109,8 @@ async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[
     except BaseException:
         for task in both:
             task.cancel()
-        for opened in await asyncio.gather(*both, return_exceptions=True):
-            if not isinstance(opened, BaseException):
-                await opened[0].close()
+        ended = await asyncio.gather(*both, return_exceptions=True)
+        await close_all([one[0] for one in ended if not isinstance(one, BaseException)])
         raise
     return source, destination
 
