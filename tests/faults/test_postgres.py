@@ -18,7 +18,7 @@ from towpath.demo.processes import descendants
 from towpath.demo.trees import digests, make_tree, uniform
 from towpath.platform.settings import DataDirectory
 
-TREE = list(uniform(20, 100, 4096))
+TREE = list(uniform(12, 100, 4096))
 STOPPED_S = 2.0
 
 
