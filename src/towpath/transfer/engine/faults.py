@@ -288,8 +288,8 @@ def until_it_answers(verdict: Verdict) -> Verdict:
     """For a server that may not be there: tasks wait for it together (`transfer.circuits`)."""
     assert isinstance(verdict.event.details, dict), "made by judge"
     follows = (
-        "It is tried again until the deadline, as soon as the server answers, which is asked at"
-        f" once and then every {PROBE_MAX_S:g} s at least."
+        "It is tried again until the deadline. While the server does not answer at all it is asked"
+        f" every {PROBE_MAX_S:g} s or more often, and the task goes on when it does."
     )
     details = verdict.event.details | {"next": follows}
     return replace(verdict, event=replace(verdict.event, details=details))
