@@ -95,6 +95,8 @@ class GeneratedWalk:
     rtt_s: float = 0.0
     settings: EngineSettings = field(default_factory=EngineSettings)
     epoch: int = 0
+    opened: int = 0
+    """How often sessions were opened at both ends."""
     context: TaskContext = field(init=False)
     """Of the present lease."""
 
@@ -141,6 +143,7 @@ class GeneratedWalk:
 
     async def open_both(self, _context: TaskContext) -> Any:
         """Instead of `pairs.open_both`; two servers."""
+        self.opened += 1
         ends = []
         for number in (1, 2):
             server = SimpleNamespace(host=f"generated{number}", port=2811)

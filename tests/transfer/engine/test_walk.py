@@ -146,6 +146,8 @@ async def test_a_listing_is_read_to_its_end_when_its_directory_fails(
     assert not tree.failures
     assert tree.begun["large"] == tree.listed["large"] == 2
     assert generated.context.open_files == tree.files
+    per_round = 2  # far servers: for questions, and for listings
+    assert generated.opened == 2 * per_round, "for what failed, when it was due, and not before"
 
 
 async def test_the_walk_waits_while_the_plan_is_full(

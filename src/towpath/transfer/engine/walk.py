@@ -89,6 +89,7 @@ class Walk:
             opened = [source, destination]
             try:
                 at_once = await self._prepare_listings(opened)
+                self._none_after = None  # one that failed earlier may be due by now
                 async with asyncio.TaskGroup() as group:
                     for _ in range(at_once):
                         group.create_task(self._visit_all(source, destination))
