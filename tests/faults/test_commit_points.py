@@ -222,7 +222,7 @@ class End(NamedTuple):
     faults: int
     not_carried_over: list[dict[str, Any]]
     sent: frozenset[str]
-    """Files of the source that were sent."""
+    """Files of the source that were sent, as far as its log tells: a line may be torn."""
 
 
 def picture(place: Path, *, times: bool) -> dict[str, object]:
@@ -353,10 +353,12 @@ def struck(scene: Scene, job: Job, number: int) -> End | None:
     return None if scene.stop(worker) < number else end
 
 
-def differences(right: End, end: End) -> dict[str, tuple[object, object]]:
+def differences(right: End, end: End) -> dict[str, object]:
     """What of it is not as it should be."""
     both = zip(right._asdict().items(), end, strict=True)
-    return {name: (one, other) for (name, one), other in both if one != other}
+    found = {name: (one, other) for (name, one), other in both if one != other and name != "sent"}
+    more = end.sent - right.sent - {here for here, _ in right.history}
+    return found | ({"sent": more} if more else {})
 
 
 @pytest.mark.timeout(300)
