@@ -329,21 +329,21 @@ class Ground:
         self.workers.append(worker)
         return worker
 
-    def end_worker(self, worker: subprocess.Popen[bytes]) -> None:
-        """SIGKILL."""
+    def replace_worker(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, and another in its place, as a supervisor would start it; unless somebody else
+        has done that."""
+        if worker in self.workers:
+            self._end_worker(worker)
+            self.start_worker()
+
+    def _end_worker(self, worker: subprocess.Popen[bytes]) -> None:
         worker.kill()
         worker.wait()
-        if worker in self.workers:
-            self.workers.remove(worker)
-
-    def replace_worker(self, worker: subprocess.Popen[bytes]) -> None:
-        """SIGKILL, and another in its place, as a supervisor would start it."""
-        self.end_worker(worker)
-        self.start_worker()
+        self.workers.remove(worker)
 
     async def _close(self) -> None:
         for worker in list(self.workers):
-            self.end_worker(worker)
+            self._end_worker(worker)
         if self._client is not None:
             await self._client.aclose()
         if self.api is not None:

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,7 @@ class Network:
     async def trap(
         self,
         what: str,
-        ports: range,
+        ports: Sequence[range],
         *,
         direction: str,
         after: int,
@@ -119,7 +119,7 @@ class Network:
         result = await self._ask(
             do="trap",
             what=what,
-            ports=[ports.start, ports.stop],
+            ports=[[one.start, one.stop] for one in ports],
             direction=direction,
             after=after,
             for_s=for_s,

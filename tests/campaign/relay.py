@@ -87,7 +87,7 @@ class Trap:
     """Waits for the `after`-th byte that passes `direction` to one of `ports`, then does `what`."""
 
     what: str
-    ports: range
+    ports: list[range]
     direction: str
     after: int
     for_s: float
@@ -95,7 +95,7 @@ class Trap:
 
     def matches(self, port: int, direction: str) -> bool:
         """Whether bytes on their way concern it."""
-        return port in self.ports and direction == self.direction
+        return direction == self.direction and any(port in ports for ports in self.ports)
 
     def wanted(self, spans: list[Span]) -> Span | None:
         """What `drop` takes: a block with data that is all at hand."""
@@ -331,7 +331,7 @@ class Relay:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         trap = Trap(
             request["what"],
-            range(*request["ports"]),
+            [range(*ports) for ports in request["ports"]],
             request["direction"],
             request["after"],
             request["for_s"],

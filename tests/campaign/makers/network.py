@@ -6,6 +6,7 @@ nobody between; the data channel is in clear unless a task asks for encryption.
 
 import asyncio
 import time
+from collections.abc import Sequence
 from random import Random
 from typing import ClassVar
 
@@ -32,8 +33,8 @@ class ConnectionFault(Maker):
     for_s: ClassVar[float] = 0.0
     damages_data: ClassVar[bool] = False
 
-    def ports(self, place: Place) -> range:
-        """Of which connections are hit."""
+    def ports(self, places: Sequence[Place], random: Random) -> list[range]:
+        """Of which connections are hit, at these servers."""
         raise NotImplementedError
 
     def aim(self, random: Random) -> tuple[str, int]:
@@ -41,11 +42,12 @@ class ConnectionFault(Maker):
         raise NotImplementedError
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        place = pick_place(scene, random, honest_too=not self.damages_data)
+        places = [p for p in scene.ground.places.values() if not (self.damages_data and p.honest)]
+        ports = self.ports(places, random)
         direction, after = self.aim(random)
         hit = await scene.ground.network.trap(
             self.what,
-            self.ports(place),
+            ports,
             direction=direction,
             after=after,
             within_s=PATIENCE_S,
@@ -53,25 +55,30 @@ class ConnectionFault(Maker):
         )
         if hit is None:
             return None
+        place = next(p for p in places if hit.port in p.control_ports or hit.port in p.data_ports)
         words = f"connection {hit.client_port} to {place.name}:{hit.port}"
         return Hit.of(words, scene.tasks_of(place))
 
 
 class ControlFault(ConnectionFault):
-    """Of a control channel."""
+    """Of a control channel of one server."""
 
-    def ports(self, place: Place) -> range:
-        return place.control_ports
+    def ports(self, places: Sequence[Place], random: Random) -> list[range]:
+        return [random.choice(places).control_ports]
 
     def aim(self, random: Random) -> tuple[str, int]:
         return random.choice(("up", "down")), random.randrange(CONTROL_BYTES)
 
 
 class DataFault(ConnectionFault):
-    """Of a data channel, seen from the server that receives."""
+    """Of a data channel, seen from whichever server receives: there is not always one at each."""
 
-    def ports(self, place: Place) -> range:
-        return place.data_ports
+    def ports(
+        self,
+        places: Sequence[Place],
+        random: Random,  # noqa: ARG002 - which one is a matter of who receives
+    ) -> list[range]:
+        return [place.data_ports for place in places]
 
     def aim(self, random: Random) -> tuple[str, int]:
         return "up", random.randrange(DATA_BYTES)
