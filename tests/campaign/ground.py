@@ -100,10 +100,13 @@ class Place:
 
     async def fill(self) -> None:
         """From now on there is no room for what comes in."""
-        status = os.statvfs(self.incoming)
-        used = (status.f_blocks - status.f_bfree) * status.f_frsize
-        size = max(used, status.f_frsize)  # 0 would be no limit
-        await run("mount", "-o", f"remount,size={size}", str(self.incoming))
+        while True:
+            status = os.statvfs(self.incoming)
+            used = (status.f_blocks - status.f_bfree) * status.f_frsize
+            size = max(used, status.f_frsize)  # 0 would be no limit
+            with suppress(RuntimeError):  # more has come in meanwhile
+                await run("mount", "-o", f"remount,size={size}", str(self.incoming))
+                return
 
     async def free(self) -> None:
         """There is room again."""
@@ -230,6 +233,8 @@ class Ground:
                 await ground._register(place)
             for _ in range(WORKERS):
                 ground.start_worker()
+            supervising = asyncio.create_task(ground._supervise())
+            stack.callback(supervising.cancel)
             yield ground
 
     # The API.
@@ -329,6 +334,14 @@ class Ground:
         self.workers.append(worker)
         return worker
 
+    async def _supervise(self) -> None:
+        """As `towpath up` does: a worker that has ended, for whatever reason, is started again."""
+        while True:
+            await asyncio.sleep(SUPERVISE_EVERY_S)
+            for worker in list(self.workers):
+                if worker.poll() is not None:
+                    self.replace_worker(worker)
+
     def replace_worker(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGKILL, and another in its place, as a supervisor would start it; unless somebody else
         has done that."""
@@ -353,6 +366,8 @@ class Ground:
                 place.server.stop()
             await place.end_storage()
 
+
+SUPERVISE_EVERY_S = 0.5
 
 REPEAT_S = 0.3
 """Before a request is sent again that got no answer."""
