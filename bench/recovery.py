@@ -43,9 +43,6 @@ QUIET_S = 0.1
 PATIENCE_S = 900.0
 """For a copy, before and after the break. Who has not ended by then never does, for us."""
 
-GUC_RETRY_S = 5
-"""It ends when a server refuses the connection: it must not try before the server is back."""
-
 _POLL_S = 0.01
 
 
@@ -56,14 +53,17 @@ class Scale:
     size_bytes: int
     server_away_s: float
     link_down_s: float
+    guc_retry_s: int
+    """It ends when a server refuses the connection: it must not try before the server is back."""
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
-FULL = Scale(size_bytes=4 * 1024**3, server_away_s=3, link_down_s=5)
+FULL = Scale(size_bytes=4 * 1024**3, server_away_s=3, link_down_s=5, guc_retry_s=5)
 QUICK = Scale(
     size_bytes=128 * 1024**2,
     server_away_s=0.2,
     link_down_s=0.2,
+    guc_retry_s=1,
     settings={"TOWPATH_ENGINE__SETTLE_S": "0.5", "TOWPATH_ENGINE__RETRY_FIRST_S": "0.2"},
 )
 
@@ -382,7 +382,7 @@ def _sides(
         dump = state / "dump"
         guc = [
             *(program_path("globus-url-copy"), "-fast", "-p", "1"),
-            *("-rst", "-rst-retries", "0", "-rst-interval", str(GUC_RETRY_S)),
+            *("-rst", "-rst-retries", "0", "-rst-interval", str(scale.guc_retry_s)),
             *("-stall-timeout", "10"),
             *("-df", dump, *site.urls(tree.root, to, "/file")),
         ]
