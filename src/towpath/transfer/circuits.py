@@ -75,6 +75,7 @@ class Outage:
             "since": times.show(self.since),
             "tried_next": times.show(self.next_probe),
             "next": "The server is asked until it answers; then the task goes on by itself.",
-            "advice": "Check that the server is running, or ask its administrator.",
+            "advice": "Check that the server is running and takes sessions, or ask its"
+            " administrator.",
             "who_can_fix": Fixer.ADMINISTRATOR,
         }

@@ -3,7 +3,6 @@ trust roots, and the operator's rule of which addresses may be dialled. Used by 
 """
 
 import asyncio
-import contextlib
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -19,12 +18,11 @@ from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
-from towpath.platform.database import AWAY, Database
+from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
-from towpath.transfer.circuits import unreachable
-from towpath.transfer.store import circuits, credentials, endpoints
+from towpath.transfer.store import credentials, endpoints
 
 CACHED_IDENTITIES = 256
 """Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
@@ -164,24 +162,14 @@ class EndpointSessions:
         return await self.open_login(await self.login(endpoint_id, owner_id))
 
     async def open_login(self, login: Login) -> Session:
-        """A session with a login read earlier (lanes open several).
-
-        A failure that makes it doubtful that the server is there opens its circuit.
-        """
-        server = login.server
-        try:
-            return await Session.open(
-                server,
-                credential=login.credential,
-                trust=login.trust,
-                dial=self.dial,
-                timeouts=self._timeouts,
-            )
-        except GridFTPError as error:
-            if unreachable(error):
-                with contextlib.suppress(*AWAY):  # then the next one who fails opens it
-                    await circuits.doubt(self._database, server.host, server.port)
-            raise
+        """A session with a login read earlier (lanes open several)."""
+        return await Session.open(
+            login.server,
+            credential=login.credential,
+            trust=login.trust,
+            dial=self.dial,
+            timeouts=self._timeouts,
+        )
 
     async def greet(self, host: str, port: int) -> None:
         """See whether a server is there, without anybody's credential. Raises GridFTPError."""

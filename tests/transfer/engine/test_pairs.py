@@ -7,16 +7,20 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock
 from uuid import UUID
+from weakref import WeakSet
 
 import pytest
 
 from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.platform.database import Database
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import Consequence
+from towpath.transfer.engine.faults import Consequence, judge
 from towpath.transfer.engine.large import _checker
 from towpath.transfer.engine.pairs import close_opened, open_session
 from towpath.transfer.store.events import EventCode
+from towpath.transfer.store.rows import fetch_one
 
 
 class Sessions:
@@ -24,9 +28,16 @@ class Sessions:
         return f"{owner_id} at {endpoint_id}"
 
     async def open_login(self, login: str) -> Any:
-        return SimpleNamespace(
-            login=login, channel=SimpleNamespace(may_send=None), close=AsyncMock()
-        )
+        return Opened(login)
+
+
+class Opened:
+    def __init__(self, login: Any) -> None:
+        self.login = login
+        self.server = getattr(login, "server", None)
+        self.channel = SimpleNamespace(may_send=None)
+        self.closed = False
+        self.close = AsyncMock()
 
 
 @asynccontextmanager
@@ -50,7 +61,10 @@ async def test_a_session_sends_only_under_the_lease(
     lease = LeaseClock(0.0, 10.0, lambda: now)
     grant = SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3))
     context = cast(
-        "TaskContext", SimpleNamespace(sessions=Sessions(), grant=grant, lease=lease, opened={})
+        "TaskContext",
+        SimpleNamespace(
+            sessions=Sessions(), grant=grant, lease=lease, opened={}, own_sessions=WeakSet()
+        ),
     )
     async with opened(context) as session:
         may_send = session.channel.may_send
@@ -79,6 +93,7 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
             grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
             lease=LeaseClock(0.0, 10.0, lambda: 0.0),
             opened={},
+            own_sessions=WeakSet(),
             claimed_storage=storage_of("old.example.org", 2811),
         ),
     )
@@ -89,6 +104,62 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
     assert caught.value.verdict.event.code is EventCode.ENDPOINT_ERROR
     context.claimed_storage = storage_of("NEW.example.org", 2811)
     await open_session(context, UUID(int=3), at_source=at_source)
+
+
+class Full(Sessions):
+    """The server of every endpoint allows one session."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Any:  # noqa: ARG002
+        return SimpleNamespace(server=Server("full.example.org", 2811, None))
+
+    async def open_login(self, login: Any) -> Any:
+        if self._taken:
+            raise GridFTPError(Kind.CONNECT, "the server takes no sessions", str(login.server))
+        self._taken = True
+        return await super().open_login(login)
+
+
+async def test_a_server_is_doubted_only_by_a_task_that_has_no_session_there(
+    database: Database,
+) -> None:
+    """Else the lanes of one task that take all that it allows would hold up all other tasks."""
+    sessions = Full()
+
+    def a_task() -> TaskContext:
+        context = SimpleNamespace(
+            db=database,
+            sessions=sessions,
+            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3)),
+            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
+            opened={},
+            own_sessions=WeakSet(),
+            judge=lambda error, phase, *, at_source: judge(error, phase, at_source=at_source),
+        )
+        return cast("TaskContext", context)
+
+    async def circuits_open() -> int:
+        async with database.connection() as conn:
+            row = await fetch_one(conn, "SELECT count(*)::integer FROM circuit")
+        assert row is not None
+        return int(row[0])
+
+    first, second = a_task(), a_task()
+    session, _ = await open_session(first, UUID(int=2), at_source=True)
+    with pytest.raises(TaskFaultError):
+        await open_session(first, UUID(int=2), at_source=True)
+    assert await circuits_open() == 0
+    with pytest.raises(TaskFaultError):
+        await open_session(second, UUID(int=2), at_source=True)
+    assert await circuits_open() == 1
+    async with database.transaction() as conn:
+        await conn.execute("DELETE FROM circuit")
+    cast("Any", session).closed = True
+    with pytest.raises(TaskFaultError):
+        await open_session(first, UUID(int=2), at_source=True)
+    assert await circuits_open() == 1
 
 
 async def test_sessions_that_nobody_needs_are_closed_although_the_task_is_cancelled_meanwhile() -> (

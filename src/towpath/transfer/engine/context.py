@@ -9,6 +9,7 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, Literal
 from uuid import UUID
+from weakref import WeakSet
 
 from psycopg import AsyncConnection
 
@@ -197,6 +198,8 @@ class TaskContext:
     items: dict[int, Item] = field(default_factory=dict)
     opened: dict[tuple[UUID, bool], tuple[Session, Login]] = field(default_factory=dict)
     """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""
+    own_sessions: WeakSet[Session] = field(default_factory=WeakSet)
+    """All that were opened for the task, and are still known to somebody."""
     claimed_storage: str | None = None
     """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from towpath.gridftp.client.lane import Lane, Protection
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.circuits import unreachable
@@ -20,6 +20,7 @@ from towpath.transfer.engine.faults import (
 )
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
+from towpath.transfer.store import circuits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,11 @@ class Pair:
 async def open_session(
     context: TaskContext, endpoint_id: UUID, *, at_source: bool
 ) -> tuple[Session, Login]:
-    """A session at one end (see `open_another`). Raises TaskFaultError."""
+    """A session at one end (see `open_another`). Raises TaskFaultError.
+
+    A failure that makes it doubtful that the server is there opens its circuit; not when the task
+    has a session there already, and perhaps all that the server allows.
+    """
     writes = not at_source or context.grant.destination_endpoint_id is None
     opened = context.opened.pop((endpoint_id, at_source), None)
     if opened is not None:
@@ -52,21 +57,32 @@ async def open_session(
         login = await context.sessions.login(endpoint_id, context.grant.owner_id)
         if writes:
             _check_claimed(context, login)
+    except GridFTPError as error:
+        verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
+        raise TaskFaultError(verdict) from error
+    except SessionUnavailable as error:
+        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+    try:
         session = await open_another(context, login)
     except GridFTPError as error:
         verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
-        raise TaskFaultError(
-            until_it_answers(verdict) if unreachable(error) else verdict
-        ) from error
-    except SessionUnavailable as error:
-        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+        server = login.server
+        if unreachable(error) and not _has_session(context, server):
+            await circuits.doubt(context.db, server.host, server.port)
+            verdict = until_it_answers(verdict)
+        raise TaskFaultError(verdict) from error
     return session, login
+
+
+def _has_session(context: TaskContext, server: Server) -> bool:
+    return any(one.server == server and not one.closed for one in context.own_sessions)
 
 
 async def open_another(context: TaskContext, login: Login) -> Session:
     """One more session, which sends only while the lease lasts (I3). Raises GridFTPError."""
     session = await context.sessions.open_login(login)
     session.channel.may_send = lambda: context.lease.usable
+    context.own_sessions.add(session)
     return session
 
 
