@@ -75,6 +75,26 @@ async def test_who_is_cancelled_while_a_connection_is_handed_over_ends(database_
             assert waiting.cancelled()
 
 
+async def test_who_is_cancelled_in_the_middle_of_many_statements_ends(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psycopg.waiting.MAX_BUSY_TIME", 0)  # it gives way wherever it can
+    async with Database(database_url, schema="transfer", max_size=1) as database:
+
+        async def write() -> None:
+            async with database.transaction() as connection, connection.cursor() as cursor:
+                await cursor.executemany("SELECT %s", [(1,), (2,)])
+
+        for turns in range(40):
+            writing = asyncio.create_task(write())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            writing.cancel()
+            await asyncio.wait([writing])
+            assert writing.cancelled() or writing.exception() is None
+        await write()
+
+
 async def test_migrations_are_applied_once_even_by_many_at_once(
     postgres: EmbeddedPostgres, database_url: str
 ) -> None:

@@ -123,6 +123,13 @@ class Database:
                 if _cancellations() > asked:
                     raise asyncio.CancelledError
                 yield connection
+        except AssertionError as error:
+            # A cancellation that comes while psycopg begins a pipeline (executemany) comes out as
+            # this, and leaves a connection that no one can use again.
+            if _cancellations() > asked:
+                await connection.close()
+                raise asyncio.CancelledError from error
+            raise
         except AWAY:
             self._heal_soon()
             raise
