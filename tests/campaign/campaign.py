@@ -13,7 +13,7 @@ import httpx
 
 from campaign.audit import Audit, Standing
 from campaign.ground import REPEAT_S, Ground
-from campaign.ledger import Ledger, kept, read
+from campaign.ledger import Ledger, kept, read, unsettled
 from campaign.makers import MAKERS, Hit, Scene
 from campaign.makers.service import OUT_OF_MEMORY
 from campaign.schedule import Planned, faults
@@ -87,9 +87,10 @@ class Campaign:
         """What was sent in all, and what of it need not have been."""
         log = await self.audit.whole_log()
         self.ledger = read(log)
-        numbers = {str(one.task_id): no for no, one in self.audit.tasks.items()}
+        standings = {str(one.task_id): one for one in self.audit.tasks.values()}
         for verdict in self.verdicts:
-            verdict.blame(self.ledger.unsettled[numbers[verdict.task_id]])
+            one = standings[verdict.task_id]
+            verdict.blame(unsettled(self.ledger, one.task_no, one.epoch))
         self.ledger.unexplained += self._mistakes()
         self.ledger.duplicated += [
             f"task {no} is nobody's: a submission was taken twice"

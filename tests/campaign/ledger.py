@@ -25,8 +25,10 @@ class Ledger:
     """In words, and in bytes: sent again although known to have arrived."""
     duplicated: list[str] = field(default_factory=list)
     """Tasks that nobody asked for."""
-    unsettled: dict[int, set[File]] = field(default_factory=lambda: defaultdict(set))
-    """By task: files that a command might still have written when it ended."""
+    left: dict[int, dict[File, tuple[State, int | None]]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """By task: files that were given up, their last state, and the lease that sent them."""
     unexplained: list[str] = field(default_factory=list)
     """Attempts of which something was lost, and no event of the task says why."""
 
@@ -84,8 +86,8 @@ def _read_file(
             task.given_up[file] = task.taken.get(file, row.seq)
     elif row.is_now is None and (row.transaction, row.task_no) in arrived:
         task.done[file] = row.after or 0
-    elif row.is_now is None and row.was in (State.IN_FLIGHT, State.CONTESTED):
-        ledger.unsettled[row.task_no].add(file)
+    elif row.is_now is None and row.was is not None:
+        ledger.left[row.task_no][file] = State(row.was), row.epoch
 
 
 def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:
@@ -141,3 +143,13 @@ def kept(
             if row.code == "INSERT":
                 open_ranges[(*number, row.first)] = Kept(row.first, row.after or 0, seen_s, inf)
     return found
+
+
+def unsettled(ledger: Ledger, task_no: int, epoch: int) -> set[File]:
+    """Files of a task that were given up while a command might still write them, or that an earlier
+    lease than the last, `epoch`, sent last."""
+    return {
+        file
+        for file, (state, sent_by) in ledger.left[task_no].items()
+        if state is not State.PENDING or sent_by != epoch
+    }

@@ -59,8 +59,8 @@ class Verdict:
         return {event["code"] for event in self.told["events"]}
 
     def blame(self, unsettled: Collection[tuple[int, str]]) -> None:
-        """Shifted files are lost, but those that a lost worker had under way to the end: item and
-        path below it."""
+        """Shifted files are lost, but those of which the last lease knew nothing: item and path
+        below it."""
         for path in self.shifted:
             below = path.removeprefix(f"{TREE}/")
             file = (0, below) if path != below else (self._item_of(path), "")

@@ -216,8 +216,13 @@ def test_what_is_done_again_has_a_reason() -> None:
 
 
 def test_what_was_unsettled_at_the_end() -> None:
-    read = ledger.read(log(ADDED, TAKEN, moved(State.IN_FLIGHT, None)))
-    assert read.unsettled == {1: {(0, "f")}}
+    for left, unsettled in (
+        (moved(State.IN_FLIGHT, None, epoch=2), {(0, "f")}),
+        (moved(State.PENDING, None, epoch=1), {(0, "f")}),
+        (moved(State.PENDING, None, epoch=2), set()),
+    ):
+        read = ledger.read(log(ADDED, TAKEN, left))
+        assert ledger.unsettled(read, 1, epoch=2) == unsettled
 
 
 # The servers' logs.

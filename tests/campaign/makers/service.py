@@ -106,10 +106,14 @@ class WorkerOutOfMemory(Maker):
         return hit if died or _memory_errors(scene) > errors else None
 
 
+_NO_MEMORY = ("MemoryError", "out of memory", "annot allocate memory", "start new thread")
+
+
 def _memory_errors(scene: Scene) -> int:
     """In all that workers have written so far."""
     files = [scene.ground.workers_said, *(scene.ground.data_dir / "log").glob("worker-*")]
-    return sum(file.read_text(errors="replace").count("MemoryError") for file in files)
+    texts = [file.read_text(errors="replace") for file in files]
+    return sum(text.count(words) for text in texts for words in _NO_MEMORY)
 
 
 @maker
