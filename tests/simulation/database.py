@@ -81,7 +81,7 @@ class SimulatedDatabase:
             url,
             autocommit=True,
             options=f"-c search_path=simulation,{SCHEMA},pg_catalog -c timezone=UTC"
-            " -c lock_timeout=5s -c jit=off",
+            " -c lock_timeout=5s -c jit=off -c plan_cache_mode=force_generic_plan",
         )
         self._statements = Statements(self._real)
         self._clock_set = ""

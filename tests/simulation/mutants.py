@@ -194,7 +194,7 @@ MUTANTS: dict[str, Mutant] = {
         (trusts_servers, "truth", 150),
         (trusts_what_came_after_a_failure, "truth", 150),
         (takes_repeats_for_new, "I1", 30),
-        (leaves_sessions_open, "I5", 30),
+        (leaves_sessions_open, "I5", 150),
         (leaves_rows_behind, "I5", 10),
         (gives_up, "I1", 30),
     )

@@ -1,6 +1,7 @@
 """Runs worlds: one in a database that is there, or several, each in a process of its own."""
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import shutil
@@ -24,6 +25,8 @@ from simulation.world import Plan, World
 from towpath.platform.database import EmbeddedPostgres
 
 LIVE_EVERY_S = 5.0
+COLLECT_AFTER = (20_000, 20, 50)
+"""Objects, and so on: of Python's garbage there is little, and looking for it costs a tenth."""
 
 # One connection, no crash to survive, and no work behind the back of a world that is to be
 # repeated.
@@ -40,6 +43,8 @@ OPTIONS = {
 def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -> dict[str, Any]:
     """One world; what it showed."""
     began, cpu_s = time.monotonic(), time.process_time()
+    collect_after = gc.get_threshold()
+    gc.set_threshold(*COLLECT_AFTER)
     world = World(plan, database_url)
     scenario = Scenario(world, count)
     if live:
@@ -60,6 +65,7 @@ def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -
             "hash": world.digest,
         }
     finally:
+        gc.set_threshold(*collect_after)
         world.close()
 
 

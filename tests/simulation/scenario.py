@@ -24,6 +24,8 @@ from towpath.transfer.store.plan import LARGE_FILE_BYTES
 from towpath.transfer.store.tasks import Change, NewItem, NewTask
 
 OWNERS = 12
+CHOSEN = (10, 8, 10, 4, 1, 6)
+"""How often each server is: tasks with the one that is far away cost most."""
 SHARED_AREAS = 6
 SHARED_PART = 0.15
 """Of the tasks, those that write where others may."""
@@ -282,7 +284,7 @@ class Scenario:
     def _imagine(self) -> Asked:
         random, world = self.random, self.world
         number = self.accepted
-        source, target = random.choice(world.endpoints), random.choice(world.endpoints)
+        source, target = random.choices(world.endpoints, CHOSEN, k=2)
         kind = random.choices(
             ("files", "tree", "mirror", "sync", "delete", "large"), (60, 19, 6, 6, 6, 3)
         )[0]
@@ -328,7 +330,7 @@ class Scenario:
         random = self.random
         base = f"/s/{asked.number}"
         if kind in ("files", "large"):
-            count = random.choices((1, 2, 3, 4, 5, 6), (40, 20, 15, 10, 10, 5))[0]
+            count = random.choices((1, 2, 3, 4, 5, 6), (60, 20, 8, 5, 4, 3))[0]
             paths, _ = self._targets(asked, count, trees=False)
             for n, path in enumerate(paths):
                 size = random.randrange(4096)
