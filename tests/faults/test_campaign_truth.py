@@ -246,6 +246,7 @@ def test_a_session_that_began_later_sends_nothing_that_is_kept(tmp_path: Path) -
     half_way = began[0] + 300
     assert again(Kept(0, 150, half_way, half_way + 900)) == [30, 150]
     assert again(Kept(0, 100, half_way, half_way + 900)) == [100]
+    assert again(Kept(0, 150, half_way, half_way + 305)) == []  # dropped at about that time
     assert again(Kept(0, 150, half_way, half_way + 60)) == []
     assert again(Kept(0, 150, half_way + 600, half_way + 900)) == []
 

@@ -29,14 +29,18 @@ async def busy_worker(
     """A worker that acts for tasks, and these."""
     await scene.until(scene.audit.running)
     for worker in random.sample(scene.ground.workers, len(scene.ground.workers)):
-        tasks = [
-            one
-            for one in scene.audit.running()
-            if (name := WorkerName.parse(one.worker or "")) is not None and name.pid == worker.pid
-        ]
+        tasks = _tasks_of(scene, worker)
         if tasks and worker.poll() is None:
             return worker, tasks
     return None
+
+
+def _tasks_of(scene: Scene, worker: subprocess.Popen[bytes]) -> list[Standing]:
+    return [
+        one
+        for one in scene.audit.running()
+        if (name := WorkerName.parse(one.worker or "")) is not None and name.pid == worker.pid
+    ]
 
 
 @maker
@@ -99,6 +103,7 @@ class WorkerOutOfMemory(Maker):
             before = resource.prlimit(worker.pid, resource.RLIMIT_AS)
             resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, before[1]))
             await asyncio.sleep(SHORT_OF_MEMORY_S)
+            hit.concerns(_tasks_of(scene, worker))  # it has taken up more of them
             resource.prlimit(worker.pid, resource.RLIMIT_AS, before)
         died = worker.poll() is not None
         if died:
