@@ -1,7 +1,8 @@
 """Probes of servers that do not answer: what follows from what each of them meets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from random import Random
@@ -115,3 +116,22 @@ async def test_a_probe_that_hangs_is_held_until_its_worker_is_lost(database: Dat
     async with probing(database, greeting):
         await until_closed(database)
     assert greeting.asked == 1
+
+
+async def test_what_another_worker_has_locked_is_not_looked_for_in_a_spin(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    claim_due = circuits.claim_due
+
+    async def claim(*args: Any, **options: Any) -> Sequence[circuits.Circuit]:
+        looked.append(time.monotonic())
+        return await claim_due(*args, **options)
+
+    monkeypatch.setattr(circuits, "claim_due", claim)
+    async with database.transaction() as conn:
+        await conn.execute("SELECT FROM circuit FOR UPDATE")
+        async with probing(database, Server()), asyncio.timeout(30):
+            while len(looked) < 3:
+                await asyncio.sleep(0.01)
+    assert looked[2] - looked[0] >= 2 * probes.LOOKS_APART_S * 0.9

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import IDLE_TRANSACTION_LIMIT, Database
 from towpath.platform.settings import Settings
 from towpath.transfer.engine.context import USABLE_PART_OF_LEASE
 from towpath.transfer.engine.identity import WorkerName
+from towpath.transfer.engine.probes import LOOKS_APART_S
 from towpath.transfer.engine.worker import Worker
+from towpath.transfer.store import dates
 from towpath.transfer.store.rows import fetch_one
 
 TAKEOVER_S = 30.0
@@ -67,3 +71,23 @@ async def test_a_mistake_of_ours_is_told_and_the_task_tries_again(
     assert task == ["ACTIVE", 1, True]
     assert "secret detail" not in details
     assert "tried again" in json.loads(details)["next"]
+
+
+async def test_nothing_is_looked_for_in_a_spin(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by who has no room, and by nobody because many tasks are due one after the other."""
+    looks = 0
+
+    async def due_now(_: Database) -> float:
+        nonlocal looks
+        looks += 1
+        return 0.001
+
+    monkeypatch.setattr(dates, "next_due_s", due_now)
+    engine, nobody = Settings().engine, cast("Any", None)
+    worker = Worker(database, nobody, Settings(), name=WorkerName.own())
+    assert await worker._next_look_s() == LOOKS_APART_S
+    worker._running = dict.fromkeys(range(engine.tasks_per_worker), nobody)
+    assert await worker._next_look_s() == engine.poll_s
+    assert looks == 1

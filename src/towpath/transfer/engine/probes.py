@@ -20,6 +20,9 @@ log = structlog.get_logger()
 
 PROBES_AT_ONCE = 16
 """Of a worker; each is a socket, and seldom takes longer than four seconds."""
+LOOKS_APART_S = 0.5
+"""From one look for what is due to the next, for probes and for tasks: what is due and not granted
+is locked, or may not be granted yet, and is not looked for in a spin. No date is that exact."""
 LOOK_EVERY_S = 5.0
 """Where no probe is known to be due: a doubt is notified, this is for the one that was missed."""
 
@@ -68,7 +71,7 @@ class Probes:
         except AWAY as error:
             log.warning("no probes: database away", error=str(error))
             return LOOK_EVERY_S
-        return LOOK_EVERY_S if next_s is None else min(max(next_s, 0.0), LOOK_EVERY_S)
+        return LOOK_EVERY_S if next_s is None else min(max(next_s, LOOKS_APART_S), LOOK_EVERY_S)
 
     def _ended(self, probe: asyncio.Task[None]) -> None:
         self._running.discard(probe)

@@ -1,6 +1,7 @@
 """The worker process: asks for leases, drives their tasks, renews them, stops cleanly."""
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.identity import WorkerName
-from towpath.transfer.engine.probes import Probes
+from towpath.transfer.engine.probes import LOOKS_APART_S, Probes
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import dates, leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
@@ -22,8 +23,6 @@ from towpath.transfer.store.rows import TASK_CHANNEL
 
 log = structlog.get_logger()
 
-# A task that was due a moment ago is granted late by so much at least: not asked for in a spin.
-DUE_LATE_S = 0.05
 # After a database error: long enough not to spin, short enough to be back at once.
 DATABASE_RETRY_S = 1.0
 # A task that was locked when its lease was to be renewed gets another chance soon.
@@ -57,6 +56,7 @@ class Worker:
         self._running: dict[int, tuple[Driver, asyncio.Task[None]]] = {}
         self._locked = False
         """Whether a lease could not be renewed because its task was being written to."""
+        self._tidied_at = -math.inf
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -99,15 +99,19 @@ class Worker:
             pass
         self._wake.clear()
 
+    @property
+    def _room(self) -> int:
+        """How many more tasks can be driven."""
+        return self._settings.tasks_per_worker - len(self._running)
+
     async def _admit(self) -> None:
-        room = self._settings.tasks_per_worker - len(self._running)
+        room = self._room
         if room <= 0:
             return
-        asked_at = self._clock()
         try:
-            await self._bury()
+            await self._tidy()
+            asked_at = self._clock()
             await self._give_up()
-            await self._bound_dates()
             await leases.keep_queued(self._db, deadline_h=self._limits.deadline_h)
             grants = await leases.admit(
                 self._db,
@@ -122,6 +126,15 @@ class Worker:
             return
         for grant in grants:
             self._start(grant, asked_at)
+
+    async def _tidy(self) -> None:
+        """See to what others left; as often as there is a look without a notification."""
+        now = self._clock()
+        if now - self._tidied_at < self._settings.poll_s:
+            return
+        await self._bury()
+        await self._bound_dates()
+        self._tidied_at = now
 
     async def _bury(self) -> None:
         """End the leases of workers of this host that are seen to be dead."""
@@ -149,12 +162,17 @@ class Worker:
             log.warning("the database's clock was set back", tasks=count)
 
     async def _next_look_s(self) -> float:
-        """Seconds until a task may be due, or it is time for a look without a notification."""
+        """Seconds until a task may be due, or it is time for a look without a notification.
+
+        Without room nothing is granted until a driver ends, which wakes us.
+        """
+        if self._room <= 0:
+            return self._settings.poll_s
         try:
             due_s = await dates.next_due_s(self._db)
         except AWAY:
             return DATABASE_RETRY_S
-        return min(self._settings.poll_s, max(due_s, DUE_LATE_S))
+        return min(self._settings.poll_s, max(due_s, LOOKS_APART_S))
 
     def _start(self, grant: Grant, asked_at: float) -> None:
         context = TaskContext(

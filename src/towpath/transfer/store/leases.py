@@ -295,7 +295,9 @@ async def holders(db: Database) -> list[str]:
     """The workers that hold leases now."""
     async with db.connection() as conn:
         found = await fetch(
-            conn, "SELECT DISTINCT lease_worker FROM task WHERE lease_until > now() ORDER BY 1"
+            conn,
+            "SELECT DISTINCT lease_worker FROM task"
+            " WHERE lease_worker IS NOT NULL AND lease_until > now() ORDER BY 1",
         )
     return [row[0] for row in found]
 
