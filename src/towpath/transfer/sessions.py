@@ -31,6 +31,9 @@ CACHED_IDENTITIES = 256
 PROBE_CONNECT_S = 4.0
 """Two lost packets are repeated within it. After an outage of the network a new attempt is sooner
 through than one that has become slow in repeating itself."""
+PROBE_GREETING_S = 20.0
+"""A server that looks up in vain who connects greets after up to 15 s. Who says nothing for longer
+does not hold up the probes of others."""
 
 
 class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
@@ -103,7 +106,9 @@ class EndpointSessions:
             stall_s=settings.stall_s,
         )
         self._probe_timeouts = replace(
-            self._timeouts, connect_s=min(PROBE_CONNECT_S, settings.connect_s)
+            self._timeouts,
+            connect_s=min(PROBE_CONNECT_S, settings.connect_s),
+            login_s=min(PROBE_GREETING_S, settings.login_s),
         )
         self._identities: OrderedDict[tuple[object, ...], tuple[Credential, TrustRoots]] = (
             OrderedDict()

@@ -18,8 +18,9 @@ from towpath.transfer.store.circuits import Circuit
 
 log = structlog.get_logger()
 
-PROBES_AT_ONCE = 16
-"""Of a worker; each is a socket, and seldom takes longer than four seconds."""
+PROBES_AT_ONCE = 128
+"""Of a worker; each is a socket. So many servers that accept connections and say nothing, which any
+user can register, delay no other server's probe."""
 LOOKS_APART_S = 0.5
 """From one look for what is due to the next, for probes and for tasks: what is due and not granted
 is locked, or may not be granted yet, and is not looked for in a spin. No date is that exact."""
@@ -112,4 +113,7 @@ class Probes:
             return error
         finally:
             asked.cancel()
+            await asyncio.wait([asked])
+            if not asked.cancelled():
+                asked.exception()  # seen, though something else went wrong first
         return None
