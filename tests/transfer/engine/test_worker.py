@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,7 @@ from towpath.transfer.engine.context import USABLE_PART_OF_LEASE
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S
 from towpath.transfer.engine.worker import Worker
-from towpath.transfer.store import dates
+from towpath.transfer.store import dates, leases
 from towpath.transfer.store.rows import fetch_one
 
 TAKEOVER_S = 30.0
@@ -91,3 +92,46 @@ async def test_nothing_is_looked_for_in_a_spin(
     worker._running = dict.fromkeys(range(engine.tasks_per_worker), nobody)
     assert await worker._next_look_s() == engine.poll_s
     assert looks == 1
+
+
+async def test_a_stop_waits_for_drivers_that_were_replaced(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+    second_ended = asyncio.Event()
+
+    class Lingering:
+        """Ends last, if it was there first."""
+
+        made = 0
+
+        def __init__(self, context: Any, **_: object) -> None:
+            self.context = context
+            self._number = Lingering.made
+            self._stopped = asyncio.Event()
+            Lingering.made += 1
+
+        def interrupt(self, **_: object) -> None:
+            self._stopped.set()
+
+        async def run(self) -> None:
+            try:
+                await self._stopped.wait()
+            finally:
+                if self._number == 0:
+                    await second_ended.wait()
+                    await asyncio.sleep(0.1)
+                ended.append(self._number)
+                second_ended.set()
+
+    monkeypatch.setattr("towpath.transfer.engine.worker.Driver", Lingering)
+    await make_task()
+    name = WorkerName.own()
+    [grant] = await leases.admit(database, worker=str(name), limit=1, lease_s=15, per_owner=1)
+    worker = Worker(database, cast("Any", None), Settings(), name=name)
+    for _ in range(2):
+        worker._start(grant, time.monotonic())
+        await asyncio.sleep(0)
+    worker.stop()
+    await worker.run()
+    assert ended == [1, 0]

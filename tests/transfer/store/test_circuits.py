@@ -188,5 +188,7 @@ async def test_the_owner_is_told_for_whom_the_task_waits(
     assert told["since"] <= told["tried_next"]
     assert told["next"]
     assert told["advice"]
+    await execute(database, "UPDATE endpoint SET deleted_at = now()")
+    assert (await document())["nice_status"] == "Queued", "it fails, and needs no server for that"
     await circuits.close(database, circuit)
     assert (await document())["nice_status"] == "Queued"

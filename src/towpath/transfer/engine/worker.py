@@ -54,6 +54,8 @@ class Worker:
         self._data_credentials = DataCredentials()
         self._probes = Probes(db, sessions, self._random)
         self._running: dict[int, tuple[Driver, asyncio.Task[None]]] = {}
+        self._replaced: set[asyncio.Task[None]] = set()
+        """Of drivers whose task was granted to us once more; they are ending."""
         self._locked = False
         """Whether a lease could not be renewed because its task was being written to."""
         self._tidied_at = -math.inf
@@ -89,6 +91,8 @@ class Worker:
             for task in (*helpers, *(task for _, task in self._running.values())):
                 task.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            if self._replaced:
+                await asyncio.wait(self._replaced, timeout=STOP_GRACE_S)
             log.info("worker stopped", worker=self._name)
 
     async def _sleep(self, seconds: float) -> None:
@@ -187,7 +191,10 @@ class Worker:
             options=Options.from_document(grant.options),
         )
         if (before := self._running.get(grant.task_no)) is not None:
-            before[1].cancel()  # its lease ran out without us, as when a clock is set
+            # its lease ran out without us, as when a clock is set
+            before[1].cancel()
+            self._replaced.add(before[1])
+            before[1].add_done_callback(self._replaced.discard)
         driver = Driver(context, cancel=grant.cancel_requested, expire=grant.expired)
         task = asyncio.create_task(self._drive(driver), name=f"task {grant.id}")
         self._running[grant.task_no] = (driver, task)

@@ -41,6 +41,7 @@ OUTAGE_JOIN = """
         SELECT c.*, e.id = t.source_endpoint_id AS at_source
         FROM circuit c JOIN endpoint e USING (host, port)
         WHERE e.id IN (t.source_endpoint_id, t.destination_endpoint_id) AND c.failed_probes > 0
+          AND e.deleted_at IS NULL
           AND t.status = 'ACTIVE' AND (t.lease_until IS NULL OR t.lease_until <= now())
         ORDER BY at_source DESC LIMIT 1
     ) o ON true
