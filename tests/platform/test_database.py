@@ -166,6 +166,26 @@ async def test_a_server_that_cannot_run_is_given_up(
         await server.stop()
 
 
+async def test_a_server_that_recovers_for_long_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a start may take."""
+    server = EmbeddedPostgres(tmp_path / "pg")
+    await server.start()
+    monkeypatch.setattr("towpath.platform.postgres.START_TIMEOUT_S", 0.0)
+    started = asyncio.Event()
+    keeping = asyncio.create_task(server.keep_running(started.set))
+    try:
+        assert server.pid is not None
+        os.kill(server.pid, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            await started.wait()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await server.stop()
+
+
 async def test_a_pool_whose_server_is_away_says_so_soon_and_heals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

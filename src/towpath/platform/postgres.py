@@ -5,6 +5,7 @@ socket only, inside a directory that only we may enter, and that is its access c
 """
 
 import asyncio
+import math
 import os
 import pwd
 import shutil
@@ -40,7 +41,7 @@ AGAIN_MAX_S = 30.0
 STABLE_AFTER_S = 60.0
 """... until it has run for so long."""
 STARTS_IN_A_ROW = 10
-"""Then it is given up: in two minutes and a half it has not run, and somebody has to look."""
+"""Then it is given up: in almost two minutes it has not run, and somebody has to look."""
 SOCKET_PATH_LIMIT = 107
 """``sun_path`` less its NUL, see unix(7)."""
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -133,7 +134,7 @@ class EmbeddedPostgres:
             self._prepare()
             if not self._data.exists():
                 await asyncio.to_thread(self._initialise)
-            await self._run()
+            await self._run(START_TIMEOUT_S)
             await self._create_database()
         except (OSError, psycopg.Error) as error:
             await self.stop()
@@ -168,7 +169,7 @@ class EmbeddedPostgres:
             _log.warning("postgres.ended", said=self._last_words(), again_in_s=delay_s)
             await asyncio.sleep(delay_s)
             try:
-                await self._run()
+                await self._run(math.inf)  # while it lives it recovers: nothing else would help
             except (OSError, PostgresError) as error:
                 _log.warning("postgres.not_started", error=str(error))
             else:
@@ -313,16 +314,16 @@ class EmbeddedPostgres:
             *command,
         ]
 
-    async def _run(self) -> None:
+    async def _run(self, timeout_s: float) -> None:
         """Start the server; returns when it answers. Raises PostgresError and OSError."""
         await asyncio.to_thread(self._clear_stale)
-        await self._start_when_free(self._installation() / "bin" / "postgres")
+        await self._start_when_free(self._installation() / "bin" / "postgres", timeout_s)
 
-    async def _start_when_free(self, binary: Path) -> None:
+    async def _start_when_free(self, binary: Path, timeout_s: float) -> None:
         deadline = time.monotonic() + STALE_TIMEOUT_S
         while True:
             self._spawn(binary)
-            if await self._answers():
+            if await self._answers(timeout_s):
                 return
             text = "\n".join(self._said)
             not_gone = any(sign in text for sign in _NOT_QUITE_GONE)
@@ -363,9 +364,9 @@ class EmbeddedPostgres:
                 self._said.append(line)
                 _log.info("postgres.said", line=line)
 
-    async def _answers(self) -> bool:
+    async def _answers(self, timeout_s: float) -> bool:
         """Whether the server just started answers; False if it ended."""
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             process = self._process
             assert process is not None
@@ -380,7 +381,7 @@ class EmbeddedPostgres:
             await connection.close()
             return True
         raise PostgresError(
-            f"embedded PostgreSQL in {self.directory} does not answer after {START_TIMEOUT_S:.0f} s"
+            f"embedded PostgreSQL in {self.directory} does not answer after {timeout_s:.0f} s"
         )
 
     async def _create_database(self) -> None:
