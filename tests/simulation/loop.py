@@ -6,6 +6,7 @@ simulated process (a worker) can be stopped, as by SIGSTOP, and killed.
 
 import asyncio
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -70,6 +71,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._now = 0.0
         self._steps = 0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._order = itertools.count()
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
@@ -129,26 +132,39 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *arguments: Any,
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """What is due at one time is called in the order in which that was asked for."""
+        timer = asyncio.TimerHandle(when, callback, arguments, self, context)
+        heapq.heappush(self._timers, (when, next(self._order), timer))
+        timer._scheduled = True
+        return timer
+
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled
-        if self._timer_cancelled_count > max(TIMERS_KEPT, len(scheduled) / 2):
+        ready = self._ready
+        if self._timer_cancelled_count > max(TIMERS_KEPT, len(self._timers) / 2):
             self._sweep()
-            scheduled = self._scheduled
+        timers = self._timers
         if not ready:
-            while scheduled and scheduled[0]._cancelled:
+            while timers and timers[0][2]._cancelled:
                 self._timer_cancelled_count -= 1
-                heapq.heappop(scheduled)._scheduled = False
-            if not scheduled:
+                heapq.heappop(timers)[2]._scheduled = False
+            if not timers:
                 raise NothingLeftError
-            self._now = max(self._now + TICK_S, scheduled[0]._when)
+            self._now = now = max(self._now + TICK_S, timers[0][0])
             self._steps = 0
-            while scheduled and scheduled[0]._when <= self._now:
-                handle = heapq.heappop(scheduled)
-                handle._scheduled = False
-                if handle._cancelled:
+            while timers and timers[0][0] <= now:
+                timer = heapq.heappop(timers)[2]
+                timer._scheduled = False
+                if timer._cancelled:
                     self._timer_cancelled_count -= 1
                 else:
-                    ready.append(handle)
+                    ready.append(timer)
         self._steps += 1
         if self._steps > MAX_STEPS_AT_ONE_TIME:
             raise RuntimeError(f"no end of it at {self._now}")
@@ -163,12 +179,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle._run()
 
     def _sweep(self) -> None:
-        kept = []
-        for handle in self._scheduled:
-            if handle._cancelled:
-                handle._scheduled = False
-            else:
-                kept.append(handle)
+        kept = [one for one in self._timers if not one[2]._cancelled]
+        for _, _, timer in self._timers:
+            timer._scheduled = not timer._cancelled
         heapq.heapify(kept)
-        self._scheduled = kept
+        self._timers = kept
         self._timer_cancelled_count = 0

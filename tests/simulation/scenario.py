@@ -29,8 +29,8 @@ CHOSEN = (10, 8, 10, 4, 1, 6)
 SHARED_AREAS = 6
 SHARED_PART = 0.15
 """Of the tasks, those that write where others may."""
-KILLED_AT_SENDING = 0.0008
-FROZEN_AT_SENDING = 0.0006
+KILLED_AT_SENDING = 0.0015
+FROZEN_AT_SENDING = 0.0015
 TREES = ("t0", "t1", "t2", "t0/u", "t1/u/v", "t2/w")
 FILES = ("t0/f0", "t0/f1", "t0/u/f0", "t1/f0", "t1/u/f1", "t1/u/v/f2", "t2/a/f3")
 ACTIVE = 64

@@ -25,6 +25,7 @@ class Statements:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._link = connection.pgconn
+        self._transformer = Transformer(connection)
         self._prepared: dict[tuple[bytes, tuple[int, ...]], bytes] = {}
         self._makers: dict[Any, Any] = {}
 
@@ -36,7 +37,7 @@ class Statements:
         """The number of rows, and the rows, if there are any to be told."""
         if not isinstance(query, str):
             query = query.as_string(self._connection)
-        transformer = Transformer(self._connection)
+        transformer = self._transformer
         converted = PostgresQuery(transformer)
         converted.convert(query, params or None)
         key = (converted.query, converted.types)
