@@ -5,7 +5,7 @@ import pytest
 from plugins.tasks import MakeTask
 from towpath.platform.database import Database
 from towpath.platform.settings import LONGEST_LEASE_S, EngineSettings
-from towpath.transfer.store import dates, leases
+from towpath.transfer.store import dates, leases, plan
 from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.rows import fetch_one
 
@@ -93,7 +93,11 @@ async def test_who_waits_is_due_when_the_clock_was_set_back(
     assert await bound(database) == 1
     [again] = await admit(database, "a")
     async with leases.fenced(database, task_no, again.lease_epoch) as conn:
+        before = await plan.resume(conn, task_no, again.lease_epoch)
+        assert before.longest_wait_s > DEFAULT.retry_max_s
         await dates.bound_plan(conn, task_no, longest_s=DEFAULT.retry_max_s)
+        after = await plan.resume(conn, task_no, again.lease_epoch)
+        assert after.longest_wait_s <= 0
     assert await ahead_s(database, "not_before", "file") <= 0
 
 

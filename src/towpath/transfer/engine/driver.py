@@ -157,7 +157,9 @@ class Driver:
         await context.in_parts(plan.forget_some)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
-            await dates.bound_plan(conn, context.task_no, longest_s=context.settings.retry_max_s)
+            longest_s = context.settings.retry_max_s
+            if progress.longest_wait_s > longest_s:
+                await dates.bound_plan(conn, context.task_no, longest_s=longest_s)
         return progress
 
     async def _let_removals_settle(self) -> None:

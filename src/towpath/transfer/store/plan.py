@@ -79,6 +79,8 @@ class Progress:
     contested_files: int
     last_file_no: int
     last_dir_no: int
+    longest_wait_s: float = 0.0
+    """Until the last of its files and directories is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +129,14 @@ async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progre
     row = await fetch_one(
         conn,
         """
-            SELECT (SELECT count(*) FROM file WHERE task_no = %(t)s),
+            SELECT f.files,
                    (SELECT count(*) FROM file WHERE task_no = %(t)s AND state = %(contested)s),
-                   (SELECT coalesce(max(file_no), 0) FROM file WHERE task_no = %(t)s),
-                   (SELECT coalesce(max(dir_no), 0) FROM frontier WHERE task_no = %(t)s)
+                   f.last_no, d.last_no,
+                   coalesce(extract(epoch FROM greatest(f.due, d.due) - now()), 0)::float8
+            FROM (SELECT count(*) AS files, coalesce(max(file_no), 0) AS last_no,
+                         max(not_before) AS due FROM file WHERE task_no = %(t)s) f,
+                 (SELECT coalesce(max(dir_no), 0) AS last_no,
+                         max(not_before) AS due FROM frontier WHERE task_no = %(t)s) d
             """,
         {"t": task_no, "contested": State.CONTESTED},
     )
