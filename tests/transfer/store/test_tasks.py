@@ -254,3 +254,31 @@ async def test_the_statuses_are_those_of_the_schema(database: Database) -> None:
         row = await cursor.fetchone()
     assert row is not None
     assert set(re.findall(r"'(\w+)'", row["text"])) == set(tasks.Status)
+
+
+async def test_a_credential_renewed_while_its_task_is_suspended_wakes_it(
+    database: Database, somewhere: UUID
+) -> None:
+    created = await store(database, new_task(somewhere))
+
+    async def renew() -> int:
+        async with database.transaction() as conn:
+            return await tasks.credential_renewed(conn, OWNER, somewhere)
+
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET status = 'INACTIVE'")
+        renewing = asyncio.create_task(renew())
+        async with asyncio.timeout(30):
+            while not renewing.done() and not await somebody_waits_for_a_lock(database):
+                await asyncio.sleep(0.01)
+    assert await renewing == 1
+    async with database.connection() as conn:
+        task = await tasks.show(conn, OWNER, created.id)
+    assert task is not None
+    assert task.status == "ACTIVE"
+
+
+async def somebody_waits_for_a_lock(database: Database) -> bool:
+    async with database.connection() as conn:
+        cursor = await conn.execute("SELECT FROM pg_locks WHERE NOT granted")
+        return cursor.rowcount > 0

@@ -427,16 +427,24 @@ async def _pause_or_resume(
 
 
 async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID) -> int:
-    """The owner's waiting tasks at this endpoint go on: suspended ones and those backing off."""
+    """The owner's tasks at this endpoint go on: suspended ones and those backing off.
+
+    All that have not ended are locked first: one whose suspension is not committed yet is waited
+    for, and then goes on too.
+    """
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             """
-            UPDATE task SET status = 'ACTIVE', not_before = now(), failures_in_a_row = 0,
-                            nice_status = NULL, nice_status_details = NULL
-             WHERE owner_id = %s
-               AND (status = 'INACTIVE' OR (status = 'ACTIVE' AND not_before > now()))
-               AND %s IN (source_endpoint_id, destination_endpoint_id)
-            RETURNING task_no
+            WITH theirs AS (
+                SELECT task_no, status = 'INACTIVE' OR not_before > now() AS waited FROM task
+                 WHERE owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
+                   AND %s IN (source_endpoint_id, destination_endpoint_id)
+                 ORDER BY task_no FOR NO KEY UPDATE
+            )
+            UPDATE task t SET status = 'ACTIVE', not_before = now(), failures_in_a_row = 0,
+                              nice_status = NULL, nice_status_details = NULL
+              FROM theirs WHERE t.task_no = theirs.task_no AND waited
+            RETURNING t.task_no
             """,
             (owner_id, endpoint_id),
         )
