@@ -26,7 +26,18 @@ Connection = psycopg.AsyncConnection[DictRow]
 
 AWAY = (psycopg.OperationalError, psycopg.InternalError)
 """What a lost, restarting or failing-over database raises: the same statement may work later.
-(PostgreSQL's class 25, a transaction that was ended for us, is an InternalError.)"""
+(PostgreSQL's class 25, a transaction that was ended for us, is an InternalError.) Others do too:
+who would try again for ever, or tell nobody, asks `is_away`."""
+
+_AWAY_STATES = (
+    "08",  # the connection is lost
+    "25",  # our transaction was ended, or this server is a standby now
+    "40",  # deadlock, serialization
+    "53300",  # too many connections
+    "55P03",  # a lock was not to be had
+    "57P",  # the server stops, starts or crashes
+)
+"""Beginnings of SQLSTATEs (PostgreSQL manual, appendix A)."""
 
 CONNECT_TIMEOUT_S = 10
 POOL_WAIT_S = 30.0
@@ -49,6 +60,16 @@ IDLE_TRANSACTION_LIMIT = "5s"
 """A transaction that a dead or stopped process left open does not hold its locks for longer: a
 stopped worker has at most two in a row on a task (a write, a renewal), so its task can be taken
 over when its lease of 15 s ends."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether this is one of AWAY that passes when the database is there again.
+
+    A full disk, too little memory or an error inside the server are not: they must be told.
+    """
+    if not isinstance(error, AWAY):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(_AWAY_STATES)
 
 
 class Database:

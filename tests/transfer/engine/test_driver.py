@@ -2,9 +2,11 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 
 from plugins.tasks import MakeTask
@@ -94,22 +96,41 @@ async def test_a_crash_in_the_middle_of_that_leaves_a_task_that_only_ends(
         assert await left(conn) == 0
 
 
-@pytest.mark.parametrize("lost", [True, False])
+@pytest.mark.parametrize("lost", ["last", "before", None])
 async def test_after_a_lost_lease_no_task_is_final_at_once(
-    database: Database, make_task: MakeTask, *, lost: bool
+    database: Database, make_task: MakeTask, lost: str | None
 ) -> None:
-    """The loser may still make a directory or a link: the plan does not know of these."""
+    """The loser may still make a directory or a link: the plan does not know of these. A successor
+    that gave the task back, such as one that could not log in, changes nothing."""
     await make_task()
     context = await begun(database)
     async with context.fenced() as conn:
         await leases.note_fatal_error(conn, context.task_no, FATAL)
-        if not lost:
+        if lost is None:
             await leases.release(conn, context.task_no)
     await leases.expire_worker(database, "w")
-    context.settings = EngineSettings(settle_s=0.5)
+    context.settings = EngineSettings(settle_s=1.5)
     began = time.monotonic()
-    await Driver(await admitted(database, context)).run()
-    assert (time.monotonic() - began >= 0.5) is lost
+    await admitted(database, context)
+    if lost == "before":
+        async with context.fenced() as conn:
+            await leases.release(conn, context.task_no)
+        await admitted(database, context)
+        assert context.grant.lost_s_ago is not None
+    await Driver(context).run()
+    assert (time.monotonic() - began >= 1.4) is (lost is not None)
+
+
+async def test_a_clock_set_back_since_a_lease_was_lost_makes_nobody_wait_longer(
+    database: Database, make_task: MakeTask
+) -> None:
+    await make_task()
+    context = await begun(database)
+    context.grant = replace(context.grant, lost_s_ago=-7200.0)
+    async with asyncio.timeout(10):
+        driver = Driver(context)
+        driver._began = context.clock()
+        await driver._finish(Recorder(context), "FAILED", FATAL, [])
 
 
 async def admitted(database: Database, before: TaskContext) -> TaskContext:
@@ -215,3 +236,37 @@ async def test_a_task_of_which_all_waits_for_long_does_not_keep_its_place(
         done, _ = await asyncio.wait([working], timeout=0.5)
         assert not done
         working.cancel()
+
+
+@pytest.mark.parametrize(("sqlstate", "tries"), [("53100", 1), ("57P03", 2)])
+async def test_what_the_database_refuses_for_good_is_not_written_again_and_again(
+    database: Database,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+    sqlstate: str,
+    tries: int,
+) -> None:
+    """A full disk is told; a database that starts is waited for."""
+    monkeypatch.setattr("towpath.transfer.engine.recorder.DATABASE_RETRY_S", 0.01)
+    await make_task()
+    context = await begun(database)
+    recorder = Recorder(context)
+    recorder.event(Event(EventCode.AUTH, "x", ""))
+    async with database.connection() as conn:
+        await conn.execute("CREATE SEQUENCE tried")
+        await conn.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN"
+            " IF nextval('tried') < 2"
+            f" THEN RAISE 'no' USING ERRCODE = '{sqlstate}'; END IF; RETURN NEW; END$$"  # type: ignore[arg-type]
+        )
+        await conn.execute(
+            "CREATE TRIGGER fail BEFORE INSERT ON event FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+    async with asyncio.timeout(20):
+        if tries == 1:
+            with pytest.raises(psycopg.errors.DiskFull):
+                await recorder.flush()
+        else:
+            await recorder.flush()
+    async with database.connection() as conn:
+        assert await fetch_one(conn, "SELECT last_value FROM tried") == (tries,)

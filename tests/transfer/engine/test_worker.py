@@ -3,13 +3,15 @@
 import asyncio
 import json
 import time
-from typing import Any, cast
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, LiteralString, cast
 
 import pytest
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import IDLE_TRANSACTION_LIMIT, Database
-from towpath.platform.settings import Settings
+from towpath.platform.settings import EngineSettings, Settings
 from towpath.transfer.engine.context import USABLE_PART_OF_LEASE
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S
@@ -45,30 +47,59 @@ class Wrong:
         raise RuntimeError("secret detail of ours")
 
 
-async def test_a_mistake_of_ours_is_told_and_the_task_tries_again(
-    database: Database, make_task: MakeTask
-) -> None:
-    task_no = await make_task()
+@asynccontextmanager
+async def working(database: Database, **engine: Any) -> AsyncIterator[None]:
     sessions: Any = Wrong()
-    worker = Worker(database, sessions, Settings(), name=WorkerName.own())
+    settings = Settings(engine=EngineSettings(**engine))
+    worker = Worker(database, sessions, settings, name=WorkerName.own())
     running = asyncio.create_task(worker.run())
     try:
-        async with asyncio.timeout(10):
-            row = None
-            while row is None:
-                await asyncio.sleep(0.02)
-                async with database.connection() as conn:
-                    row = await fetch_one(
-                        conn,
-                        "SELECT e.details, t.status, t.faults, t.not_before > now() FROM event e"
-                        " JOIN task t USING (task_no) WHERE task_no = %s AND is_error"
-                        " AND code = 'INTERNAL_ERROR' AND t.lease_until IS NULL",
-                        (task_no,),
-                    )
+        async with asyncio.timeout(20):
+            yield
     finally:
         worker.stop()
         await running
-    details, *task = row
+
+
+async def until(database: Database, query: LiteralString) -> tuple[Any, ...]:
+    """The first row, when there is one."""
+    while True:
+        async with database.connection() as conn:
+            if (row := await fetch_one(conn, query)) is not None:
+                return row
+        await asyncio.sleep(0.02)
+
+
+async def starts_fail(database: Database, sqlstate: str) -> None:
+    """PostgreSQL itself refuses what a task writes when it starts."""
+    async with database.transaction() as conn:
+        await conn.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$BEGIN RAISE 'secret detail of ours' USING ERRCODE = '{sqlstate}'; END$$"  # type: ignore[arg-type]
+        )
+        await conn.execute(
+            "CREATE TRIGGER fail BEFORE INSERT ON frontier FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+
+
+DISK_FULL, STARTING_UP = "53100", "57P03"
+
+
+@pytest.mark.parametrize("in_database", [False, True])
+async def test_a_mistake_of_ours_is_told_and_the_task_tries_again(
+    database: Database, make_task: MakeTask, *, in_database: bool
+) -> None:
+    """Also what the database refuses for good, such as when its disk is full."""
+    await make_task()
+    if in_database:
+        await starts_fail(database, DISK_FULL)
+    async with working(database):
+        details, *task = await until(
+            database,
+            "SELECT e.details, t.status, t.faults, t.not_before > now() FROM event e"
+            " JOIN task t USING (task_no) WHERE is_error"
+            " AND code = 'INTERNAL_ERROR' AND t.lease_until IS NULL",
+        )
     assert task == ["ACTIVE", 1, True]
     assert "secret detail" not in details
     assert "tried again" in json.loads(details)["next"]
@@ -135,3 +166,18 @@ async def test_a_stop_waits_for_drivers_that_were_replaced(
     worker.stop()
     await worker.run()
     assert ended == [1, 0]
+
+
+async def test_a_task_whose_database_went_away_rests_before_it_is_granted_again(
+    database: Database, make_task: MakeTask
+) -> None:
+    """Or it would log in everywhere, and fail, in a spin."""
+    await make_task()
+    await starts_fail(database, STARTING_UP)
+    async with working(database, retry_first_s=60.0, retry_max_s=60.0):
+        epoch, rests = await until(
+            database,
+            "SELECT lease_epoch, lease_until > now() + interval '30 s' FROM task"
+            " WHERE lease_epoch > 0 AND lease_worker IS NULL",
+        )
+    assert (epoch, rests) == (1, True)

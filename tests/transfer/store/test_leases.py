@@ -57,7 +57,7 @@ async def test_a_lease_that_ran_out_is_granted_again_with_a_higher_epoch(
     assert renewed == []
 
 
-async def test_a_successor_is_told_whether_the_lease_before_was_lost(
+async def test_whoever_follows_is_told_when_a_lease_was_lost(
     database: Database, make_task: MakeTask
 ) -> None:
     await make_task()
@@ -67,7 +67,9 @@ async def test_a_successor_is_told_whether_the_lease_before_was_lost(
     async with leases.fenced(database, second.task_no, second.lease_epoch) as conn:
         await leases.release(conn, second.task_no)
     (third,) = await admit(database, "c")
-    assert [grant.taken_over for grant in (first, second, third)] == [False, True, False]
+    assert (first.lost_s_ago, second.lost_s_ago) == (None, 0)
+    assert third.lost_s_ago is not None
+    assert 0 < third.lost_s_ago < 60
 
 
 async def test_the_loser_of_a_lease_cannot_write(database: Database, make_task: MakeTask) -> None:
@@ -182,6 +184,22 @@ async def hold_until_taken_over(database: Database, conn: Connection, task_no: i
                 granted = await admit(database, "b")
 
 
+async def test_a_living_workers_transactions_go_on_when_it_has_lost_a_lease(
+    database: Database,
+    database_url: str,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(leases, "STUCK_TRANSACTION_S", 0.0)
+    lost, kept = await make_task(), await make_task()
+    grants = {grant.task_no: grant for grant in await admit(database, "w")}
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET lease_until = now() WHERE task_no = %s", (lost,))
+    living = Database(database_url, schema="transfer", application=leases.application_of("w"))
+    async with living, leases.fenced(living, kept, grants[kept].lease_epoch):
+        assert await leases.break_in(database) == 0
+
+
 async def test_a_transfer_that_waits_for_its_turn_does_not_expire(
     database: Database, make_task: MakeTask
 ) -> None:
@@ -245,8 +263,35 @@ async def test_a_worker_gives_up_what_it_does_not_drive(
     kept, lost = await admit(database, "w")
     await make_task()
     [others] = await admit(database, "x")
-    assert await leases.give_up(database, "w", keep=[kept.task_no]) == 1
+    assert await leases.give_up(database, "w", keep=[kept.task_no], rest_s=0) == 1
+    assert await leases.give_up(database, "w", keep=[kept.task_no], rest_s=0) == 0
     [again] = await admit(database, "w")
-    assert (again.task_no, again.taken_over) == (lost.task_no, True)
+    assert again.task_no == lost.task_no
+    assert again.lost_s_ago is not None
     assert await admit(database, "x") == []
     assert others.task_no not in (kept.task_no, lost.task_no)
+
+
+async def test_what_a_worker_gave_up_rests_even_if_it_only_has_to_end(
+    database: Database, make_task: MakeTask
+) -> None:
+    """Or whatever fails would be tried in a spin. Also what ran out in its name, and INACTIVE."""
+    task_no, inactive = await make_task(), await make_task()
+    await admit(database, "w")
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET cancel_requested = true, lease_until = now()")
+        await conn.execute("UPDATE task SET status = 'INACTIVE' WHERE task_no = %s", (inactive,))
+    assert await leases.give_up(database, "w", keep=[], rest_s=60) == 2
+    assert await leases.holders(database) == []
+    assert await admit(database, "w") == []
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET lease_until = now()")
+    assert {grant.task_no for grant in await admit(database, "w")} == {task_no, inactive}
+
+
+async def test_to_give_up_waits_for_no_lock(database: Database, make_task: MakeTask) -> None:
+    task_no = await make_task()
+    [grant] = await admit(database, "w")
+    async with leases.fenced(database, task_no, grant.lease_epoch), asyncio.timeout(10):
+        assert await leases.give_up(database, "w", keep=[], rest_s=0) == 0
+    assert await leases.give_up(database, "w", keep=[], rest_s=0) == 1

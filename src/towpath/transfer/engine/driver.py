@@ -313,7 +313,7 @@ class Driver:
         """Commands whose end no server has confirmed get the time in which they settle.
 
         A task is final only when nothing of it can still write. A lost lease's may also make a
-        directory, or a link, of which the plan knows nothing.
+        directory, or a link, of which the plan knows nothing, even when others have come between.
         """
         context = self.context
         await recorder.flush()
@@ -322,8 +322,10 @@ class Driver:
         if unsettled or context.removals_open:
             await asyncio.sleep(context.settings.settle_s)
             context.removals_open = 0
-        elif context.grant.taken_over:
-            await asyncio.sleep(self._began + context.settings.settle_s - context.clock())
+        elif (lost_s_ago := context.grant.lost_s_ago) is not None:
+            # Not less than none: the database's clock may have been set back since.
+            settled_at = self._began + context.settings.settle_s - max(lost_s_ago, 0.0)
+            await asyncio.sleep(settled_at - context.clock())
 
     async def _tell(self, conn: AsyncConnection[Any], told: Sequence[Event]) -> None:
         context = self.context

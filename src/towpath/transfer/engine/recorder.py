@@ -13,7 +13,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
-from towpath.platform.database import AWAY
+from towpath.platform.database import AWAY, is_away
 from towpath.transfer.engine.context import TaskContext, Work
 from towpath.transfer.store import (
     counters,
@@ -149,7 +149,9 @@ class Recorder:
             while self._unwritten:
                 try:
                     await self._write(self._unwritten[0])
-                except AWAY:
+                except AWAY as error:
+                    if not is_away(error):
+                        raise
                     # What was sent stays in flight until the database is back, or the lease over.
                     self._context.lease.check()
                     await asyncio.sleep(DATABASE_RETRY_S)

@@ -9,7 +9,7 @@ from random import Random, SystemRandom
 
 import structlog
 
-from towpath.platform.database import AWAY, Database
+from towpath.platform.database import AWAY, Database, is_away
 from towpath.platform.settings import LONGEST_LEASE_S, Settings
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
 from towpath.transfer.engine.data_credentials import DataCredentials
@@ -153,7 +153,13 @@ class Worker:
     async def _give_up(self) -> None:
         """End our own leases of tasks that we do not drive: theirs ended, or their grants were not
         seen, because the database was away."""
-        if count := await leases.give_up(self._db, self._name, keep=list(self._running)):
+        count = await leases.give_up(
+            self._db,
+            self._name,
+            keep=list(self._running),
+            rest_s=self._settings.retry_first_s,
+        )
+        if count:
             log.warning("own leases given up", leases=count)
 
     async def _bound_dates(self) -> None:
@@ -206,12 +212,13 @@ class Worker:
             await driver.run()
         except LeaseLostError as lost:
             log.warning("lease lost", reason=str(lost))
-        except AWAY as error:
-            # Whoever gets the lease next goes on from what was committed.
-            log.warning("database away", error=str(error))
-        except Exception:
-            log.exception("task driver failed")
-            await self._internal_error(driver)
+        except Exception as error:
+            if is_away(error):
+                # Whoever gets the lease next goes on from what was committed.
+                log.warning("database away", error=str(error))
+            else:
+                log.exception("task driver failed")
+                await self._internal_error(driver)
         finally:
             running = self._running.get(grant.task_no)
             if running is not None and running[0] is driver:

@@ -28,15 +28,16 @@ async def next_due_s(db: Database) -> float:
 
 
 async def bound_tasks(db: Database, *, longest_lease_s: float, longest_wait_s: float) -> int:
-    """Leases and waits of active tasks end no later than they can; returns how many were bounded.
+    """Leases and waits end no later than they can; returns how many tasks' were bounded.
 
-    A worker that lives renews its lease before the bound.
+    Of INACTIVE tasks too: one whose deadline has passed is granted to be ended. A worker that
+    lives renews its lease before the bound.
     """
     async with db.transaction() as conn:
         cursor = await conn.execute(
             """
             WITH dated AS (
-                SELECT task_no FROM task WHERE status = 'ACTIVE'
+                SELECT task_no FROM task WHERE status IN ('ACTIVE', 'INACTIVE')
                    AND (lease_until > now() + make_interval(secs => %(lease_s)s)
                         OR not_before > now() + make_interval(secs => %(wait_s)s))
                    FOR NO KEY UPDATE SKIP LOCKED

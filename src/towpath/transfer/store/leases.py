@@ -43,8 +43,9 @@ class Grant:
     cancel_requested: bool
     expired: bool
     first_start: bool
-    taken_over: bool
-    """Whether the lease before was lost: what it had sent may still be running."""
+    lost_s_ago: float | None
+    """How long ago a lease of it was last found to be lost, which may be by this grant (0): what
+    that one had sent may still be running. None: never."""
     failures_in_a_row: int
 
 
@@ -102,7 +103,7 @@ WITH unreachable AS MATERIALIZED (
                             WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
            OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
 ), chosen AS (
-    SELECT t.task_no, t.lease_worker IS NOT NULL AS taken_over
+    SELECT t.task_no
     FROM task t JOIN queue q USING (task_no)
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
@@ -114,12 +115,13 @@ WITH unreachable AS MATERIALIZED (
 )
 UPDATE task t
 SET lease_worker = %(worker)s, lease_epoch = t.lease_epoch + 1,
-    lease_until = now() + make_interval(secs => %(lease_s)s)
+    lease_until = now() + make_interval(secs => %(lease_s)s),
+    lease_lost_at = CASE WHEN t.lease_worker IS NULL THEN t.lease_lost_at ELSE now() END
 FROM chosen c WHERE t.task_no = c.task_no
 RETURNING t.task_no, t.id, t.owner_id, t.type, t.options, t.source_endpoint_id,
           t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
-          t.deadline <= now() AS expired, t.started_at IS NULL AS first_start, c.taken_over,
-          t.failures_in_a_row
+          t.deadline <= now() AS expired, t.started_at IS NULL AS first_start,
+          extract(epoch FROM now() - t.lease_lost_at)::float8 AS lost_s_ago, t.failures_in_a_row
 """  # noqa: S608 - constants
 
 
@@ -265,16 +267,20 @@ def application_of(worker: str) -> str:
 
 
 async def break_in(db: Database) -> int:
-    """End old transactions of workers whose lease is over; returns how many there were.
+    """End old transactions of workers whose leases are all over; returns how many there were.
 
     A worker that was stopped in the middle of one keeps the task's row locked, and nobody could
-    take the task over. Every write it could still commit would be refused anyway.
+    take the task over. Every write it could still commit would be refused anyway. One that holds a
+    lease lives: it ends what it does for a lease that it lost by itself, and its other tasks go on.
     """
     async with db.connection() as conn:
         rows = await fetch(
             conn,
-            "SELECT DISTINCT lease_worker FROM task WHERE lease_worker IS NOT NULL"
-            " AND lease_until <= now() AND status IN ('ACTIVE', 'INACTIVE')",
+            """
+            SELECT lease_worker FROM task
+            WHERE lease_worker IS NOT NULL AND status IN ('ACTIVE', 'INACTIVE')
+            GROUP BY lease_worker HAVING max(lease_until) <= now()
+            """,
         )
         losers = [row[0] for row in rows]
         if not losers:
@@ -317,16 +323,26 @@ async def expire_worker(db: Database, worker: str) -> int:
         return cursor.rowcount
 
 
-async def give_up(db: Database, worker: str, *, keep: Sequence[int]) -> int:
+async def give_up(db: Database, worker: str, *, keep: Sequence[int], rest_s: float) -> int:
     """End `worker`'s leases but those of the tasks `keep`; returns how many there were.
 
-    For that worker itself, which knows what it drives: anybody may take the others over.
+    For that worker itself, which knows what it drives: anybody may take the others over, but not
+    before `rest_s` from now. What made it lose them may still be there, and `not_before` would not
+    hold up a task that only has to end. Tasks whose rows are locked come with the next call.
     """
     async with db.connection() as conn:
         cursor = await conn.execute(
-            "UPDATE task SET lease_until = now() WHERE lease_worker = %s AND lease_until > now()"
-            " AND status = 'ACTIVE' AND task_no <> ALL(%s)",
-            (worker, keep),
+            """
+            WITH lost AS (
+                SELECT task_no FROM task WHERE lease_worker = %(worker)s
+                   AND status IN ('ACTIVE', 'INACTIVE') AND task_no <> ALL(%(keep)s)
+                   FOR NO KEY UPDATE SKIP LOCKED
+            )
+            UPDATE task t SET lease_worker = NULL, lease_lost_at = now(),
+                lease_until = now() + make_interval(secs => %(rest_s)s)
+            FROM lost WHERE t.task_no = lost.task_no
+            """,
+            {"worker": worker, "keep": keep, "rest_s": rest_s},
         )
         return cursor.rowcount
 
