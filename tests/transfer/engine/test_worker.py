@@ -15,7 +15,7 @@ from towpath.platform.settings import EngineSettings, Settings
 from towpath.transfer.engine.context import USABLE_PART_OF_LEASE
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S
-from towpath.transfer.engine.worker import Worker
+from towpath.transfer.engine.worker import OUT_OF_MEMORY, Worker
 from towpath.transfer.store import dates, leases
 from towpath.transfer.store.rows import fetch_one
 
@@ -103,6 +103,30 @@ async def test_a_mistake_of_ours_is_told_and_the_task_tries_again(
     assert task == ["ACTIVE", 1, True]
     assert "secret detail" not in details
     assert "tried again" in json.loads(details)["next"]
+
+
+class WithoutMemory:
+    """Stands where the sessions should be."""
+
+    async def login(self, *_: object) -> None:
+        raise MemoryError
+
+
+async def test_a_worker_without_memory_ends(database: Database, make_task: MakeTask) -> None:
+    """It cannot know what it has lost with it; others see its end, and take over."""
+    await make_task()
+    sessions: Any = WithoutMemory()
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    worker = Worker(
+        database, sessions, Settings(), name=WorkerName.own(), exit_process=ended.set_result
+    )
+    running = asyncio.create_task(worker.run())
+    try:
+        async with asyncio.timeout(10):
+            assert await ended == OUT_OF_MEMORY
+    finally:
+        worker.stop()
+        await running
 
 
 async def test_nothing_is_looked_for_in_a_spin(

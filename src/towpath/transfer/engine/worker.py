@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ DATABASE_RETRY_S = 1.0
 RENEW_LOCKED_S = 0.5
 # A clean stop hands tasks back; sessions that do not confirm their end are not waited for longer.
 STOP_GRACE_S = 10.0
+# The exit code of a worker that has run out of memory (EX_OSERR of sysexits.h).
+OUT_OF_MEMORY = 71
 
 
 class Worker:
@@ -43,6 +46,7 @@ class Worker:
         name: WorkerName,
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
+        exit_process: Callable[[int], object] = os._exit,
     ) -> None:
         self._db = db
         self._sessions = sessions
@@ -50,6 +54,7 @@ class Worker:
         self._limits = settings.limits
         self._name = str(name)
         self._clock = clock
+        self._exit = exit_process
         self._random = random or SystemRandom()
         self._data_credentials = DataCredentials()
         self._probes = Probes(db, sessions, self._random)
@@ -218,6 +223,10 @@ class Worker:
                 log.warning("database away", error=str(error))
             else:
                 log.exception("task driver failed")
+                if _without_memory(error):
+                    # What else was lost with it nobody can know: a lock that was not given back,
+                    # say. Another worker sees our end, and takes over at once.
+                    self._exit(OUT_OF_MEMORY)
                 await self._internal_error(driver)
         finally:
             running = self._running.get(grant.task_no)
@@ -282,6 +291,12 @@ class Worker:
             except AWAY as error:
                 log.debug("not listening", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
+
+
+def _without_memory(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(MemoryError) is not None
+    return isinstance(error, MemoryError)
 
 
 async def run_until_signal(worker: Worker) -> None:
