@@ -1,6 +1,7 @@
 """Probes of servers that do not answer: what follows from what each of them meets."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from plugins.tasks import MakeTask
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.platform.database import Database
+from towpath.platform.database import AWAY, Database
 from towpath.transfer.engine import probes
 from towpath.transfer.engine.probes import Probes
 from towpath.transfer.store import circuits
@@ -135,3 +136,28 @@ async def test_what_another_worker_has_locked_is_not_looked_for_in_a_spin(
             while len(looked) < 3:
                 await asyncio.sleep(0.01)
     assert looked[2] - looked[0] >= 2 * probes.LOOKS_APART_S * 0.9
+
+
+async def test_a_probe_whose_worker_lost_the_database_ends_and_its_failure_is_seen(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
+    ended = asyncio.Event()
+
+    async def breaks_when_cancelled() -> None:
+        try:
+            await hangs()
+        finally:
+            ended.set()
+            raise GridFTPError(Kind.CONNECTION_LOST, "it broke", f"{HOST}:{PORT}")
+
+    async def away(*_: object) -> None:
+        raise AWAY[0]
+
+    monkeypatch.setattr(circuits, "hold", away)
+    server: Any = Server(breaks_when_cancelled)
+    await Probes(database, server, Random(1))._probe(circuits.Circuit(HOST, PORT, 0, 0.0))
+    assert ended.is_set()
+    gc.collect()
+    assert unseen == []
