@@ -13,6 +13,9 @@ from towpath.transfer.store.plan import State
 # Besides errors these say why something has to be done again.
 REASONS = frozenset({"RECOVERED", "PAUSED", "UNPAUSED", "CANCELED", "EXPIRED"})
 
+TRANSFERRED, SKIPPED = 0, 1
+"""Kinds of history. What is skipped has its cause there, and no event."""
+
 File = tuple[int, str]
 """A file of a task: item and path below it."""
 
@@ -54,7 +57,8 @@ def read(log: Sequence[Seen]) -> Ledger:
     tasks: dict[int, _Task] = defaultdict(_Task)
     for row in log:
         task = tasks[row.task_no]
-        if row.what == "event" and (row.is_now or row.code in REASONS):
+        told = row.what == "event" and (row.is_now or row.code in REASONS)
+        if told or (row.what == "history" and row.is_now == SKIPPED):
             task.last_reason = row.seq
         elif row.what == "file":
             _read_file(ledger, task, row, arrived, resent)
@@ -96,8 +100,9 @@ def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:
 
 
 def _arrived(log: Iterable[Seen]) -> set[tuple[int, int]]:
-    """Transactions and tasks in which files came to history as transferred: kind 0."""
-    return {(r.transaction, r.task_no) for r in log if r.what == "history" and r.is_now == 0}
+    """Transactions and tasks in which files came to history as transferred."""
+    came = (row for row in log if row.what == "history" and row.is_now == TRANSFERRED)
+    return {(row.transaction, row.task_no) for row in came}
 
 
 class Kept(NamedTuple):

@@ -210,6 +210,8 @@ def test_what_is_done_again_has_a_reason() -> None:
     assert ledger.read(log(ADDED, TAKEN, TOLD, *BACK, TAKEN, *ARRIVED)).unexplained == []
     assert ledger.read(log(ADDED, TAKEN, *BACK, TOLD, TAKEN, *ARRIVED)).unexplained == []
     assert ledger.read(log(ADDED, TAKEN, UNSENT, TAKEN, *ARRIVED)).unexplained == []
+    skipped = {"what": "history", "is_now": 1}  # another file's failure, which spoils this one
+    assert ledger.read(log(ADDED, TAKEN, *BACK, skipped, TAKEN, *ARRIVED)).unexplained == []
     for rest in (BACK, (*BACK, STARTED), (LOST,)):
         read = ledger.read(log(ADDED, TOLD, TAKEN, *rest, TAKEN, *ARRIVED, TOLD))
         assert len(read.unexplained) == 1
