@@ -293,6 +293,10 @@ class Checks:
         )
         incidents = ledger.faults + self.epochs.get(ledger.task_no, 1) - 1
         bound = incidents * min(self._world.settings.engine.in_flight_bytes, sum(sizes.values()))
+        # Of a source that was written meanwhile nothing holds that was sent before.
+        bound += sum(
+            (len(contents) - 1) * sizes[path] for path, contents in ledger.asked.expected.items()
+        )
         if again > bound:
             self.violated("I4", task, f"{again} bytes were sent again, after {incidents} incidents")
 

@@ -272,8 +272,11 @@ class Worker:
                 )
         for task_no, driver in held.items():
             running = self._running.get(task_no)
-            if running is not None and running[0] is driver:
-                running[1].cancel()  # another worker's now, or ended meanwhile
+            if running is None or running[0] is not driver:
+                continue
+            # Another worker's now, or ended meanwhile. Once: again would cut its cleaning up short.
+            if not running[1].cancelling():
+                running[1].cancel()
 
     async def _listen(self) -> None:
         """Wake on NOTIFY; the slow poll covers what is missed."""
