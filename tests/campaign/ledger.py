@@ -31,7 +31,7 @@ class Ledger:
     left: dict[int, dict[File, tuple[State, int | None]]] = field(
         default_factory=lambda: defaultdict(dict)
     )
-    """By task: files that were given up, their last state, and the lease that sent them."""
+    """By task: the last state of files that left its plan, and the lease that sent them."""
     unexplained: list[str] = field(default_factory=list)
     """Attempts of which something was lost, and no event of the task says why."""
 
@@ -88,10 +88,11 @@ def _read_file(
     elif row.was == State.IN_FLIGHT and row.is_now is not None:
         if (row.transaction, row.task_no) in resent or row.is_now == State.CONTESTED:
             task.given_up[file] = task.taken.get(file, row.seq)
-    elif row.is_now is None and (row.transaction, row.task_no) in arrived:
-        task.done[file] = row.after or 0
     elif row.is_now is None and row.was is not None:
+        # One that was given up may go with a task's last transaction, which tidies its history.
         ledger.left[row.task_no][file] = State(row.was), row.epoch
+        if (row.transaction, row.task_no) in arrived:
+            task.done[file] = row.after or 0
 
 
 def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:

@@ -223,7 +223,8 @@ def test_what_was_unsettled_at_the_end() -> None:
         (moved(State.PENDING, None, epoch=1), {(0, "f")}),
         (moved(State.PENDING, None, epoch=2), set()),
     ):
-        read = ledger.read(log(ADDED, TAKEN, left))
+        tidied = {"what": "history", "is_now": 0, "transaction": 3}
+        read = ledger.read(log(ADDED, TAKEN, left, tidied))
         assert ledger.unsettled(read, 1, epoch=2) == unsettled
 
 
