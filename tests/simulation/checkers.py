@@ -52,6 +52,8 @@ class Ledger:
     """Restart points by number of the file: its destination, and where each begins and ends."""
     corrupted: set[str] = field(default_factory=set)
     faults: int = 0
+    dropped_bytes: int = 0
+    """Of restart points that do not hold any more."""
     arrived_bytes: dict[str, int] = field(default_factory=dict)
     """At each destination, in all."""
     contested: set[str] = field(default_factory=set)
@@ -235,9 +237,10 @@ class Checks:
 
     def uncovers(self, task_no: int, file_no: int, firsts: Sequence[int] | None) -> None:
         """Restart points do not hold any more."""
-        _, points = self.by_number[task_no].covered.get(file_no, ("", {}))
+        ledger = self.by_number[task_no]
+        _, points = ledger.covered.get(file_no, ("", {}))
         for first in list(points) if firsts is None else firsts:
-            points.pop(first, None)
+            ledger.dropped_bytes += points.pop(first, first) - first
 
     def waits(self, task_no: int, wait: Wait) -> None:
         """A task lets another go first (I9)."""
@@ -293,6 +296,7 @@ class Checks:
         )
         incidents = ledger.faults + self.epochs.get(ledger.task_no, 1) - 1
         bound = incidents * min(self._world.settings.engine.in_flight_bytes, sum(sizes.values()))
+        bound += ledger.dropped_bytes
         # Of a source that was written meanwhile nothing holds that was sent before.
         bound += sum(
             (len(contents) - 1) * sizes[path] for path, contents in ledger.asked.expected.items()

@@ -461,7 +461,8 @@ async def test_what_comes_when_the_checkers_are_gone_fails_at_once(open_a, tmp_p
     checkers.put(Check(ByteRange(5, 10), told.append))
     assert [error.kind for error in told] == [Kind.CONNECTION_LOST] * 2
     assert opened == 2
-    await checkers.close()
+    checkers.end()
+    await checkers.ended()
 
 
 async def test_what_is_not_checked_counts_as_under_way(

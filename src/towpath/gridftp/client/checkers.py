@@ -86,7 +86,7 @@ class Checkers:
         else:
             self._queue.put_nowait(check)
 
-    async def close(self) -> None:
+    def end(self) -> None:
         """End the sessions: in good order, or, if any is still busy or being opened, at once."""
         busy = self._under_way or not self._queue.empty() or self._open < self._left
         for task in self._tasks:
@@ -94,6 +94,9 @@ class Checkers:
                 task.cancel()
         for _ in range(self._open * IN_FLIGHT):
             self._queue.put_nowait(None)
+
+    async def ended(self) -> None:
+        """Wait until they have."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:

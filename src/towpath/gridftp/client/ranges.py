@@ -187,9 +187,12 @@ class RangeTransfer:
         drivers = [road.driver for road in self._roads if road.driver is not None]
         for driver in drivers:
             driver.cancel()
+        # Before anything is waited for: whoever leaves may be cancelled again.
+        for checkers in self._checkers.values():
+            checkers.end()
         await asyncio.gather(
             *drivers,
-            *(checkers.close() for checkers in self._checkers.values()),
+            *(checkers.ended() for checkers in self._checkers.values()),
             return_exceptions=True,
         )
 
