@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from random import Random
+from typing import ClassVar
 
 import httpx
 
@@ -62,6 +63,7 @@ class ServerKilled(Maker):
     """A server dies with all its sessions, and is started again."""
 
     kind = "server killed"
+    sessions_too: ClassVar[bool] = True
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         place = pick_place(scene, random)
@@ -69,7 +71,7 @@ class ServerKilled(Maker):
             if not await scene.until(lambda: scene.tasks_of(place)):
                 return None
             hit = Hit.of(place.name, scene.tasks_of(place))
-            await place.stop(scene.ground.network)
+            await place.stop(scene.ground.network, sessions_too=self.sessions_too)
             await asyncio.sleep(random.uniform(*DOWN_S))
             await place.start(scene.ground.network)
             hit.concerns(scene.tasks_of(place))
@@ -77,22 +79,11 @@ class ServerKilled(Maker):
 
 
 @maker
-class ServerRestarted(Maker):
+class ServerRestarted(ServerKilled):
     """A server's listener dies and is started again; its sessions go on."""
 
     kind = "server restarted"
-
-    async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        place = pick_place(scene, random)
-        async with scene.alone(place.name):
-            if not await scene.until(lambda: scene.tasks_of(place)):
-                return None
-            hit = Hit.of(place.name, scene.tasks_of(place))
-            await place.stop(scene.ground.network, sessions_too=False)
-            await asyncio.sleep(random.uniform(*DOWN_S))
-            await place.start(scene.ground.network)
-            hit.concerns(scene.tasks_of(place))
-        return hit
+    sessions_too = False
 
 
 @maker
