@@ -108,14 +108,20 @@ async def test_a_mistake_of_ours_is_told_and_the_task_tries_again(
 class WithoutMemory:
     """Stands where the sessions should be."""
 
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
     async def login(self, *_: object) -> None:
-        raise MemoryError
+        raise self.error
 
 
-async def test_a_worker_without_memory_ends(database: Database, make_task: MakeTask) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+async def test_a_worker_without_memory_ends(
+    database: Database, make_task: MakeTask, error: Exception
+) -> None:
     """It cannot know what it has lost with it; others see its end, and take over."""
     await make_task()
-    sessions: Any = WithoutMemory()
+    sessions: Any = WithoutMemory(error)
     ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     worker = Worker(
         database, sessions, Settings(), name=WorkerName.own(), exit_process=ended.set_result

@@ -1,6 +1,7 @@
 """The worker process: asks for leases, drives their tasks, renews them, stops cleanly."""
 
 import asyncio
+import contextlib
 import math
 import os
 import signal
@@ -222,11 +223,13 @@ class Worker:
                 # Whoever gets the lease next goes on from what was committed.
                 log.warning("database away", error=str(error))
             else:
-                log.exception("task driver failed")
                 if _without_memory(error):
                     # What else was lost with it nobody can know: a lock that was not given back,
                     # say. Another worker sees our end, and takes over at once.
+                    with contextlib.suppress(MemoryError):
+                        log.error("out of memory")
                     self._exit(OUT_OF_MEMORY)
+                log.exception("task driver failed")
                 await self._internal_error(driver)
         finally:
             running = self._running.get(grant.task_no)
@@ -298,8 +301,10 @@ class Worker:
 
 def _without_memory(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(MemoryError) is not None
-    return isinstance(error, MemoryError)
+        return any(_without_memory(one) for one in error.exceptions)
+    # CPython has no type for a thread that finds no memory
+    no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
+    return no_thread or isinstance(error, MemoryError)
 
 
 async def run_until_signal(worker: Worker) -> None:
