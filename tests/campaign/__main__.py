@@ -20,7 +20,7 @@ from campaign.report import summary, told, write
 
 _INSIDE = "TOWPATH_CAMPAIGN_INSIDE"
 """Set in the process that runs in the namespaces."""
-WRONG = ("lost", "duplicated", "false_success", "resent_covered", "unexplained")
+WRONG = ("lost", "duplicated", "false_success", "resent_covered", "unexplained", "crashed")
 
 
 def main() -> int:
@@ -37,7 +37,6 @@ def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     root = Path(tempfile.mkdtemp(prefix="towpath-faults-"))
     campaign = asyncio.run(_run(root, options))
-    write(campaign, Console(width=120))
     right = not any(summary(campaign).get(name) for name in WRONG)
     if right and not options.keep:
         shutil.rmtree(root)
@@ -74,6 +73,8 @@ async def _run(root: Path, options: argparse.Namespace) -> Campaign:
         async with told(campaign):
             await campaign.run()
         await audit.close()
+        # before everything is ended: that may fail, too
+        write(campaign, Console(width=120))
         return campaign
 
 

@@ -1,11 +1,10 @@
 """Runs a campaign: tasks are submitted and looked after, faults strike, until enough have hit."""
 
 import asyncio
-import sys
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +61,8 @@ class Campaign:
     data_bytes: int = 0
     """That have passed on data channels."""
     ledger: Ledger = field(default_factory=Ledger)
+    crashed: list[str] = field(default_factory=list)
+    """What ended the campaign before its time: mistakes of its own."""
     _scene: Scene = field(init=False)
     _enough: bool = False
 
@@ -70,18 +71,30 @@ class Campaign:
         scene = self._scene = Scene(self.ground, self.audit, self.sources)
         plan = faults(self.seed, self.kinds)
         numbers = iter(range(10**9))
-        async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self.audit.run())
-            lives = [group.create_task(self._lives(numbers)) for _ in range(TASKS_AT_ONCE)]
-            strikers = [group.create_task(self._strike(scene, plan)) for _ in range(STRIKERS)]
-            await asyncio.gather(*strikers)
-            self._enough = True
-            await asyncio.wait(lives, timeout=AFTERWARDS_S)
-            for life in lives:
-                life.cancel()
-            await asyncio.gather(*lives, return_exceptions=True)
-            looking.cancel()
-        await self._settle_accounts()
+        with self._crashes():
+            async with asyncio.TaskGroup() as group:
+                looking = group.create_task(self.audit.run())
+                lives = [group.create_task(self._lives(numbers)) for _ in range(TASKS_AT_ONCE)]
+                strikers = [group.create_task(self._strike(scene, plan)) for _ in range(STRIKERS)]
+                await asyncio.gather(*strikers)
+                self._enough = True
+                await asyncio.wait(lives, timeout=AFTERWARDS_S)
+                for life in lives:
+                    life.cancel()
+                await asyncio.gather(*lives, return_exceptions=True)
+                looking.cancel()
+        with self._crashes():
+            await self._settle_accounts()
+
+    @contextmanager
+    def _crashes(self) -> Iterator[None]:
+        """What goes wrong here ends the campaign, and its report says so. Faults may have left
+        things broken: tasks that have not ended are nobody's fault then."""
+        try:
+            yield
+        except* Exception as crash:  # noqa: BLE001 - whatever it is, it is told
+            traceback.print_exception(crash)
+            self.crashed += _words(crash)
 
     async def _settle_accounts(self) -> None:
         """What was sent in all, and what of it need not have been."""
@@ -92,11 +105,12 @@ class Campaign:
             one = standings[verdict.task_id]
             verdict.blame(unsettled(self.ledger, one.task_no, one.epoch))
         self.ledger.unexplained += self._mistakes()
-        self.ledger.duplicated += [
-            f"task {no} is nobody's: a submission was taken twice"
-            for no, one in self.audit.tasks.items()
-            if str(one.task_id) not in self.histories
-        ]
+        if not self.crashed:
+            self.ledger.duplicated += [
+                f"task {no} is nobody's: a submission was taken twice"
+                for no, one in self.audit.tasks.items()
+                if str(one.task_id) not in self.histories
+            ]
         paths = kept(log, self.audit, self._path_of)
         logs = [place.workdir / "server.log" for place in self.ground.places.values()]
         self.ledger.resent_covered += await asyncio.to_thread(sent_again, logs, paths)
@@ -135,9 +149,8 @@ class Campaign:
         try:
             async with asyncio.timeout(STRIKE_S):
                 return await MAKERS[planned.kind].strike(scene, planned.random)
-        except Exception:
-            print(f"fault {planned.number}, {planned.kind}:", file=sys.stderr)
-            traceback.print_exc()
+        except Exception as error:
+            error.add_note(f"fault {planned.number}, {planned.kind}")
             raise
 
     async def _lives(self, numbers: Iterator[int]) -> None:
@@ -162,7 +175,8 @@ class Campaign:
             await self._until(task_id, lambda standing: standing.final)
             told = await self._told(task_id)
         except asyncio.CancelledError:
-            self.verdicts.append(Verdict.unfinished(plan, task_id))
+            if self._enough:
+                self.verdicts.append(Verdict.unfinished(plan, task_id))
             raise
         del self.sources.of_task[task_id]
         verdict = await asyncio.to_thread(judge, history, told)
@@ -225,3 +239,14 @@ class Campaign:
                     result: dict[str, Any] = answer.json()
                     return result
             await asyncio.sleep(REPEAT_S)
+
+
+def _words(crash: BaseExceptionGroup[Exception]) -> list[str]:
+    """Each error in one line."""
+    found = []
+    for error in crash.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            found += _words(error)
+        else:
+            found.append(": ".join([*getattr(error, "__notes__", ()), repr(error)]))
+    return found

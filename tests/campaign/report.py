@@ -82,6 +82,7 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         ),
         "unexplained": sum(len(one.unexplained) for one in verdicts)
         + len(campaign.ledger.unexplained),
+        "crashed": len(campaign.crashed),
         "seconds": round(time.monotonic() - campaign.began_s, 1),
     }
 
@@ -98,6 +99,8 @@ def write(campaign: Campaign, console: Console) -> None:
         console.print(f"{what} was sent again ({size} bytes)", markup=False)
     for what in (*campaign.ledger.duplicated, *campaign.ledger.unexplained):
         console.print(f"in all: {what}", markup=False)
+    for what in campaign.crashed:
+        console.print(f"the campaign ended before its time: {what}", markup=False)
     print(json.dumps(summary(campaign)), flush=True)
 
 

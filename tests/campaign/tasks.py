@@ -218,7 +218,8 @@ def draw(seed: int, number: int) -> Plan:
 def _transfer(random: Random, seed: int, number: int) -> TransferPlan:
     source, destination = random.sample(PLACES, 2)
     files = _files(random)
-    paths = [file.path for file in files]
+    sizes = dict(files)
+    paths = list(sizes)
     mirrors = random.random() < 0.15
     external = random.random() < 0.3
     options: dict[str, Any] = {
@@ -246,12 +247,18 @@ def _transfer(random: Random, seed: int, number: int) -> TransferPlan:
             for n in range(random.choice((0, 0, 1, 3)))
         ),
         tuple((f"link{n}", random.choice(paths)) for n in range(random.choice((0, 0, 2)))),
-        tuple((path, random.choice(list(There))) for path in some if path != LARGE),
+        tuple((path, _before(random, sizes[path])) for path in some if path != LARGE),
         tuple(f"extra{n}/file" for n in range(random.choice((0, 2)))),
         options,
         random.choice((None, None, *ALGORITHMS)),
         _intervention(random),
     )
+
+
+def _before(random: Random, size: int) -> There:
+    """What is at a file's destination before. Nothing is shorter than an empty file, or another."""
+    how = random.choice(list(There))
+    return how if size else There.SAME
 
 
 LARGE = "large"

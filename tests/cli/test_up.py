@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
+
+from towpath.platform import migrations
 
 BIN = Path(sys.executable).parent
 START_S = 60.0
@@ -37,13 +40,18 @@ class Up:
     process: subprocess.Popen[str]
     url: str
 
-    @classmethod
-    def start(cls, data: Path, *options: str) -> "Up":
-        process = subprocess.Popen(
+    @staticmethod
+    def run(data: Path, *options: str, **variables: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             [str(BIN / "towpath"), "up", "--data", str(data), "--workers", "0", *options],
             stdout=subprocess.PIPE,
             text=True,
+            env=os.environ | variables,
         )
+
+    @classmethod
+    def start(cls, data: Path, *options: str) -> "Up":
+        process = cls.run(data, *options)
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line.startswith("ready https://"), line
@@ -206,3 +214,28 @@ def test_killed_all_at_once_postgres_included(tmp_path: Path) -> None:
     first.stop(signal.SIGKILL)
     second = Up.start(tmp_path / "data", "--port", "0")
     assert second.stop(signal.SIGINT) == 0
+
+
+def test_a_database_that_goes_away_while_it_starts_is_waited_for(
+    tmp_path: Path, database_url: str
+) -> None:
+    data = tmp_path / "data"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", (migrations.LOCK,))
+        process = Up.run(data, "--port", "0", TOWPATH_DATABASE__URL=database_url)
+        assert process.stdout is not None
+        deadline = time.monotonic() + START_S
+        while not connection.execute(_END_WHO_WAITS).fetchall():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        connection.execute("SELECT pg_advisory_unlock(%s)", (migrations.LOCK,))
+        line = process.stdout.readline()
+        assert line.startswith("ready https://"), line
+    assert Up(data, process, line.split()[1]).stop() == 0
+    assert "database.awaited" in (data / "log" / "up.log").read_text()
+
+
+_END_WHO_WAITS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event = 'advisory'"
+)

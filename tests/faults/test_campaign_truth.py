@@ -1,20 +1,25 @@
 """What the fault campaign would find: each thing that it calls wrong is made wrong here."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, cast
 
 import pytest
 
 from campaign import ledger, serverlogs
-from campaign.audit import Seen
+from campaign.audit import Audit, Seen
+from campaign.campaign import Campaign
+from campaign.ground import Ground
 from campaign.ledger import Kept
-from campaign.makers import MAKERS
+from campaign.makers import MAKERS, Hit, Maker, Scene
 from campaign.relay import Blocks, Span
+from campaign.report import summary
 from campaign.schedule import faults
 from campaign.sources import History
-from campaign.tasks import TREE, DeletePlan, Plan, TransferPlan, draw
+from campaign.tasks import TREE, DeletePlan, Plan, There, TransferPlan, draw
 from campaign.truth import Verdict, judge
 from towpath.transfer.store.plan import State
 
@@ -46,6 +51,52 @@ def test_all_options_are_asked_for() -> None:
     assert any(single.external for plan in transfers for single in plan.singles)
     assert {p.intervention.what for p in plans if p.intervention} == {"cancel", "pause"}
     assert all(plan.options["verify_checksum"] or plan.destination == "gamma" for plan in transfers)
+
+
+def test_nothing_is_shorter_than_an_empty_file() -> None:
+    """Nor another one of the same length: sync levels could not tell them apart."""
+    plans = [plan for n in SOME if isinstance(plan := draw(SEED, n), TransferPlan)]
+    empty = [how for plan in plans for path, how in plan.there if dict(plan.files)[path] == 0]
+    assert set(empty) == {There.SAME}
+
+
+# A mistake of the campaign's own.
+
+
+class Idle(Campaign):
+    """Nothing is copied; there is nothing to give an account of."""
+
+    async def _lives(self, numbers: Iterator[int]) -> None:  # noqa: ARG002
+        await asyncio.sleep(3600)
+
+    async def _settle_accounts(self) -> None:
+        pass
+
+
+class Clumsy(Maker):
+    """Does not know how to break anything."""
+
+    kind = "clumsy"
+
+    async def strike(self, scene: Scene, random: Random) -> Hit | None:  # noqa: ARG002
+        raise OSError("no hammer")
+
+
+class Waits(Audit):
+    """Looks at nothing."""
+
+    async def run(self) -> None:
+        await asyncio.sleep(3600)
+
+
+async def test_a_campaign_that_cannot_go_on_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MAKERS, Clumsy.kind, Clumsy())
+    ground = cast("Ground", None)
+    campaign = Idle(ground, Waits(""), SEED, wanted=1, kinds=frozenset((Clumsy.kind,)))
+    async with asyncio.timeout(60):
+        await campaign.run()
+    assert "clumsy: OSError('no hammer')" in campaign.crashed[0]
+    assert summary(campaign)["crashed"] == len(campaign.crashed) > 0
 
 
 # The trees and the history of one task.

@@ -13,6 +13,7 @@ from towpath.platform.database import (
     Database,
     EmbeddedPostgres,
     PostgresError,
+    at_start,
     wait_for_database,
 )
 from towpath.platform.migrations import MigrationError, migrate, migrations_of
@@ -247,6 +248,14 @@ async def test_a_start_waits_for_a_database_that_starts_too(tmp_path: Path) -> N
             await waiting
     finally:
         await server.stop()
+
+
+async def test_a_start_does_not_wait_for_what_does_not_pass() -> None:
+    async def work() -> None:
+        raise psycopg.errors.DiskFull
+
+    with pytest.raises(psycopg.errors.DiskFull):
+        await at_start(work)
 
 
 async def test_orphaned_server_is_taken_over(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ from towpath.platform.database import (
     Database,
     EmbeddedPostgres,
     PostgresError,
-    wait_for_database,
+    at_start,
 )
 from towpath.platform.dial import dial_policy
 from towpath.platform.errors import FLOWS_ERRORS, GROUPS_ERRORS, TRANSFER_ERRORS
@@ -153,10 +154,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             stack.push_async_callback(postgres.stop)
             await postgres.start()
             database_url = postgres.url
-        else:
-            await wait_for_database(database_url)
         for schema, package in SCHEMAS.items():
-            await migrate(database_url, schema=schema, package=package)
+            await at_start(partial(migrate, database_url, schema=schema, package=package))
         size = settings.database.pool_size
         databases = {
             schema: await stack.enter_async_context(
@@ -164,7 +163,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             )
             for schema in SCHEMAS
         }
-        clients = await bootstrap(databases["nexus"], directory.secrets)
+        clients = await at_start(partial(bootstrap, databases["nexus"], directory.secrets))
 
         apps = await stack.enter_async_context(
             _apps(place.settings, directory, databases, clients[TRANSFER], place.url)

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 import structlog
@@ -20,6 +20,8 @@ _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", 
 """Of a server that is there; an error while connecting has no code."""
 
 _log = structlog.stdlib.get_logger("towpath.database")
+
+T = TypeVar("T")
 
 Connection = psycopg.AsyncConnection[DictRow]
 """Rows are dicts; ask a cursor for ``row_factory=tuple_row`` where there are many."""
@@ -204,30 +206,36 @@ class Database:
         return await psycopg.AsyncConnection[DictRow].connect(self.url, **self._arguments)
 
 
-async def wait_for_database(url: str) -> None:
-    """Until the server takes connections, FIRST_WAIT_S at most.
+async def at_start(work: Callable[[], Awaitable[T]]) -> T:
+    """Do what a start needs of a database that may be starting, too; again while it is away,
+    FIRST_WAIT_S in all at most. `work` may be done more than once.
 
-    What a server that is there refuses, such as a password, is not waited for. Raises
-    ``psycopg.OperationalError``.
+    What a server that is there refuses, such as a password, is not waited for. Raises what `work`
+    raises.
     """
     deadline = time.monotonic() + FIRST_WAIT_S
     told = False
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(
-                url, connect_timeout=CONNECT_TIMEOUT_S
-            )
-        except psycopg.OperationalError as error:
+            return await work()
+        except AWAY as error:
             refused = any(words in str(error) for words in _REFUSALS)
-            if refused or time.monotonic() > deadline:
+            if refused or not is_away(error) or time.monotonic() > deadline:
                 raise
             if not told:
                 _log.warning("database.awaited", error=str(error), at_most_s=FIRST_WAIT_S)
                 told = True
             await asyncio.sleep(HEAL_EVERY_S)
-        else:
-            await connection.close()
-            return
+
+
+async def wait_for_database(url: str) -> None:
+    """Until the server takes connections, as `at_start`. Raises ``psycopg.OperationalError``."""
+
+    async def connect() -> None:
+        connection = await psycopg.AsyncConnection.connect(url, connect_timeout=CONNECT_TIMEOUT_S)
+        await connection.close()
+
+    await at_start(connect)
 
 
 def _cancellations() -> int:

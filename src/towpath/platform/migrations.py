@@ -16,7 +16,8 @@ from psycopg import sql
 
 _log = structlog.stdlib.get_logger("towpath.migrations")
 _NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
-_LOCK = 0x746F7770  # "towp": several processes may start at once
+LOCK = 0x746F7770
+"""Advisory ("towp"), held while migrating: several processes may start at once."""
 
 
 class MigrationError(Exception):
@@ -63,7 +64,7 @@ async def migrate(url: str, *, schema: str, package: str) -> list[int]:
     name = sql.Identifier(schema)
     applied_now: list[int] = []
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        await connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
         await connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(name))
         await connection.execute(sql.SQL("SET search_path TO {}").format(name))
         await connection.execute(
