@@ -132,6 +132,20 @@ class Standing(NamedTuple):
         return self.worker is not None and not self.final
 
 
+class Unfinished(NamedTuple):
+    """A file in the plan of a task: its item, the path below that, and how far it is."""
+
+    item_no: int
+    below: str
+    state: int
+
+
+LEFT_OUT = "left out"
+"""The code of what is no event: a file has come to the list of skipped errors."""
+_SKIPPED = 1
+"""The kind of history that is this list."""
+
+
 class Told(NamedTuple):
     """An event, and when it was seen (monotonic clock)."""
 
@@ -147,14 +161,14 @@ class Audit:
 
     url: str
     tasks: dict[int, Standing] = field(default_factory=dict)
+    task_numbers: dict[str, int] = field(default_factory=dict)
+    """By the task's id."""
     progress: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Of each task: when outcomes were seen (monotonic clock)."""
     events: list[Told] = field(default_factory=list)
     """All, in the order in which they were seen."""
-    unfinished: dict[int, dict[int, tuple[int, str]]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    """Of each task, the files in its plan by number: item and path below it."""
+    unfinished: dict[int, dict[int, Unfinished]] = field(default_factory=lambda: defaultdict(dict))
+    """Of each task, the files in its plan by number."""
     seen_at: dict[int, float] = field(default_factory=dict)
     """When rows were seen that say that something is kept, or not any more (seconds since 1970)."""
     outcomes: int = 0
@@ -198,7 +212,8 @@ class Audit:
             newest = max(self.tasks, default=0)
             cursor = await self._connection.execute(_TASKS, (open_ones, newest))
             for row in await cursor.fetchall():
-                self.tasks[row[0]] = Standing(*row)
+                one = self.tasks[row[0]] = Standing(*row)
+                self.task_numbers[str(one.task_id)] = one.task_no
         async with self.changed:
             self.changed.notify_all()
 
@@ -207,6 +222,8 @@ class Audit:
         for one in seen:
             if one.what == "range" or (one.what == "file" and one.is_now is None):
                 self.seen_at[one.seq] = wall
+            if one.what == "history" and one.is_now == _SKIPPED:
+                self.events.append(Told(now, one.task_no, LEFT_OUT, is_error=True))
             if one.what == "history" or (one.what == "range" and one.code == "INSERT"):
                 self.outcomes += 1
                 self.progress[one.task_no].append(now)
@@ -220,7 +237,7 @@ class Audit:
                 if one.is_now is None:
                     self.unfinished[one.task_no].pop(one.file_no, None)
                 else:
-                    file = (one.item_no, os.fsdecode(one.path))
+                    file = Unfinished(one.item_no, os.fsdecode(one.path), one.is_now)
                     self.unfinished[one.task_no][one.file_no] = file
 
     async def is_unfinished(self, task_no: int, item_no: int, below: str) -> bool:
@@ -243,6 +260,11 @@ class Audit:
         async with await psycopg.AsyncConnection.connect(self.url) as connection:
             cursor = await connection.execute("SELECT * FROM campaign.seen ORDER BY seq")
             return [Seen(*row) for row in await cursor.fetchall()]
+
+    def standing(self, task_id: str) -> Standing | None:
+        """None: the task has not been seen yet."""
+        task_no = self.task_numbers.get(task_id)
+        return None if task_no is None else self.tasks[task_no]
 
     def running(self, endpoint_id: UUID | None = None) -> list[Standing]:
         """Tasks that a worker acts for now, of an endpoint or of all."""

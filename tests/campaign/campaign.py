@@ -205,9 +205,7 @@ class Campaign:
     async def _until(self, task_id: str, look: Callable[[Standing], bool]) -> None:
         async with self.audit.changed:
             await self.audit.changed.wait_for(
-                lambda: any(
-                    look(one) for one in self.audit.tasks.values() if str(one.task_id) == task_id
-                )
+                lambda: (one := self.audit.standing(task_id)) is not None and look(one)
             )
 
     async def _told(self, task_id: str) -> dict[str, Any]:

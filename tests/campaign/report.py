@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -71,6 +71,9 @@ def summary(campaign: Campaign) -> dict[str, Any]:
     return {
         "faults": len(campaign.struck),
         "kinds": len({one.planned.kind for one in campaign.struck}),
+        "fewest_hits": min(
+            Counter(one.planned.kind for one in campaign.struck).values(), default=0
+        ),
         "tasks": len(verdicts),
         "lost": sum(len(one.lost) for one in verdicts),
         "duplicated": sum(len(one.duplicated) for one in verdicts)

@@ -1,6 +1,7 @@
 """What the fault campaign would find: each thing that it calls wrong is made wrong here."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -35,6 +36,13 @@ def test_a_seed_is_a_campaign() -> None:
     assert some(SEED) == some(SEED)
     assert some(SEED) != some(SEED + 1)
     assert [draw(SEED, n) for n in SOME] == [draw(SEED, n) for n in SOME]
+
+
+def test_no_kind_is_rare_by_chance() -> None:
+    drawn = Counter(one.kind for one in islice(faults(SEED, frozenset(MAKERS)), 2000))
+    share = 2000 / sum(one.weight for one in MAKERS.values())
+    for kind, one in MAKERS.items():
+        assert abs(drawn[kind] - share * one.weight) <= one.weight + 1, kind
 
 
 def test_all_options_are_asked_for() -> None:

@@ -44,20 +44,24 @@ class Scene:
         return True
 
     async def until_told(
-        self, code: str, tasks: Collection[int] | None = None, within_s: float = PATIENCE_S
+        self,
+        codes: Collection[str],
+        tasks: Collection[int] | None = None,
+        within_s: float = PATIENCE_S,
+        too_late: Callable[[], object] = lambda: False,
     ) -> frozenset[int]:
         """Tasks (of these, or of all) that have told of such an event from now on; none: not in
-        time."""
+        time, or not before it was too late."""
         first = len(self.audit.events)
 
         def told() -> frozenset[int]:
             return frozenset(
                 one.task_no
                 for one in self.audit.events[first:]
-                if one.code == code and (tasks is None or one.task_no in tasks)
+                if one.code in codes and (tasks is None or one.task_no in tasks)
             )
 
-        await self.until(told, within_s)
+        await self.until(lambda: told() or too_late(), within_s)
         return told()
 
     def tasks_of(self, place: Place) -> list[Standing]:

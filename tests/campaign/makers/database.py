@@ -19,11 +19,11 @@ AFTER_JUMP_S = 2.0
 
 
 class DatabaseFault(Maker):
-    """One at a time; all tasks that run are concerned, so there are not too many of them."""
+    """One at a time; all tasks that run are concerned, so there are fewer of them."""
 
     real_server = False
     tells = frozenset({"RECOVERED"})
-    weight = 0.5
+    weight = 0.7
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         async with scene.alone("database"):

@@ -3,12 +3,15 @@
 import asyncio
 import os
 from abc import abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+from campaign.audit import LEFT_OUT
 from campaign.makers.base import Hit, Maker, Scene, maker, pick_place
 from campaign.sources import History
+from towpath.transfer.store.plan import State
 
 KIBIBYTE = 1024
 NEXT_FILES = 10
@@ -31,7 +34,7 @@ class DiskFull(Maker):
             hit = Hit(f"storage of {place.name}", frozenset())
             await place.fill()
             try:
-                hit.tasks = await scene.until_told("NO_SPACE_LEFT")
+                hit.tasks = await scene.until_told(self.tells)
             finally:
                 await place.free()
         return hit if hit.tasks else None
@@ -54,6 +57,13 @@ class Target(NamedTuple):
         """At the source."""
         return self.history.root / self.path
 
+    def finished(self, scene: Scene) -> bool:
+        """Whether the task is seen to have done with it."""
+        return all(
+            (one.item_no, one.below) != (self.item_no, self.below)
+            for one in scene.audit.unfinished[self.task_no].values()
+        )
+
     async def in_time(self, scene: Scene) -> bool:
         """Whether the task has not finished it."""
         return await scene.audit.is_unfinished(self.task_no, self.item_no, self.below)
@@ -63,9 +73,11 @@ class SourceFault(Maker):
     """Something happens to such a file."""
 
     tells = frozenset({"VERIFY_CHECKSUM", "FILE_SIZE_CHANGED", "EXTERNAL_CHECKSUM_MISMATCH"})
+    states: ClassVar[Collection[State]] = frozenset(State)
+    """In which it may be."""
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        target = await _target(scene, random)
+        target = await _target(scene, random, self.states)
         if target is None:
             return None
         hit = Hit(f"{target.file}", frozenset((target.task_no,)))
@@ -81,10 +93,13 @@ class SourceFault(Maker):
         be read."""
 
 
-async def _target(scene: Scene, random: Random) -> Target | None:
+NOT_SENT = frozenset({State.PENDING, State.COMPARE})
+
+
+async def _target(scene: Scene, random: Random, states: Collection[State]) -> Target | None:
     """One that is being sent, or will be soon."""
-    await scene.until(lambda: _next_files(scene))
-    files = _next_files(scene)
+    await scene.until(lambda: _next_files(scene, states))
+    files = _next_files(scene, states)
     if not files:
         return None
     task_no, item_no, below = random.choice(files)
@@ -96,13 +111,14 @@ async def _target(scene: Scene, random: Random) -> Target | None:
     return target if target.file.is_file() and not target.file.is_symlink() else None
 
 
-def _next_files(scene: Scene) -> list[tuple[int, int, str]]:
+def _next_files(scene: Scene, states: Collection[State]) -> list[tuple[int, int, str]]:
     """Task, item and path below it of the next files in the plans of tasks that run: they are sent
     in the order of their numbers."""
     found = []
     for one in sorted(scene.audit.running()):
         files = scene.audit.unfinished[one.task_no]
-        found += [(one.task_no, *files[number]) for number in sorted(files)[:NEXT_FILES]]
+        next_ones = [files[number] for number in sorted(files) if files[number].state in states]
+        found += [(one.task_no, f.item_no, f.below) for f in next_ones[:NEXT_FILES]]
     return found
 
 
@@ -148,15 +164,18 @@ class SourceUnreadable(SourceFault):
     """The server may not read it, until the task has told of it or left it out."""
 
     kind = "source unreadable"
-    tells = frozenset({"PERMISSION_DENIED"})
+    tells = frozenset({"PERMISSION_DENIED", LEFT_OUT})
+    states = NOT_SENT
+    weight = 1.5  # some are under way when it comes
 
     async def changes(self, scene: Scene, target: Target) -> bool:
         target.history.gone.add(target.path)
         target.file.chmod(0)
         try:
-            return bool(
-                await scene.until_told("PERMISSION_DENIED", (target.task_no,), MEND_AFTER_S)
+            told = await scene.until_told(
+                self.tells, (target.task_no,), MEND_AFTER_S, lambda: target.finished(scene)
             )
+            return bool(told)
         finally:
             if target.file.exists():
                 target.file.chmod(0o644)
@@ -168,7 +187,7 @@ class SourceRemoved(SourceFault):
 
     kind = "source removed"
     tells = frozenset({"FILE_NOT_FOUND", "SKIPPED_ERRORS"})
-    weight = 0.5
+    weight = 0.8
 
     async def changes(self, scene: Scene, target: Target) -> bool:
         target.history.gone.add(target.path)
@@ -182,9 +201,10 @@ class DestinationForbidden(Maker):
 
     kind = "destination forbidden"
     tells = frozenset({"PERMISSION_DENIED"})
+    weight = 1.5  # some are under way when it comes
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
-        target = await _target(scene, random)
+        target = await _target(scene, random, NOT_SENT)
         if target is None:
             return None
         directory = (target.history.destination / target.path).parent
@@ -193,7 +213,7 @@ class DestinationForbidden(Maker):
             try:
                 directory.chmod(0o555)
                 hit.tasks = await scene.until_told(
-                    "PERMISSION_DENIED", (target.task_no,), MEND_AFTER_S
+                    self.tells, (target.task_no,), MEND_AFTER_S, lambda: target.finished(scene)
                 )
             except FileNotFoundError:
                 return None  # it is not made yet

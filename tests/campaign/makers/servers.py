@@ -11,13 +11,15 @@ from typing import ClassVar
 
 import httpx
 
-from campaign.makers.base import PATIENCE_S, Hit, Maker, Scene, maker, pick_place
+from campaign.makers.base import Hit, Maker, Scene, maker, pick_place
 from towpath.demo.processes import descendants
 
 DOWN_S = (0.0, 2.0)
 STOPPED_S = (0.5, 8.0)
 """Some shorter, some longer than what the settings allow."""
 EXPIRES_S = 3.0
+LOGIN_WITHIN_S = 15.0
+"""Sessions that are there go on without a credential, until something happens to one."""
 
 
 @maker
@@ -111,7 +113,7 @@ class CredentialExpired(Maker):
 
     kind = "credential expired"
     tells = frozenset({"NO_CREDENTIALS"})
-    weight = 0.5
+    weight = 1.2  # every other time nobody logs in
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         place = pick_place(scene, random)
@@ -124,9 +126,7 @@ class CredentialExpired(Maker):
                 return None  # the API is down, or it took so long that it has expired already
             hit = Hit(place.name, frozenset())
             try:
-                hit.tasks = await scene.until_told(
-                    "NO_CREDENTIALS", within_s=EXPIRES_S + PATIENCE_S
-                )
+                hit.tasks = await scene.until_told(self.tells, within_s=EXPIRES_S + LOGIN_WITHIN_S)
             finally:
                 await scene.ground.give_credential_for_long(place)
         return hit if hit.tasks else None

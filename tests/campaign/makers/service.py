@@ -4,13 +4,14 @@ import asyncio
 import os
 import resource
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import Random
 
 from campaign.audit import Standing
-from campaign.makers.base import PATIENCE_S, Hit, Maker, Scene, maker
+from campaign.makers.base import Hit, Maker, Scene, maker
 from campaign.makers.servers import stopped
 from towpath.transfer.engine.identity import WorkerName
 
@@ -21,6 +22,8 @@ SHORT_OF_MEMORY_S = 3.0
 MEMORY_LEFT_BYTES = 256 * 1024
 AT_ONCE_S = (0.0, 0.05)
 """A submission takes about so long."""
+SUBMITTED_WITHIN_S = 20.0
+"""While tasks wait for what is broken, few end, and few begin."""
 
 
 async def busy_worker(
@@ -88,7 +91,6 @@ class WorkerOutOfMemory(Maker):
     kind = OUT_OF_MEMORY
     real_server = False
     tells = frozenset({"RECOVERED", "INTERNAL_ERROR"})
-    weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         found = await busy_worker(scene, random)
@@ -128,16 +130,16 @@ class ApiKilled(Maker):
     kind = "API killed"
     real_server = False
     tells = frozenset({"RECOVERED"})
-    weight = 0.5
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         ground = scene.ground
+        after_s = random.uniform(*AT_ONCE_S)
         async with scene.alone("API"):
-            if not await ground.submission_begins(PATIENCE_S):
-                return None
-            await asyncio.sleep(random.uniform(*AT_ONCE_S))
-            if not ground.submitting:
-                return None
+            until = time.monotonic() + SUBMITTED_WITHIN_S
+            while not ground.submitting:
+                if not await ground.submission_begins(until - time.monotonic()):
+                    return None
+                await asyncio.sleep(after_s)
             hit = Hit("the API, in the middle of a submission", frozenset())
             await ground.kill_api()
             await ground.start_api()
