@@ -25,17 +25,17 @@ CREATE TABLE campaign.seen (
     seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction bigint NOT NULL DEFAULT txid_current(),
     what text NOT NULL, task_no bigint NOT NULL, file_no bigint, item_no integer, path bytea,
-    was integer, is_now integer, first bigint, after bigint, code text, epoch bigint
+    was integer, is_now integer, first bigint, after bigint, code text
 );
 CREATE INDEX ON campaign.seen (transaction);
 
 CREATE FUNCTION campaign.see_file() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE one record := coalesce(NEW, OLD);
 BEGIN
-    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after, epoch)
+    INSERT INTO campaign.seen (what, task_no, file_no, item_no, path, was, is_now, after)
     VALUES ('file', one.task_no, one.file_no, one.item_no, one.path,
             CASE WHEN TG_OP <> 'INSERT' THEN OLD.state END,
-            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size, one.epoch);
+            CASE WHEN TG_OP <> 'DELETE' THEN NEW.state END, one.size);
     RETURN NULL;
 END $$;
 CREATE TRIGGER seen AFTER INSERT OR DELETE ON transfer.file
@@ -102,8 +102,6 @@ class Seen(NamedTuple):
     first: int | None
     after: int | None
     code: str | None
-    epoch: int | None
-    """Of a file: the lease that sent it last; None: it was not sent."""
 
 
 class Standing(NamedTuple):

@@ -12,7 +12,7 @@ import httpx
 
 from campaign.audit import Audit, Standing
 from campaign.ground import REPEAT_S, Ground
-from campaign.ledger import Ledger, kept, read, unsettled
+from campaign.ledger import Ledger, kept, read
 from campaign.makers import MAKERS, Hit, Scene
 from campaign.makers.service import OUT_OF_MEMORY
 from campaign.schedule import Planned, faults
@@ -100,10 +100,6 @@ class Campaign:
         """What was sent in all, and what of it need not have been."""
         log = await self.audit.whole_log()
         self.ledger = read(log)
-        standings = {str(one.task_id): one for one in self.audit.tasks.values()}
-        for verdict in self.verdicts:
-            one = standings[verdict.task_id]
-            verdict.blame(unsettled(self.ledger, one.task_no, one.epoch))
         self.ledger.unexplained += self._mistakes()
         if not self.crashed:
             self.ledger.duplicated += [

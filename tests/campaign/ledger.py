@@ -28,10 +28,6 @@ class Ledger:
     """In words, and in bytes: sent again although known to have arrived."""
     duplicated: list[str] = field(default_factory=list)
     """Tasks that nobody asked for."""
-    left: dict[int, dict[File, tuple[State, int | None]]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    """By task: the last state of files that left its plan, and the lease that sent them."""
     unexplained: list[str] = field(default_factory=list)
     """Attempts of which something was lost, and no event of the task says why."""
 
@@ -88,11 +84,9 @@ def _read_file(
     elif row.was == State.IN_FLIGHT and row.is_now is not None:
         if (row.transaction, row.task_no) in resent or row.is_now == State.CONTESTED:
             task.given_up[file] = task.taken.get(file, row.seq)
-    elif row.is_now is None and row.was is not None:
+    elif row.is_now is None and (row.transaction, row.task_no) in arrived:
         # One that was given up may go with a task's last transaction, which tidies its history.
-        ledger.left[row.task_no][file] = State(row.was), row.epoch
-        if (row.transaction, row.task_no) in arrived:
-            task.done[file] = row.after or 0
+        task.done[file] = row.after or 0
 
 
 def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:
@@ -149,13 +143,3 @@ def kept(
             if row.code == "INSERT":
                 open_ranges[(*number, row.first)] = Kept(row.first, row.after or 0, seen_s, inf)
     return found
-
-
-def unsettled(ledger: Ledger, task_no: int, epoch: int) -> set[File]:
-    """Files of a task that were given up while a command might still write them, or that an earlier
-    lease than the last, `epoch`, sent last."""
-    return {
-        file
-        for file, (state, sent_by) in ledger.left[task_no].items()
-        if state is not State.PENDING or sent_by != epoch
-    }

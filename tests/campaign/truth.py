@@ -4,13 +4,15 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from campaign.sources import History
 from campaign.tasks import SKIPPED_AT, TREE, DeletePlan, Plan, There, TransferPlan
 from towpath.demo.trees import content, digests
+
+IN_DOUBT = "FILES_IN_DOUBT"
+"""Told of a failed task when nobody could see whether its files hold other files' bytes."""
 
 EXPLAINS = ("error", "next")
 """What each error event must say: cause and consequence."""
@@ -29,8 +31,6 @@ class Verdict:
     """Outcomes that are told or counted twice."""
     false_success: list[str] = field(default_factory=list)
     """Files that are said to have arrived, and are not what the source had."""
-    shifted: list[str] = field(default_factory=list)
-    """Paths that were given up, and hold another file's bytes. Wrong, if somebody knew of it."""
     unexplained: list[str] = field(default_factory=list)
     """Error events that do not name cause and consequence."""
 
@@ -57,19 +57,6 @@ class Verdict:
     def codes(self) -> set[str]:
         """Of all its events."""
         return {event["code"] for event in self.told["events"]}
-
-    def blame(self, unsettled: Collection[tuple[int, str]]) -> None:
-        """Shifted files are lost, but those of which the last lease knew nothing: item and path
-        below it."""
-        for path in self.shifted:
-            below = path.removeprefix(f"{TREE}/")
-            file = (0, below) if path != below else (self._item_of(path), "")
-            if file not in unsettled:
-                self.lost.append(f"{path} was given up, and holds another file's bytes")
-
-    def _item_of(self, path: str) -> int:
-        assert isinstance(self.plan, TransferPlan), "a delete shifts nothing"
-        return 1 + [single.path for single in self.plan.singles].index(path)
 
     @classmethod
     def unfinished(cls, plan: Plan, task_id: str) -> "Verdict":
@@ -156,8 +143,8 @@ def _judge_file(
             verdict.lost.append(f"{path} should have been left as it is")
     elif verdict.succeeded and origin not in history.gone:
         verdict.lost.append(f"{path} is not there")
-    elif not right and digest in _others(history, origin):
-        verdict.shifted.append(path)
+    elif not right and digest in _others(history, origin) and IN_DOUBT not in verdict.codes:
+        verdict.lost.append(f"{path} was given up, and holds another file's bytes")
 
 
 def _others(history: History, origin: str) -> set[str]:

@@ -21,7 +21,7 @@ from campaign.report import summary
 from campaign.schedule import faults
 from campaign.sources import History
 from campaign.tasks import TREE, DeletePlan, Plan, There, TransferPlan, draw
-from campaign.truth import Verdict, judge
+from campaign.truth import IN_DOUBT, judge
 from towpath.transfer.store.plan import State
 
 SOME = range(200)
@@ -203,13 +203,11 @@ def test_what_somebody_else_had(plan: TransferPlan, tmp_path: Path) -> None:
         t for t in told["transferred"] if not t["destination_path"].endswith(path)
     ]
     (history.destination / path).write_bytes(some_file(history).read_bytes())
-    verdict = judge(history, told)
-    assert verdict.shifted == [path]
-    blamed = Verdict(plan, "x", told, shifted=[path])
-    blamed.blame({(1, "")})
-    assert blamed.lost == []
-    blamed.blame(set())
-    assert len(blamed.lost) == 1
+    shifted = f"{path} was given up, and holds another file's bytes"
+    assert shifted in judge(history, told).lost
+    details = '{"error": "6 files", "next": "none"}'
+    told["events"].append({"code": IN_DOUBT, "is_error": True, "details": details})
+    assert shifted not in judge(history, told).lost
 
 
 def test_deletes(tmp_path: Path) -> None:
@@ -274,17 +272,6 @@ def test_what_is_done_again_has_a_reason() -> None:
     for rest in (BACK, (*BACK, STARTED), (LOST,)):
         read = ledger.read(log(ADDED, TOLD, TAKEN, *rest, TAKEN, *ARRIVED, TOLD))
         assert len(read.unexplained) == 1
-
-
-def test_what_was_unsettled_at_the_end() -> None:
-    for left, unsettled in (
-        (moved(State.IN_FLIGHT, None, epoch=2), {(0, "f")}),
-        (moved(State.PENDING, None, epoch=1), {(0, "f")}),
-        (moved(State.PENDING, None, epoch=2), set()),
-    ):
-        tidied = {"what": "history", "is_now": 0, "transaction": 3}
-        read = ledger.read(log(ADDED, TAKEN, left, tidied))
-        assert ledger.unsettled(read, 1, epoch=2) == unsettled
 
 
 # The servers' logs.

@@ -233,3 +233,49 @@ def test_sources_that_changed_meanwhile(scene: Scene) -> None:
     changes = [one["code"] for one in scene.deployment.events(ends.task_id) if one["is_error"]]
     assert sorted(changes) == ["FILE_SIZE_CHANGED"] * 4 + ["VERIFY_CHECKSUM"]
     assert task["faults"] == len(before)
+
+
+def test_a_task_that_is_cancelled_leaves_no_other_files_bytes(scene: Scene) -> None:
+    """What an earlier lease had sent: shifted by a failure, cut off, arrived, not begun; and one
+    that moves for longer than it takes to settle. The end comes when nothing moves, and only the
+    shifted one is sent again."""
+    ends = Ends(scene)
+    names = ("arrived", "cut off", "moves", "not begun", "shifted", "shifted too")
+    make_tree(ends.source, [TreeFile(name, 5000) for name in names], seed=5)
+    content = {path.name: path.read_bytes() for path in ends.source.iterdir()}
+    there = {
+        "arrived": content["arrived"],
+        "cut off": content["cut off"][:1234],
+        "shifted": content["shifted too"],
+        "shifted too": content["not begun"],
+    }
+    for name, held in there.items():
+        (ends.destination / name).write_bytes(held)
+    ends.submit()
+
+    async def haunt(conn: AsyncConnection[Any], grant: Grant) -> None:
+        files = listed(ends.source)
+        await take_all(conn, grant, files)
+        [shifted] = [file for file in files if file.path == "shifted"]
+        await plan.put_back(conn, grant.task_no, [Returned(shifted.file_no, State.PENDING)])
+
+    haunted(scene.database_url, haunt)
+    scene.deployment.post(f"task/{ends.task_id}/cancel", {})
+    late = LateCommand(ends.destination / "moves", content["moves"])
+    late.start()
+    worker = scene.start()
+    assert scene.wait(ends.task_id, worker)
+    ended_at = time.monotonic()
+    late.join()
+    scene.stop(worker)
+    assert not late.disturbed
+    assert ended_at - late.ended_at >= SETTLE_S
+    assert scene.deployment.task(ends.task_id)["fatal_error"]["code"] == "CANCELED"
+    shifted = ["shifted", "shifted too"]
+    assert ends.sent() == [(name, None) for name in shifted]
+    right = there | {name: content[name] for name in ("moves", *shifted)}
+    assert {path.name: path.read_bytes() for path in ends.destination.iterdir()} == right
+    assert (
+        sorted(Path(one["source_path"]).name for one in transferred(scene.deployment, ends.task_id))
+        == shifted
+    )

@@ -20,13 +20,14 @@ from towpath.transfer.engine.context import (
     TaskFaultError,
 )
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.driver import Driver, StopRequestedError
+from towpath.transfer.engine.driver import CANCELED, Driver, StopRequestedError
 from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import leases, plan, rows
 from towpath.transfer.store.events import Event, EventCode
-from towpath.transfer.store.plan import File
+from towpath.transfer.store.plan import File, State
 from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.tasks import Status
 
 FATAL = {"code": "X", "description": "x"}
 
@@ -121,6 +122,58 @@ async def test_after_a_lost_lease_no_task_is_final_at_once(
     assert (time.monotonic() - began >= 1.4) is (lost is not None)
 
 
+@pytest.mark.parametrize(
+    ("fatal", "faults", "lost", "looks"),
+    [
+        ("CANCELED", 0, False, False),
+        ("CANCELED", 1, False, True),
+        ("CANCELED", 0, True, True),
+        ("X", 0, False, True),
+    ],
+)
+async def test_who_fails_looks_at_what_it_has_sent_and_who_cancels_in_good_health_does_not(
+    database: Database,
+    make_task: MakeTask,
+    monkeypatch: pytest.MonkeyPatch,
+    fatal: str,
+    faults: int,
+    lost: bool,
+    looks: bool,
+) -> None:
+    """Under whatever lease it was sent; and whoever comes next finds a task that only ends."""
+    await make_task()
+    context = await begun(database)
+    async with context.fenced() as conn:
+        await plan.take_these(conn, context.task_no, [2, 3], epoch=context.grant.lease_epoch)
+        await plan.put_back(conn, context.task_no, [plan.Returned(3, State.CONTESTED)])
+        await conn.execute("UPDATE task SET faults = %s", (faults,))
+        if not lost:
+            await leases.release(conn, context.task_no)
+    await leases.expire_worker(database, "w")
+    context = await admitted(database, context)
+    looked: list[int] = []
+
+    async def repair(context: TaskContext, _recorder: Recorder, files: list[File]) -> None:
+        looked.extend(file.file_no for file in files)
+        async with context.db.connection() as conn:
+            assert await left(conn) == 5
+            row = await fetch_one(conn, "SELECT fatal_error->>'code' FROM task")
+            assert row == (fatal,)
+            assert not await plan.unsettled(conn, context.task_no, 1)
+
+    async def still(*_: object, **__: object) -> None:
+        pass
+
+    monkeypatch.setattr("towpath.transfer.engine.driver.let_settle", still)
+    monkeypatch.setattr("towpath.transfer.engine.driver.repair", repair)
+    driver = Driver(context)
+    ending = CANCELED if fatal == "CANCELED" else FATAL
+    await driver._finish(Recorder(context), Status.FAILED, ending, [])
+    assert looked == ([2, 3] if looks else [])
+    async with database.connection() as conn:
+        assert await fetch_one(conn, "SELECT status FROM task") == ("FAILED",)
+
+
 async def test_a_clock_set_back_since_a_lease_was_lost_makes_nobody_wait_longer(
     database: Database, make_task: MakeTask
 ) -> None:
@@ -129,7 +182,6 @@ async def test_a_clock_set_back_since_a_lease_was_lost_makes_nobody_wait_longer(
     context.grant = replace(context.grant, lost_s_ago=-7200.0)
     async with asyncio.timeout(10):
         driver = Driver(context)
-        driver._began = context.clock()
         await driver._finish(Recorder(context), "FAILED", FATAL, [])
 
 
@@ -150,14 +202,14 @@ async def test_what_was_not_listed_to_its_end_is_forgotten_in_parts(
         await leases.release(conn, context.task_no)
     driver, seen = Driver(await admitted(database, context)), []
 
-    async def no_homes(*_: object, **__: object) -> tuple[str, str]:
-        return "", ""
+    async def nothing(*_: object, **__: object) -> None:
+        pass
 
     async def spied(conn: Connection, *_: object) -> None:
         seen.append(await left(conn))
         raise InterruptedError
 
-    monkeypatch.setattr(Driver, "_homes", no_homes)
+    monkeypatch.setattr("towpath.transfer.engine.driver.place_items", nothing)
     monkeypatch.setattr(plan, "resume", spied)
     with pytest.raises(InterruptedError):
         await driver._begin(Recorder(context))

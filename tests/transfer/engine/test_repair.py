@@ -1,7 +1,8 @@
-"""What a failing task sends once more before its end."""
+"""What a failing task looks at, and sends once more, before its end."""
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +11,12 @@ import pytest
 
 from plugins.tasks import MakeTask
 from towpath.gridftp.client.lane import Outcome, Piece
-from towpath.gridftp.errors import GridFTPError, Kind
+from towpath.gridftp.errors import GridFTPError, Kind, Phase
+from towpath.gridftp.wire.ranges import ByteRange
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine import repair as module
-from towpath.transfer.engine.context import LeaseClock, Options, TaskContext
+from towpath.transfer.engine.context import LeaseClock, Options, TaskContext, TaskFaultError
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
@@ -22,11 +24,63 @@ from towpath.transfer.store import leases, plan
 from towpath.transfer.store.plan import File, State
 from towpath.transfer.store.rows import fetch
 
-FILES = [File(number, 0, f"f{number}", 5, None) for number in range(1, 5)]
+FILES = [File(number, 1, f"f{number}", 5, None) for number in range(1, 7)]
+RIGHT = {f"/from/f{number}": b"%d----" % number for number in range(1, 7)}
+
+
+@dataclass
+class End:
+    """A server's session, as far as it is asked."""
+
+    files: dict[str, bytes]
+    server: str = "there"
+    features: Any = field(default_factory=lambda: SimpleNamespace(checksums={"MD5"}))
+
+    async def stat(self, path: str) -> Any:
+        if path not in self.files:
+            raise GridFTPError(Kind.NOT_FOUND, "none", self.server, path)
+        return SimpleNamespace(size=len(self.files[path]), modified=0)
+
+    async def checksum(self, path: str, _algorithm: str, part: ByteRange, _timeout_s: float) -> str:
+        if b"unreadable" in self.files[path]:
+            raise GridFTPError(Kind.PERMISSION_DENIED, "no", self.server, path)
+        return self.files[path][part.first : part.after].hex()
+
+
+@dataclass
+class Lane:
+    """The second piece that it sends fails; what is behind it is void."""
+
+    source: End
+    destination: End
+    ends: bool = True
+    broken: bool = False
+    sent: list[str] = field(default_factory=list)
+    flying: list[Piece] = field(default_factory=list)
+
+    def send(self, pieces: Sequence[Piece]) -> None:
+        self.sent += [piece.tag.path for piece in pieces]
+        self.flying = list(pieces)
+
+    async def outcomes(self) -> list[Outcome]:
+        if self.broken or not self.flying:
+            return []
+        first, *rest = self.flying
+        self.destination.files[first.destination_path] = self.source.files[first.source_path]
+        self.flying = []
+        told = [Outcome(first, "done")]
+        if rest:
+            self.broken = True
+            lost = GridFTPError(Kind.CONNECTION_LOST, "lost", "there")
+            told.append(Outcome(rest[0], "failed", lost, "destination"))
+        return told + [Outcome(piece, "void") for piece in rest[1:]]
+
+    async def close(self) -> bool:
+        return self.ends
 
 
 async def failing(database: Database) -> TaskContext:
-    """Three files were cut off, of which one is contested; a fourth never began."""
+    """All files were sent, and none has arrived."""
     asked_at = time.monotonic()
     [grant] = await leases.admit(database, worker="w", limit=1, lease_s=30, per_owner=3)
     sessions: Any = None
@@ -41,12 +95,15 @@ async def failing(database: Database) -> TaskContext:
         clock=time.monotonic,
         options=Options.from_document({}),
     )
+    context.items = {1: plan.Item(1, "/from", "/to", True)}
     async with context.fenced() as conn:
-        context.items = {item.item_no: item for item in await plan.items(conn, context.task_no)}
         await plan.add_files(conn, context.task_no, FILES)
-        await plan.put_back(conn, context.task_no, [plan.Returned(3, State.CONTESTED)])
-    context.open_files = len(FILES)
-    context.cut_off = [Piece("/s", "/d", 5, tag=file) for file in FILES[:3]]
+        await plan.take_these(
+            conn, context.task_no, [f.file_no for f in FILES], epoch=grant.lease_epoch
+        )
+        await plan.put_back(
+            conn, context.task_no, [plan.Returned(f.file_no, State.PENDING) for f in FILES]
+        )
     return context
 
 
@@ -55,52 +112,118 @@ async def states(database: Database) -> dict[int, int]:
         return dict(await fetch(conn, "SELECT file_no, state FROM file ORDER BY file_no"))
 
 
-class Lane:
-    """Sends the first, fails with the second, and ends as it is told."""
-
-    def __init__(self, *, ends: bool) -> None:
-        self.broken = False
-        self.sent: list[Piece] = []
-        self._ends = ends
-
-    def send(self, pieces: Sequence[Piece]) -> None:
-        self.sent += pieces
-
-    async def outcomes(self) -> list[Outcome]:
-        if self.broken:
-            return []
-        self.broken = True
-        lost = GridFTPError(Kind.CONNECTION_LOST, "lost", "there")
-        first, second = self.sent
-        return [Outcome(first, "done"), Outcome(second, "failed", lost, "destination")]
-
-    async def close(self) -> bool:
-        return self._ends
+async def events(database: Database) -> list[tuple[str, str]]:
+    async with database.connection() as conn:
+        return [
+            (code, details)
+            for code, details in await fetch(conn, "SELECT code, details FROM event")
+        ]
 
 
-@pytest.mark.parametrize(("ends", "left"), [(True, State.PENDING), (False, State.IN_FLIGHT)])
-async def test_it_is_in_flight_until_its_end_is_certain(
-    database: Database,
-    make_task: MakeTask,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    ends: bool,
-    left: State,
-) -> None:
-    """A takeover meanwhile must find it contested. What is contested is not sent at all."""
+@pytest.fixture
+async def context(database: Database, make_task: MakeTask) -> TaskContext:
     await make_task()
-    context = await failing(database)
-    lane, seen = Lane(ends=ends), []
+    return await failing(database)
+
+
+def lanes(
+    monkeypatch: pytest.MonkeyPatch, there: dict[str, bytes], *, ends: bool = True
+) -> list[Lane]:
+    """The lanes that are opened, to ends with these files."""
+    opened: list[Lane] = []
 
     async def open_pair(*_: object, **__: object) -> Any:
-        seen.append(await states(database))
-        return SimpleNamespace(lane=lane, destination=SimpleNamespace(server="there"))
+        lane = Lane(End(RIGHT), End(there), ends=ends)
+        opened.append(lane)
+        return SimpleNamespace(lane=lane, source=lane.source, destination=lane.destination)
 
     monkeypatch.setattr(module, "open_pair", open_pair)
-    recorder = Recorder(context)
-    await repair(context, recorder, failed=True)
-    await recorder.flush()
-    flying, pending, contested = State.IN_FLIGHT, State.PENDING, State.CONTESTED
-    assert seen == [{1: flying, 2: flying, 3: contested, 4: pending}]
-    assert [piece.tag.file_no for piece in lane.sent] == [1, 2]
-    assert await states(database) == {2: left, 3: contested, 4: pending}
+    return opened
+
+
+async def sent(context: TaskContext) -> list[File]:
+    async with context.db.connection() as conn:
+        return await plan.sent(conn, context.task_no, 100)
+
+
+async def test_only_what_may_be_another_file_is_sent(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who cancels does not want all that was under way to be sent again."""
+    there = {
+        "/to/f1": RIGHT["/from/f1"],  # arrived, and nobody was told
+        "/to/f2": RIGHT["/from/f2"][:2],  # cut off
+        "/to/f5": RIGHT["/from/f4"],  # shifted
+    }
+    opened = lanes(monkeypatch, there)
+    await repair(context, Recorder(context), await sent(context))
+    assert [lane.sent for lane in opened] == [["f5"]]
+    assert there["/to/f5"] == RIGHT["/from/f5"]
+    assert await states(context.db) == dict.fromkeys((1, 2, 3, 4, 6), State.PENDING)
+    assert await events(context.db) == []
+
+
+async def test_what_cannot_be_compared_is_sent_and_what_is_void_is_looked_at_again(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {
+        "/to/f1": RIGHT["/from/f6"],
+        "/to/f2": b"unreadable",
+        "/to/f3": RIGHT["/from/f3"] + b"+",
+        "/to/f4": RIGHT["/from/f5"],
+    }
+    opened = lanes(monkeypatch, there)
+    await repair(context, Recorder(context), await sent(context))
+    assert [lane.sent for lane in opened] == [["f1", "f2", "f3", "f4"], ["f3", "f4"]]
+    assert await states(context.db) == dict.fromkeys((2, 4, 5, 6), State.PENDING)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_it_is_in_flight_until_its_end_is_certain(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """A takeover meanwhile must find it so."""
+    opened = lanes(monkeypatch, {"/to/f1": b"x", "/to/f2": b"y"}, ends=ends)
+    seen = []
+    send = Lane.send
+
+    def spied(lane: Lane, pieces: Sequence[Piece]) -> None:
+        seen.append([piece.tag.file_no for piece in pieces])
+        send(lane, pieces)
+
+    async def outcomes(lane: Lane) -> list[Outcome]:
+        if not lane.broken:
+            assert {n: (await states(context.db))[n] for n in (1, 2, 3)} == {
+                1: State.IN_FLIGHT,
+                2: State.IN_FLIGHT,
+                3: State.PENDING,
+            }
+        return await told(lane)
+
+    told = Lane.outcomes
+    monkeypatch.setattr(Lane, "send", spied)
+    monkeypatch.setattr(Lane, "outcomes", outcomes)
+    await repair(context, Recorder(context), await sent(context))
+    assert seen == [[1, 2]]
+    assert len(opened) == 1
+    assert (await states(context.db))[2] == (State.PENDING if ends else State.IN_FLIGHT)
+    assert [code for code, _ in await events(context.db)] == (
+        ["CONNECTION_RESET"] if ends else ["FILES_IN_DOUBT"]
+    )
+
+
+async def test_the_owner_is_told_of_what_nobody_could_look_at(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = GridFTPError(Kind.CONNECTION_LOST, "refused", "there")
+    verdict = context.judge(refused, Phase.LOGIN, at_source=False)
+
+    async def open_pair(*_: object, **__: object) -> Any:
+        raise TaskFaultError(verdict)
+
+    monkeypatch.setattr(module, "open_pair", open_pair)
+    await repair(context, Recorder(context), await sent(context))
+    [(code, details)] = await events(context.db)
+    assert code == "FILES_IN_DOUBT"
+    assert "6 files" in details
+    assert "/to/f1" in details

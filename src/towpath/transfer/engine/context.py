@@ -13,7 +13,6 @@ from weakref import WeakSet
 
 from psycopg import AsyncConnection
 
-from towpath.gridftp.client.lane import Piece
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.platform.database import Database
@@ -24,7 +23,7 @@ from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import leases
 from towpath.transfer.store.events import Event
-from towpath.transfer.store.plan import Item
+from towpath.transfer.store.plan import File, Item
 
 # A worker sends nothing after two thirds of its lease: the rest is for what is already on its way.
 USABLE_PART_OF_LEASE = 2 / 3
@@ -208,10 +207,6 @@ class TaskContext:
     walk_done: bool = False
     walk_waits: bool = False
     lanes_open: int = 0
-    shifted: list[Piece] = field(default_factory=list)
-    """Pieces that a lane left with perhaps another file's bytes (`engine.repair`)."""
-    cut_off: list[Piece] = field(default_factory=list)
-    """Pieces in flight when a lane was left: shifted too, if a failure had not been seen yet."""
     generations: int = 0
     batches: int = 0
     removals_marked: bool = False
@@ -324,6 +319,13 @@ class TaskContext:
         base = self.items[item_no].destination_path
         assert base is not None, "a transfer's items have destinations"
         return join(base, path)
+
+    def paths_of(self, file: File) -> tuple[str, str]:
+        """Both."""
+        return (
+            self.source_path(file.item_no, file.path),
+            self.destination_path(file.item_no, file.path),
+        )
 
 
 def join(base: str, path: str) -> str:

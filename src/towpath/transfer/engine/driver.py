@@ -2,32 +2,31 @@
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
 
-from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.platform.database import AWAY
-from towpath.transfer import names
 from towpath.transfer.claims import Wait
 from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinations
 from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.extras import ExtrasRun
-from towpath.transfer.engine.faults import Consequence, Verdict, expired, internal_error
+from towpath.transfer.engine.faults import Consequence, Verdict, expired, in_doubt, internal_error
 from towpath.transfer.engine.fidelity import fidelity_event
+from towpath.transfer.engine.homes import place_items
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
-from towpath.transfer.engine.pairs import close_opened, open_both, open_session
+from towpath.transfer.engine.pairs import close_opened
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
+from towpath.transfer.engine.standstill import MOST_FILES, let_settle
 from towpath.transfer.engine.walk import Walk
-from towpath.transfer.sessions import home_directory
 from towpath.transfer.store import (
     claims,
     counters,
@@ -40,7 +39,6 @@ from towpath.transfer.store import (
     segments,
 )
 from towpath.transfer.store.events import Event, EventCode
-from towpath.transfer.store.plan import Item
 from towpath.transfer.store.tasks import Status
 
 log = structlog.get_logger()
@@ -74,6 +72,9 @@ class Driver:
     """The dates of the credentials when it began; None: it has not."""
     _waited: Wait | None = field(default=None, init=False)
 
+    def __post_init__(self) -> None:
+        self._began = self.context.clock()
+
     def interrupt(
         self,
         *,
@@ -92,7 +93,6 @@ class Driver:
     async def run(self) -> None:
         """Drive until the task ends, pauses, or the lease is lost. Raises LeaseLostError."""
         context = self.context
-        self._began = context.clock()
         recorder = Recorder(context)
         try:
             await self._begin(recorder)
@@ -135,11 +135,10 @@ class Driver:
                 await leases.start(conn, context.task_no)
                 await self._tell(conn, [_started(context)])
             items = await plan.items(conn, context.task_no)
-            claimed = await claims.made(conn, context.task_no)
+            claimed = await claims.storage(conn, context.task_no)
         if context.grant.type != "DELETE":  # it may delete twice, but not what it has just written
             await self._let_removals_settle()
-        homes = await self._homes(items, log_in=not claimed)
-        context.items = {item.item_no: _on_server(item, homes) for item in items}
+        await place_items(context, items, log_in=claimed is None)
         await claim_destinations(context)
         progress = await self._resume()
         context.open_files = progress.open_files
@@ -173,41 +172,6 @@ class Driver:
             context.lease.check()
             await context.changed.wait(min(left_s, WATCH_EVERY_S))
         context.removals_open = 0
-
-    async def _homes(self, items: list[Item], *, log_in: bool) -> tuple[str, str]:
-        """The home directories that paths like `/~/x` mean, at source and destination.
-
-        `log_in`: where the task writes, in any case. Who may not do that claims nothing there (I9),
-        or anyone could hold everybody up.
-        """
-        need = [
-            at_source
-            for at_source in (True, False)
-            if any(_needs_home(item, at_source=at_source) for item in items)
-        ]
-        if log_in or need:
-            await self._log_in()
-        homes = {at_source: self._home(at_source=at_source) for at_source in need}
-        return homes.get(True, ""), homes.get(False, "")
-
-    async def _log_in(self) -> None:
-        """At both ends at once: who comes next needs both."""
-        context, grant = self.context, self.context.grant
-        source_id, destination_id = grant.source_endpoint_id, grant.destination_endpoint_id
-        if destination_id is None:
-            opened = await open_session(context, source_id, at_source=True)
-            context.opened[source_id, True] = opened
-        else:
-            source, destination = await open_both(context)
-            context.opened |= {(source_id, True): source, (destination_id, False): destination}
-
-    def _home(self, *, at_source: bool) -> str:
-        context = self.context
-        [session] = [one for (_, side), (one, _) in context.opened.items() if side is at_source]
-        try:
-            return home_directory(session)
-        except GridFTPError as error:
-            raise TaskFaultError(context.judge(error, Phase.LOGIN, at_source=at_source)) from error
 
     async def _transfer(self, recorder: Recorder) -> list[Event]:
         """Everything but the end; what is to be told then."""
@@ -309,24 +273,6 @@ class Driver:
         if self.stop or self.pause:
             raise StopRequestedError
 
-    async def _let_settle(self, recorder: Recorder) -> None:
-        """Commands whose end no server has confirmed get the time in which they settle.
-
-        A task is final only when nothing of it can still write. A lost lease's may also make a
-        directory, or a link, of which the plan knows nothing, even when others have come between.
-        """
-        context = self.context
-        await recorder.flush()
-        async with context.db.connection() as conn:
-            unsettled = await plan.unsettled(conn, context.task_no)
-        if unsettled or context.removals_open:
-            await asyncio.sleep(context.settings.settle_s)
-            context.removals_open = 0
-        elif (lost_s_ago := context.grant.lost_s_ago) is not None:
-            # Not less than none: the database's clock may have been set back since.
-            settled_at = self._began + context.settings.settle_s - max(lost_s_ago, 0.0)
-            await asyncio.sleep(settled_at - context.clock())
-
     async def _tell(self, conn: AsyncConnection[Any], told: Sequence[Event]) -> None:
         context = self.context
         await events.append(conn, context.task_no, told, most=context.settings.events_per_task)
@@ -381,15 +327,12 @@ class Driver:
     ) -> None:
         """`told`: the last events, each once, whoever comes to the end."""
         context = self.context
-        if status == Status.FAILED:
-            await repair(context, recorder, failed=fatal_error != CANCELED)
-        await self._let_settle(recorder)
-        task_no, more = context.task_no, True
         if fatal_error is not None:
-            async with context.fenced() as conn:
-                await leases.note_fatal_error(conn, task_no, fatal_error)
-                await self._tell(conn, told)
+            await self._fail(recorder, fatal_error, told)
             told = []
+        await recorder.flush()
+        await let_settle(context, began=self._began)
+        task_no, more = context.task_no, True
         while more:
             async with context.fenced() as conn:
                 more = await leases.finish_some(conn, task_no)
@@ -399,6 +342,37 @@ class Driver:
                     await leases.finish(conn, task_no, status=status, fatal_error=fatal_error)
                     await self._release(conn)
         log.info("task ended", status=status)
+
+    async def _fail(
+        self, recorder: Recorder, fatal_error: dict[str, str], told: Sequence[Event]
+    ) -> None:
+        """From here on the task only ends, whoever has its lease. What it leaves is looked at."""
+        context = self.context
+        await recorder.flush()
+        async with context.fenced() as conn:
+            faults = await counters.faults(conn, context.task_no)
+            await leases.note_fatal_error(conn, context.task_no, fatal_error)
+            await self._tell(conn, told)
+            claimed = await claims.storage(conn, context.task_no)
+            sent = await plan.sent(conn, context.task_no, MOST_FILES)
+            unsettled = await plan.unsettled(conn, context.task_no, 1)
+            items = await plan.items(conn, context.task_no)
+        if not context.items and (sent or unsettled):
+            context.claimed_storage = claimed
+            try:
+                await place_items(context, items, log_in=False)
+            except TaskFaultError as fault:
+                log.warning("what was sent is not looked at", why=fault.verdict.event.code)
+                if sent:
+                    recorder.event(in_doubt(len(sent), sent[0].path))
+                return
+        in_good_health = fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None
+        if in_good_health or not sent:
+            return
+        await let_settle(context, began=self._began)
+        async with context.fenced() as conn:
+            await plan.mark_still(conn, context.task_no)
+        await repair(context, recorder, sent)
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it
@@ -432,23 +406,6 @@ def _most_important(group: ExceptionGroup[Exception]) -> Exception:
         return 6
 
     return min(flat, key=rank)
-
-
-def _needs_home(item: Item, *, at_source: bool) -> bool:
-    path = item.source_path if at_source else item.destination_path
-    return path is not None and names.needs_home(path)
-
-
-def _on_server(item: Item, homes: tuple[str, str]) -> Item:
-    """The item with absolute paths as its servers spell them."""
-    destination = item.destination_path
-    return replace(
-        item,
-        source_path=names.absolute(names.to_wire(item.source_path), homes[0]),
-        destination_path=None
-        if destination is None
-        else names.absolute(names.to_wire(destination), homes[1]),
-    )
 
 
 def _started(context: TaskContext) -> Event:

@@ -254,6 +254,20 @@ def external_mismatch(
     return Verdict(Consequence.FAIL_TASK, event)
 
 
+def in_doubt(files: int, path: str) -> Event:
+    """Of a task that ends: so many files were sent and have not arrived, `path` first, and nobody
+    could look at what is there."""
+    return _event(
+        EventCode.FILES_IN_DOUBT,
+        "files in doubt",
+        error=f"{files} files that have not arrived may hold bytes of other files of the task",
+        where={"role": "destination", "phase": Phase.DATA, "path": path},
+        advice="Transfer them again, or remove them. They are not among the successful transfers.",
+        fixers=(Fixer.YOU,),
+        follows="The task has ended, and the endpoints could not be asked.",
+    )
+
+
 def _role(*, at_source: bool) -> str:
     return "source" if at_source else "destination"
 
@@ -311,6 +325,13 @@ def not_removed(verdict: Verdict) -> Event:
     assert isinstance(verdict.event.details, dict), "made by judge"
     follows = "It is left out as soon as what was sent of it can be removed at the destination."
     return replace(verdict.event, details=verdict.event.details | {"next": follows})
+
+
+def given_up(verdict: Verdict) -> Event:
+    """For a file that is not sent again, because its task ends."""
+    assert isinstance(verdict.event.details, dict), "made by judge"
+    details = verdict.event.details | {"next": "The task ends: the file is not sent again."}
+    return replace(verdict.event, details=details)
 
 
 def for_whole_task(verdict: Verdict) -> Verdict:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from towpath.gridftp.client.lane import Lane, Outcome, Piece
+from towpath.gridftp.client.lane import Lane, Outcome
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import spoiled_path
@@ -23,7 +23,7 @@ from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.faults import Consequence, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
-from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
+from towpath.transfer.engine.pairs import Pair, PairOpener, whole_piece
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
@@ -165,8 +165,6 @@ class SmallFiles(LaneRunner):
         self._idle_since = 0.0
         self._sent = False
         """Whether what we hold was sent; all of it is, or nothing."""
-        # Pieces whose destination may hold another file's bytes, until they are on their way again.
-        self._suspects: list[Piece] = []
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
@@ -191,7 +189,7 @@ class SmallFiles(LaneRunner):
         """Their pieces, if the lease still holds. See `Supply`."""
         assert self._pair is not None
         assert self._pair.lane is lane
-        pieces = [self._piece(self._pair, f) for f in work]
+        pieces = [whole_piece(self._context, self._pair, f) for f in work]
         # A retried file may have lost its directory meanwhile.
         retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
         self._context.lease.check()
@@ -209,7 +207,6 @@ class SmallFiles(LaneRunner):
         state = State.PENDING
         removed: str | None = None
         if lane.broken:
-            self._suspects = [o.piece for o in outcomes if o.status == "void"]
             state = _state_after(lane)
             spoiled = spoiled_path(outcomes)
             if spoiled is not None and state is State.PENDING:
@@ -233,7 +230,6 @@ class SmallFiles(LaneRunner):
         self._sent = bool(self._flying)
         if failure is not None:
             raise failure
-        self._suspects = []
         self._idle_since = self._context.clock()
         if lane.broken and self._loop.lane is None:
             await asyncio.sleep(REOPEN_AFTER_S)
@@ -273,38 +269,17 @@ class SmallFiles(LaneRunner):
             await take_note(self._context, changed)
         return [failed.get(outcome.piece.tag.file_no, outcome) for outcome in outcomes]
 
-    def _piece(self, pair: Pair, file: File) -> Piece:
-        context = self._context
-        verify, preserve = context.verifies(file.item_no), context.options.preserve_timestamp
-        return Piece(
-            source_path=context.source_path(file.item_no, file.path),
-            destination_path=context.destination_path(file.item_no, file.path),
-            size=file.size,
-            modified=file.modified if preserve else None,
-            checksum=checksum_algorithm(context, pair, file.item_no) if verify else None,
-            tag=file,
-            sized=True,
-        )
-
     async def _open_lane(self) -> Lane | None:
         pair = await self._open()
         return None if pair is None else pair.lane
 
     async def _leave(self) -> None:
         """What is in flight goes back if both servers confirm that it is still."""
-        pair, state = self._pair, State.PENDING
-        cut_off: list[Piece] = []
-        if pair is not None:
-            if self._sent:
-                cut_off = [self._piece(pair, f) for f in self._flying.values()]
-            if pair.lane.broken:
-                self._suspects += cut_off
+        state = State.PENDING
+        if self._pair is not None:
             await self._loop.close()
-            await pair.lane.close()
-            state = _state_after(pair.lane)
-        if state is State.PENDING:
-            self._context.shifted += self._suspects
-            self._context.cut_off += cut_off
+            await self._pair.lane.close()
+            state = _state_after(self._pair.lane)
         self._hand_back(state if self._sent else State.PENDING, sent=self._sent)
 
 

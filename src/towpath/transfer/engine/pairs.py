@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from towpath.gridftp.client.lane import Lane, Protection
+from towpath.gridftp.client.lane import Lane, Piece, Protection
 from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
@@ -21,6 +21,7 @@ from towpath.transfer.engine.faults import (
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login, SessionUnavailable
 from towpath.transfer.store import circuits
+from towpath.transfer.store.plan import File
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,20 @@ class PairOpener:
             return None
         self._refusals = 0
         return pair
+
+
+def whole_piece(context: TaskContext, pair: Pair, file: File) -> Piece:
+    """A small file in one piece, compared if the task asks for it. Raises TaskFaultError."""
+    verify, preserve = context.verifies(file.item_no), context.options.preserve_timestamp
+    return Piece(
+        source_path=context.source_path(file.item_no, file.path),
+        destination_path=context.destination_path(file.item_no, file.path),
+        size=file.size,
+        modified=file.modified if preserve else None,
+        checksum=checksum_algorithm(context, pair, file.item_no) if verify else None,
+        tag=file,
+        sized=True,
+    )
 
 
 def checksum_algorithm(context: TaskContext, pair: Pair, item_no: int) -> str:

@@ -1,79 +1,160 @@
 """The end of a task that fails: no file is left with another file's bytes.
 
-After one failure in a pipeline the files behind it may have been shifted (the order rule). A task
-that goes on sends them again; one that ends here must bring them to their right end first.
+After one failure in a pipeline the files behind it may have been shifted (the order rule), and of
+the files of a lost lease nobody knows. A task that goes on sends them again. One that ends looks at
+what it has sent and what has not arrived: what holds the beginning of its own source is left as it
+is, anything else is sent once more.
 """
+
+import asyncio
+from collections.abc import Sequence
 
 import structlog
 
-from towpath.gridftp.client.lane import Outcome, Piece
+from towpath.gridftp.client.lane import Outcome
 from towpath.gridftp.client.tree import spoiled_path
+from towpath.gridftp.errors import Phase
+from towpath.gridftp.wire.ranges import ByteRange
 from towpath.transfer.engine.arrived import record, remove_anew
-from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.pairs import open_pair
+from towpath.transfer.engine.context import (
+    SidedError,
+    TaskContext,
+    TaskFaultError,
+    at_destination,
+    at_source,
+)
+from towpath.transfer.engine.faults import given_up, in_doubt
+from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
+from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair, whole_piece
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.standstill import END_WITHIN_S, look
 from towpath.transfer.store import plan
-from towpath.transfer.store.plan import Returned, State
+from towpath.transfer.store.plan import File, Returned, State
 
 log = structlog.get_logger()
 
+# Compared side by side; each has a command or two under way at each server.
+COMPARED_AT_ONCE = 50
 
-async def repair(context: TaskContext, recorder: Recorder, *, failed: bool) -> None:
-    """Send what may be shifted once more; what fails now is given up. Raises LeaseLostError.
 
-    As everywhere, its row says that it is in flight before it is sent (I3).
+async def repair(context: TaskContext, recorder: Recorder, files: Sequence[File]) -> None:
+    """Look at these files, which were sent, and send once more what may be another file's; what
+    fails now is given up. Of what could not be looked at the owner is told. Raises LeaseLostError.
 
-    `failed`: something failed, so that what was cut off may be shifted too; a task that was
-    cancelled in good health does not send all of that again.
+    Nothing else of the task may be running, and the plan has all of them as pending.
     """
-    suspects = {piece.tag.file_no: piece for piece in context.shifted}
-    if failed:
-        suspects |= {piece.tag.file_no: piece for piece in context.cut_off}
-    context.shifted, context.cut_off = [], []
-    await recorder.flush()  # what the lanes gave back
-    while suspects:
-        async with context.fenced() as conn:
-            taken = await plan.take_these(
-                conn, context.task_no, list(suspects), epoch=context.grant.lease_epoch
-            )
-        pieces = [suspects[file_no] for file_no in taken]
-        outcomes = await _send(context, recorder, pieces)
-        if outcomes is None:
-            return
-        for file_no in taken:  # those that count are gone
-            recorder.returned(Returned(file_no, State.PENDING))
-        await recorder.flush()
-        suspects = {o.piece.tag.file_no: o.piece for o in outcomes if o.status == "void"}
+    until = context.clock() + END_WITHIN_S
+    at_once = context.settings.in_flight_files
+    for first in range(0, len(files), at_once):
+        if not await _bring_right(context, recorder, files[first : first + at_once], until):
+            left = files[first:]
+            recorder.event(in_doubt(len(left), context.paths_of(left[0])[1]))
+            break
+    await recorder.flush()
+
+
+async def _bring_right(
+    context: TaskContext, recorder: Recorder, files: Sequence[File], until: float
+) -> bool:
+    """Whether none of these files is another's any more, or was given up without a trace."""
+    while files:
+        if context.clock() >= until:
+            return False
+        try:
+            outcomes, still = await _look_and_send(context, recorder, files)
+        except TaskFaultError as fault:
+            log.warning("what was sent is not looked at", why=fault.verdict.event.code)
+            return False
+        if not still:
+            return False  # a command may still run: nothing is safe to send
+        await _hand_back(context, recorder, outcomes)
+        spoiled = spoiled_path(outcomes)
+        if spoiled is not None and not await remove_anew(context, spoiled):
+            return False
+        files = [outcome.piece.tag for outcome in outcomes if outcome.status == "void"]
+    return True
+
+
+async def _look_and_send(
+    context: TaskContext, recorder: Recorder, files: Sequence[File]
+) -> tuple[list[Outcome], bool]:
+    """What became of those that are sent, and whether nothing writes any more."""
+    pair = await open_pair(context, markers=False)
+    try:
+        wrong = await _wrong(context, pair, files)
+        outcomes = await _send(context, recorder, pair, wrong)
+    finally:
+        still = await pair.lane.close()
+    return outcomes, still
+
+
+async def _hand_back(context: TaskContext, recorder: Recorder, outcomes: Sequence[Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.error is not None:
+            from_source = outcome.failed_side == "source"
+            verdict = context.judge(outcome.error, Phase.DATA, at_source=from_source)
+            recorder.event(given_up(verdict))
+        if outcome.status != "done":
+            recorder.returned(Returned(outcome.piece.tag.file_no, State.PENDING))
+    await recorder.flush()
+
+
+async def _wrong(context: TaskContext, pair: Pair, files: Sequence[File]) -> list[File]:
+    """Those that hold anything but the beginning of their source."""
+    wrong: list[File] = []
+    for first in range(0, len(files), COMPARED_AT_ONCE):
+        some = files[first : first + COMPARED_AT_ONCE]
+        begun = await asyncio.gather(*(_holds_its_beginning(context, pair, file) for file in some))
+        wrong += [file for file, right in zip(some, begun, strict=True) if not right]
+    return wrong
+
+
+async def _holds_its_beginning(context: TaskContext, pair: Pair, file: File) -> bool:
+    """Or is not there at all. False also if that cannot be told, and of a file that has got no byte
+    yet: it may have no source any more."""
+    here, there = context.paths_of(file)
+    try:
+        with at_destination():
+            arrived = await look(pair.destination, there)
+        if arrived is None:
+            return True
+        with at_source():
+            source = await pair.source.stat(here)
+        if arrived.size > source.size or arrived.size == 0:
+            return source.size == arrived.size
+        algorithm = checksum_algorithm(context, pair, file.item_no)
+        part = ByteRange(0, arrived.size)
+        timeout_s = checksum_timeout_s(part.length)
+        sums = await digests_of_both(pair, here, there, algorithm, part, timeout_s)
+    except (SidedError, TaskFaultError) as untold:
+        log.debug("not compared", path=there, why=str(untold))
+        return False
+    return sums[0] == sums[1]
 
 
 async def _send(
-    context: TaskContext, recorder: Recorder, pieces: list[Piece]
-) -> list[Outcome] | None:
-    """One try; None if nothing more can be sent."""
-    if not pieces:
-        return None
-    try:
-        pair = await open_pair(context, markers=False)
-    except TaskFaultError as unopened:
-        log.warning("shifted files stay", count=len(pieces), why=unopened.verdict.event.code)
-        return None
+    context: TaskContext, recorder: Recorder, pair: Pair, files: Sequence[File]
+) -> list[Outcome]:
+    """One try. As everywhere, a row says that it is in flight before it is sent (I3)."""
+    if not files:
+        return []
+    pieces = [whole_piece(context, pair, file) for file in files]
+    async with context.fenced() as conn:
+        await plan.take_these(
+            conn,
+            context.task_no,
+            [file.file_no for file in files],
+            epoch=context.grant.lease_epoch,
+        )
+    context.lease.check()
+    pair.lane.send(pieces)
+    recorder.resent(sum(piece.size for piece in pieces))
     told: list[Outcome] = []
-    try:
-        context.lease.check()
-        pair.lane.send(pieces)
-        recorder.resent(sum(piece.size for piece in pieces))
-        while outcomes := await pair.lane.outcomes():
-            told += outcomes
-            for outcome in outcomes:
-                if outcome.status == "done":
-                    fault = await record(context, recorder, outcome, pair.destination.server)
-                    if fault is not None:
-                        recorder.event(fault.verdict.event)
-    finally:
-        broke, still = pair.lane.broken, await pair.lane.close()
-    if not still:
-        return None  # a command may still run: nothing is safe to send
-    spoiled = spoiled_path(told) if broke else None
-    if spoiled is not None:
-        await remove_anew(context, spoiled)
+    while outcomes := await pair.lane.outcomes():
+        told += outcomes
+        for outcome in outcomes:
+            if outcome.status == "done":
+                fault = await record(context, recorder, outcome, pair.destination.server)
+                if fault is not None:
+                    recorder.event(fault.verdict.event)
     return told

@@ -12,15 +12,12 @@ from collections.abc import Iterable, Sequence
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.ranges import cut
-from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
-from towpath.gridftp.wire.listings import Entry
+from towpath.gridftp.errors import Kind, Phase
 from towpath.transfer.engine.arrived import refuted, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
-    TaskFaultError,
     Work,
     at_destination,
     at_source,
@@ -34,18 +31,14 @@ from towpath.transfer.engine.large import (
 )
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.standstill import GROUP_FILES, look, stand_still
 from towpath.transfer.store import plan, restart_points
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.segments import Finished
 
-# One lost lane's worth (100 files) for each of a few lanes; each look sends one command a file.
-GROUP_FILES = 400
 # Compared side by side; each has a command or two under way at each server.
 COMPARED_AT_ONCE = 50
-# How often a path that should stand still is looked at.
-LOOKS_IN_SETTLE = 5
-LOOK_AT_LEAST_EVERY_S = 1.0
 
 
 class Settlement:
@@ -94,7 +87,7 @@ class Settlement:
         group = {f.file_no for f in files}
         try:
             while files and not pair.lane.broken:
-                await self._stand_still(pair.destination, files)
+                await stand_still(self._context, pair.destination, self._destinations(files))
                 different = await self._compare(pair, files)
                 await self._write_again(pair, different)
                 # As the plan has them now: sizes may have changed, failed files wait.
@@ -117,7 +110,7 @@ class Settlement:
         pair = await open_pair(self._context, markers=False)
         try:
             for file, sided in unreadable:
-                path = self._paths(file)[1]
+                path = self._context.paths_of(file)[1]
                 if still and await remove_spoiled(self._context, pair.destination, path):
                     left_out = skipped(file.item_no, file.path, sided.error, is_directory=False)
                     self._recorder.skipped(file.file_no, left_out)
@@ -144,37 +137,8 @@ class Settlement:
             Returned(file.file_no, State.CONTESTED, failed=True, delay_s=delay_s)
         )
 
-    def _paths(self, file: File) -> tuple[str, str]:
-        return (
-            self._context.source_path(file.item_no, file.path),
-            self._context.destination_path(file.item_no, file.path),
-        )
-
-    async def _stand_still(self, destination: Session, files: Sequence[File]) -> None:
-        """Return when none of the paths has changed for `settle_s`."""
-        settle_s = self._context.settings.settle_s
-        paths = [self._paths(f)[1] for f in files]
-        seen: list[object] | None = None
-        since = self._context.clock()
-        while True:
-            asked_at = self._context.clock()
-            now = await asyncio.gather(*(self._observe(destination, path) for path in paths))
-            if now != seen:
-                seen, since = now, self._context.clock()
-            elif asked_at - since >= settle_s:
-                return
-            await asyncio.sleep(min(LOOK_AT_LEAST_EVERY_S, settle_s / LOOKS_IN_SETTLE))
-
-    async def _observe(self, destination: Session, path: str) -> object:
-        """What of a path must not change: its size and time, or why they cannot be told."""
-        try:
-            entry = await _look(destination, path)
-        except GridFTPError as error:
-            if error.scope is not Scope.FILE:
-                verdict = self._context.judge(error, Phase.CHECKSUM, at_source=False)
-                raise TaskFaultError(verdict) from error
-            return error.kind
-        return None if entry is None else (entry.size, entry.modified)
+    def _destinations(self, files: Sequence[File]) -> list[str]:
+        return [self._context.paths_of(file)[1] for file in files]
 
     async def _compare(self, pair: Pair, files: Sequence[File]) -> list[File]:
         """Files that are equal at both ends count; the others are returned."""
@@ -195,7 +159,7 @@ class Settlement:
 
     async def _differing(self, pair: Pair, file: File) -> File | None:
         """The file as it is at the source now, if the ends differ; if not, it is counted."""
-        source_path, destination_path = self._paths(file)
+        source_path, destination_path = self._context.paths_of(file)
         with at_source():
             source = await pair.source.stat(source_path)
         changed = change(file, source, where=str(pair.source.server), path=source_path)
@@ -205,7 +169,7 @@ class Settlement:
             await take_note(self._context, [file])
         algorithm = checksum_algorithm(self._context, pair, file.item_no)
         with at_destination():
-            destination = await _look(pair.destination, destination_path)
+            destination = await look(pair.destination, destination_path)
         if destination is None or source.size != destination.size:
             return file
         timeout_s = checksum_timeout_s(source.size)
@@ -291,7 +255,7 @@ class Settlement:
         self._failed(outcome.piece.tag, sided)
 
     def _piece(self, file: File) -> Piece:
-        source_path, destination_path = self._paths(file)
+        source_path, destination_path = self._context.paths_of(file)
         preserve = self._context.options.preserve_timestamp
         return Piece(
             source_path,
@@ -300,15 +264,6 @@ class Settlement:
             modified=file.modified if preserve else None,
             tag=file,
         )
-
-
-async def _look(session: Session, path: str) -> Entry | None:
-    try:
-        return await session.stat(path)
-    except GridFTPError as error:
-        if error.kind is Kind.NOT_FOUND:
-            return None
-        raise
 
 
 def contested_event(count: int) -> Event:

@@ -108,3 +108,10 @@ async def totals(conn: AsyncConnection[Any], task_no: int) -> Totals:
         found = await cur.fetchone()
     assert found is not None
     return found
+
+
+async def faults(conn: AsyncConnection[Any], task_no: int) -> int:
+    """How many a task has had."""
+    row = await fetch_one(conn, "SELECT faults FROM task WHERE task_no = %s", (task_no,))
+    assert row is not None, "tasks are never removed from the table"
+    return int(row[0])
