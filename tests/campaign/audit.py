@@ -71,6 +71,14 @@ END $$;
 CREATE TRIGGER seen AFTER UPDATE ON transfer.task FOR EACH ROW
     WHEN (NEW.bytes_resent > OLD.bytes_resent) EXECUTE FUNCTION campaign.see_resent();
 
+CREATE FUNCTION campaign.see_cancel() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO campaign.seen (what, task_no) VALUES ('cancel', NEW.task_no);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER seen_cancelled AFTER UPDATE ON transfer.task FOR EACH ROW
+    WHEN (NEW.cancel_requested AND NOT OLD.cancel_requested) EXECUTE FUNCTION campaign.see_cancel();
+
 CREATE FUNCTION campaign.see_history() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO campaign.seen (what, task_no, is_now) VALUES ('history', NEW.task_no, NEW.kind);

@@ -99,7 +99,9 @@ class Campaign:
     async def _settle_accounts(self) -> None:
         """What was sent in all, and what of it need not have been."""
         log = await self.audit.whole_log()
-        self.ledger = read(log)
+        numbers = self.audit.task_numbers
+        ended = ((numbers[one.task_id], one.fatal_code) for one in self.verdicts)
+        self.ledger = read(log, {no: code for no, code in ended if code is not None})
         self.ledger.unexplained += self._mistakes()
         if not self.crashed:
             self.ledger.duplicated += [

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from campaign.audit import Audit, Seen
 from towpath.transfer.store.plan import State
 
 # Besides errors these say why something has to be done again.
-REASONS = frozenset({"RECOVERED", "PAUSED", "UNPAUSED", "CANCELED", "EXPIRED"})
+CANCELED = "CANCELED"
+REASONS = frozenset({"RECOVERED", "PAUSED", "UNPAUSED", CANCELED, "EXPIRED"})
 
 TRANSFERRED, SKIPPED = 0, 1
 """Kinds of history. What is skipped has its cause there, and no event."""
@@ -39,18 +40,36 @@ class _Task:
     done: dict[File, int] = field(default_factory=dict)
     taken: dict[File, int] = field(default_factory=dict)
     """In flight since which row."""
-    given_up: dict[File, int] = field(default_factory=dict)
-    """Sent and not arrived: taken at which row. Somebody has to say why before it is sent again."""
+    given_up: dict[File, "_GivenUp"] = field(default_factory=dict)
+    """Sent and not arrived. Somebody has to say why before it is sent again."""
     last_reason: int = 0
+    ending: float = inf
+    """From which row on it was known how the task ends, if it failed."""
 
 
-def read(log: Sequence[Seen]) -> Ledger:
-    """Go through all rows, in order."""
+class _GivenUp(NamedTuple):
+    """At which rows a file was taken and given up."""
+
+    taken: int
+    given_up: int
+
+
+def read(log: Sequence[Seen], failed: Mapping[int, str]) -> Ledger:
+    """Go through all rows, in order. `failed`: tasks by number, and the code of what they died of.
+
+    A task that fails sends once more what may be shifted, perhaps in several rounds. Whatever it
+    gives up then, its end explains.
+    """
     ledger = Ledger()
     arrived = _arrived(log)
     # A file may also be taken and given back without having been sent.
     resent = {(row.transaction, row.task_no) for row in log if row.what == "resent"}
     tasks: dict[int, _Task] = defaultdict(_Task)
+    for row in log:
+        code = failed.get(row.task_no)
+        ends = CANCELED if row.what == "cancel" else row.code
+        if code is not None and ends == code and row.seq < tasks[row.task_no].ending:
+            tasks[row.task_no].ending = row.seq
     for row in log:
         task = tasks[row.task_no]
         told = row.what == "event" and (row.is_now or row.code in REASONS)
@@ -83,14 +102,15 @@ def _read_file(
         task.taken[file] = row.seq
     elif row.was == State.IN_FLIGHT and row.is_now is not None:
         if (row.transaction, row.task_no) in resent or row.is_now == State.CONTESTED:
-            task.given_up[file] = task.taken.get(file, row.seq)
+            task.given_up[file] = _GivenUp(task.taken.get(file, row.seq), row.seq)
     elif row.is_now is None and (row.transaction, row.task_no) in arrived:
         # One that was given up may go with a task's last transaction, which tidies its history.
         task.done[file] = row.after or 0
 
 
 def _explain(ledger: Ledger, task_no: int, task: _Task, file: File) -> None:
-    if task.last_reason < task.given_up[file]:
+    taken, given_up = task.given_up[file]
+    if task.last_reason < taken and given_up < task.ending:
         ledger.unexplained.append(f"task {task_no}: {file[1]} was given up, and nobody says why")
 
 

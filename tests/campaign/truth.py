@@ -49,6 +49,12 @@ class Verdict:
         return bool(self.told["task"]["status"] == "SUCCEEDED")
 
     @property
+    def fatal_code(self) -> str | None:
+        """What the task died of; None: it has not failed, or not ended."""
+        fatal = self.told.get("task", {}).get("fatal_error")
+        return None if fatal is None else str(fatal["code"])
+
+    @property
     def arrived_bytes(self) -> int:
         """What had to be sent for the files that count."""
         return sum(one["size"] for one in self.told.get("transferred", ()))

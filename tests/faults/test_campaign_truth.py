@@ -241,6 +241,11 @@ def moved(was: State | None, is_now: State | None, **more: Any) -> dict[str, Any
     return {"what": "file", "was": was, "is_now": is_now, **more}
 
 
+def read(rows: Sequence[Seen], failed: str | None = None) -> ledger.Ledger:
+    """`failed`: what the task died of."""
+    return ledger.read(rows, {} if failed is None else {1: failed})
+
+
 ADDED = moved(None, State.PENDING)
 TAKEN = moved(State.PENDING, State.IN_FLIGHT)
 BACK = (
@@ -255,23 +260,35 @@ ARRIVED = (
 )
 TOLD = {"what": "event", "code": "TIMEOUT", "is_now": 1}
 STARTED = {"what": "event", "code": "STARTED", "is_now": 0}
+CANCELLED = {"what": "cancel"}
 
 
 def test_what_has_arrived_is_not_sent_again() -> None:
-    assert ledger.read(log(ADDED, TAKEN, *ARRIVED)).resent_covered == []
-    again = ledger.read(log(ADDED, TAKEN, *ARRIVED, ADDED, TAKEN))
+    assert read(log(ADDED, TAKEN, *ARRIVED)).resent_covered == []
+    again = read(log(ADDED, TAKEN, *ARRIVED, ADDED, TAKEN))
     assert [size for _, size in again.resent_covered] == [10]
 
 
 def test_what_is_done_again_has_a_reason() -> None:
-    assert ledger.read(log(ADDED, TAKEN, TOLD, *BACK, TAKEN, *ARRIVED)).unexplained == []
-    assert ledger.read(log(ADDED, TAKEN, *BACK, TOLD, TAKEN, *ARRIVED)).unexplained == []
-    assert ledger.read(log(ADDED, TAKEN, UNSENT, TAKEN, *ARRIVED)).unexplained == []
+    assert read(log(ADDED, TAKEN, TOLD, *BACK, TAKEN, *ARRIVED)).unexplained == []
+    assert read(log(ADDED, TAKEN, *BACK, TOLD, TAKEN, *ARRIVED)).unexplained == []
+    assert read(log(ADDED, TAKEN, UNSENT, TAKEN, *ARRIVED)).unexplained == []
     skipped = {"what": "history", "is_now": 1}  # another file's failure, which spoils this one
-    assert ledger.read(log(ADDED, TAKEN, *BACK, skipped, TAKEN, *ARRIVED)).unexplained == []
+    assert read(log(ADDED, TAKEN, *BACK, skipped, TAKEN, *ARRIVED)).unexplained == []
     for rest in (BACK, (*BACK, STARTED), (LOST,)):
-        read = ledger.read(log(ADDED, TOLD, TAKEN, *rest, TAKEN, *ARRIVED, TOLD))
-        assert len(read.unexplained) == 1
+        found = read(log(ADDED, TOLD, TAKEN, *rest, TAKEN, *ARRIVED, TOLD))
+        assert len(found.unexplained) == 1
+
+
+def test_what_a_task_gives_up_at_its_end() -> None:
+    """It sends once more what may be shifted, and again what that voids."""
+    rounds = (*BACK, TAKEN, moved(State.IN_FLIGHT, State.PENDING, transaction=97))
+    rounds = (*rounds, {"what": "resent", "transaction": 97}, TAKEN, *ARRIVED)
+    for end, code in ((CANCELLED, "CANCELED"), (TOLD, "TIMEOUT")):
+        assert read(log(ADDED, TAKEN, end, *rounds), failed=code).unexplained == []
+        assert len(read(log(ADDED, TAKEN, *rounds, end), failed=code).unexplained) == 2
+    assert read(log(ADDED, TAKEN, CANCELLED, *BACK), failed="CANCELED").unexplained == []
+    assert len(read(log(ADDED, TAKEN, TOLD, *rounds)).unexplained) == 1
 
 
 # The servers' logs.

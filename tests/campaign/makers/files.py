@@ -25,6 +25,7 @@ class DiskFull(Maker):
 
     kind = "disk full"
     tells = frozenset({"NO_SPACE_LEFT"})
+    weight = 1.3
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         place = pick_place(scene, random)
@@ -166,7 +167,7 @@ class SourceUnreadable(SourceFault):
     kind = "source unreadable"
     tells = frozenset({"PERMISSION_DENIED", LEFT_OUT})
     states = NOT_SENT
-    weight = 1.5  # some are under way when it comes
+    weight = 2.0  # most are under way when it comes
 
     async def changes(self, scene: Scene, target: Target) -> bool:
         target.history.gone.add(target.path)
@@ -201,7 +202,7 @@ class DestinationForbidden(Maker):
 
     kind = "destination forbidden"
     tells = frozenset({"PERMISSION_DENIED"})
-    weight = 1.5  # some are under way when it comes
+    weight = 2.0  # most are under way when it comes
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         target = await _target(scene, random, NOT_SENT)

@@ -18,7 +18,9 @@ from towpath.transfer.engine.identity import WorkerName
 OUT_OF_MEMORY = "worker out of memory"
 """The only fault of which a task may tell that the service made a mistake."""
 BEYOND_LEASE_S = 6.0
-SHORT_OF_MEMORY_S = 3.0
+SHORT_OF_MEMORY_S = (3.0, 10.0)
+"""At least, since not all that goes wrong does at once; at most, if it needs none meanwhile."""
+SHORT_LOOK_S = 0.5
 MEMORY_LEFT_BYTES = 256 * 1024
 AT_ONCE_S = (0.0, 0.05)
 """A submission takes about so long."""
@@ -91,6 +93,7 @@ class WorkerOutOfMemory(Maker):
     kind = OUT_OF_MEMORY
     real_server = False
     tells = frozenset({"RECOVERED", "INTERNAL_ERROR"})
+    weight = 1.3  # not every worker needs more just then
 
     async def strike(self, scene: Scene, random: Random) -> Hit | None:
         found = await busy_worker(scene, random)
@@ -99,18 +102,25 @@ class WorkerOutOfMemory(Maker):
         worker, tasks = found
         hit = Hit.of(f"worker {worker.pid}", tasks)
         errors = _memory_errors(scene)
+
+        def noticed() -> bool:
+            return worker.poll() is not None or _memory_errors(scene) > errors
+
         with suppress(ProcessLookupError, OSError):
             pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[0])
             most = pages * os.sysconf("SC_PAGESIZE") + MEMORY_LEFT_BYTES
             before = resource.prlimit(worker.pid, resource.RLIMIT_AS)
             resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, before[1]))
-            await asyncio.sleep(SHORT_OF_MEMORY_S)
+            least, most_s = SHORT_OF_MEMORY_S
+            await asyncio.sleep(least)
+            until = time.monotonic() + most_s - least
+            while not noticed() and time.monotonic() < until:
+                await asyncio.sleep(SHORT_LOOK_S)
             hit.concerns(_tasks_of(scene, worker))  # it has taken up more of them
             resource.prlimit(worker.pid, resource.RLIMIT_AS, before)
-        died = worker.poll() is not None
-        if died:
+        if worker.poll() is not None:
             scene.ground.replace_worker(worker)
-        return hit if died or _memory_errors(scene) > errors else None
+        return hit if noticed() else None
 
 
 _NO_MEMORY = ("MemoryError", "out of memory", "annot allocate memory", "start new thread")
