@@ -4,7 +4,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,30 +71,32 @@ class Campaign:
         scene = self._scene = Scene(self.ground, self.audit, self.sources)
         plan = faults(self.seed, self.kinds)
         numbers = iter(range(10**9))
-        with self._crashes():
-            async with asyncio.TaskGroup() as group:
-                looking = group.create_task(self.audit.run())
-                lives = [group.create_task(self._lives(numbers)) for _ in range(TASKS_AT_ONCE)]
-                strikers = [group.create_task(self._strike(scene, plan)) for _ in range(STRIKERS)]
-                await asyncio.gather(*strikers)
+        async with asyncio.TaskGroup() as group:
+
+            def begin(work: Awaitable[None]) -> asyncio.Task[None]:
+                return group.create_task(self._guarded(work))
+
+            looking = begin(self.audit.run())
+            lives = [begin(self._lives(numbers)) for _ in range(TASKS_AT_ONCE)]
+            strikers = [begin(self._strike(scene, plan)) for _ in range(STRIKERS)]
+            await asyncio.gather(*strikers)
+            if not self.crashed:
                 self._enough = True
                 await asyncio.wait(lives, timeout=AFTERWARDS_S)
-                for life in lives:
-                    life.cancel()
-                await asyncio.gather(*lives, return_exceptions=True)
-                looking.cancel()
-        with self._crashes():
-            await self._settle_accounts()
+            for life in lives:
+                life.cancel()
+            await asyncio.gather(*lives, return_exceptions=True)
+            looking.cancel()
+        await self._guarded(self._settle_accounts())
 
-    @contextmanager
-    def _crashes(self) -> Iterator[None]:
-        """What goes wrong here ends the campaign, and its report says so. Faults may have left
-        things broken: tasks that have not ended are nobody's fault then."""
+    async def _guarded(self, work: Awaitable[None]) -> None:
+        """A mistake of ours ends the campaign: others mend what they have broken, and it is told.
+        What failed may have left things broken; tasks that have not ended are not to blame."""
         try:
-            yield
-        except* Exception as crash:  # noqa: BLE001 - whatever it is, it is told
-            traceback.print_exception(crash)
-            self.crashed += _words(crash)
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            traceback.print_exception(error)
+            self.crashed.append(": ".join([*getattr(error, "__notes__", ()), repr(error)]))
 
     async def _settle_accounts(self) -> None:
         """What was sent in all, and what of it need not have been."""
@@ -134,7 +136,7 @@ class Campaign:
         return None if history is None or path is None else str(history.root / path)
 
     async def _strike(self, scene: Scene, plan: Iterator[Planned]) -> None:
-        while len(self.struck) < self.wanted:
+        while len(self.struck) < self.wanted and not self.crashed:
             planned = next(plan)
             hit = await self._try(scene, planned)
             if hit is None:
@@ -235,14 +237,3 @@ class Campaign:
                     result: dict[str, Any] = answer.json()
                     return result
             await asyncio.sleep(REPEAT_S)
-
-
-def _words(crash: BaseExceptionGroup[Exception]) -> list[str]:
-    """Each error in one line."""
-    found = []
-    for error in crash.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            found += _words(error)
-        else:
-            found.append(": ".join([*getattr(error, "__notes__", ()), repr(error)]))
-    return found

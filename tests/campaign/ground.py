@@ -284,8 +284,14 @@ class Ground:
     async def give_credential_for_long(self, place: Place) -> None:
         """One that lasts; tries until the API takes it."""
         while True:
-            with suppress(httpx.TransportError):
+            try:
                 await self.give_credential(place, place.domain.proxy_file.read_text())
+            except httpx.TransportError:
+                pass
+            except httpx.HTTPStatusError as refused:
+                if refused.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                    raise
+            else:
                 return
             await asyncio.sleep(REPEAT_S)
 

@@ -105,6 +105,7 @@ async def test_a_campaign_that_cannot_go_on_says_so(monkeypatch: pytest.MonkeyPa
         await campaign.run()
     assert "clumsy: OSError('no hammer')" in campaign.crashed[0]
     assert summary(campaign)["crashed"] == len(campaign.crashed) > 0
+    assert summary(campaign)["lost"] == 0, "tasks that were not waited for"
 
 
 # The trees and the history of one task.
