@@ -72,6 +72,8 @@ class Checks:
         self.ends: dict[str, int] = {}
         self.on_sending: Callable[[Any], None] = lambda _: None
         """Called when a worker has sent data commands."""
+        self.on_taking: Callable[[], None] = lambda: None
+        """Called when a worker has taken files, and is about to send them."""
         self.epochs: dict[int, int] = {}
         """Of the last lease of each task that is not over."""
 

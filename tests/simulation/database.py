@@ -34,10 +34,19 @@ CREATE FUNCTION simulation.now() RETURNS timestamptz LANGUAGE sql STABLE
 CREATE FUNCTION simulation.clock_timestamp() RETURNS timestamptz LANGUAGE sql STABLE
     AS $$ SELECT pg_catalog.current_setting('simulation.now')::timestamptz $$;
 """
+_TELL_TIME = b"SELECT pg_catalog.set_config('simulation.now', $1, false)"
 _DEFAULTS = """
 SELECT format('ALTER TABLE %%I.%%I ALTER COLUMN %%I SET DEFAULT simulation.now()',
               table_schema, table_name, column_name)
   FROM information_schema.columns WHERE table_schema = %s AND column_default LIKE '%%now()%%'
+"""
+
+# No log, and no work behind the back of a world that is to be repeated. Those that refer to others
+# come first, as PostgreSQL wants it.
+_OPTIONS = """
+SELECT format('ALTER TABLE %%s SET UNLOGGED, SET (autovacuum_enabled = off)', oid::regclass)
+  FROM pg_class
+ WHERE relnamespace = %s::regnamespace AND relkind = 'r' ORDER BY oid DESC
 """
 
 
@@ -46,8 +55,9 @@ def prepare(url: str) -> None:
     asyncio.run(migrate(url, schema=SCHEMA, package="towpath.transfer.store"))
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(_CLOCK)
-        for (statement,) in conn.execute(_DEFAULTS, (SCHEMA,)).fetchall():
-            conn.execute(statement)
+        for changes in (_DEFAULTS, _OPTIONS):
+            for (statement,) in conn.execute(changes, (SCHEMA,)).fetchall():
+                conn.execute(statement)
 
 
 class _Listener:
@@ -81,12 +91,12 @@ class SimulatedDatabase:
             url,
             autocommit=True,
             options=f"-c search_path=simulation,{SCHEMA},pg_catalog -c timezone=UTC"
-            " -c lock_timeout=5s -c jit=off -c plan_cache_mode=force_generic_plan",
+            " -c lock_timeout=5s -c jit=off -c plan_cache_mode=force_generic_plan"
+            " -c enable_seqscan=off",
         )
         self._statements = Statements(self._real)
-        self._clock_set = ""
+        self._clock_told = -1.0
         self._busy = False
-        self._to_commit = False
         self.listeners: list[asyncio.Event] = []
         self.transactions = 0
         self.away_until = 0.0
@@ -97,7 +107,7 @@ class SimulatedDatabase:
 
     def close(self) -> None:
         """Disconnect."""
-        self._begin()
+        self._statements.flush()
         self._real.close()
 
     def cpu_s(self) -> float:
@@ -127,33 +137,46 @@ class SimulatedDatabase:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SimulatedConnection]:
         """See `Database.transaction`."""
-        async with self._connected() as conn:
-            self._begin("BEGIN")
-            try:
-                yield conn
-            except BaseException:
-                self._clock_set = ""
-                self._statements.script("ROLLBACK")
-                raise
-            self._to_commit = True
+        await self._reached()
+        conn = SimulatedConnection(self._statements)
+        self._statements.first(b"BEGIN")
+        try:
+            yield conn
+            # Goes with what comes next: nobody else looks at the database, so nobody can see that
+            # it came so late.
+            self._statements.first(b"COMMIT")
             self._committed(conn)
-        await self._answer()
+        except BaseException:
+            self._statements.first(b"ROLLBACK")
+            self._clock_told = -1.0  # that is rolled back as well
+            raise
+        finally:
+            self._busy = False
+        delay_s = self.after()
+        if delay_s:
+            await asyncio.sleep(delay_s)
+            self._reach()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[SimulatedConnection]:
         """See `Database.connection`."""
-        async with self._connected() as conn:
-            self._begin()
+        await self._reached()
+        conn = SimulatedConnection(self._statements)
+        try:
             yield conn
             self._committed(conn)
+        except BaseException:
+            self._clock_told = -1.0  # it may have been told in vain, with the statement that failed
+            raise
+        finally:
+            self._busy = False
 
     async def dedicated(self) -> _Listener:
         """See `Database.dedicated`."""
         self._reach()
         return _Listener(self)
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[SimulatedConnection]:
+    async def _reached(self) -> None:
         delay_s = self.before()
         if delay_s:
             await asyncio.sleep(delay_s)
@@ -161,28 +184,18 @@ class SimulatedDatabase:
         assert not self._busy, "nobody waits for anything in a transaction"
         self._busy = True
         self.transactions += 1
-        try:
-            yield SimulatedConnection(self._statements)
-        finally:
-            self._busy = False
+        self._begin()
 
     def _reach(self) -> None:
         if self.away():
             raise psycopg.OperationalError("simulated: the database is away")
 
-    def _begin(self, *statements: str) -> None:
-        """Commit what there is to commit, tell the time, and run statements; in one round trip.
-
-        Nobody else looks at the database, so nobody can see that a commit came so late.
-        """
-        first = ["COMMIT"] if self._to_commit else []
-        self._to_commit = False
-        text = self.clock().isoformat()
-        if text != self._clock_set:
-            statements = (*statements, f"SET simulation.now = '{text}'")
-            self._clock_set = text
-        if first or statements:
-            self._statements.script("; ".join((*first, *statements)))
+    def _begin(self) -> None:
+        """Tell the time if it has moved."""
+        now = self._loop.time()
+        if now != self._clock_told:
+            self._clock_told = now
+            self._statements.first(_TELL_TIME, self.clock().isoformat().encode())
 
     def _committed(self, conn: SimulatedConnection) -> None:
         for told in conn.on_commit:
@@ -190,9 +203,3 @@ class SimulatedDatabase:
         if conn.notified:
             for listener in self.listeners:
                 listener.set()
-
-    async def _answer(self) -> None:
-        delay_s = self.after()
-        if delay_s:
-            await asyncio.sleep(delay_s)
-            self._reach()

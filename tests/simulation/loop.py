@@ -51,7 +51,7 @@ class NothingLeftError(Exception):
 class _Task(asyncio.Task[T]):
     """Hashed by its number: sets of tasks are gone through in the same order in every run."""
 
-    _numbers = iter(range(1, 1 << 62))
+    _numbers = itertools.count(1)
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._number = next(_Task._numbers)
@@ -73,6 +73,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._steps = 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._order = itertools.count()
+        _Task._numbers = itertools.count(1)
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
@@ -126,6 +127,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         protocol = factory()
         return sock.connected(protocol), protocol
 
+    def _asyncgen_firstiter_hook(self, _: object) -> None:
+        """Generators that are never ended end with the loop: a set of them would only cost."""
+
     def _process_events(self, event_list: object) -> None:
         raise NotImplementedError
 
@@ -176,7 +180,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if process is not None and process.frozen:
                 process.held.append(handle)
             else:
-                handle._run()
+                try:
+                    handle._context.run(handle._callback, *handle._args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as `Handle._run`
+                    text = f"Exception in callback {handle._callback!r}"
+                    told = {"message": text, "exception": error, "handle": handle}
+                    self.call_exception_handler(told)
 
     def _sweep(self) -> None:
         kept = [one for one in self._timers if not one[2]._cancelled]

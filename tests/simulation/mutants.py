@@ -186,7 +186,7 @@ MUTANTS: dict[str, Mutant] = {
     for made, invariants, tasks in (
         (settles_at_once, "I3", 150),
         (takes_nothing_for_contested, "I3", 300),
-        (ignores_its_lease, "I3", 500),
+        (ignores_its_lease, "I3", 300),
         (writes_with_an_old_epoch, "I3", 150),
         (forgets_claims, "I9", 150),
         (sends_before_it_is_in_flight, "I4", 10),

@@ -27,6 +27,12 @@ def installed(checks: Checks) -> Iterator[None]:
         checks.commits(task_no)
         conn.on_commit.append(lambda: checks.ends_task(task_no, str(status), fatal_error))
 
+    async def take(conn: Any, task_no: int, **options: Any) -> Any:
+        files = await was[plan, "take"](conn, task_no, **options)
+        if files:
+            conn.on_commit.append(checks.on_taking)
+        return files
+
     async def append(conn: Any, task_no: int, records: Any) -> None:
         await was[segments, "append"](conn, task_no, records)
         if isinstance(records[0], Finished):
@@ -65,6 +71,7 @@ def installed(checks: Checks) -> Iterator[None]:
     instead: dict[tuple[Any, str], Any] = {
         (leases, "admit"): admit,
         (leases, "finish"): finish,
+        (plan, "take"): take,
         (segments, "append"): append,
         (restart_points, "add"): add,
         (restart_points, "drop"): drop,

@@ -25,8 +25,6 @@ from simulation.world import Plan, World
 from towpath.platform.database import EmbeddedPostgres
 
 LIVE_EVERY_S = 5.0
-COLLECT_AFTER = (20_000, 20, 50)
-"""Objects, and so on: of Python's garbage there is little, and looking for it costs a tenth."""
 
 # One connection, no crash to survive, and no work behind the back of a world that is to be
 # repeated.
@@ -37,14 +35,21 @@ OPTIONS = {
     "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
+    "checkpoint_timeout": "1d",
+    "max_wal_size": "16GB",
+    "bgwriter_lru_maxpages": "0",
+    "track_activities": "off",
+    "track_counts": "off",
+    "update_process_title": "off",
 }
 
 
 def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -> dict[str, Any]:
     """One world; what it showed."""
     began, cpu_s = time.monotonic(), time.process_time()
-    collect_after = gc.get_threshold()
-    gc.set_threshold(*COLLECT_AFTER)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
     world = World(plan, database_url)
     scenario = Scenario(world, count)
     if live:
@@ -65,7 +70,8 @@ def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -
             "hash": world.digest,
         }
     finally:
-        gc.set_threshold(*collect_after)
+        gc.enable()
+        gc.unfreeze()
         world.close()
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from simulation import storage
 from simulation.database import SimulatedDatabase
 from simulation.endpoints import Endpoint
-from simulation.loop import OUTSIDE, Process
+from simulation.loop import OUTSIDE, PROCESS, Process
 from simulation.storage import Content, File, Place, whole
 from simulation.world import World, at_once
 from towpath.gridftp.client.session import Session
@@ -31,6 +31,10 @@ SHARED_PART = 0.15
 """Of the tasks, those that write where others may."""
 KILLED_AT_SENDING = 0.0015
 FROZEN_AT_SENDING = 0.0015
+FROZEN_AT_TAKING = 0.75
+"""Of the workers that are stopped by the weather."""
+FROZEN_TERMS = (1.1, 2.0)
+"""Those for so long, in leases: others have their tasks when they go on."""
 TREES = ("t0", "t1", "t2", "t0/u", "t1/u/v", "t2/w")
 FILES = ("t0/f0", "t0/f1", "t0/u/f0", "t1/f0", "t1/u/f1", "t1/u/v/f2", "t2/a/f3")
 ACTIVE = 64
@@ -39,6 +43,8 @@ SUBMIT_EVERY_S = 0.5
 PURGE_EVERY = 2000
 """Tasks that are over are then taken out of the database, so that it stays small."""
 PURGE_AFTER_S = 600.0
+PURGED = ("event", "history_segment", "fidelity", "item", "task")
+VACUUMED = (*PURGED, "claim", "file", "file_range", "frontier", "link_segment", "extra", "linked")
 END_WITHIN_S = 1800.0
 """When nothing goes wrong any more all tasks end within this: back-off is 300 s at most."""
 A_DAY_S = 24 * 3600.0
@@ -143,6 +149,9 @@ class Scenario:
         self.tell: Callable[[Scenario], None] = lambda _: None
         """Called now and then."""
         world.checks.on_sending = self._sent
+        world.checks.on_taking = self._taken
+        self._freezes_next = world.plan.roughness > 0
+        """Whether the next worker that takes files is stopped."""
 
     def _uuid(self) -> UUID:
         return UUID(int=self.random.getrandbits(128), version=4)
@@ -203,6 +212,8 @@ class Scenario:
                 self.world.checks.breaks(None, f"a worker ended: {worker.task!r}")
                 self.world.workers.remove(worker)
                 self.world.start_worker()
+            # At moments of the world: what Python finds may do something before it goes.
+            gc.collect()
             self.tell(self)
             if self.over - purged >= PURGE_EVERY:
                 purged = self.over
@@ -548,14 +559,36 @@ class Scenario:
             if kills:
                 await self.kill(worker)
             else:
-                self.world.fault("worker frozen", None)
-                await worker.freeze(self.random.uniform(1, 45))
+                await self.freeze(worker)
+
+    def _taken(self) -> None:
+        """A worker has just written down what it is about to send. It is stopped before it hears
+        that this is committed: does it still send that when others have its tasks? It could at
+        once only where data channels are open."""
+        if not self._freezes_next or not any(
+            session.link is not None and (session.task, session.epoch) == self.world.who()
+            for endpoint in self.world.endpoints
+            for session in endpoint.sessions
+        ):
+            return
+        process = PROCESS.get()
+        worker = next((w for w in self.world.workers if w.process is process), None)
+        if worker is not None and not worker.gone:
+            self._freezes_next = False
+            self.world.loop.freeze(worker.process)
+            self._soon(self.freeze(worker, FROZEN_TERMS))
 
     async def _freeze(self) -> None:
         worker = self._some_worker()
-        if worker is not None:
-            self.world.fault("worker frozen", None)
-            await worker.freeze(self.random.uniform(1, 45))
+        if self.random.random() < FROZEN_AT_TAKING:
+            self._freezes_next = True
+        elif worker is not None:
+            await self.freeze(worker)
+
+    async def freeze(self, worker: Any, terms: tuple[float, float] = (0.1, 3.0)) -> None:
+        """A worker is stopped for so many terms of a lease, and goes on."""
+        self.world.fault("worker frozen", None)
+        await worker.freeze(self.random.uniform(*terms) * self.world.settings.engine.lease_s)
 
     async def _stop(self) -> None:
         worker = self._some_worker()
@@ -599,7 +632,7 @@ def _area(path: str) -> str:
 def purge(database: SimulatedDatabase) -> None:
     """Tasks that are long over leave the database, and it is tidied up."""
     old = "(SELECT task_no FROM task WHERE completion_time < now() - make_interval(secs => %s))"
-    for table in ("event", "history_segment", "fidelity", "item"):
+    for table in PURGED:
         database.run(f"DELETE FROM {table} WHERE task_no IN {old}", (PURGE_AFTER_S,))
-    database.run(f"DELETE FROM task WHERE task_no IN {old}", (PURGE_AFTER_S,))
-    database.run("VACUUM ANALYZE")
+    # No ANALYZE: it takes samples by chance, and in another run another plan might follow.
+    database.run(f"VACUUM {', '.join(VACUUMED)}")

@@ -16,7 +16,7 @@ import structlog
 from simulation.checkers import Checks
 from simulation.database import BEGAN, SimulatedDatabase
 from simulation.endpoints import Endpoint, Weather
-from simulation.loop import PROCESS, Process, VirtualLoop
+from simulation.loop import PROCESS, TICK_S, Process, VirtualLoop
 from towpath.gridftp.client.session import Server
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.settings import EngineSettings, Settings
@@ -141,8 +141,11 @@ class World:
         return 0.0003 + chance * 0.002 if chance < 0.2 else 0.0
 
     def _after_commit(self) -> float:
-        if PROCESS.get() is None or self.calm:
+        process = PROCESS.get()
+        if process is None or self.calm:
             return 0.0
+        if process.frozen:
+            return TICK_S  # it hears of the commit when it goes on
         chance = self.random.random()
         if chance < 0.0002 * self.plan.roughness:
             self.fault("commit not answered", self.who()[0])
