@@ -20,7 +20,7 @@ OUT_OF_MEMORY = "worker out of memory"
 BEYOND_LEASE_S = 6.0
 SHORT_OF_MEMORY_S = (3.0, 10.0)
 """At least, since not all that goes wrong does at once; at most, if it needs none meanwhile."""
-SHORT_LOOK_S = 0.5
+SHORT_LOOK_S = 0.2
 MEMORY_LEFT_BYTES = 256 * 1024
 AT_ONCE_S = (0.0, 0.05)
 """A submission takes about so long."""
@@ -111,12 +111,13 @@ class WorkerOutOfMemory(Maker):
             most = pages * os.sysconf("SC_PAGESIZE") + MEMORY_LEFT_BYTES
             before = resource.prlimit(worker.pid, resource.RLIMIT_AS)
             resource.prlimit(worker.pid, resource.RLIMIT_AS, (most, before[1]))
-            least, most_s = SHORT_OF_MEMORY_S
-            await asyncio.sleep(least)
-            until = time.monotonic() + most_s - least
-            while not noticed() and time.monotonic() < until:
+            began_s = time.monotonic()
+            least_s, most_s = SHORT_OF_MEMORY_S
+            while (short_s := time.monotonic() - began_s) < most_s:
+                if short_s > least_s and noticed():
+                    break
                 await asyncio.sleep(SHORT_LOOK_S)
-            hit.concerns(_tasks_of(scene, worker))  # it has taken up more of them
+                hit.concerns(_tasks_of(scene, worker))  # it takes up more of them
             resource.prlimit(worker.pid, resource.RLIMIT_AS, before)
         if worker.poll() is not None:
             scene.ground.replace_worker(worker)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString, cast
 
+import psycopg
 import pytest
 
 from plugins.tasks import MakeTask
@@ -115,7 +116,14 @@ class WithoutMemory:
         raise self.error
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        psycopg.DatabaseError("out of memory for query result"),
+    ],
+)
 async def test_a_worker_without_memory_ends(
     database: Database, make_task: MakeTask, error: Exception
 ) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from random import Random, SystemRandom
 
+import psycopg
 import structlog
 
 from towpath.platform.database import AWAY, Database, is_away
@@ -304,7 +305,13 @@ def _without_memory(error: BaseException) -> bool:
         return any(_without_memory(one) for one in error.exceptions)
     # CPython has no type for a thread that finds no memory
     no_thread = isinstance(error, RuntimeError) and str(error) == "can't start new thread"
-    return no_thread or isinstance(error, MemoryError)
+    # nor has libpq an SQLSTATE for an answer that finds none here
+    no_answer = (
+        isinstance(error, psycopg.Error)
+        and error.sqlstate is None
+        and "out of memory" in str(error)
+    )
+    return no_thread or no_answer or isinstance(error, MemoryError)
 
 
 async def run_until_signal(worker: Worker) -> None:
