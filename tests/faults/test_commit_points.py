@@ -309,13 +309,16 @@ def undisturbed(scene: Scene, job: Job) -> tuple[End, int]:
 
 
 def killed(scene: Scene, job: Job, deaths: Sequence[tuple[int, When]], right: End) -> End | None:
-    """How it ends when each of these commits is the last of a worker. None: it ended before."""
+    """How it ends when each of these commits is the last of a worker. None: it ended before.
+
+    Every other time its witness dies with it, so that what was in flight is contested.
+    """
     place, rig = scene.place(), scene.rig
     log_bytes = rig.log_bytes
     task_id = job.submit(rig, scene.deployment, place)
     moments: list[tuple[Committed, set[int]]] = []
     for death in deaths:
-        worker = scene.start(*death)
+        worker = scene.start(*death, "both" if death[0] % 2 else "self")
         if scene.wait(task_id, worker):
             worker.kill()
             return None

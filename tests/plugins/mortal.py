@@ -2,9 +2,9 @@
 
     python -m plugins.mortal N before|after VICTIM --data DIR
 
-VICTIM is `self`, which dies by SIGKILL, or the pid of a GridFTP server, whose sessions do. N 0:
-never. A worker that is stopped prints how many commits there were; a statement in autocommit is
-one, too.
+VICTIM is `self`, which dies by SIGKILL, `both`, its witness too, or the pid of a GridFTP server,
+whose sessions do. N 0: never. A worker that is stopped prints how many commits there were; a
+statement in autocommit is one, too.
 """
 
 import os
@@ -65,19 +65,26 @@ class CountedDatabase(Database):
         self.fate.end(number)
 
 
-def kill_sessions(server: int) -> None:
-    """As a crash of the server's host would."""
-    for pid in descendants(server):
+def kill_children(parent: int) -> None:
+    """A server's sessions, as a crash of its host would; a worker's witness."""
+    for pid in descendants(parent):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
+def die(*, alone: bool) -> None:
+    """With the witness, or alone."""
+    if not alone:
+        kill_children(os.getpid())
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main(number: str, when: str, victim: str, *arguments: str) -> None:
     """Run the worker until its end."""
-    if victim == "self":
-        strike = partial(os.kill, os.getpid(), signal.SIGKILL)
+    if victim in ("self", "both"):
+        strike = partial(die, alone=victim == "self")
     else:
-        strike = partial(kill_sessions, int(victim))
+        strike = partial(kill_children, int(victim))
     CountedDatabase.fate = Fate(int(number), when == "before", strike)
     worker.Database = CountedDatabase  # type: ignore[misc]
     worker.command.main(arguments, standalone_mode=False)

@@ -15,6 +15,7 @@ from towpath.platform.dial import dial_policy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import DataDirectory, Settings
 from towpath.transfer.engine.identity import WorkerName
+from towpath.transfer.engine.witness import Witness
 from towpath.transfer.engine.worker import Worker, run_until_signal
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store.leases import application_of
@@ -63,7 +64,11 @@ async def _run(settings: Settings, directory: DataDirectory) -> None:
         sessions = EndpointSessions(
             database, Sealer(directory.seal_key), dial_policy(settings), settings.gridftp
         )
+        witness = Witness(settings.database.url)
+        witness.start()
         try:
-            await run_until_signal(Worker(database, sessions, settings, name=name))
+            worker = Worker(database, sessions, settings, name=name, witness=witness)
+            await run_until_signal(worker)
+            witness.close()
         finally:
             await sessions.close()

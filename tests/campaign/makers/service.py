@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from random import Random
 from campaign.audit import Standing
 from campaign.makers.base import Hit, Maker, Scene, maker
 from campaign.makers.servers import stopped
+from towpath.demo.processes import descendants
 from towpath.transfer.engine.identity import WorkerName
 
 OUT_OF_MEMORY = "worker out of memory"
@@ -62,8 +64,25 @@ class WorkerKilled(Maker):
             return None
         worker, tasks = found
         hit = Hit.of(f"worker {worker.pid}", tasks)
+        self.also(worker.pid)
         scene.ground.replace_worker(worker)
         return hit
+
+    def also(self, worker: int) -> None:
+        """What dies right before."""
+
+
+@maker
+class WorkerAndWitnessKilled(WorkerKilled):
+    """Nobody sees what becomes of its sessions."""
+
+    kind = "worker and witness killed"
+    weight = 0.5
+
+    def also(self, worker: int) -> None:
+        for pid in descendants(worker):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @maker

@@ -63,7 +63,12 @@ async def test_a_session_sends_only_under_the_lease(
     context = cast(
         "TaskContext",
         SimpleNamespace(
-            sessions=Sessions(), grant=grant, lease=lease, opened={}, own_sessions=WeakSet()
+            sessions=Sessions(),
+            grant=grant,
+            lease=lease,
+            opened={},
+            own_sessions=WeakSet(),
+            witness=None,
         ),
     )
     async with opened(context) as session:
@@ -74,6 +79,43 @@ async def test_a_session_sends_only_under_the_lease(
     assert not may_send()
     lease.renewed(now, 10.0)
     assert may_send()
+
+
+class Listening:
+    """A witness that only listens."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, bool]] = []
+
+    def hold(self, _grant: object, channel: object, *, writes: bool) -> None:
+        self.told.append((channel, writes))
+
+
+async def test_the_witness_has_all_sessions_and_knows_which_may_write() -> None:
+    witness = Listening()
+
+    def a_task(destination: UUID | None) -> TaskContext:
+        context = SimpleNamespace(
+            sessions=Moved(),
+            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
+            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
+            opened={},
+            own_sessions=WeakSet(),
+            claimed_storage=None,
+            witness=witness,
+        )
+        return cast("TaskContext", context)
+
+    transfer, delete = a_task(UUID(int=3)), a_task(None)
+    opened = [
+        await open_session(transfer, UUID(int=2), at_source=True),
+        await open_session(transfer, UUID(int=3), at_source=False),
+        await open_session(delete, UUID(int=2), at_source=True),
+    ]
+    async with _checker(transfer, opened[1][1]) as digests:
+        pass
+    channels = [session.channel for session, _ in opened] + [digests.channel]
+    assert witness.told == list(zip(channels, [False, True, True, False], strict=True))
 
 
 class Moved(Sessions):
@@ -94,6 +136,7 @@ async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
             lease=LeaseClock(0.0, 10.0, lambda: 0.0),
             opened={},
             own_sessions=WeakSet(),
+            witness=None,
             claimed_storage=storage_of("old.example.org", 2811),
         ),
     )
@@ -136,6 +179,7 @@ async def test_a_server_is_doubted_only_by_a_task_that_has_no_session_there(
             lease=LeaseClock(0.0, 10.0, lambda: 0.0),
             opened={},
             own_sessions=WeakSet(),
+            witness=None,
             judge=lambda error, phase, *, at_source: judge(error, phase, at_source=at_source),
         )
         return cast("TaskContext", context)

@@ -18,6 +18,7 @@ from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S
 from towpath.transfer.engine.worker import OUT_OF_MEMORY, Worker
 from towpath.transfer.store import dates, leases
+from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.rows import fetch_one
 
 TAKEOVER_S = 30.0
@@ -49,10 +50,10 @@ class Wrong:
 
 
 @asynccontextmanager
-async def working(database: Database, **engine: Any) -> AsyncIterator[None]:
+async def working(database: Database, witness: Any = None, **engine: Any) -> AsyncIterator[None]:
     sessions: Any = Wrong()
     settings = Settings(engine=EngineSettings(**engine))
-    worker = Worker(database, sessions, settings, name=WorkerName.own())
+    worker = Worker(database, sessions, settings, name=WorkerName.own(), witness=witness)
     running = asyncio.create_task(worker.run())
     try:
         async with asyncio.timeout(20):
@@ -81,6 +82,29 @@ async def starts_fail(database: Database, sqlstate: str) -> None:
         await conn.execute(
             "CREATE TRIGGER fail BEFORE INSERT ON frontier FOR EACH ROW EXECUTE FUNCTION fail()"
         )
+
+
+class Listening:
+    """A witness that only listens."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def begins(self, grant: Grant) -> None:
+        self.told.append(("begins", grant.lease_epoch))
+
+    def ends(self, grant: Grant) -> None:
+        self.told.append(("ends", grant.lease_epoch))
+
+
+async def test_the_witness_is_told_of_each_lease(database: Database, make_task: MakeTask) -> None:
+    await make_task()
+    witness = Listening()
+    async with working(database, witness, retry_first_s=0.05, poll_s=0.05):
+        async with asyncio.timeout(20):
+            while len(witness.told) < 4:
+                await asyncio.sleep(0.01)
+    assert witness.told[:4] == [("begins", 1), ("ends", 1), ("begins", 2), ("ends", 2)]
 
 
 DISK_FULL, STARTING_UP = "53100", "57P03"

@@ -131,6 +131,22 @@ async def test_a_takeover_contests_only_what_an_earlier_epoch_sent(
     assert [f.file_no for f in await take(database, task_no, epoch=2)] == [3]
 
 
+async def test_a_takeover_contests_nothing_of_an_epoch_that_is_still(
+    database: Database, make_task: MakeTask
+) -> None:
+    task_no = await begin(database, make_task)
+    await listed(database, task_no, [File(i, 0, f"f{i}", 1, None) for i in range(1, 5)])
+    for epoch in (1, 2, 3):
+        await take(database, task_no, files=1, epoch=epoch)
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE task SET still_epoch = 2 WHERE task_no = %s", (task_no,))
+        progress = await plan.resume(conn, task_no, epoch=3)
+        assert (progress.contested_files, progress.still_files) == (1, 1)
+        assert [f.file_no for f in await plan.contested(conn, task_no, 10)] == [1]
+    taken = await take(database, task_no, epoch=3)
+    assert [(f.file_no, f.sent_before) for f in taken] == [(2, True), (4, False)]
+
+
 async def test_a_failed_file_comes_back_later_and_alone(
     database: Database, make_task: MakeTask
 ) -> None:

@@ -7,10 +7,12 @@ the channel keeps the receivers in the order of the commands, which is the order
 from __future__ import annotations
 
 import asyncio
+import socket
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import cast
 
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -104,6 +106,7 @@ class ControlChannel(asyncio.Protocol):
         self.answered_at = self.heard_at
         """When it last answered a command."""
         self._ending = False
+        self._on_closing: Callable[[bool], object] | None = None
         self._idle: asyncio.Future[None] | None = None
 
     # -- sending
@@ -224,6 +227,7 @@ class ControlChannel(asyncio.Protocol):
         """Called by the loop."""
         if isinstance(exc, ConnectionResetError | BrokenPipeError):
             self.peer_ended = True
+        self._tell_closing()
         if not self.lost.done():
             self.lost.set_result(None)
         reason = f"the connection broke ({exc})" if exc else "the connection is closed"
@@ -378,7 +382,34 @@ class ControlChannel(asyncio.Protocol):
         """Give the channel up at once: every receiver is told, the socket is closed."""
         self._drop(error)
         if self._transport is not None:
-            self._transport.abort()
+            self._close(self._transport)
+
+    def share(self, on_closing: Callable[[bool], object]) -> int | None:
+        """The descriptor of the socket, for another process to have it, too; None if the channel is
+        over, so that nothing more will be sent.
+
+        `on_closing` is called once, when we close ours, with whether the peer's end is known to be
+        closed.
+        """
+        transport = self._transport
+        if self.over or transport is None or transport.is_closing():
+            return None
+        self._on_closing = on_closing
+        descriptor: int = transport.get_extra_info("socket").fileno()
+        return descriptor
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        if self._on_closing is not None and not transport.is_closing():
+            # The peer hears nothing of a socket that is closed here and open in another process.
+            with suppress(OSError), transport.get_extra_info("socket").dup() as shared:
+                shared.shutdown(socket.SHUT_WR)
+        self._tell_closing()
+        transport.abort()
+
+    def _tell_closing(self) -> None:
+        on_closing, self._on_closing = self._on_closing, None
+        if on_closing is not None:
+            on_closing(self.peer_ended)
 
     async def drain(self, timeout_s: float) -> bool:
         """Take back what is not sent; wait until what is sent has been answered, or lost."""
@@ -410,7 +441,7 @@ class ControlChannel(asyncio.Protocol):
         except TimeoutError:
             pass
         finally:
-            transport.abort()
+            self._close(transport)
         await asyncio.shield(self.lost)
         return self.peer_ended
 

@@ -19,6 +19,7 @@ from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
+from towpath.transfer.engine.witness import Witness
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import leases
@@ -194,6 +195,7 @@ class TaskContext:
     random: Random
     clock: Callable[[], float]
     options: Options
+    witness: Witness | None = None
     items: dict[int, Item] = field(default_factory=dict)
     opened: dict[tuple[UUID, bool], tuple[Session, Login]] = field(default_factory=dict)
     """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""

@@ -146,6 +146,8 @@ class Driver:
             context.arrivals.add(*Work)
         if progress.contested_files:
             recorder.event(contested_event(progress.contested_files))
+        elif progress.still_files:
+            recorder.event(_taken_over(progress.still_files))
         self._progress = progress
 
     async def _resume(self) -> plan.Progress:
@@ -418,6 +420,20 @@ def _started(context: TaskContext) -> Event:
             "concurrency": settings.lanes + 1,
             "parallelism": settings.streams,
             "pipelining": settings.in_flight_files,
+        },
+    )
+
+
+def _taken_over(still_files: int) -> Event:
+    return Event(
+        EventCode.RECOVERED,
+        "taken over",
+        {
+            "reason": "A worker was lost with files under way, and the servers have ended its"
+            " sessions.",
+            "interrupted_files": still_files,
+            "advice": "Nothing needs to be done.",
+            "next": "Files that were under way are sent again, large ones from where they were.",
         },
     )
 

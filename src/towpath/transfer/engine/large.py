@@ -325,7 +325,7 @@ def _differs(outcome: Outcome) -> bool:
 @asynccontextmanager
 async def _checker(context: TaskContext, login: Login) -> AsyncIterator[Session]:
     """One more session with the login of a pair's end."""
-    session = await open_another(context, login)
+    session = await open_another(context, login, writes=False)
     try:
         yield session
     except BaseException:

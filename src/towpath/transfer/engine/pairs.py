@@ -64,7 +64,7 @@ async def open_session(
     except SessionUnavailable as error:
         raise TaskFaultError(unavailable(error, at_source=at_source)) from error
     try:
-        session = await open_another(context, login)
+        session = await open_another(context, login, writes=writes)
     except GridFTPError as error:
         verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
         server = login.server
@@ -79,10 +79,15 @@ def _has_session(context: TaskContext, server: Server) -> bool:
     return any(one.server == server and not one.closed for one in context.own_sessions)
 
 
-async def open_another(context: TaskContext, login: Login) -> Session:
-    """One more session, which sends only while the lease lasts (I3). Raises GridFTPError."""
+async def open_another(context: TaskContext, login: Login, *, writes: bool) -> Session:
+    """One more session, which sends only while the lease lasts (I3). Raises GridFTPError.
+
+    `writes`: commands may be sent that change something.
+    """
     session = await context.sessions.open_login(login)
     session.channel.may_send = lambda: context.lease.usable
+    if context.witness is not None:
+        context.witness.hold(context.grant, session.channel, writes=writes)
     context.own_sessions.add(session)
     return session
 

@@ -39,7 +39,7 @@ async def removing(
     ready = [first]
 
     async def open_next() -> Session:
-        return ready.pop() if ready else await open_another(context, login)
+        return ready.pop() if ready else await open_another(context, login, writes=True)
 
     remover = Remover(
         open_next,

@@ -19,6 +19,7 @@ from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S, Probes
+from towpath.transfer.engine.witness import Witness
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import dates, leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
@@ -49,8 +50,10 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
         random: Random | None = None,
         exit_process: Callable[[int], object] = os._exit,
+        witness: Witness | None = None,
     ) -> None:
         self._db = db
+        self._witness = witness
         self._sessions = sessions
         self._settings = settings.engine
         self._limits = settings.limits
@@ -202,7 +205,10 @@ class Worker:
             random=self._random,
             clock=self._clock,
             options=Options.from_document(grant.options),
+            witness=self._witness,
         )
+        if self._witness is not None:
+            self._witness.begins(grant)
         if (before := self._running.get(grant.task_no)) is not None:
             # its lease ran out without us, as when a clock is set
             before[1].cancel()
@@ -236,6 +242,8 @@ class Worker:
             running = self._running.get(grant.task_no)
             if running is not None and running[0] is driver:
                 del self._running[grant.task_no]
+            if self._witness is not None:
+                self._witness.ends(grant)
             self._wake.set()
 
     async def _internal_error(self, driver: Driver) -> None:

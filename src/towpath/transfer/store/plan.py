@@ -5,7 +5,7 @@ database and `str` with surrogate escapes outside, so that names in any encoding
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -81,6 +81,8 @@ class Progress:
     last_dir_no: int
     longest_wait_s: float = 0.0
     """Until the last of its files and directories is due."""
+    still_files: int = 0
+    """That were in flight under a lost lease of which nothing writes any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +119,18 @@ async def items(conn: AsyncConnection[Any], task_no: int) -> list[Item]:
 
 
 async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progress:
-    """Take the plan over: in-flight files of earlier epochs become contested (I3).
+    """Take the plan over: in-flight files of earlier epochs become contested (I3), but those of an
+    epoch that is known to be still; they are pending.
 
     Rows of a directory that was not listed to its end go; it is listed again.
     """
     await forget_unlisted(conn, task_no)
-    await conn.execute(
-        "UPDATE file SET state = %s WHERE task_no = %s AND state = %s AND epoch <> %s",
-        (State.CONTESTED, task_no, State.IN_FLIGHT, epoch),
+    moved_on = await fetch(
+        conn,
+        "UPDATE file f SET state = CASE WHEN f.epoch = t.still_epoch THEN %s ELSE %s END"
+        " FROM task t WHERE t.task_no = %s AND f.task_no = t.task_no"
+        " AND f.state = %s AND f.epoch <> %s RETURNING f.state",
+        (State.PENDING, State.CONTESTED, task_no, State.IN_FLIGHT, epoch),
     )
     row = await fetch_one(
         conn,
@@ -141,7 +147,8 @@ async def resume(conn: AsyncConnection[Any], task_no: int, epoch: int) -> Progre
         {"t": task_no, "contested": State.CONTESTED},
     )
     assert row is not None
-    return Progress(*row)
+    still = sum(state == State.PENDING for (state,) in moved_on)
+    return replace(Progress(*row), still_files=still)
 
 
 _UNLISTED = (
