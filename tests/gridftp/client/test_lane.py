@@ -536,6 +536,28 @@ async def test_a_reply_that_does_not_fit_breaks_the_lane() -> None:
         await lane.close()
 
 
+async def test_a_lane_that_is_closed_tells_of_a_failure_that_it_had_not_understood() -> None:
+    """One end had failed; for what the other saw nobody waits any more."""
+    async with scripted() as there, scripted() as here:
+        there.answers |= {"STOR": "150 Beginning transfer.", "NOOP": None}
+        here.answers |= {"RETR": "426 Connection reset by peer."}
+        quick = Timeouts(close_s=0.3)
+        destination = await Session.open(
+            Server("127.0.0.1", there.port), credential=None, trust=None, timeouts=quick
+        )
+        source = await Session.open(Server("127.0.0.1", here.port), credential=None, trust=None)
+        lane = await Lane.open(source, destination, data_credential=None)
+        lane.send([Piece("/a", "/b", 1), Piece("/c", "/d", 1)])
+        assert lane.failure is None
+        async with asyncio.timeout(5):
+            while lane._failed is None:
+                await asyncio.sleep(0.01)
+        assert not lane.broken
+        await lane.close()
+        assert lane.failure is not None
+        assert (lane.failure.piece.source_path, lane.failure.failed_side) == ("/a", "source")
+
+
 async def test_a_file_that_has_not_the_size_it_should_have_fails_alone(open_lane, tree) -> None:
     lane = await open_lane()
     pieces = [piece._replace(sized=True) for piece in tree(30)]

@@ -24,6 +24,7 @@ class LostLane:
     settled: bool | None = None
 
     def __init__(self) -> None:
+        self.failure: Outcome | None = None
         self.broken = False
         self.usable = True
         self.flying: list[Piece] = []
@@ -47,7 +48,8 @@ class LostLane:
         self.flying = []
         self.broken, self.usable = True, False
         lost = GridFTPError(Kind.CONNECTION_LOST, "lost", "there")
-        return [*(Outcome(p, "done") for p in good), Outcome(bad, "failed", lost, "destination")]
+        self.failure = Outcome(bad, "failed", lost, "destination")
+        return [*(Outcome(p, "done") for p in good), self.failure]
 
     async def close(self) -> bool:
         await asyncio.sleep(0.05)
@@ -61,6 +63,7 @@ class Notes(Recorder):
     def __init__(self) -> None:
         self.back: list[tuple[Returned, int]] = []
         self.arrived: list[int] = []
+        self.told: list[str] = []
 
     def returned(self, file: Returned, *, resent: int = 0) -> None:
         self.back.append((file, resent))
@@ -69,7 +72,7 @@ class Notes(Recorder):
         self.arrived.append(file_no)
 
     def event(self, event: Any) -> None:
-        del event
+        self.told.append(event.code)
 
 
 def context() -> TaskContext:
@@ -129,6 +132,46 @@ async def test_files_that_were_never_sent_go_back_as_they_were(
     assert recorder.arrived == [1]
     assert states[2] == (State.CONTESTED, 10)
     assert states[3] == states[4] == (State.PENDING, 0)
+
+
+async def test_a_failure_that_nobody_has_read_is_told_by_who_leaves_the_lane(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a task that is cancelled while the lane closes would seem to be in good health, and leave
+    what the failure has shifted."""
+    lane = LostLane()
+    closing = asyncio.Event()
+    recorder, given = Notes(), context()
+    runner = SmallFiles(given, recorder, number=1)
+
+    async def take(_room: object) -> list[File]:
+        files = [] if runner._flying else [File(n, 1, f"f{n}", 10, None, 0) for n in (1, 2)]
+        runner._flying.update({f.file_no: f for f in files})
+        return files
+
+    async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
+        return SimpleNamespace(lane=lane, destination=SimpleNamespace(server="there"))
+
+    async def close() -> bool:
+        closing.set()
+        await asyncio.sleep(0.05)
+        lane.settled = True
+        return True
+
+    monkeypatch.setattr(lane, "close", close)
+    monkeypatch.setattr(pairs, "open_pair", open_pair)
+    monkeypatch.setattr(runner, "_take", take)
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(5):
+        await closing.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert {file.file_no: file.state for file, _ in recorder.back} == {
+        1: State.PENDING,
+        2: State.PENDING,
+    }
+    assert recorder.told == ["CONNECTION_RESET"]
 
 
 async def test_a_large_file_is_contested_also_when_its_lane_is_left_while_it_closes(

@@ -93,6 +93,9 @@ class Lane:
         """Use `open`."""
         self.broken = False
         """Takes no more pieces: a piece failed, a session was lost, or the lane was closed."""
+        self.failure: Outcome | None = None
+        """What broke it, if a piece's failure did, also one that was not understood when it was
+        closed: from there on nothing that was sent is sure."""
         self.settled: bool | None = None
         """After the end: whether the destination has confirmed that nothing of ours writes."""
         self.directory_errors: dict[str, GridFTPError] = {}
@@ -484,13 +487,17 @@ class Lane:
         self._stop_timers()
         if self._flights:
             head = self._flights.popleft()
-            error = cause or cause_of(head.errors.get("source"), head.errors.get("destination"))
-            if error is None:
-                error = self._source.lost_error or self._destination.lost_error
-            failed_side = next((n for n, told in head.errors.items() if told is error), None)
-            self._ready.append(Outcome(head.piece, "failed", error, failed_side))
+            self.failure = self._failure_of(head, cause)
+            self._ready.append(self.failure)
         self._void()
         self._begin_closing()
+
+    def _failure_of(self, flight: Flight, cause: GridFTPError | None = None) -> Outcome:
+        error = cause or cause_of(flight.errors.get("source"), flight.errors.get("destination"))
+        if error is None:
+            error = self._source.lost_error or self._destination.lost_error
+        failed_side = next((n for n, told in flight.errors.items() if told is error), None)
+        return Outcome(flight.piece, "failed", error, failed_side)
 
     def _void(self) -> None:
         self._ready.extend(Outcome(flight.piece, "void") for flight in self._flights)
@@ -547,6 +554,8 @@ class Lane:
 
         Pieces in flight become void. The sooner the better: what still runs may write wrong bytes.
         """
+        if self._failed is not None and self.failure is None:
+            self.failure = self._failure_of(self._failed)
         self.broken = True
         self._stop_timers()
         self._void()

@@ -163,8 +163,8 @@ class SmallFiles(LaneRunner):
         window = Window(files, context.settings.in_flight_bytes, max(files // 2, 1))
         self._loop: LaneLoop[File] = LaneLoop(self, self._open_lane, window, on_close=self._closes)
         self._idle_since = 0.0
-        self._sent = False
-        """Whether what we hold was sent; all of it is, or nothing."""
+        self._sent: Lane | None = None
+        """The lane over which what we hold was sent; all of it is, or nothing."""
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
@@ -193,7 +193,7 @@ class SmallFiles(LaneRunner):
         # A retried file may have lost its directory meanwhile.
         retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
         self._context.lease.check()
-        self._sent = True
+        self._sent = lane
         return Load(pieces, sorted(retried))
 
     def put_back(self, work: Sequence[File]) -> None:
@@ -227,7 +227,7 @@ class SmallFiles(LaneRunner):
                 gone = outcome.piece.destination_path == removed
                 failure = self._failed(file, outcome, state, removed=gone) or failure
             self._flying.pop(file.file_no, None)
-        self._sent = bool(self._flying)
+        self._sent = lane if self._flying else None
         if failure is not None:
             raise failure
         self._idle_since = self._context.clock()
@@ -280,7 +280,19 @@ class SmallFiles(LaneRunner):
             await self._loop.close()
             await self._pair.lane.close()
             state = _state_after(self._pair.lane)
-        self._hand_back(state if self._sent else State.PENDING, sent=self._sent)
+        was_sent = self._sent is not None
+        if self._sent is not None and self._sent.failure is not None:
+            self._tell(self._sent.failure)
+        self._hand_back(state if was_sent else State.PENDING, sent=was_sent)
+
+    def _tell(self, failure: Outcome) -> None:
+        """Nobody has been told: the lane was left before its outcomes had been read. A task that is
+        cancelled now has not been in good health."""
+        assert failure.error is not None, "a failed outcome says why"
+        at_source = failure.failed_side == "source"
+        self._recorder.event(
+            self._context.judge(failure.error, Phase.DATA, at_source=at_source).event
+        )
 
 
 class LargeFiles(LaneRunner):
