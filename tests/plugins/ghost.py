@@ -13,7 +13,9 @@ from psycopg import AsyncConnection
 
 from towpath.gridftp.wire.ranges import ByteRange
 from towpath.platform.database import Database
-from towpath.transfer.store import counters, leases, plan, restart_points
+from towpath.transfer.claims import storage_of
+from towpath.transfer.engine.claiming import destinations
+from towpath.transfer.store import claims, counters, endpoints, leases, plan, restart_points
 from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.plan import Directory, File
 from towpath.transfer.store.restart_points import Range
@@ -47,6 +49,7 @@ def haunted(database_url: str, haunt: Haunt) -> None:
 async def take_all(conn: AsyncConnection[Any], grant: Grant, files: Sequence[File]) -> None:
     """The only item is a directory with these files, all of which are in flight now."""
     await leases.start(conn, grant.task_no)
+    await _claim(conn, grant)
     await plan.directory_listed(
         conn,
         grant.task_no,
@@ -68,6 +71,16 @@ async def take_all(conn: AsyncConnection[Any], grant: Grant, files: Sequence[Fil
             size_bytes=1 << 40,
         ):
             pass
+
+
+async def _claim(conn: AsyncConnection[Any], grant: Grant) -> None:
+    """Nobody sends anything before (I9)."""
+    assert grant.destination_endpoint_id is not None
+    endpoint = await endpoints.get(conn, grant.destination_endpoint_id)
+    assert endpoint is not None
+    wanted = destinations(await plan.items(conn, grant.task_no), globs=False)
+    storage = storage_of(endpoint.host, endpoint.port)
+    await claims.make(conn, grant.task_no, storage, wanted)
 
 
 async def confirm(

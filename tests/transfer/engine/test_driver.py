@@ -1,6 +1,7 @@
 """How a task begins and ends, without a server."""
 
 import asyncio
+import json
 import time
 from dataclasses import replace
 from random import Random
@@ -12,6 +13,7 @@ import pytest
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
 from towpath.platform.settings import EngineSettings
+from towpath.transfer.claims import claim
 from towpath.transfer.engine.context import (
     LeaseClock,
     NothingDueError,
@@ -23,7 +25,7 @@ from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import CANCELED, Driver, StopRequestedError
 from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store import leases, plan, rows
+from towpath.transfer.store import claims, leases, plan, rows
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import File, State
 from towpath.transfer.store.rows import fetch_one
@@ -146,6 +148,7 @@ async def test_who_fails_looks_at_what_it_has_sent_and_who_cancels_in_good_healt
     async with context.fenced() as conn:
         await plan.take_these(conn, context.task_no, [2, 3], epoch=context.grant.lease_epoch)
         await plan.put_back(conn, context.task_no, [plan.Returned(3, State.CONTESTED)])
+        await claims.make(conn, context.task_no, "there", [claim("/d", is_tree=True)])
         await conn.execute("UPDATE task SET faults = %s", (faults,))
         if not lost:
             await leases.release(conn, context.task_no)
@@ -153,16 +156,20 @@ async def test_who_fails_looks_at_what_it_has_sent_and_who_cancels_in_good_healt
     context = await admitted(database, context)
     looked: list[int] = []
 
-    async def repair(context: TaskContext, _recorder: Recorder, files: list[File]) -> None:
+    async def repair(
+        context: TaskContext, _recorder: Recorder, files: list[File], *, until: float
+    ) -> list[File]:
+        assert until > context.clock()
         looked.extend(file.file_no for file in files)
         async with context.db.connection() as conn:
             assert await left(conn) == 5
             row = await fetch_one(conn, "SELECT fatal_error->>'code' FROM task")
             assert row == (fatal,)
             assert not await plan.unsettled(conn, context.task_no, 1)
+        return []
 
-    async def still(*_: object, **__: object) -> None:
-        pass
+    async def still(*_: object, **__: object) -> bool:
+        return True
 
     monkeypatch.setattr("towpath.transfer.engine.driver.let_settle", still)
     monkeypatch.setattr("towpath.transfer.engine.driver.repair", repair)
@@ -172,6 +179,67 @@ async def test_who_fails_looks_at_what_it_has_sent_and_who_cancels_in_good_healt
     assert looked == ([2, 3] if looks else [])
     async with database.connection() as conn:
         assert await fetch_one(conn, "SELECT status FROM task") == ("FAILED",)
+
+
+@pytest.mark.parametrize("why", ["moves", "waits for another task", "no claim", "too many"])
+async def test_the_owner_is_told_of_what_nobody_could_look_at(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """What moves, a lost session writes still (I3). A task whose endpoint was given another server
+    claims its paths there, and may wait for another task to end: these are not its own yet (I9)."""
+    task_no = await make_task()
+    context = await begun(database)
+    async with context.fenced() as conn:
+        await plan.take_these(conn, task_no, [2, 3, 4], epoch=context.grant.lease_epoch)
+        if why != "no claim":
+            await claims.make(conn, task_no, "there", [claim("/d", is_tree=True)])
+        if why == "waits for another task":
+            await conn.execute("UPDATE task SET waits_for = task_no")
+
+    async def repair(
+        _context: TaskContext, _recorder: Recorder, files: list[File], *, until: float
+    ) -> list[File]:
+        assert until
+        assert why == "too many"
+        assert [file.file_no for file in files] == [2]
+        return []
+
+    async def settle(*_: object, **__: object) -> bool:
+        return why != "moves"
+
+    monkeypatch.setattr("towpath.transfer.engine.driver.MOST_FILES", 1)
+    monkeypatch.setattr("towpath.transfer.engine.driver.let_settle", settle)
+    monkeypatch.setattr("towpath.transfer.engine.driver.repair", repair)
+    await Driver(context)._finish(Recorder(context), Status.FAILED, FATAL, [])
+    async with database.connection() as conn:
+        assert await fetch_one(conn, "SELECT status FROM task") == ("FAILED",)
+        row = await fetch_one(
+            conn, "SELECT details FROM event WHERE code = %s", (EventCode.FILES_IN_DOUBT,)
+        )
+    assert row is not None
+    told = json.loads(row[0])
+    assert told["error"].startswith("2 files" if why == "too many" else "3 files")
+    assert told["path"] == ("/d/3" if why == "too many" else "/d/2")
+
+
+async def test_who_was_in_good_health_need_not_log_in_to_end(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Paused, say, and then cancelled, while the servers are down: nothing is in doubt."""
+    task_no = await make_task()
+    context = await begun(database)
+    async with context.fenced() as conn:
+        await plan.take_these(conn, task_no, [2], epoch=context.grant.lease_epoch)
+        await plan.put_back(conn, task_no, [plan.Returned(2, State.PENDING)])
+        await claims.make(conn, task_no, "there", [claim("/d", is_tree=True)])
+
+    async def place_items(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("towpath.transfer.engine.driver.place_items", place_items)
+    await Driver(context)._finish(Recorder(context), Status.FAILED, CANCELED, [])
+    async with database.connection() as conn:
+        assert await fetch_one(conn, "SELECT status, faults FROM task") == ("FAILED", 0)
 
 
 async def test_a_clock_set_back_since_a_lease_was_lost_makes_nobody_wait_longer(

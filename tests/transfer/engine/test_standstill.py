@@ -12,6 +12,7 @@ from towpath.transfer.engine.context import TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.standstill import END_WITHIN_S, let_settle, stand_still
 from towpath.transfer.store.events import Event, EventCode
+from towpath.transfer.store.leases import LeaseLostError
 from towpath.transfer.store.plan import File
 
 SETTLE_S = 10.0
@@ -33,6 +34,7 @@ class World:
             items={0: None},
             grant=SimpleNamespace(destination_endpoint_id="there", lost_s_ago=None),
             removals_open=0,
+            lease=SimpleNamespace(check=lambda: None),
             task_no=1,
             db=self,
         )
@@ -103,7 +105,7 @@ async def test_a_task_ends_when_what_a_lost_session_writes_stands_still(
     """A session may work through what it was told for longer than it takes to settle."""
     world = World(growing(50))
     install(monkeypatch, world, unsettled=True)
-    await let_settle(world.context, began=0.0)
+    assert await let_settle(world.context, began=0.0, until=END_WITHIN_S)
     assert world.now >= world.looks[50][1] + SETTLE_S
     assert world.now < world.looks[50][1] + 2 * SETTLE_S
     assert world.closed
@@ -113,7 +115,7 @@ async def test_but_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else may be writing there."""
     world = World(growing(1_000_000))
     install(monkeypatch, world, unsettled=True)
-    await let_settle(world.context, began=0.0)
+    assert not await let_settle(world.context, began=0.0, until=END_WITHIN_S)
     assert END_WITHIN_S <= world.now < END_WITHIN_S + 2 * SETTLE_S
 
 
@@ -123,7 +125,8 @@ async def test_where_nobody_can_look_the_time_has_to_do(
 ) -> None:
     world = World(growing(0))
     install(monkeypatch, world, unsettled=unsettled, opens=False)
-    await let_settle(world.context, began=0.0)
+    still = await let_settle(world.context, began=0.0, until=END_WITHIN_S)
+    assert still is not unsettled
     assert world.now == waits_s
 
 
@@ -139,6 +142,21 @@ async def test_also_where_the_server_is_lost_meanwhile(monkeypatch: pytest.Monke
         Consequence.RETRY_TASK, Event(EventCode.CONNECTION_BROKEN, "lost", "", is_error=True)
     )
     install(monkeypatch, world, unsettled=True)
-    await let_settle(world.context, began=0.0)
+    assert not await let_settle(world.context, began=0.0, until=END_WITHIN_S)
     assert world.now == SETTLE_S
     assert world.closed
+
+
+async def test_who_may_not_send_any_more_knows_nothing_of_the_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another lease looks: this one must not say that nobody could."""
+    world = World(growing(0))
+
+    def lost() -> None:
+        raise LeaseLostError("the lease was not renewed in time")
+
+    world.context.lease = SimpleNamespace(check=lost)
+    install(monkeypatch, world, unsettled=True, opens=False)
+    with pytest.raises(LeaseLostError):
+        await let_settle(world.context, began=0.0, until=END_WITHIN_S)

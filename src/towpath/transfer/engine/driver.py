@@ -13,7 +13,13 @@ from towpath.platform.database import AWAY
 from towpath.transfer.claims import Wait
 from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinations
 from towpath.transfer.engine.compare import Comparison
-from towpath.transfer.engine.context import NothingDueError, TaskContext, TaskFaultError, Work
+from towpath.transfer.engine.context import (
+    NothingDueError,
+    TaskContext,
+    TaskFaultError,
+    Work,
+    join,
+)
 from towpath.transfer.engine.delete import DeleteRun
 from towpath.transfer.engine.extras import ExtrasRun
 from towpath.transfer.engine.faults import Consequence, Verdict, expired, in_doubt, internal_error
@@ -25,7 +31,7 @@ from towpath.transfer.engine.pairs import close_opened
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
-from towpath.transfer.engine.standstill import MOST_FILES, let_settle
+from towpath.transfer.engine.standstill import END_WITHIN_S, MOST_FILES, let_settle
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.store import (
     claims,
@@ -329,11 +335,12 @@ class Driver:
     ) -> None:
         """`told`: the last events, each once, whoever comes to the end."""
         context = self.context
+        until = context.clock() + END_WITHIN_S
         if fatal_error is not None:
-            await self._fail(recorder, fatal_error, told)
+            await self._fail(recorder, fatal_error, told, until=until)
             told = []
         await recorder.flush()
-        await let_settle(context, began=self._began)
+        await let_settle(context, began=self._began, until=until)
         task_no, more = context.task_no, True
         while more:
             async with context.fenced() as conn:
@@ -346,7 +353,12 @@ class Driver:
         log.info("task ended", status=status)
 
     async def _fail(
-        self, recorder: Recorder, fatal_error: dict[str, str], told: Sequence[Event]
+        self,
+        recorder: Recorder,
+        fatal_error: dict[str, str],
+        told: Sequence[Event],
+        *,
+        until: float,
     ) -> None:
         """From here on the task only ends, whoever has its lease. What it leaves is looked at."""
         context = self.context
@@ -355,26 +367,48 @@ class Driver:
             faults = await counters.faults(conn, context.task_no)
             await leases.note_fatal_error(conn, context.task_no, fatal_error)
             await self._tell(conn, told)
-            claimed = await claims.storage(conn, context.task_no)
-            sent = await plan.sent(conn, context.task_no, MOST_FILES)
+            granted = await claims.granted(conn, context.task_no)
+            sent = await plan.sent(conn, context.task_no, MOST_FILES + 1)
             unsettled = await plan.unsettled(conn, context.task_no, 1)
             items = await plan.items(conn, context.task_no)
-        if not context.items and (sent or unsettled):
-            context.claimed_storage = claimed
-            try:
-                await place_items(context, items, log_in=False)
-            except TaskFaultError as fault:
-                log.warning("what was sent is not looked at", why=fault.verdict.event.code)
-                if sent:
-                    recorder.event(in_doubt(len(sent), sent[0].path))
-                return
-        in_good_health = fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None
-        if in_good_health or not sent:
+        if fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None:
+            sent = []  # in good health: there is nothing to look for
+        if not (sent or unsettled):
             return
-        await let_settle(context, began=self._began)
-        async with context.fenced() as conn:
-            await plan.mark_still(conn, context.task_no)
-        await repair(context, recorder, sent)
+        more = 0
+        if others := sent[MOST_FILES:]:
+            del sent[MOST_FILES:]
+            async with context.db.connection() as conn:
+                more = await plan.count_sent(conn, context.task_no, after=others[-1].file_no)
+        may_look = await self._may_look(items, granted)
+        if sent and may_look and await let_settle(context, began=self._began, until=until):
+            async with context.fenced() as conn:
+                await plan.mark_still(conn, context.task_no)
+            sent = await repair(context, recorder, sent, until=until)
+        if sent or others:
+            first = (sent or others)[0]
+            [base] = [item.destination_path for item in items if item.item_no == first.item_no]
+            assert base is not None, "a transfer's items have destinations"
+            recorder.event(in_doubt(len(sent) + len(others) + more, join(base, first.path)))
+
+    async def _may_look(self, items: Sequence[plan.Item], granted: str | None) -> bool:
+        """Whether this lease knows, now at least, where the task's files are, and may write them.
+
+        An endpoint that was given another server has other tasks' files there (I9).
+        """
+        context = self.context
+        if context.items:
+            return True
+        if granted is None:
+            return False
+        context.claimed_storage = granted
+        try:
+            await place_items(context, items, log_in=False)
+        except TaskFaultError as fault:
+            context.lease.check()  # without it nothing is asked
+            log.warning("what was sent is not looked at", why=fault.verdict.event.code)
+            return False
+        return True
 
 
 class _Interrupted(Exception):  # noqa: N818 - not an error: somebody wanted it

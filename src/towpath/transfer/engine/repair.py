@@ -23,11 +23,11 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
-from towpath.transfer.engine.faults import given_up, in_doubt
+from towpath.transfer.engine.faults import given_up
 from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair, whole_piece
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.engine.standstill import END_WITHIN_S, look
+from towpath.transfer.engine.standstill import look
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -37,42 +37,57 @@ log = structlog.get_logger()
 COMPARED_AT_ONCE = 50
 
 
-async def repair(context: TaskContext, recorder: Recorder, files: Sequence[File]) -> None:
+async def repair(
+    context: TaskContext, recorder: Recorder, files: Sequence[File], *, until: float
+) -> list[File]:
     """Look at these files, which were sent, and send once more what may be another file's; what
-    fails now is given up. Of what could not be looked at the owner is told. Raises LeaseLostError.
+    fails now is given up. Returns those that are in doubt still. Raises LeaseLostError.
 
     Nothing else of the task may be running, and the plan has all of them as pending.
     """
-    until = context.clock() + END_WITHIN_S
-    at_once = context.settings.in_flight_files
-    for first in range(0, len(files), at_once):
-        if not await _bring_right(context, recorder, files[first : first + at_once], until):
-            left = files[first:]
-            recorder.event(in_doubt(len(left), context.paths_of(left[0])[1]))
-            break
+    doubtful: list[File] = []
+    left = list(files)
+    while left and not doubtful:
+        at_once = _window(context, left)
+        doubtful = await _bring_right(context, recorder, left[:at_once], until)
+        left = left[at_once:]
     await recorder.flush()
+    return doubtful + left
+
+
+def _window(context: TaskContext, files: Sequence[File]) -> int:
+    """How many of them may be in flight at once; at least one."""
+    count, size_bytes = 0, 0
+    for file in files[: context.settings.in_flight_files]:
+        size_bytes += file.size
+        if count and size_bytes > context.settings.in_flight_bytes:
+            break
+        count += 1
+    return count
 
 
 async def _bring_right(
-    context: TaskContext, recorder: Recorder, files: Sequence[File], until: float
-) -> bool:
-    """Whether none of these files is another's any more, or was given up without a trace."""
+    context: TaskContext, recorder: Recorder, files: list[File], until: float
+) -> list[File]:
+    """Those of these files that may be another's still, and were not given up without a trace."""
     while files:
         if context.clock() >= until:
-            return False
+            return files
         try:
             outcomes, still = await _look_and_send(context, recorder, files)
         except TaskFaultError as fault:
+            context.lease.check()  # without it nothing is asked, and nothing is known of the server
             log.warning("what was sent is not looked at", why=fault.verdict.event.code)
-            return False
+            return files
+        undone = [outcome.piece.tag for outcome in outcomes if outcome.status != "done"]
         if not still:
-            return False  # a command may still run: nothing is safe to send
+            return undone  # a command may still run: nothing is safe to send
         await _hand_back(context, recorder, outcomes)
         spoiled = spoiled_path(outcomes)
         if spoiled is not None and not await remove_anew(context, spoiled):
-            return False
+            return undone
         files = [outcome.piece.tag for outcome in outcomes if outcome.status == "void"]
-    return True
+    return []
 
 
 async def _look_and_send(
@@ -157,4 +172,5 @@ async def _send(
                 fault = await record(context, recorder, outcome, pair.destination.server)
                 if fault is not None:
                     recorder.event(fault.verdict.event)
+                    recorder.returned(Returned(outcome.piece.tag.file_no, State.PENDING))
     return told

@@ -25,7 +25,7 @@ MOST_FILES = 10 * GROUP_FILES
 # How often a path that should stand still is looked at.
 LOOKS_IN_SETTLE = 5
 LOOK_AT_LEAST_EVERY_S = 1.0
-# A task that is to end does so: what moves for longer, another may be writing.
+# A task that is to end does so: what moves for longer, another may be writing. For all of the end.
 END_WITHIN_S = 600.0
 
 
@@ -71,12 +71,13 @@ async def look(session: Session, path: str) -> Entry | None:
         raise
 
 
-async def let_settle(context: TaskContext, *, began: float) -> None:
-    """At the end of a task: return when nothing of it can still write, as far as can be seen.
+async def let_settle(context: TaskContext, *, began: float, until: float) -> bool:
+    """At the end of a task: return when nothing of it can still write, as far as can be seen; and
+    whether that was seen of all files whose commands no server has confirmed.
 
-    Files whose commands no server has confirmed stand still first. A lost lease's commands may also
-    remove, or make a directory or a link, of which the plan knows nothing, even when others have
-    come between: they get the time in which they settle. `began`: when this lease did.
+    These stand still first, or `until` comes. A lost lease's commands may also remove, or make a
+    directory or a link, of which the plan knows nothing, even when others have come between: they
+    get the time in which they settle. `began`: when this lease did.
     """
     settle_s = context.settings.settle_s
     now = context.clock()
@@ -88,20 +89,19 @@ async def let_settle(context: TaskContext, *, began: float) -> None:
         settled_at = began + settle_s - max(lost_s_ago, 0.0)
     async with context.db.connection() as conn:
         files = await plan.unsettled(conn, context.task_no, MOST_FILES)
-    if files and not await _files_settle(context, files, within_s=END_WITHIN_S):
+    still = not files or await _files_settle(context, files, until=until)
+    if not still:
         settled_at = max(settled_at, now + settle_s)
     await asyncio.sleep(settled_at - context.clock())
     context.removals_open = 0
+    return still and len(files) < MOST_FILES
 
 
-async def _files_settle(
-    context: TaskContext, files: Sequence[plan.File], *, within_s: float
-) -> bool:
+async def _files_settle(context: TaskContext, files: Sequence[plan.File], *, until: float) -> bool:
     """Whether all of them were seen to stand still: not if the destination cannot be asked."""
     destination_id = context.grant.destination_endpoint_id
     if destination_id is None or not context.items:
         return False
-    until = context.clock() + within_s
     paths = [context.destination_path(file.item_no, file.path) for file in files]
     still = True
     try:
@@ -114,8 +114,9 @@ async def _files_settle(
         finally:
             await destination.close()
     except TaskFaultError as fault:
+        context.lease.check()  # without it nothing is asked, and nothing is known of the server
         log.warning("nobody sees whether files stand still", why=fault.verdict.event.code)
         return False
     if not still:
-        log.warning("files that still move are left", within_s=within_s)
+        log.warning("files that still move are left", within_s=END_WITHIN_S)
     return still

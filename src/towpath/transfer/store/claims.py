@@ -67,6 +67,17 @@ async def storage(conn: AsyncConnection[Any], task_no: int) -> str | None:
     return None if row is None else str(row[0])
 
 
+async def granted(conn: AsyncConnection[Any], task_no: int) -> str | None:
+    """Where the task may write; None: nowhere yet, or it waits for another task there."""
+    row = await fetch_one(
+        conn,
+        "SELECT storage FROM claim JOIN task USING (task_no)"
+        " WHERE task_no = %s AND waits_for IS NULL LIMIT 1",
+        (task_no,),
+    )
+    return None if row is None else str(row[0])
+
+
 async def drop(conn: AsyncConnection[Any], task_no: int) -> None:
     """The task's claims are over; inside `fenced`."""
     await conn.execute("DELETE FROM claim WHERE task_no = %s", (task_no,))

@@ -436,9 +436,23 @@ async def unsettled(conn: AsyncConnection[Any], task_no: int, most: int) -> list
     )
 
 
+_SENT = f"epoch IS NOT NULL AND size < {LARGE_FILE_BYTES}"
+
+
 async def sent(conn: AsyncConnection[Any], task_no: int, most: int) -> list[File]:
     """The first small files, by number, of which something was sent, and which have not arrived."""
-    return await _files(conn, task_no, f"epoch IS NOT NULL AND size < {LARGE_FILE_BYTES}", most, [])
+    return await _files(conn, task_no, _SENT, most, [])
+
+
+async def count_sent(conn: AsyncConnection[Any], task_no: int, *, after: int) -> int:
+    """How many of them have a higher number than `after`."""
+    row = await fetch_one(
+        conn,
+        f"SELECT count(*) FROM file WHERE task_no = %s AND {_SENT} AND file_no > %s",  # noqa: S608
+        (task_no, after),
+    )
+    assert row is not None
+    return int(row[0])
 
 
 async def _files(
