@@ -12,6 +12,7 @@ import pytest
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
+from towpath.platform.secrets import SealError
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.claims import claim
 from towpath.transfer.engine.context import (
@@ -28,7 +29,7 @@ from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import claims, leases, plan, rows
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import File, State
-from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.rows import fetch, fetch_one
 from towpath.transfer.store.tasks import Status
 
 FATAL = {"code": "X", "description": "x"}
@@ -240,6 +241,31 @@ async def test_who_was_in_good_health_need_not_log_in_to_end(
     await Driver(context)._finish(Recorder(context), Status.FAILED, CANCELED, [])
     async with database.connection() as conn:
         assert await fetch_one(conn, "SELECT status, faults FROM task") == ("FAILED", 0)
+
+
+async def test_a_mistake_of_ours_does_not_keep_a_task_from_ending(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A credential that cannot be opened, say: each lease would make the same mistake, and one that
+    was cancelled is granted without a back-off."""
+    task_no = await make_task()
+    context = await begun(database)
+    async with context.fenced() as conn:
+        await plan.take_these(conn, task_no, [2], epoch=context.grant.lease_epoch)
+        await claims.make(conn, task_no, "there", [claim("/d", is_tree=True)])
+
+    async def open_session(*_: object, **__: object) -> None:
+        raise SealError("sealed under a key that this deployment does not have")
+
+    monkeypatch.setattr("towpath.transfer.engine.standstill.open_session", open_session)
+    driver = Driver(context)
+    with pytest.raises(SealError):
+        await driver._finish(Recorder(context), Status.FAILED, FATAL, [])
+    await driver.internal_error()
+    async with database.connection() as conn:
+        assert await fetch_one(conn, "SELECT status, fatal_error FROM task") == ("FAILED", FATAL)
+        codes = [row[0] for row in await fetch(conn, "SELECT code FROM event ORDER BY seq")]
+    assert codes == ["INTERNAL_ERROR", "FILES_IN_DOUBT"]
 
 
 async def test_a_clock_set_back_since_a_lease_was_lost_makes_nobody_wait_longer(

@@ -77,6 +77,10 @@ class Driver:
     _renewed: list[datetime] | None = field(default=None, init=False)
     """The dates of the credentials when it began; None: it has not."""
     _waited: Wait | None = field(default=None, init=False)
+    _fatal_error: dict[str, str] | None = field(default=None, init=False)
+    """Why the task ends, once that has been noted."""
+    _blind: bool = field(default=False, init=False)
+    """Whether the end does not ask the servers any more."""
 
     def __post_init__(self) -> None:
         self._began = self.context.clock()
@@ -314,8 +318,18 @@ class Driver:
         log.info("task pauses", code=verdict.event.code)
 
     async def internal_error(self) -> None:
-        """After a mistake of ours, which the log has in full: tell the owner, try again later."""
-        await self._fault(Recorder(self.context), internal_error())
+        """After a mistake of ours, which the log has in full: tell the owner, try again later.
+
+        A task that was about to end without success ends, and asks the servers nothing more:
+        whoever came next would make the same mistake, and the task never end.
+        """
+        recorder = Recorder(self.context)
+        if self._fatal_error is None or self._blind:
+            await self._fault(recorder, internal_error())
+            return
+        self._blind = True
+        recorder.event(internal_error(ends=True).event)
+        await self._finish(recorder, Status.FAILED, self._fatal_error, [])
 
     async def _give_back(self, recorder: Recorder, delay_s: float) -> None:
         await recorder.flush()
@@ -371,7 +385,10 @@ class Driver:
             sent = await plan.sent(conn, context.task_no, MOST_FILES + 1)
             unsettled = await plan.unsettled(conn, context.task_no, 1)
             items = await plan.items(conn, context.task_no)
-        if fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None:
+        self._fatal_error = fatal_error
+        if self._blind:
+            context.items = {}
+        elif fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None:
             sent = []  # in good health: there is nothing to look for
         if not (sent or unsettled):
             return
@@ -399,7 +416,7 @@ class Driver:
         context = self.context
         if context.items:
             return True
-        if granted is None:
+        if granted is None or self._blind:
             return False
         context.claimed_storage = granted
         try:

@@ -180,8 +180,8 @@ def endpoint_changed(server: str) -> Verdict:
     return Verdict(Consequence.RETRY_TASK, event)
 
 
-def internal_error() -> Verdict:
-    """A mistake of ours, which the log has in full."""
+def internal_error(*, ends: bool = False) -> Verdict:
+    """A mistake of ours, which the log has in full. `ends`: while the task did."""
     event = _event(
         EventCode.INTERNAL_ERROR,
         "internal error",
@@ -189,7 +189,7 @@ def internal_error() -> Verdict:
         where={},
         advice="Tell the operator if it happens again.",
         fixers=(Fixer.OPERATOR,),
-        follows=_WHAT_FOLLOWS[Consequence.RETRY_TASK],
+        follows="The task ends." if ends else _WHAT_FOLLOWS[Consequence.RETRY_TASK],
     )
     return Verdict(Consequence.RETRY_TASK, event)
 
