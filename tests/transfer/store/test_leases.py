@@ -8,7 +8,7 @@ import pytest
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
-from towpath.transfer.store import leases
+from towpath.transfer.store import circuits, leases
 from towpath.transfer.store.leases import Grant, LeaseLostError
 from towpath.transfer.store.rows import fetch_one
 
@@ -120,6 +120,27 @@ async def test_a_suspended_task_is_granted_only_to_be_ended(
         await conn.execute("UPDATE task SET deadline = now() WHERE task_no = %s", (task_no,))
     (again,) = await admit(database, "a")
     assert again.expired
+
+
+async def test_a_task_that_has_failed_is_granted_to_be_ended_also_when_no_other_would_be(
+    database: Database, make_task: MakeTask
+) -> None:
+    """Its worker was lost while it ended. Paused, with a server that does not answer, with other
+    tasks of its owner running: it would keep its claims, and others wait for it."""
+    task_no = await make_task()
+    [grant] = await admit(database, "w")
+    await circuits.doubt(database, "localhost", 2811)
+    async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+        await conn.execute("UPDATE task SET paused_at = now()")
+        await leases.release(conn, task_no)
+    assert await admit(database, "w", per_owner=0) == []
+    async with database.connection() as conn:
+        await leases.note_fatal_error(conn, task_no, {"code": "X", "description": "x"})
+        await conn.execute("UPDATE task SET not_before = now() + interval '1 hour'")
+    assert await admit(database, "w", per_owner=0) == []
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET not_before = now()")
+    assert [grant.task_no for grant in await admit(database, "w", per_owner=0)] == [task_no]
 
 
 async def test_a_dead_workers_leases_end_at_once(database: Database, make_task: MakeTask) -> None:

@@ -94,14 +94,17 @@ WITH unreachable AS MATERIALIZED (
     SELECT t.task_no,
            row_number() OVER (PARTITION BY t.owner_id, t.type ORDER BY t.request_time, t.task_no)
                + coalesce(r.n, 0) AS turn,
-           t.cancel_requested OR t.deadline <= now() AS ending
+           t.cancel_requested OR t.deadline <= now()
+               OR (t.fatal_error IS NOT NULL AND t.not_before <= now()) AS ending
     FROM task t LEFT JOIN running r USING (owner_id, type)
     WHERE (t.lease_until IS NULL OR t.lease_until <= now())
       AND ((t.status = 'ACTIVE' AND t.paused_at IS NULL AND t.not_before <= now()
             AND {_REACHABLE}
             AND NOT EXISTS (SELECT FROM task h
                             WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
-           OR (t.status IN ('ACTIVE', 'INACTIVE') AND (t.cancel_requested OR t.deadline <= now())))
+           OR (t.status IN ('ACTIVE', 'INACTIVE')
+               AND (t.cancel_requested OR t.deadline <= now()
+                    OR (t.fatal_error IS NOT NULL AND t.not_before <= now()))))
 ), chosen AS (
     SELECT t.task_no
     FROM task t JOIN queue q USING (task_no)
