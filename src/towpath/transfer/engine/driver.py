@@ -381,11 +381,12 @@ class Driver:
             faults = await counters.faults(conn, context.task_no)
             await leases.note_fatal_error(conn, context.task_no, fatal_error)
             await self._tell(conn, told)
+        self._fatal_error = fatal_error
+        async with context.db.connection() as conn:  # a large plan must not keep the row locked
             granted = await claims.granted(conn, context.task_no)
             sent = await plan.sent(conn, context.task_no, MOST_FILES + 1)
             unsettled = await plan.unsettled(conn, context.task_no, 1)
             items = await plan.items(conn, context.task_no)
-        self._fatal_error = fatal_error
         if self._blind:
             context.items = {}
         elif fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None:
