@@ -10,14 +10,12 @@ from collections.abc import Sequence
 from towpath.gridftp.errors import Kind, Phase
 from towpath.transfer.engine.context import SidedError, TaskContext, at_destination
 from towpath.transfer.engine.faults import skipped
-from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
+from towpath.transfer.engine.large import COMPARED_AT_ONCE, checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
-# Compared side by side; each has a command under way at each server.
-COMPARED_AT_ONCE = 50
 # Between two looks into the plan.
 TAKEN_AT_ONCE = 400
 

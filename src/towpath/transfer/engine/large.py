@@ -37,6 +37,8 @@ MEBIBYTE = 1024 * 1024
 # A slow disk reads this fast; a server says nothing while it computes a checksum.
 CHECKSUM_MIN_RATE = 20 * MEBIBYTE
 CHECKSUM_GRACE_S = 60.0
+# Files compared side by side; each has a command or two under way at each server.
+COMPARED_AT_ONCE = 50
 
 
 def present(ranges: Sequence[Range]) -> RangeSet:

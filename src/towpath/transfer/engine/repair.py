@@ -24,7 +24,7 @@ from towpath.transfer.engine.context import (
     at_source,
 )
 from towpath.transfer.engine.faults import given_up
-from towpath.transfer.engine.large import checksum_timeout_s, digests_of_both
+from towpath.transfer.engine.large import COMPARED_AT_ONCE, checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair, whole_piece
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.standstill import look
@@ -32,9 +32,6 @@ from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
 log = structlog.get_logger()
-
-# Compared side by side; each has a command or two under way at each server.
-COMPARED_AT_ONCE = 50
 
 
 async def repair(

@@ -24,6 +24,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.faults import not_removed, skipped
 from towpath.transfer.engine.large import (
+    COMPARED_AT_ONCE,
     LargeFile,
     checksum_timeout_s,
     digests_of_both,
@@ -36,9 +37,6 @@ from towpath.transfer.store import plan, restart_points
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.segments import Finished
-
-# Compared side by side; each has a command or two under way at each server.
-COMPARED_AT_ONCE = 50
 
 
 class Settlement:
