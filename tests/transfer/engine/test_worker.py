@@ -243,3 +243,44 @@ async def test_a_task_whose_database_went_away_rests_before_it_is_granted_again(
             " WHERE lease_epoch > 0 AND lease_worker IS NULL",
         )
     assert (epoch, rests) == (1, True)
+
+
+async def test_a_driver_that_ends_is_not_cancelled_again(
+    database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would leave open what it is closing: a worker that was stopped may see that its lease is
+    another's, and be granted the task once more, at the same time."""
+    closed: list[int] = []
+
+    class Closing:
+        def __init__(self, context: Any, **_: object) -> None:
+            self.context = context
+
+        def interrupt(self, **_: object) -> None:
+            pass
+
+        async def run(self) -> None:
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await asyncio.sleep(0.05)
+                closed.append(1)
+
+    monkeypatch.setattr("towpath.transfer.engine.worker.Driver", Closing)
+    await make_task()
+    name = WorkerName.own()
+    [grant] = await leases.admit(database, worker=str(name), limit=1, lease_s=15, per_owner=1)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET lease_epoch = lease_epoch + 1")
+    worker = Worker(database, cast("Any", None), Settings(), name=name)
+    worker._start(grant, time.monotonic())
+    _, driving = worker._running[grant.task_no]
+    await asyncio.sleep(0)
+    await worker._renew_once()
+    await asyncio.sleep(0)
+    worker._start(grant, time.monotonic())
+    await asyncio.wait([driving])
+    assert closed == [1]
+    _, again = worker._running[grant.task_no]
+    again.cancel()
+    await asyncio.wait([again])

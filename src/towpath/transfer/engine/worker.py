@@ -211,7 +211,7 @@ class Worker:
             self._witness.begins(grant)
         if (before := self._running.get(grant.task_no)) is not None:
             # its lease ran out without us, as when a clock is set
-            before[1].cancel()
+            _end(before[1])
             self._replaced.add(before[1])
             before[1].add_done_callback(self._replaced.discard)
         driver = Driver(context, cancel=grant.cancel_requested, expire=grant.expired)
@@ -286,9 +286,7 @@ class Worker:
             running = self._running.get(task_no)
             if running is None or running[0] is not driver:
                 continue
-            # Another worker's now, or ended meanwhile. Once: again would cut its cleaning up short.
-            if not running[1].cancelling():
-                running[1].cancel()
+            _end(running[1])  # another worker's now, or ended meanwhile
 
     async def _listen(self) -> None:
         """Wake on NOTIFY; the slow poll covers what is missed."""
@@ -306,6 +304,12 @@ class Worker:
             except AWAY as error:
                 log.debug("not listening", error=str(error))
             await asyncio.sleep(DATABASE_RETRY_S)
+
+
+def _end(driving: asyncio.Task[None]) -> None:
+    """Once: again would cut its cleaning up short."""
+    if not driving.cancelling():
+        driving.cancel()
 
 
 def _without_memory(error: BaseException) -> bool:
