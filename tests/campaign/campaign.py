@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from campaign.audit import Audit, Standing
+from campaign.audit import LOOK_EVERY_S, Audit, Standing
 from campaign.ground import REPEAT_S, Ground
 from campaign.ledger import Ledger, kept, read
 from campaign.makers import MAKERS, Hit, Scene
@@ -141,6 +141,7 @@ class Campaign:
             hit = await self._try(scene, planned)
             if hit is None:
                 self.missed.append(planned)
+                await asyncio.sleep(LOOK_EVERY_S)  # until then it would find the same again
             elif len(self.struck) < self.wanted:
                 self.struck.append(Struck(planned, hit, time.monotonic()))
 
