@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections import Counter
 
 from simulation.runs import simulate_several, together
@@ -19,6 +20,7 @@ def main() -> int:
     parser.add_argument("--worlds", type=int, default=2, help="processes side by side")
     parser.add_argument("--roughness", type=float, default=1.0, help="how much goes wrong")
     given = parser.parse_args()
+    began = time.monotonic()
     shown = simulate_several(given.seed, given.tasks, given.worlds, given.roughness)
     for one in shown:
         for number, violation in enumerate(one["violations"]):
@@ -32,7 +34,7 @@ def main() -> int:
             )
     for kind, count in sorted(sum((Counter(one["faults"]) for one in shown), Counter()).items()):
         print(f"{count:8}  {kind}")
-    whole = together(shown)
+    whole = together(shown, time.monotonic() - began)
     print(json.dumps({"seed": given.seed, **whole}))
     return 1 if whole["violations"] else 0
 

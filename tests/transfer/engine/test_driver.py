@@ -416,3 +416,28 @@ async def test_what_the_database_refuses_for_good_is_not_written_again_and_again
             await recorder.flush()
     async with database.connection() as conn:
         assert await fetch_one(conn, "SELECT last_value FROM tried") == (tries,)
+
+
+async def test_a_driver_that_is_cancelled_cancels_its_parts_once(
+    database: Database, make_task: MakeTask
+) -> None:
+    """A second time would cut short what they close."""
+    await make_task()
+    driver = Driver(await begun(database))
+    closed = False
+
+    async def closes() -> None:
+        nonlocal closed
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            closed = True
+
+    parts = (asyncio.sleep(3600), closes())
+    running = asyncio.create_task(driver._together(Recorder(driver.context), *parts))
+    await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.wait([running])
+    assert closed

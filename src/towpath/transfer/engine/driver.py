@@ -237,7 +237,9 @@ class Driver:
                 recording = group.create_task(recorder.run())
                 watching = group.create_task(self._watch(recorder))
                 work = [group.create_task(part) for part in parts]
-                await asyncio.gather(*work)
+                # Not `gather`: cancelled, it cancels them, and then the group cancels once more
+                # those that are still closing what they have.
+                await asyncio.wait(work)
                 recording.cancel()
                 watching.cancel()
         except* (

@@ -55,11 +55,10 @@ class SourcePlaces:
         with at_source():
             return await link_targets(self._session, path)
 
-    async def close(self) -> None:
-        """End its session, if there is one."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+    def leave(self) -> list[Session]:
+        """Its session, if there is one, to be closed."""
+        session, self._session = self._session, None
+        return [] if session is None else [session]
 
 
 class DirectoryLinks:

@@ -23,7 +23,7 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.links import link_targets, real_places, same_place
-from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.pairs import close_all, open_both
 from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.engine.sync import status
 from towpath.transfer.fidelity import Findings
@@ -109,7 +109,7 @@ class LinkMaking:
         except SidedError as sided:
             raise TaskFaultError(self._context.judge_sided(sided, Phase.LINKS)) from sided
         finally:
-            await asyncio.gather(source.close(), destination.close())
+            await close_all([source, destination])
 
     async def _some(self, source: Session, destination: Session, last: int) -> bool:
         """The links of a few segments; False: there are none."""

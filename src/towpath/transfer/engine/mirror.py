@@ -26,7 +26,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.item_places import ItemPlaces
 from towpath.transfer.engine.links import absolute_target, link_targets, real_places
-from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.pairs import close_all, open_both
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, removing
 from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status
@@ -152,7 +152,7 @@ class DirectoryMirror:
                 present = await _present(source, [one for some in asked.values() for one in some])
                 await self._add([name for name in names if present.isdisjoint(asked[name])])
         finally:
-            await asyncio.gather(source.close(), destination.close())
+            await close_all([source, destination])
 
     async def commit(self, conn: AsyncConnection[Any]) -> None:
         """In the commit in which the directory leaves the frontier."""

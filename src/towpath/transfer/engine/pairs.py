@@ -100,7 +100,11 @@ async def close_opened(context: TaskContext) -> None:
 
 
 async def close_all(sessions: Sequence[Session]) -> None:
-    """None is left open, however it ends: a server keeps a process for each."""
+    """None is left open, however it ends: a server keeps a process for each.
+
+    Whoever comes here with a failure may have been cancelled at the same time: then not one of the
+    tasks that `gather` makes begins.
+    """
     try:
         await asyncio.gather(*(session.close() for session in sessions))
     except BaseException:
@@ -129,12 +133,18 @@ async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[
     try:
         source, destination = await asyncio.gather(*both)
     except BaseException:
-        for task in both:
-            task.cancel()
-        ended = await asyncio.gather(*both, return_exceptions=True)
-        await close_all([one[0] for one in ended if not isinstance(one, BaseException)])
+        await asyncio.shield(asyncio.create_task(_close_opening(both)))
         raise
     return source, destination
+
+
+async def _close_opening(opening: Sequence[asyncio.Task[tuple[Session, Login]]]) -> None:
+    """A task of its own: whoever is cancelled meanwhile does not cut it short."""
+    for one in opening:
+        one.cancel()
+    await asyncio.wait(opening)
+    opened = [one for one in opening if not one.cancelled() and one.exception() is None]
+    await close_all([one.result()[0] for one in opened])
 
 
 async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
@@ -154,7 +164,7 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
             data_hosts=destination_login.data_hosts,
         )
     except BaseException as error:
-        await asyncio.gather(source.close(), destination.close())
+        await close_all([source, destination])
         if isinstance(error, GridFTPError):
             at_source = error.where == str(source.server)
             raise TaskFaultError(context.judge(error, Phase.DATA, at_source=at_source)) from error

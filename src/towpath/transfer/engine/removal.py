@@ -16,7 +16,7 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
-from towpath.transfer.engine.pairs import open_another, open_session
+from towpath.transfer.engine.pairs import close_all, open_another, open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.store import removals
@@ -56,10 +56,11 @@ async def removing(
             for_whole_task(context.judge(error, Phase.REMOVAL, at_source=at_source))
         ) from error
     finally:
-        if await remover.close():
-            _confirmed(context)
-        for session in ready:
-            await session.close()
+        try:
+            if await remover.close():
+                _confirmed(context)
+        finally:
+            await close_all(ready)
 
 
 async def remove_files(context: TaskContext, session: Session, paths: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
 from towpath.transfer.engine.mirror import DirectoryMirror
-from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.pairs import close_all, open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, EntryRoom, decide, status
@@ -94,8 +94,7 @@ class Walk:
                     for _ in range(at_once):
                         group.create_task(self._visit_all(source, destination))
             finally:
-                closings = [session.close() for session in opened]
-                await asyncio.gather(*closings, self._source_places.close())
+                await close_all([*opened, *self._source_places.leave()])
         self._context.walk_done = True
         self._context.changed.wake()
 

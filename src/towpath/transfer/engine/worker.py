@@ -99,7 +99,7 @@ class Worker:
                 await asyncio.wait(running, timeout=STOP_GRACE_S)
         finally:
             for task in (*helpers, *(task for _, task in self._running.values())):
-                task.cancel()
+                _end(task)
             await asyncio.gather(*helpers, return_exceptions=True)
             if self._replaced:
                 await asyncio.wait(self._replaced, timeout=STOP_GRACE_S)
@@ -306,10 +306,10 @@ class Worker:
             await asyncio.sleep(DATABASE_RETRY_S)
 
 
-def _end(driving: asyncio.Task[None]) -> None:
+def _end(task: asyncio.Task[None]) -> None:
     """Once: again would cut its cleaning up short."""
-    if not driving.cancelling():
-        driving.cancel()
+    if not task.cancelling():
+        task.cancel()
 
 
 def _without_memory(error: BaseException) -> bool:
