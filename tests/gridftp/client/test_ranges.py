@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ from towpath.gridftp.client.ranges import (
     move_file,
     range_size,
 )
-from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 
@@ -463,6 +464,36 @@ async def test_what_comes_when_the_checkers_are_gone_fails_at_once(open_a, tmp_p
     assert opened == 2
     checkers.end()
     await checkers.ended()
+
+
+async def test_checkers_of_which_one_breaks_while_they_end_end() -> None:
+    """The other slot of the broken session has computed what it left, and may take the word that
+    ends a slot: a session that was opened after it would lack it."""
+    asked = 0
+
+    class Breaks:
+        timeouts = Timeouts()
+        closed = False
+
+        async def checksum(self, *_: object, **__: object) -> str:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                self.closed = True
+                raise GridFTPError(Kind.CONNECTION_LOST, "lost", "there")
+            return "0"
+
+    @asynccontextmanager
+    async def breaking() -> AsyncIterator[Any]:
+        yield Breaks()
+
+    checkers = Checkers(
+        breaking, 1, "/file", "SHA256", on_change=lambda: None, on_end=lambda _: None
+    )
+    checkers.put(Check(ByteRange(0, 5), lambda _: checkers.end()))
+    async with asyncio.timeout(10):
+        await checkers.ended()
+    assert asked == 2
 
 
 async def test_what_is_not_checked_counts_as_under_way(

@@ -65,6 +65,7 @@ class Checkers:
         """Sessions that are open or may yet be."""
         self._given_up: GridFTPError | None = None
         self._under_way = 0
+        self._over = False
         self._tasks = [asyncio.create_task(self._run()) for _ in range(sessions)]
         for task in self._tasks:
             task.add_done_callback(on_end)
@@ -88,6 +89,7 @@ class Checkers:
 
     def end(self) -> None:
         """End the sessions: in good order, or, if any is still busy or being opened, at once."""
+        self._over = True
         busy = self._under_way or not self._queue.empty() or self._open < self._left
         for task in self._tasks:
             if busy:
@@ -102,6 +104,8 @@ class Checkers:
     async def _run(self) -> None:
         """One session, and another one if it breaks."""
         for _ in range(OPENINGS):
+            if self._over:  # the words that end it may be gone, taken by the session that broke
+                return
             opened = False
             try:
                 async with self._open_session() as session:
