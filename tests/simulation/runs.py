@@ -89,7 +89,7 @@ def simulate_alone(plan: Plan, count: int) -> dict[str, Any]:
             os._exit(2)
 
 
-TASKS_IN_A_WORLD = 5000
+TASKS_IN_A_WORLD = 2500
 """In a long life each task takes longer (its database is hardly ever tidied), and whoever looks at
 what was found in it again waits for the whole of it."""
 
