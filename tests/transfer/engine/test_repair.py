@@ -39,7 +39,7 @@ class End:
     async def stat(self, path: str) -> Any:
         if path not in self.files:
             raise GridFTPError(Kind.NOT_FOUND, "none", self.server, path)
-        return SimpleNamespace(size=len(self.files[path]), modified=0)
+        return SimpleNamespace(size=len(self.files[path]), modified=0, is_directory=False)
 
     async def checksum(self, path: str, _algorithm: str, part: ByteRange, _timeout_s: float) -> str:
         if b"unreadable" in self.files[path]:

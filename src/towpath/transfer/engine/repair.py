@@ -122,13 +122,13 @@ async def _wrong(context: TaskContext, pair: Pair, files: Sequence[File]) -> lis
 
 
 async def _holds_its_beginning(context: TaskContext, pair: Pair, file: File) -> bool:
-    """Or is not there at all. False also if that cannot be told, and of a file that has got no byte
-    yet: it may have no source any more."""
+    """Or is not there at all; a directory in its place is somebody else's. False also if that
+    cannot be told, and of a file that has got no byte yet: it may have no source any more."""
     here, there = context.paths_of(file)
     try:
         with at_destination():
             arrived = await look(pair.destination, there)
-        if arrived is None:
+        if arrived is None or arrived.is_directory:
             return True
         with at_source():
             source = await pair.source.stat(here)
