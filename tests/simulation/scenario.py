@@ -133,6 +133,11 @@ class Asked:
         self.scenario.ended(self)
 
 
+def _objects() -> list[Driver | LaneRunner | Session]:
+    """What a task has while it runs, of whatever world."""
+    return [one for one in gc.get_objects() if isinstance(one, Driver | LaneRunner | Session)]
+
+
 class Scenario:
     """Submits tasks, and lets things happen, until so many tasks are over."""
 
@@ -148,6 +153,8 @@ class Scenario:
         self._later: set[asyncio.Task[None]] = set()
         self.tell: Callable[[Scenario], None] = lambda _: None
         """Called now and then."""
+        self._others = {id(one) for one in _objects()}
+        """Left by who used this process before."""
         world.checks.on_sending = self._sent
         world.checks.on_taking = self._taken
         self._freezes_next = world.plan.roughness > 0
@@ -199,8 +206,8 @@ class Scenario:
             for path, sessions in endpoint.outstanding.items():
                 world.checks.violated("I5", sessions[0].task, f"{path} is still being written")
         gc.collect()
-        for one in gc.get_objects():
-            if isinstance(one, Driver | LaneRunner | Session):
+        for one in _objects():
+            if id(one) not in self._others:
                 world.checks.violated("I5", None, f"left in memory: {one!r}")
 
     async def _watch(self) -> None:
