@@ -330,7 +330,7 @@ def not_removed(verdict: Verdict) -> Event:
 def given_up(verdict: Verdict) -> Event:
     """For a file that is not sent again, because its task ends."""
     assert isinstance(verdict.event.details, dict), "made by judge"
-    details = verdict.event.details | {"next": "The task ends: the file is not sent again."}
+    details = verdict.event.details | {"next": "The task has failed: the file is not sent again."}
     return replace(verdict.event, details=details)
 
 
