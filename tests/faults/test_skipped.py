@@ -104,9 +104,7 @@ def test_what_a_lost_worker_had_under_way_and_is_gone_is_left_out(rig: Rig) -> N
     source, destination = rig.root / "src", rig.root / "dst"
     make_tree(source, uniform(20, 100, 4096), seed=1)
     expected = digests(source)
-    # few: each that is gone breaks a lane
-    settings = {"TOWPATH_ENGINE__WORKERS": "1", "TOWPATH_ENGINE__IN_FLIGHT_FILES": "25"}
-    deployment = rig.up(settings)
+    deployment = rig.up({"TOWPATH_ENGINE__WORKERS": "1"})
     task_id = rig.copy_tree(deployment, skip_source_errors=True)
     url = json.loads((rig.data_dir / "run" / "state.json").read_text())["database_url"]
     with psycopg.connect(url, autocommit=True, options="-c search_path=transfer") as database:
@@ -117,7 +115,7 @@ def test_what_a_lost_worker_had_under_way_and_is_gone_is_left_out(rig: Rig) -> N
             ).fetchall()
             return [decode(path) for (path,) in rows]
 
-        until(lambda: len(flying()) >= 20 or None, 30, "files in flight", every_s=0.01)
+        until(lambda: len(flying()) >= 50 or None, 30, "files in flight", every_s=0.01)
         [worker] = deployment.worker_pids()
         os.kill(worker, signal.SIGSTOP)
         gone = set(flying())

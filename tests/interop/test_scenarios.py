@@ -234,9 +234,9 @@ def test_a_full_destination_that_is_freed(
 
 
 def begun(site: Site, source: Path, destination: Path, **options: object) -> tuple[str, set[str]]:
-    """A task that copies 1,200 files, some of which are gone as soon as it has begun, and these."""
-    make_tree(source, uniform(6, 200, 3000), seed=3)
-    vanishing = sorted(digests(source))[5::80]
+    """A task that copies 4,000 files, some of which are gone as soon as it has begun, and these."""
+    make_tree(source, uniform(20, 200, 3000), seed=3)
+    vanishing = sorted(digests(source))[5::270]
     task_id = site.copy(source, destination, **options)
     until(lambda: site.deployment.task(task_id)["files_transferred"] > 0, 20, "it has begun", 0.01)
     for path in vanishing:

@@ -13,7 +13,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.transfer.engine import lanes, pairs
 from towpath.transfer.engine.context import Options, Signal, TaskContext
 from towpath.transfer.engine.faults import judge
-from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
+from towpath.transfer.engine.lanes import LaneRunner, LargeFiles, SmallFiles
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store.plan import File, Item, Returned, State
 
@@ -63,6 +63,7 @@ class Notes(Recorder):
     def __init__(self) -> None:
         self.back: list[tuple[Returned, int]] = []
         self.arrived: list[int] = []
+        self.left_out: list[int] = []
         self.told: list[str] = []
 
     def returned(self, file: Returned, *, resent: int = 0) -> None:
@@ -70,6 +71,10 @@ class Notes(Recorder):
 
     def finished(self, file_no: int, *_: Any, **_options: Any) -> None:
         self.arrived.append(file_no)
+
+    def skipped(self, file_no: int, what: Any) -> None:
+        del what
+        self.left_out.append(file_no)
 
     def event(self, event: Any) -> None:
         self.told.append(event.code)
@@ -94,6 +99,17 @@ def context() -> TaskContext:
         backoff_s=lambda _failures: 0.0,
     )
     return given  # type: ignore[no-any-return]
+
+
+async def left(runner: LaneRunner, when: asyncio.Event) -> None:
+    """It runs until then, and is cancelled."""
+    running = asyncio.create_task(runner.run())
+    async with asyncio.timeout(5):
+        await when.wait()
+    await asyncio.sleep(0.01)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
 
 
 async def test_files_that_were_never_sent_go_back_as_they_were(
@@ -122,12 +138,7 @@ async def test_files_that_were_never_sent_go_back_as_they_were(
     monkeypatch.setattr(pairs, "open_pair", open_pair)
     monkeypatch.setattr(lanes, "REOPEN_AFTER_S", 0)
     monkeypatch.setattr(runner, "_take", take)
-    running = asyncio.create_task(runner.run())
-    async with asyncio.timeout(5):
-        await opening.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    await left(runner, opening)
     states = {file.file_no: (file.state, resent) for file, resent in recorder.back}
     assert recorder.arrived == [1]
     assert states[2] == (State.CONTESTED, 10)
@@ -161,12 +172,7 @@ async def test_a_failure_that_nobody_has_read_is_told_by_who_leaves_the_lane(
     monkeypatch.setattr(lane, "close", close)
     monkeypatch.setattr(pairs, "open_pair", open_pair)
     monkeypatch.setattr(runner, "_take", take)
-    running = asyncio.create_task(runner.run())
-    async with asyncio.timeout(5):
-        await closing.wait()
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    await left(runner, closing)
     assert {file.file_no: file.state for file, _ in recorder.back} == {
         1: State.PENDING,
         2: State.PENDING,
@@ -203,11 +209,47 @@ async def test_a_large_file_is_contested_also_when_its_lane_is_left_while_it_clo
     monkeypatch.setattr(pairs, "open_pair", open_pair)
     monkeypatch.setattr(lanes, "LargeFile", Fails)
     monkeypatch.setattr(runner, "_take", take)
-    running = asyncio.create_task(runner.run())
-    await closing.wait()
-    await asyncio.sleep(0.01)
-    running.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running
+    await left(runner, closing)
     assert [back.state for back, _ in recorder.back] == [State.CONTESTED]
     assert given.lanes_open == 0
+
+
+async def test_of_files_that_are_gone_one_breaks_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source tells of the others, and nothing stays of what may have been written of them."""
+    gone, removed = {"/from/f2", "/from/f4"}, []
+
+    class Source:
+        server = "here"
+
+        async def stat(self, path: str) -> Any:
+            if path in gone:
+                raise GridFTPError(Kind.NOT_FOUND, "none", "here", path)
+            return SimpleNamespace(size=99, modified=None)
+
+    async def remove(_context: object, _destination: object, path: str) -> bool:
+        removed.append(path)
+        return path != "/to/f4"
+
+    fresh: Any = SimpleNamespace(source=Source(), destination=None)
+    broken: Any = SimpleNamespace(broken=True, settled=True)
+    recorder, given = Notes(), context()
+    given.skips = lambda _error, at_source: at_source  # type: ignore[method-assign]
+    runner = SmallFiles(given, recorder, number=1)
+
+    async def open_lane() -> Any:
+        return fresh
+
+    monkeypatch.setattr(runner, "_open_lane", open_lane)
+    monkeypatch.setattr(lanes, "remove_spoiled", remove)
+    files = {n: File(n, 1, f"f{n}", 10, None, 0) for n in (2, 3, 4)}
+    runner._flying = dict(files)
+    pieces = {n: Piece(f"/from/f{n}", f"/to/f{n}", 10, tag=file) for n, file in files.items()}
+    missing = GridFTPError(Kind.NOT_FOUND, "none", "here", "/from/f2")
+    outcomes = [
+        Outcome(pieces[2], "failed", missing, "source"),
+        *(Outcome(pieces[n], "void") for n in (3, 4)),
+    ]
+    await runner.settle(broken, outcomes)
+    assert removed == ["/to/f2", "/to/f4"]
+    assert recorder.left_out == [2]
+    assert [(back.file_no, back.failed) for back, _ in recorder.back] == [(3, False), (4, True)]

@@ -204,19 +204,12 @@ class SmallFiles(LaneRunner):
     async def settle(self, lane: Lane, outcomes: Sequence[Outcome]) -> None:
         """Record outcomes; what is void goes back into the plan. See `Supply`."""
         failure: TaskFaultError | None = None
-        state = State.PENDING
-        removed: str | None = None
-        if lane.broken:
-            state = _state_after(lane)
-            spoiled = spoiled_path(outcomes)
-            if spoiled is not None and state is State.PENDING:
-                # Now, while the file is ours alone.
-                self._loop.lane = await self._open_lane()
-                if self._loop.lane is not None and await remove_spoiled(
-                    self._context, self._loop.lane.destination, spoiled
-                ):
-                    removed = spoiled
-        for outcome in await self._look_again(outcomes):
+        state = _state_after(lane) if lane.broken else State.PENDING
+        looked = await self._look_again(outcomes, state)
+        removed: set[str] = set()
+        if lane.broken and state is State.PENDING:  # now, while the files are ours alone
+            removed = await self._remove_spoiled(outcomes, looked)
+        for outcome in looked:
             file: File = outcome.piece.tag
             if outcome.status == "done":
                 self._breaks = 0
@@ -224,7 +217,7 @@ class SmallFiles(LaneRunner):
             elif outcome.status == "void":
                 self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
             else:
-                gone = outcome.piece.destination_path == removed
+                gone = outcome.piece.destination_path in removed
                 failure = self._failed(file, outcome, state, removed=gone) or failure
             self._flying.pop(file.file_no, None)
         self._sent = lane if self._flying else None
@@ -242,23 +235,29 @@ class SmallFiles(LaneRunner):
             self._recorder.returned(Returned(file.file_no, State.PENDING, failed=True))
         return fault
 
-    async def _look_again(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Where what arrived differs, perhaps because the source is not what was listed: then the
-        outcome says that, and the plan has what it is now."""
-        differ = [outcome for outcome in outcomes if _differs(outcome)]
-        if differ and self._loop.lane is None:
+    async def _look_again(self, outcomes: Sequence[Outcome], state: State) -> list[Outcome]:
+        """The outcomes, those of which the source says more than the servers did with that.
+
+        Where what arrived differs, the source may not be what was listed: the plan has what it is
+        now. Where a file is left out because it is gone, others may be gone as well: each that was
+        sent after it would break the next lane.
+        """
+        asked = [outcome for outcome in outcomes if _differs(outcome)]
+        if state is State.PENDING and any(self._is_left_out(outcome) for outcome in outcomes):
+            asked += [outcome for outcome in outcomes if outcome.status == "void"]
+        if asked and self._loop.lane is None:
             self._loop.lane = await self._open_lane()
-        if not differ or self._loop.lane is None:
+        if not asked or self._loop.lane is None:
             return list(outcomes)
         source = self._loop.lane.source
-        now = await asyncio.gather(*(_source_now(source, o.piece.source_path) for o in differ))
+        now = await asyncio.gather(*(_source_now(source, o.piece.source_path) for o in asked))
         failed: dict[int, Outcome] = {}
         changed: list[File] = []
-        for outcome, entry in zip(differ, now, strict=True):
+        for outcome, entry in zip(asked, now, strict=True):
             file, piece = outcome.piece.tag, outcome.piece
             if isinstance(entry, GridFTPError):
                 failed[file.file_no] = Outcome(piece, "failed", entry, "source")
-            elif entry is not None:
+            elif entry is not None and outcome.status != "void":  # that is sent anew, as it is then
                 where = str(source.server)
                 error = change(file, entry, where=where, path=piece.source_path)
                 if error is not None:
@@ -268,6 +267,32 @@ class SmallFiles(LaneRunner):
         if changed:
             await take_note(self._context, changed)
         return [failed.get(outcome.piece.tag.file_no, outcome) for outcome in outcomes]
+
+    def _is_left_out(self, outcome: Outcome) -> bool:
+        """Whether its source is gone, and the task goes on without."""
+        error, at_source = outcome.error, outcome.failed_side == "source"
+        if error is None or error.kind is not Kind.NOT_FOUND:
+            return False
+        return self._context.skips(error, at_source=at_source)
+
+    async def _remove_spoiled(
+        self, outcomes: Sequence[Outcome], looked: Sequence[Outcome]
+    ) -> set[str]:
+        """The destinations of files that were sent, and cannot be, that are removed."""
+        spoiled = spoiled_path(outcomes)
+        paths = [] if spoiled is None else [spoiled]
+        paths += [
+            now.piece.destination_path
+            for was, now in zip(outcomes, looked, strict=True)
+            if was.status == "void" and now.status == "failed"
+        ]
+        if paths and self._loop.lane is None:
+            self._loop.lane = await self._open_lane()
+        if not paths or self._loop.lane is None:
+            return set()
+        there = self._loop.lane.destination
+        gone = await asyncio.gather(*(remove_spoiled(self._context, there, path) for path in paths))
+        return {path for path, is_gone in zip(paths, gone, strict=True) if is_gone}
 
     async def _open_lane(self) -> Lane | None:
         pair = await self._open()
