@@ -40,6 +40,27 @@ class Opened:
         self.close = AsyncMock()
 
 
+DESTINATION = UUID(int=3)
+
+
+def a_task(
+    sessions: Sessions,
+    *,
+    destination: UUID | None = DESTINATION,
+    lease: LeaseClock | None = None,
+    **more: object,
+) -> TaskContext:
+    """What opening a session asks of a task; without a destination it deletes."""
+    given = {"opened": {}, "own_sessions": WeakSet(), "witness": None, "claimed_storage": None}
+    context = SimpleNamespace(
+        sessions=sessions,
+        grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
+        lease=lease or LeaseClock(0.0, 10.0, lambda: 0.0),
+        **given | more,
+    )
+    return cast("TaskContext", context)
+
+
 @asynccontextmanager
 async def of_a_pair(context: TaskContext) -> AsyncIterator[Session]:
     session, login = await open_session(context, UUID(int=2), at_source=True)
@@ -59,18 +80,7 @@ async def test_a_session_sends_only_under_the_lease(
 ) -> None:
     now = 0.0
     lease = LeaseClock(0.0, 10.0, lambda: now)
-    grant = SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3))
-    context = cast(
-        "TaskContext",
-        SimpleNamespace(
-            sessions=Sessions(),
-            grant=grant,
-            lease=lease,
-            opened={},
-            own_sessions=WeakSet(),
-            witness=None,
-        ),
-    )
+    context = a_task(Sessions(), lease=lease)
     async with opened(context) as session:
         may_send = session.channel.may_send
     assert may_send is not None
@@ -94,19 +104,8 @@ class Listening:
 async def test_the_witness_has_all_sessions_and_knows_which_may_write() -> None:
     witness = Listening()
 
-    def a_task(destination: UUID | None) -> TaskContext:
-        context = SimpleNamespace(
-            sessions=Moved(),
-            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
-            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
-            opened={},
-            own_sessions=WeakSet(),
-            claimed_storage=None,
-            witness=witness,
-        )
-        return cast("TaskContext", context)
-
-    transfer, delete = a_task(UUID(int=3)), a_task(None)
+    transfer = a_task(Moved(), witness=witness)
+    delete = a_task(Moved(), destination=None, witness=witness)
     opened = [
         await open_session(transfer, UUID(int=2), at_source=True),
         await open_session(transfer, UUID(int=3), at_source=False),
@@ -128,18 +127,8 @@ class Moved(Sessions):
 @pytest.mark.parametrize("type_", ["TRANSFER", "DELETE"])
 async def test_a_task_does_not_write_where_it_has_no_claims(type_: str) -> None:
     destination = UUID(int=3) if type_ == "TRANSFER" else None
-    context = cast(
-        "TaskContext",
-        SimpleNamespace(
-            sessions=Moved(),
-            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
-            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
-            opened={},
-            own_sessions=WeakSet(),
-            witness=None,
-            claimed_storage=storage_of("old.example.org", 2811),
-        ),
-    )
+    claimed = storage_of("old.example.org", 2811)
+    context = a_task(Moved(), destination=destination, claimed_storage=claimed)
     at_source = destination is None  # a delete's endpoint counts as its source
     with pytest.raises(TaskFaultError) as caught:
         await open_session(context, UUID(int=3), at_source=at_source)
@@ -171,26 +160,13 @@ async def test_a_server_is_doubted_only_by_a_task_that_has_no_session_there(
     """Else the lanes of one task that take all that it allows would hold up all other tasks."""
     sessions = Full()
 
-    def a_task() -> TaskContext:
-        context = SimpleNamespace(
-            db=database,
-            sessions=sessions,
-            grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=UUID(int=3)),
-            lease=LeaseClock(0.0, 10.0, lambda: 0.0),
-            opened={},
-            own_sessions=WeakSet(),
-            witness=None,
-            judge=lambda error, phase, *, at_source: judge(error, phase, at_source=at_source),
-        )
-        return cast("TaskContext", context)
-
     async def circuits_open() -> int:
         async with database.connection() as conn:
             row = await fetch_one(conn, "SELECT count(*)::integer FROM circuit")
         assert row is not None
         return int(row[0])
 
-    first, second = a_task(), a_task()
+    first, second = (a_task(sessions, db=database, judge=judge) for _ in range(2))
     session, _ = await open_session(first, UUID(int=2), at_source=True)
     with pytest.raises(TaskFaultError):
         await open_session(first, UUID(int=2), at_source=True)

@@ -145,10 +145,10 @@ class Driver:
                 await leases.start(conn, context.task_no)
                 await self._tell(conn, [_started(context)])
             items = await plan.items(conn, context.task_no)
-            claimed = await claims.storage(conn, context.task_no)
+            claimed = await claims.made(conn, context.task_no)
         if context.grant.type != "DELETE":  # it may delete twice, but not what it has just written
             await self._let_removals_settle()
-        await place_items(context, items, log_in=claimed is None)
+        await place_items(context, items, log_in=not claimed)
         await claim_destinations(context)
         progress = await self._resume()
         context.open_files = progress.open_files
@@ -395,9 +395,9 @@ class Driver:
             sent = []  # in good health: there is nothing to look for
         if not (sent or unsettled):
             return
+        sent, others = sent[:MOST_FILES], sent[MOST_FILES:]
         more = 0
-        if others := sent[MOST_FILES:]:
-            del sent[MOST_FILES:]
+        if others:
             async with context.db.connection() as conn:
                 more = await plan.count_sent(conn, context.task_no, after=others[-1].file_no)
         may_look = await self._may_look(items, granted)

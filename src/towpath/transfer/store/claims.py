@@ -61,10 +61,10 @@ async def make(
                 await asyncio.sleep(0)
 
 
-async def storage(conn: AsyncConnection[Any], task_no: int) -> str | None:
-    """Where the task has claimed; None: nowhere yet."""
-    row = await fetch_one(conn, "SELECT storage FROM claim WHERE task_no = %s LIMIT 1", (task_no,))
-    return None if row is None else str(row[0])
+async def made(conn: AsyncConnection[Any], task_no: int) -> bool:
+    """Whether the task has claimed."""
+    row = await fetch_one(conn, "SELECT FROM claim WHERE task_no = %s LIMIT 1", (task_no,))
+    return row is not None
 
 
 async def granted(conn: AsyncConnection[Any], task_no: int) -> str | None:

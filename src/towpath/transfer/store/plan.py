@@ -429,23 +429,33 @@ async def _due(conn: AsyncConnection[Any], task_no: int, state: State, limit: in
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
 
+# States are constants here, too.
+_UNSETTLED = f"state IN ({State.IN_FLIGHT:d}, {State.CONTESTED:d})"
+_SENT = f"epoch IS NOT NULL AND size < {LARGE_FILE_BYTES}"
+
+
 async def unsettled(conn: AsyncConnection[Any], task_no: int, most: int) -> list[File]:
     """The first files that a command of this task may still be writing somewhere, by number."""
-    return await _files(
-        conn, task_no, "state = ANY(%(states)s)", most, [State.IN_FLIGHT, State.CONTESTED]
-    )
-
-
-_SENT = f"epoch IS NOT NULL AND size < {LARGE_FILE_BYTES}"
+    return await _files(conn, task_no, _UNSETTLED, most)
 
 
 async def sent(conn: AsyncConnection[Any], task_no: int, most: int) -> list[File]:
     """The first small files, by number, of which something was sent, and which have not arrived."""
-    return await _files(conn, task_no, _SENT, most, [])
+    return await _files(conn, task_no, _SENT, most)
+
+
+async def _files(conn: AsyncConnection[Any], task_no: int, which: str, most: int) -> list[File]:
+    rows = await fetch(
+        conn,
+        "SELECT file_no, item_no, path, size, modified, attempt FROM file"  # noqa: S608 - constants
+        f" WHERE task_no = %s AND {which} ORDER BY file_no LIMIT %s",
+        (task_no, most),
+    )
+    return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
 
 async def count_sent(conn: AsyncConnection[Any], task_no: int, *, after: int) -> int:
-    """How many of them have a higher number than `after`."""
+    """How many of those `sent` tells have a higher number than `after`."""
     row = await fetch_one(
         conn,
         f"SELECT count(*) FROM file WHERE task_no = %s AND {_SENT} AND file_no > %s",  # noqa: S608
@@ -455,23 +465,11 @@ async def count_sent(conn: AsyncConnection[Any], task_no: int, *, after: int) ->
     return int(row[0])
 
 
-async def _files(
-    conn: AsyncConnection[Any], task_no: int, which: str, most: int, states: Sequence[State]
-) -> list[File]:
-    rows = await fetch(
-        conn,
-        "SELECT file_no, item_no, path, size, modified, attempt FROM file"  # noqa: S608 - constants
-        f" WHERE task_no = %(task_no)s AND {which} ORDER BY file_no LIMIT %(most)s",
-        {"task_no": task_no, "most": most, "states": [int(state) for state in states]},
-    )
-    return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
-
-
 async def mark_still(conn: AsyncConnection[Any], task_no: int) -> None:
     """Nothing writes any more. Of a task that goes on each file would have to be compared first."""
     await conn.execute(
-        "UPDATE file SET state = %s WHERE task_no = %s AND state = ANY(%s)",
-        (State.PENDING, task_no, [int(State.IN_FLIGHT), int(State.CONTESTED)]),
+        f"UPDATE file SET state = %s WHERE task_no = %s AND {_UNSETTLED}",  # noqa: S608
+        (State.PENDING, task_no),
     )
 
 
