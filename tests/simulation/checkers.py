@@ -211,8 +211,8 @@ class Checks:
             self.violated("I3", task, f"commits under lease {epoch}, and the last one is {last}")
 
     def grants(self, task_no: int, epoch: int) -> None:
-        """A lease begins."""
-        self.epochs[task_no] = epoch
+        """A lease begins. A worker that was stopped then tells of it when others have been."""
+        self.epochs[task_no] = max(epoch, self.epochs.get(task_no, 0))
 
     def counts(self, task_no: int, files: Sequence[Finished]) -> None:
         """Files are finished."""

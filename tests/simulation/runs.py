@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import structlog
+from psycopg.conninfo import make_conninfo
 
 from simulation import observers
 from simulation.database import prepare
@@ -26,6 +28,7 @@ from simulation.world import Plan, World
 from towpath.platform.database import EmbeddedPostgres
 
 LIVE_EVERY_S = 5.0
+TEMPLATE = "before"
 
 # One connection, no crash to survive, and no work behind the back of a world that is to be
 # repeated.
@@ -76,17 +79,20 @@ def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -
         world.close()
 
 
-def simulate_alone(plan: Plan, count: int) -> dict[str, Any]:
+def simulate_alone(plan: Plan, count: int, server_url: str) -> dict[str, Any]:
     """The same in a database of its own, for a process of its own."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    with _postgres() as url:
-        prepare(url)
+    name = f"world_{plan.seed}"
+    with psycopg.connect(server_url, autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
         try:
-            return simulate(plan, count, url, live=True)
+            shown = simulate(plan, count, make_conninfo(server_url, dbname=name), live=True)
         except BaseException:  # noqa: BLE001 - told, and this process ends with it
             # What is left of a world that broke off would only complain, at length.
             traceback.print_exc()
             os._exit(2)
+        server.execute(f"DROP DATABASE {name}")
+    return shown
 
 
 TASKS_IN_A_WORLD = 2500
@@ -99,9 +105,9 @@ def simulate_several(seed: int, count: int, worlds: int, roughness: float) -> li
     several = max(worlds, -(-count // TASKS_IN_A_WORLD))
     shares = [count // several + (number < count % several) for number in range(several)]
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(worlds, mp_context=context) as pool:
+    with _postgres() as url, ProcessPoolExecutor(worlds, mp_context=context) as pool:
         running = [
-            pool.submit(simulate_alone, Plan(seed + number, roughness=roughness), share)
+            pool.submit(simulate_alone, Plan(seed + number, roughness=roughness), share, url)
             for number, share in enumerate(shares)
         ]
         return [one.result() for one in running]
@@ -146,10 +152,14 @@ class _Live:
 
 @contextmanager
 def _postgres() -> Iterator[str]:
+    """A server with the database of a world that has not begun."""
     directory = Path(tempfile.mkdtemp(prefix="towpath-simulation-"))
     server = EmbeddedPostgres(directory, options=OPTIONS)
     asyncio.run(server.start())
     try:
+        with psycopg.connect(server.url_of("postgres"), autocommit=True) as conn:
+            conn.execute(f"CREATE DATABASE {TEMPLATE}")
+        prepare(server.url_of(TEMPLATE))
         yield server.url_of("postgres")
     finally:
         asyncio.run(server.stop())
