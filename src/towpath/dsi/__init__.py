@@ -1,0 +1,1 @@
+"""Storages: what a GridFTP server stores to ("data storage interface"). Usable alone."""

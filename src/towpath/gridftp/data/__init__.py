@@ -1,0 +1,1 @@
+"""Data connections with ourselves at one end, whichever end that is."""

@@ -1,0 +1,1 @@
+"""A GridFTP server on any storage of `towpath.dsi`."""
