@@ -1,0 +1,122 @@
+"""Which paths may be read and written: the rules of GCT's ``-rp`` and of ``SITE RESTRICT``.
+
+A rule is ``R/path``, ``W/path``, ``RW/path`` or ``N/path`` (read, write, both, neither); rules are
+joined by commas. The rule of the longest path that is the asked path or a directory above it
+holds; a path that no rule names may not be touched. A directory above an allowed path may be
+entered and listed, so that one can get there, and its listing shows only what leads there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Flag
+from typing import Final
+
+from towpath.dsi.storage import PathNotAllowedError
+
+MAX_RULES: Final = 1000
+"""More is a mistake: a check looks up one rule for each name of a path, but listings show them."""
+_RULE = re.compile(r"\s*(RW|WR|R|W|N)\s*(/.*)", re.DOTALL | re.IGNORECASE)
+
+
+class Access(Flag):
+    """What may be done with a path."""
+
+    NONE = 0
+    ENTER = 1
+    """Pass through, look at and list: on the way to an allowed path."""
+    READ = 2
+    WRITE = 4
+
+
+_OF_LETTERS: Final = {
+    "N": Access.NONE,
+    "R": Access.ENTER | Access.READ,
+    "W": Access.ENTER | Access.WRITE,
+    "RW": Access.ENTER | Access.READ | Access.WRITE,
+}
+_ALL: Final = _OF_LETTERS["RW"]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules in force. Each layer is one set of them, and what all layers allow is allowed."""
+
+    layers: tuple[dict[bytes, Access], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Rules:
+        """Read ``R/a,RW/b,N/c``; ValueError says what is wrong.
+
+        A path may hold commas, as long as what follows one does not look like a rule.
+        """
+        rules: dict[bytes, Access] = {}
+        for part in re.split(r",(?=\s*(?:RW|WR|R|W|N)\s*/)", text, flags=re.IGNORECASE):
+            match = _RULE.fullmatch(part)
+            if match is None:
+                raise ValueError(f"{part!r} is no rule: R, W, RW or N and an absolute path")
+            letters = match[1].upper()
+            rules[_cleaned(match[2])] = _OF_LETTERS["RW" if letters == "WR" else letters]
+        if len(rules) > MAX_RULES:
+            raise ValueError(f"{len(rules)} rules; at most {MAX_RULES}")
+        layer = dict(rules)
+        for path, access in rules.items():
+            for above in _above(path) if access else ():
+                if not _in_layer(rules, above):
+                    layer[above] = Access.ENTER
+        return cls((layer,))
+
+    @property
+    def allow_all(self) -> bool:
+        """Whether no path is forbidden."""
+        return all(layer == {b"/": _ALL} for layer in self.layers)
+
+    def and_also(self, other: Rules) -> Rules:
+        """Rules that allow what both allow."""
+        return Rules(self.layers + other.layers)
+
+    def access(self, path: bytes) -> Access:
+        """What may be done with a path: a clean, absolute one."""
+        allowed = _ALL
+        for layer in self.layers:
+            allowed &= _in_layer(layer, path)
+        return allowed
+
+    def demand(self, path: bytes, wanted: Access) -> None:
+        """Raise PathNotAllowedError unless `wanted` may be done with the path."""
+        if self.layers and wanted not in self.access(path):
+            raise PathNotAllowedError(path)
+
+
+FREE: Final = Rules()
+"""No rules: everything is allowed."""
+
+
+def _in_layer(layer: dict[bytes, Access], path: bytes) -> Access:
+    found = layer.get(path)
+    if found is not None:
+        return found
+    for above in _above(path):
+        found = layer.get(above)
+        if found is not None:
+            # What is only on the way to an allowed path gives nothing to what is beside it.
+            return Access.NONE if found is Access.ENTER else found
+    return Access.NONE
+
+
+def _above(path: bytes) -> Iterable[bytes]:
+    """The directories above a path, the nearest first."""
+    while path != b"/":
+        path = path[: path.rfind(b"/")] or b"/"
+        yield path
+
+
+def _cleaned(path: str) -> bytes:
+    if "\0" in path:
+        raise ValueError("a path holds no NUL")
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if ".." in names:
+        raise ValueError(f"{path!r}: a rule names a path without ..")
+    return b"/" + b"/".join(name.encode("utf-8", "surrogateescape") for name in names)
