@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import class_row
 
 from towpath.transfer.store import restart_points
-from towpath.transfer.store.rows import delete_some, fetch, fetch_one
+from towpath.transfer.store.rows import ROWS_AT_ONCE, fetch, fetch_one
 
 # From here on a file goes in ranges, each a restart point; also the bound of the partial index.
 LARGE_FILE_BYTES = 64 * 1024 * 1024
@@ -160,9 +160,20 @@ _UNLISTED = (
 async def forget_some(conn: AsyncConnection[Any], task_no: int) -> bool:
     """The first rows of what `forget_unlisted` drops; whether there may be more than it should."""
     for table, where in _UNLISTED:
-        if await delete_some(conn, table, task_no, where=where):
+        if await _delete_some(conn, table, task_no, where):
             return True
     return False
+
+
+async def _delete_some(conn: AsyncConnection[Any], table: str, task_no: int, where: str) -> bool:
+    """Delete at most ROWS_AT_ONCE of a task's rows; whether there may be more."""
+    cursor = await conn.execute(
+        f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants of this package
+        f" SELECT ctid FROM {table} WHERE task_no = %(task_no)s AND {where}"
+        " LIMIT %(most)s))",
+        {"task_no": task_no, "most": ROWS_AT_ONCE},
+    )
+    return cursor.rowcount >= ROWS_AT_ONCE
 
 
 async def forget_unlisted(conn: AsyncConnection[Any], task_no: int) -> None:

@@ -32,16 +32,3 @@ async def fetch_one(
     """The first row of a query, or None."""
     found = await fetch(conn, query, params)
     return found[0] if found else None
-
-
-async def delete_some(
-    conn: AsyncConnection[Any], table: str, task_no: int, *, where: str = "true"
-) -> bool:
-    """Delete at most ROWS_AT_ONCE of a task's rows; whether there may be more."""
-    cursor = await conn.execute(
-        f"DELETE FROM {table} WHERE ctid = ANY(ARRAY("  # noqa: S608 - constants of this package
-        f" SELECT ctid FROM {table} WHERE task_no = %(task_no)s AND {where}"
-        " LIMIT %(most)s))",
-        {"task_no": task_no, "most": ROWS_AT_ONCE},
-    )
-    return cursor.rowcount >= ROWS_AT_ONCE
