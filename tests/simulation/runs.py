@@ -81,7 +81,7 @@ def simulate(plan: Plan, count: int, database_url: str, *, live: bool = False) -
 
 def simulate_alone(plan: Plan, count: int, server_url: str) -> dict[str, Any]:
     """The same in a database of its own, for a process of its own."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    _quiet()
     name = f"world_{plan.seed}"
     with psycopg.connect(server_url, autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
@@ -102,6 +102,7 @@ what was found in it again waits for the whole of it."""
 
 def simulate_several(seed: int, count: int, worlds: int, roughness: float) -> list[dict[str, Any]]:
     """So many tasks, in as many worlds as that takes, so many of them side by side."""
+    _quiet()
     several = max(worlds, -(-count // TASKS_IN_A_WORLD))
     shares = [count // several + (number < count % several) for number in range(several)]
     context = multiprocessing.get_context("spawn")
@@ -111,6 +112,11 @@ def simulate_several(seed: int, count: int, worlds: int, roughness: float) -> li
             for number, share in enumerate(shares)
         ]
         return [one.result() for one in running]
+
+
+def _quiet() -> None:
+    """The log of workers whose servers fail is long, and PostgreSQL's is not asked for."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
 
 def together(shown: list[dict[str, Any]], seconds: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import CANCELED, Driver, StopRequestedError
 from towpath.transfer.engine.faults import Consequence, Verdict
 from towpath.transfer.engine.recorder import Recorder
-from towpath.transfer.store import claims, leases, plan, rows
+from towpath.transfer.store import claims, leases, plan
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import File, State
 from towpath.transfer.store.rows import fetch, fetch_one
@@ -67,7 +67,7 @@ async def left(conn: Connection) -> int:
 async def test_a_large_plan_is_dropped_in_parts(
     database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(leases, "ROWS_AT_ONCE", 2)
     await make_task()
     context = await begun(database)
     finish, seen = leases.finish, []
@@ -85,7 +85,7 @@ async def test_a_crash_in_the_middle_of_that_leaves_a_task_that_only_ends(
     database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A plan that lacks a part must not be carried out, and be told to be all."""
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(leases, "ROWS_AT_ONCE", 2)
     task_no = await make_task()
     context = await begun(database)
     async with context.fenced() as conn:
@@ -288,7 +288,7 @@ async def admitted(database: Database, before: TaskContext) -> TaskContext:
 async def test_what_was_not_listed_to_its_end_is_forgotten_in_parts(
     database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(plan, "ROWS_AT_ONCE", 2)
     await make_task()
     context = await begun(database)
     async with context.fenced() as conn:

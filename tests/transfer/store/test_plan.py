@@ -6,7 +6,7 @@ import pytest
 
 from plugins.tasks import MakeTask
 from towpath.platform.database import Database
-from towpath.transfer.store import counters, leases, plan, removals, restart_points, rows
+from towpath.transfer.store import counters, leases, plan, removals, restart_points
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, Directory, File, Returned, State
 from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.rows import fetch, fetch_one
@@ -292,7 +292,7 @@ async def test_a_large_unlisted_directory_is_forgotten_in_parts(
     database: Database, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is to be seen stays, and nothing else is seen on the way."""
-    monkeypatch.setattr(rows, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(plan, "ROWS_AT_ONCE", 2)
     task_no = await begin(database, make_task)
     await listed(database, task_no, [File(1, 0, "stays", 5, None)])
     async with database.transaction() as conn:

@@ -375,7 +375,7 @@ _DROP_SOME = "WITH {} SELECT greatest({})".format(
         f"SELECT ctid FROM {table} WHERE task_no = %(task_no)s LIMIT %(most)s)) RETURNING 1)"
         for table in _PLAN
     ),
-    ", ".join(f"(SELECT count(*) FROM {table}_gone)" for table in _PLAN),
+    ", ".join(f"(SELECT count(*) FROM {table}_gone)" for table in _PLAN),  # noqa: S608
 )
 """Of all tables in one round trip: most plans end with a few rows in one of them."""
 
