@@ -55,7 +55,7 @@ class Rules:
         rules: dict[bytes, Access] = {}
         for part in re.split(r",(?=\s*(?:RW|WR|R|W|N)\s*/)", text, flags=re.IGNORECASE):
             match = _RULE.fullmatch(part)
-            if match is None:
+            if match is None or part.endswith(","):
                 raise ValueError(f"{part!r} is no rule: R, W, RW or N and an absolute path")
             letters = match[1].upper()
             rules[_cleaned(match[2])] = _OF_LETTERS["RW" if letters == "WR" else letters]
@@ -88,6 +88,15 @@ class Rules:
         """Raise PathNotAllowedError unless `wanted` may be done with the path."""
         if self.layers and wanted not in self.access(path):
             raise PathNotAllowedError(path)
+
+    def demand_below(self, path: bytes, wanted: Access) -> None:
+        """As `demand`, for the path and all that is or could be below it."""
+        self.demand(path, wanted)
+        prefix = path.rstrip(b"/") + b"/"
+        for layer in self.layers:
+            for ruled, access in layer.items():
+                if ruled.startswith(prefix) and wanted not in access:
+                    raise PathNotAllowedError(ruled)
 
 
 FREE: Final = Rules()

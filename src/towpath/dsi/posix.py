@@ -1,0 +1,462 @@
+"""Files of this machine: a directory presented as ``/``, under rules.
+
+Nothing outside the directory is reached, and nothing that a rule forbids: both are checked on the
+file that is opened (`towpath.dsi.beneath`), so links and renames cannot get round them. Names are
+compared with rules byte by byte; do not forbid parts of a file system that ignores case.
+
+Few system calls: a small file takes open, fstat, read and close, or open, fstat, write, utime and
+close (and one more where rules hold).
+"""
+
+from __future__ import annotations
+
+import copy
+import errno
+import grp
+import os
+import pwd
+import stat
+import time
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from towpath.dsi.beneath import Beneath, Check
+from towpath.dsi.permissions import Account
+from towpath.dsi.removal import remove_contents
+from towpath.dsi.rules import FREE, Access, Rules
+from towpath.dsi.storage import (
+    Bytes,
+    Capabilities,
+    EntryType,
+    Facts,
+    PathNotAllowedError,
+    Status,
+)
+
+DEFAULT_FILE_MODE: Final = 0o644
+"""Of new files, less the umask; as GCT's ``-perms``."""
+MAX_CACHED_NAMES: Final = 4096
+"""Users and groups whose names are remembered; a directory service has more."""
+
+NAMES_S: Final = 300.0
+"""How long names are remembered."""
+
+
+class PosixStorage:
+    """A directory of this machine. Acts with the rights of the process."""
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        rules: Rules = FREE,
+        file_mode: int = DEFAULT_FILE_MODE,
+        openat2: bool = True,
+    ) -> None:
+        """Present `root`; OSError if it is no directory. `openat2`: see `Beneath`."""
+        self._beneath = Beneath(root, openat2=openat2)
+        self._file_mode = file_mode
+        self._account = Account.of_process()
+        self._names = _Names()
+        self._hold_to(rules)
+
+    capabilities: Final = Capabilities()
+
+    def restricted(self, rules: Rules) -> PosixStorage:
+        """See `Storage`."""
+        other = copy.copy(self)
+        other._hold_to(  # noqa: SLF001 - it is ours
+            self._rules.and_also(rules)
+        )
+        return other
+
+    def _hold_to(self, rules: Rules) -> None:
+        self._rules = rules
+        self._checks: dict[Access, Check | None] = {
+            wanted: None if rules.allow_all else partial(rules.demand, wanted=wanted)
+            for wanted in (Access.ENTER, Access.READ, Access.WRITE)
+        }
+
+    # What is there
+
+    def status(self, path: bytes, *, facts: Facts = Facts.ALL) -> Status:
+        """See `Storage`."""
+        self._names.forget_old()
+        check = self._demand(path, Access.ENTER)
+        fd = self._beneath.open(path, os.O_PATH | os.O_NOFOLLOW, 0, check)
+        try:
+            found = os.fstat(fd)
+            place = path if check is None else self._beneath.where(fd)
+        finally:
+            os.close(fd)
+        target = None
+        if stat.S_ISLNK(found.st_mode):
+            fd = self._beneath.open(path, os.O_PATH, 0, check)
+            try:
+                place = target = self._beneath.where(fd)
+                found = os.fstat(fd)
+            finally:
+                os.close(fd)
+        if facts is Facts.TYPE:
+            return Status(_type_of(found.st_mode), link_target=target)
+        return self._status(found, place, target)
+
+    def entries(self, path: bytes, *, facts: Facts = Facts.ALL) -> Iterator[tuple[bytes, Status]]:
+        """See `Storage`."""
+        self._names.forget_old()
+        listing = self._entries(path, facts)
+        next(listing)
+        return listing
+
+    def _entries(self, path: bytes, facts: Facts) -> Generator[tuple[bytes, Status]]:
+        """First the directory itself, so that what fails in opening it fails at once."""
+        check = self._demand(path, Access.ENTER)
+        fd = self._beneath.open(path, os.O_RDONLY | os.O_DIRECTORY, 0, check)
+        try:
+            here = path if check is None else self._beneath.where(fd)
+            prefix = here.rstrip(b"/") + b"/"
+            with os.scandir(fd) as found:
+                yield b".", Status(EntryType.DIRECTORY)
+                for entry in found:
+                    name = os.fsencode(entry.name)
+                    if check is not None and not self._rules.access(prefix + name):
+                        continue
+                    try:
+                        status = self._entry(entry, prefix + name, facts)
+                    except (FileNotFoundError, PathNotAllowedError):
+                        continue  # gone by now, or a link that leads nowhere or out
+                    except OSError as error:
+                        # A link in a circle, or through what may not be entered.
+                        if error.errno not in (errno.ELOOP, errno.EACCES, errno.ENOTDIR):
+                            raise
+                        continue
+                    yield name, status
+        finally:
+            os.close(fd)
+
+    def _entry(self, entry: os.DirEntry[str], path: bytes, facts: Facts) -> Status:
+        if facts is Facts.TYPE and not entry.is_symlink():
+            if entry.is_dir(follow_symlinks=False):
+                return _DIRECTORY
+            return _FILE if entry.is_file(follow_symlinks=False) else _OTHER
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            return self.status(path, facts=facts)
+        return self._status(found, path, None)
+
+    def _status(self, found: os.stat_result, path: bytes, target: bytes | None) -> Status:
+        mode, uid, gid = found.st_mode, found.st_uid, found.st_gid
+        kind = _type_of(mode)
+        perm = self._account.perm(kind, mode & 0o7777, uid, gid)
+        if self._checks[Access.ENTER] is not None:
+            perm = _narrowed(perm, self._rules.access(path))
+        return Status(
+            kind,
+            found.st_size,
+            int(found.st_mtime),
+            mode & 0o7777,
+            uid,
+            gid,
+            self._names.user(uid),
+            self._names.group(gid),
+            f"{found.st_dev:x}-{found.st_ino:x}",
+            found.st_nlink,
+            target,
+            perm,
+        )
+
+    # Contents
+
+    def open_reader(self, path: bytes) -> PosixReader:
+        """See `Storage`."""
+        fd = self._beneath.open(path, os.O_RDONLY, 0, self._demand(path, Access.READ))
+        return PosixReader(fd, self._regular(fd, path).st_size)
+
+    def open_writer(self, path: bytes, *, truncate: bool, readable: bool = False) -> PosixWriter:
+        """See `Storage`."""
+        flags = (os.O_RDWR if readable else os.O_WRONLY) | os.O_CREAT
+        if truncate:
+            flags |= os.O_TRUNC
+        check = self._demand(path, Access.WRITE)
+        fd = self._beneath.open(path, flags, self._file_mode, check)
+        self._regular(fd, path)
+        return PosixWriter(fd, self._beneath)
+
+    def truncate(self, path: bytes, size: int) -> None:
+        """See `Storage`."""
+        fd = self._beneath.open(path, os.O_WRONLY, 0, self._demand(path, Access.WRITE))
+        found = self._regular(fd, path)
+        try:
+            if found.st_size < size:
+                raise OSError(errno.EINVAL, "it is shorter than that", path)
+            os.ftruncate(fd, size)
+        finally:
+            os.close(fd)
+
+    def _regular(self, fd: int, path: bytes) -> os.stat_result:
+        """The status of an open file; closes what is no file, and raises."""
+        try:
+            found = os.fstat(fd)
+            if stat.S_ISREG(found.st_mode):
+                if found.st_dev not in self._beneath.pretended:
+                    return found
+                raise OSError(errno.EACCES, "a file of the kernel", path)
+            if stat.S_ISDIR(found.st_mode):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            raise OSError(errno.EINVAL, "it is no regular file", path)
+        except BaseException:
+            os.close(fd)
+            raise
+
+    # Names
+
+    def make_directory(self, path: bytes) -> None:
+        """See `Storage`."""
+        self._in_parent(path, os.mkdir)
+
+    def remove_file(self, path: bytes) -> None:
+        """See `Storage`."""
+        self._in_parent(path, os.unlink)
+
+    def remove_directory(self, path: bytes) -> None:
+        """See `Storage`."""
+        self._in_parent(path, os.rmdir)
+
+    def remove_tree(self, path: bytes) -> None:
+        """See `Storage`."""
+        parent, name = self._parent(path, all_below=True)
+        try:
+            remove_contents(parent, name)
+            os.rmdir(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """See `Storage`."""
+        # What is below may be forbidden, and would move out of its rule.
+        from_parent, from_name = self._parent(old, all_below=True)
+        try:
+            to_parent, to_name = self._parent(new, all_below=True)
+            try:
+                os.rename(from_name, to_name, src_dir_fd=from_parent, dst_dir_fd=to_parent)
+            finally:
+                os.close(to_parent)
+        finally:
+            os.close(from_parent)
+
+    def make_link(self, target: bytes, path: bytes) -> None:
+        """See `Storage`."""
+        if not target or b"\0" in target:
+            raise OSError(errno.EINVAL, "no target for a link", path)
+        self._in_parent(path, lambda name, *, dir_fd: os.symlink(target, name, dir_fd=dir_fd))
+
+    def _in_parent(self, path: bytes, act: Callable[..., None]) -> None:
+        parent, name = self._parent(path)
+        try:
+            act(name, dir_fd=parent)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(parent)
+
+    def _parent(self, path: bytes, *, all_below: bool = False) -> tuple[int, bytes]:
+        check = self._demand(path, Access.WRITE)
+        if check is not None and all_below:
+            check = partial(self._rules.demand_below, wanted=Access.WRITE)
+            check(path)
+        return self._beneath.open_parent(path, check)
+
+    # Attributes
+
+    def set_modified(self, path: bytes, modified: int) -> None:
+        """See `Storage`."""
+        self._on_found(path, lambda found: os.utime(found, ns=_times(modified)))
+
+    def set_mode(self, path: bytes, mode: int) -> None:
+        """See `Storage`."""
+        self._on_found(path, lambda found: os.chmod(found, mode & 0o7777))  # noqa: PTH101 - bytes
+
+    def set_group(self, path: bytes, group: str) -> None:
+        """See `Storage`."""
+        try:
+            gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+        except (KeyError, ValueError):
+            raise OSError(errno.EINVAL, "no such group", group) from None
+        self._on_found(path, lambda found: os.chown(found, -1, gid))
+
+    def _on_found(self, path: bytes, act: Callable[[bytes], None]) -> None:
+        """Act on a file that is found but not opened: one need not be able to read it."""
+        fd = self._beneath.open(path, os.O_PATH, 0, self._demand(path, Access.WRITE))
+        try:
+            act(b"/proc/self/fd/%d" % fd)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
+        finally:
+            os.close(fd)
+
+    def _demand(self, path: bytes, wanted: Access) -> Check | None:
+        """Hold the path as it is asked for to the rules; return the check of where it leads."""
+        check = self._checks[wanted]
+        if check is not None:
+            check(path)
+        return check
+
+
+class PosixReader:
+    """An open file. See `Reader`."""
+
+    __slots__ = ("_fd", "size")
+
+    def __init__(self, fd: int, size: int) -> None:
+        """Own a descriptor."""
+        self._fd = fd
+        self.size = size
+
+    def fileno(self) -> int | None:
+        """See `Reader`."""
+        return self._fd
+
+    def read_into(self, view: bytearray | memoryview, offset: int) -> int:
+        """See `Reader`."""
+        return os.preadv(self._fd, [view], offset)
+
+    def close(self) -> None:
+        """See `Reader`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """Let go of a file that was forgotten."""
+        self.close()
+
+
+class PosixWriter:
+    """A file open for writing. See `Writer`."""
+
+    __slots__ = ("_beneath", "_fd")
+
+    def __init__(self, fd: int, beneath: Beneath) -> None:
+        """Own a descriptor."""
+        self._fd = fd
+        self._beneath = beneath
+
+    def fileno(self) -> int | None:
+        """See `Writer`."""
+        return self._fd
+
+    def write(self, view: Bytes, offset: int) -> None:
+        """See `Writer`."""
+        written = os.pwrite(self._fd, view, offset)
+        if written < len(view):  # the disk filled up meanwhile, or more than 2 GiB at once
+            rest = memoryview(view)
+            while rest := rest[written:]:
+                offset += written
+                written = os.pwrite(self._fd, rest, offset)
+
+    def read_into(self, view: bytearray | memoryview, offset: int) -> int:
+        """See `Writer`."""
+        try:
+            return os.preadv(self._fd, [view], offset)
+        except OSError as error:
+            if error.errno == errno.EBADF and self._fd >= 0:
+                raise OSError(errno.ENOTSUP, "not opened to be read") from None
+            raise
+
+    def finish(self, *, modified: int | None, durable: bool) -> None:
+        """See `Writer`."""
+        try:
+            if modified is not None:
+                os.utime(self._fd, ns=_times(modified))
+            if durable:
+                os.fsync(self._fd)
+                self._beneath.sync_directory_of(self._fd)
+        except BaseException:
+            self.close()
+            raise
+        fd, self._fd = self._fd, -1
+        os.close(fd)  # NFS and quotas tell here that a write failed
+
+    def close(self) -> None:
+        """See `Writer`."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """Let go of a file that was forgotten."""
+        self.close()
+
+
+class _Names:
+    """Names of users and groups, remembered for a while."""
+
+    def __init__(self) -> None:
+        self._users: dict[int, str] = {}
+        self._groups: dict[int, str] = {}
+        self._until = 0.0
+
+    def forget_old(self) -> None:
+        """To be called now and then: an account may get another name."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._users.clear()
+            self._groups.clear()
+            self._until = now + NAMES_S
+
+    def user(self, uid: int) -> str:
+        name = self._users.get(uid)
+        if name is None:
+            try:
+                name = pwd.getpwuid(uid).pw_name
+            except KeyError:
+                name = str(uid)
+            _remember(self._users, uid, name)
+        return name
+
+    def group(self, gid: int) -> str:
+        name = self._groups.get(gid)
+        if name is None:
+            try:
+                name = grp.getgrgid(gid).gr_name
+            except KeyError:
+                name = str(gid)
+            _remember(self._groups, gid, name)
+        return name
+
+
+def _remember(names: dict[int, str], number: int, name: str) -> None:
+    if len(names) >= MAX_CACHED_NAMES:
+        names.clear()
+    names[number] = name
+
+
+_FILE: Final = Status(EntryType.FILE)
+_DIRECTORY: Final = Status(EntryType.DIRECTORY)
+_OTHER: Final = Status(EntryType.OTHER)
+_TYPES: Final = {stat.S_IFREG: EntryType.FILE, stat.S_IFDIR: EntryType.DIRECTORY}
+
+
+def _type_of(mode: int) -> EntryType:
+    return _TYPES.get(stat.S_IFMT(mode), EntryType.OTHER)
+
+
+def _times(modified: int) -> tuple[int, int]:
+    """Of access and of change, in nanoseconds; both the same, as GCT sets them."""
+    return modified * 1_000_000_000, modified * 1_000_000_000
+
+
+_WRITING: Final = frozenset("awcfmp")
+
+
+def _narrowed(perm: str, access: Access) -> str:
+    """The letters of what the rules allow too."""
+    return "".join(
+        letter
+        for letter in perm
+        if (letter in "el" and Access.ENTER in access)
+        or (letter == "r" and Access.READ in access)
+        or (letter in _WRITING and Access.WRITE in access)
+    )

@@ -1,0 +1,99 @@
+"""Which paths rules allow."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towpath.dsi.rules import FREE, Access, Rules
+from towpath.dsi.storage import PathNotAllowedError
+
+READ = Access.ENTER | Access.READ
+BOTH = READ | Access.WRITE
+
+
+def test_the_longest_prefix_holds() -> None:
+    rules = Rules.parse("R/a,RW/a/b,N/a/b/c")
+    assert rules.access(b"/a") == READ
+    assert rules.access(b"/a/x/y") == READ
+    assert rules.access(b"/a/b") == BOTH
+    assert rules.access(b"/a/b/x") == BOTH
+    assert rules.access(b"/a/b/c") == Access.NONE
+    assert rules.access(b"/a/b/c/d") == Access.NONE
+    assert rules.access(b"/a/b/cd") == BOTH, "a prefix ends at a name's end"
+
+
+def test_what_is_above_an_allowed_path_may_be_entered_and_nothing_beside_it() -> None:
+    rules = Rules.parse("N/,RW/home/me")
+    assert rules.access(b"/") == Access.ENTER
+    assert rules.access(b"/home") == Access.ENTER
+    assert rules.access(b"/home/you") == Access.NONE
+    assert rules.access(b"/etc") == Access.NONE
+
+
+def test_a_deeper_rule_takes_nothing_from_a_directory_above_that_has_its_own() -> None:
+    rules = Rules.parse("R/a,RW/a/b/c")
+    assert rules.access(b"/a/b") == READ
+
+
+def test_all_layers_must_allow() -> None:
+    rules = Rules.parse("RW/a").and_also(Rules.parse("R/a,RW/b"))
+    assert rules.access(b"/a/x") == READ
+    assert rules.access(b"/b") == Access.NONE
+
+
+def test_what_is_below_is_asked_of_too() -> None:
+    rules = Rules.parse("RW/a,R/a/b/c")
+    rules.demand(b"/a", Access.WRITE)
+    rules.demand_below(b"/a/x", Access.WRITE)
+    with pytest.raises(PathNotAllowedError, match="/a/b/c"):
+        rules.demand_below(b"/a", Access.WRITE)
+    with pytest.raises(PathNotAllowedError):
+        Rules.parse("RW/,N/x").demand_below(b"/", Access.WRITE)
+
+
+def test_everything_is_allowed_without_rules_and_by_one_for_the_root() -> None:
+    assert FREE.allow_all
+    assert Rules.parse("rw/").allow_all
+    assert Rules.parse("RW//./").allow_all
+    assert not Rules.parse("RW/,N/x").allow_all
+
+
+def test_a_path_may_hold_commas_and_spaces() -> None:
+    rules = Rules.parse("R/a, b/c , RW/d")
+    assert rules.access(b"/a, b/c ") == READ
+    assert rules.access(b"/d") == BOTH
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/a", "X/a", "Ra", "R", "R/a,", "R/a/../b", "RR/a", "R/a\0", ",R/a"]
+)
+def test_what_is_no_rule(text: str) -> None:
+    with pytest.raises(ValueError, match=r"rule|NUL|path"):
+        Rules.parse(text)
+
+
+def test_rules_have_a_bound() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        Rules.parse(",".join(f"R/{number}" for number in range(1001)))
+
+
+names = st.sampled_from(["a", "b", "c"])
+paths = st.lists(names, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
+
+@given(
+    rules=st.dictionaries(paths, st.sampled_from(["R", "RW", "W", "N"]), min_size=1),
+    path=paths,
+)
+def test_it_is_the_longest_prefix_as_one_would_look_it_up_by_hand(
+    rules: dict[str, str], path: str
+) -> None:
+    found = Rules.parse(",".join(access + ruled for ruled, access in rules.items())).access(
+        path.encode()
+    )
+    holding = [r for r in rules if (path + "/").startswith(r.rstrip("/") + "/")]
+    letters = rules[max(holding, key=len)] if holding else "N"
+    assert (Access.READ in found) == ("R" in letters)
+    assert (Access.WRITE in found) == ("W" in letters)
