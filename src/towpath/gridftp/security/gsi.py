@@ -182,7 +182,7 @@ class Initiator:
 
         assert self._credential is not None
         self._request += data
-        if not _is_whole_der(self._request):
+        if not is_whole_der(self._request):
             return []
         try:
             certificate = sign_proxy_request(
@@ -229,7 +229,7 @@ def verified_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in inner.get_verified_chain()]
 
 
-def _is_whole_der(data: bytes) -> bool:
+def is_whole_der(data: bytes) -> bool:
     """Whether a DER element with its announced length is there."""
     if len(data) < 2:
         return False

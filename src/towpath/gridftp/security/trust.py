@@ -169,8 +169,21 @@ class TrustRoots:
     def client_context(self) -> ssl.SSLContext:
         """A TLS client context that verifies chains (proxies too) against these roots only."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.check_hostname = False
+        return self._equipped(context)
+
+    def server_context(self) -> ssl.SSLContext:
+        """The same for a TLS server, which refuses clients without a certificate.
+
+        Without session tickets: GSI has no resumption, and initiators do not expect them.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        return self._equipped(context)
+
+    def _equipped(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.verify_mode = ssl.CERT_REQUIRED
         context.verify_flags |= _VERIFY_ALLOW_PROXY_CERTS
         context.load_verify_locations(cadata=b"".join(self.authorities))

@@ -1,0 +1,252 @@
+"""Separation of privileges, with real processes and real accounts: needs root."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from plugins.front import Client, until
+from towpath.demo.authority import Domain
+from towpath.gridftp.server.privileges import PrivilegeError, become, require_unprivileged
+
+pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+
+PROGRAM = Path(__file__).parents[2] / "plugins" / "launched.py"
+ACCOUNTS = ("daemon", "games")
+
+
+class Launched:
+    """The launcher in a process of its own (it forks, and takes signals)."""
+
+    def __init__(self, domain: Domain, workdir: Path, *options: str) -> None:
+        trust = workdir / "certificates"
+        shutil.copytree(domain.trust_dir, trust)
+        (workdir / "gridmap").write_text(
+            f'"/O={domain.organization}/CN=Alice" {",".join(ACCOUNTS)}\n'
+        )
+        (workdir / "host.pem").write_bytes(domain.host.credential().to_pem())
+        (workdir / "host.pem").chmod(0o600)  # root's
+        workdir.chmod(0o755)
+        self.log = workdir / "log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(workdir), *options],
+                stdout=subprocess.PIPE,
+                stderr=output,
+            )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline() or b"0")
+        assert self.port, self.log.read_text()
+
+    def pids(self) -> dict[str, list[int]]:
+        """Of the children, by the account they run as."""
+        found: dict[str, list[int]] = {}
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in map(int, text.split()):
+            with contextlib.suppress(FileNotFoundError):
+                uid = Path(f"/proc/{pid}").stat().st_uid
+                status = Path(f"/proc/{pid}/status").read_text()
+                uid = int(status.split("Uid:")[1].split()[0])
+                found.setdefault(pwd.getpwuid(uid).pw_name, []).append(pid)
+        return found
+
+
+@pytest.fixture
+def workdir(open_tmp_path: Path) -> Path:
+    return open_tmp_path
+
+
+@contextlib.contextmanager
+def launched(domain: Domain, workdir: Path, *options: str) -> Iterator[Launched]:
+    running = Launched(domain, workdir, *options)
+    try:
+        yield running
+    finally:
+        running.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.process.wait(20)
+        running.process.kill()
+        running.process.wait()
+        assert running.process.stdout is not None
+        running.process.stdout.close()
+
+
+def sockets_of(pid: int) -> set[str]:
+    found = {str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()}
+    return {one for one in found if one.startswith("socket:")}
+
+
+@contextlib.asynccontextmanager
+async def session(running: Launched, domain: Domain, account: str) -> AsyncIterator[Client]:
+    async with await Client.connect(running.port) as client:
+        await client.authenticate(domain.credential, domain.trust)
+        client.send_wrapped(b"USER " + account.encode(), b"PASS x")
+        assert await client.codes(2) == [331, 230]
+        yield client
+
+
+def gone(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def wait_until_gone(*pids: int) -> None:
+    until = time.monotonic() + 30
+    while not all(map(gone, pids)):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+async def test_each_account_has_a_process_of_its_own(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir) as running:
+        await until(lambda: set(running.pids()) == {"nobody"})
+        async with (
+            session(running, domain_a, "daemon") as first,
+            session(running, domain_a, "games") as second,
+            session(running, domain_a, "games") as third,
+        ):
+            for client, account in ((first, "daemon"), (second, "games"), (third, "games")):
+                entry = pwd.getpwnam(account)
+                text = (await client.ask_wrapped(b"WHO")).text
+                assert text == f"{entry.pw_uid} {entry.pw_gid} {account} {entry.pw_dir} False"
+            pids = running.pids()
+            assert {name: len(found) for name, found in pids.items()} == {
+                "nobody": 1,
+                "daemon": 1,
+                "games": 1,
+            }
+            for name, (pid,) in pids.items():
+                status = Path(f"/proc/{pid}/status").read_text()
+                uid = str(pwd.getpwnam(name).pw_uid)
+                assert status.split("Uid:")[1].split()[:4] == [uid] * 4
+                assert "NoNewPrivs:\t1" in status
+                for capabilities in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
+                    assert int(status.split(f"{capabilities}:")[1].split()[0], 16) == 0
+            # Neither the control connections nor the listening socket is known to a session.
+            (games,) = pids["games"]
+            assert sockets_of(games).isdisjoint(sockets_of(pids["nobody"][0]))
+
+
+async def test_a_process_that_is_killed_is_started_again(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir) as running:
+        async with session(running, domain_a, "games") as client:
+            (pid,) = running.pids()["games"]
+            os.kill(pid, signal.SIGKILL)
+            assert await client.all_codes() == [421]
+        await asyncio.to_thread(wait_until_gone, pid)
+        async with session(running, domain_a, "games") as client:
+            assert (await client.ask_wrapped(b"PWD")).code == 200
+            assert running.pids()["games"] != [pid]
+
+
+async def test_an_idle_process_ends_and_comes_back(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir, "account_idle_s=0.2") as running:
+        async with session(running, domain_a, "games") as client:
+            (pid,) = running.pids()["games"]
+            await asyncio.sleep(0.5)
+            assert not gone(pid)  # it has a session
+            client.send_wrapped(b"QUIT")
+            assert await client.all_codes() == [221]
+        await asyncio.to_thread(wait_until_gone, pid)
+        for _ in range(30):  # some come while the process is about to end
+            async with session(running, domain_a, "games") as client:
+                assert (await client.ask_wrapped(b"PWD")).code == 200
+            await asyncio.sleep(0.19)
+
+
+async def test_too_many_processes(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir, "account_processes=1") as running:
+        async with (
+            session(running, domain_a, "games") as first,
+            session(running, domain_a, "daemon") as second,
+        ):
+            assert await second.all_codes() == [421]
+            assert (await first.ask_wrapped(b"PWD")).code == 200
+        assert "too many processes" in running.log.read_text()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_all_die_with_the_launcher(
+    domain_a: Domain, workdir: Path, how: signal.Signals
+) -> None:
+    with launched(domain_a, workdir) as running:
+        async with session(running, domain_a, "games") as client:
+            pids = [pid for found in running.pids().values() for pid in found]
+            assert len(pids) == 2
+            running.process.send_signal(how)
+            assert await client.all_codes() in ([], [421])
+        await asyncio.to_thread(wait_until_gone, *pids)
+        assert running.process.wait() == (0 if how == signal.SIGTERM else -how)
+
+
+async def test_all_end_with_the_acceptor(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir) as running:
+        async with session(running, domain_a, "games") as client:
+            pids = running.pids()
+            os.kill(pids["nobody"][0], signal.SIGKILL)
+            assert await client.all_codes() == []
+        await asyncio.to_thread(wait_until_gone, *pids["nobody"], *pids["games"])
+        assert running.process.wait() == 1
+
+
+async def test_a_taken_over_acceptor_gets_no_other_account(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir, "--rogue") as running:
+        async with await Client.connect(running.port) as client:
+            await client.log_in(domain_a)
+            assert await client.all_codes() == [421]
+        log = running.log.read_text()
+        for account in ("root", "bin", "no-such", ""):
+            assert f"no process for {account!r}: nobody may use it" in log
+        assert set(running.pids()) == {"nobody"}
+
+
+def in_child(run: object) -> str:
+    """What it raises in a forked child, `none` if nothing."""
+    assert callable(run)
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        text = "none"
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001
+            text = f"{type(error).__name__}: {error}"
+        os.write(writing, text.encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(pid, 0)
+    with os.fdopen(reading) as file:
+        return file.read()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_becoming() -> None:
+    me = os.getpid()
+    assert in_child(lambda: become("games", parent=me)) == "none"
+    assert "is root" in in_child(lambda: become("root", parent=me))
+    assert "no account" in in_child(lambda: become("no-such", parent=me))
+    assert "parent is gone" in in_child(lambda: become("games", parent=1))
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_half_unprivileged_is_not_enough() -> None:
+    uid = pwd.getpwnam("games").pw_uid
+    assert "still root" in in_child(require_unprivileged)
+    assert "still root" in in_child(lambda: (os.seteuid(uid), require_unprivileged()))
+    # Without no_new_privs a program with the set-user-ID bit would be a way.
+    assert "gain privileges" in in_child(
+        lambda: (os.setresuid(uid, uid, uid), require_unprivileged())
+    )
+    with pytest.raises(PrivilegeError):
+        require_unprivileged()

@@ -1,0 +1,117 @@
+"""`python launched.py WORKDIR [--rogue] [limit=value...]`: a launcher whose sessions say who they
+are. Prints its port."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.server.acceptor import ControlServer, FreshSecurity, listen
+from towpath.gridftp.server.accounts import Accounts
+from towpath.gridftp.server.control import OpenSession, Service
+from towpath.gridftp.server.frames import FrameReader, Opening, frame
+from towpath.gridftp.server.gridmap import Gridmap
+from towpath.gridftp.server.launcher import Launcher
+from towpath.gridftp.server.limits import COMMAND_BYTES, Limits
+
+ROGUE_ACCOUNTS = ("root", "bin", "no-such", "")
+
+
+class WhoHost:
+    """Sessions that say who they are."""
+
+    async def run(self, connection: socket.socket, opening: Opening) -> None:
+        loop = asyncio.get_running_loop()
+        reader = FrameReader(COMMAND_BYTES)
+        while data := await loop.sock_recv(connection, 65536):
+            for command in reader.feed(data):
+                text = b"200 OK."
+                if command == b"WHO":
+                    readable = os.access(Path(sys.argv[1]) / "host.pem", os.R_OK)
+                    who = f"{os.getuid()} {os.getgid()} {opening.account} {opening.home} {readable}"
+                    text = b"200 " + who.encode()
+                if command == b"QUIT":
+                    text = b"221 Goodbye."
+                await loop.sock_sendall(connection, frame(text + b"\r\n"))
+                if command == b"QUIT":
+                    return
+
+
+class Program:
+    """What the acceptor does."""
+
+    def __init__(self, workdir: Path, limits: Limits, sockets: list[socket.socket]) -> None:
+        self.workdir, self.limits, self.sockets = workdir, limits, sockets
+        self.security: FreshSecurity | None = None
+
+    def prepare(self) -> None:
+        host = Credential.from_pem((self.workdir / "host.pem").read_bytes())
+        self.security = FreshSecurity(
+            host, self.workdir / "certificates", lambda: datetime.now(UTC)
+        )
+
+    def run(self, open_session: OpenSession) -> None:
+        asyncio.run(self.serve(open_session))
+
+    async def serve(self, open_session: OpenSession) -> None:
+        assert self.security is not None
+        with ThreadPoolExecutor(2) as threads:
+            service = Service(
+                accounts=Accounts(Gridmap(self.workdir / "gridmap"), only=None),
+                security=self.security.current,
+                open_session=open_session,
+                threads=threads,
+                limits=self.limits,
+            )
+            server = ControlServer(service, refresh=self.security.refresh)
+            await server.start(self.sockets)
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+            await stop.wait()
+            await server.close()
+
+
+class RogueProgram(Program):
+    """An acceptor that asks for accounts that nobody has."""
+
+    def run(self, open_session: OpenSession) -> None:
+        def for_others(opening: Opening, connection: socket.socket) -> None:
+            for account in ROGUE_ACCOUNTS:
+                other = Opening.from_frame(
+                    opening.to_frame().replace(
+                        f'"account": "{opening.account}"'.encode(),
+                        f'"account": "{account}"'.encode(),
+                    )
+                )
+                open_session(other, connection.dup())
+            connection.close()
+
+        super().run(for_others)
+
+
+def main() -> int:
+    workdir = Path(sys.argv[1])
+    options = dict(word.split("=") for word in sys.argv[2:] if "=" in word)
+    kinds = {"account_processes": int}
+    limits = Limits(**{name: kinds.get(name, float)(value) for name, value in options.items()})
+    sockets = listen(0, ["127.0.0.1"])
+    print(sockets[0].getsockname()[1], flush=True)
+    program = RogueProgram if "--rogue" in sys.argv else Program
+    gridmap = Gridmap(workdir / "gridmap")
+    return Launcher(
+        acceptor=program(workdir, limits, sockets),
+        user="nobody",
+        make_host=lambda _account: WhoHost(),
+        may_open=gridmap.names_account,
+        limits=limits,
+        listening=sockets,
+    ).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
