@@ -403,7 +403,19 @@ def test_rules_hold_for_what_links_lead_to(storage: PosixStorage, root: Path) ->
     (root / "allowed" / "read").symlink_to("../read")
     (root / "allowed" / "dangling").symlink_to("../no/made")
     ruled = storage.restricted(Rules.parse("RW/allowed,R/read"))
+    (root / "to-allowed").symlink_to("allowed")
     assert {name for name, _ in ruled.entries(b"/allowed")} == {b"f", b"read"}
+    assert {name for name, _ in ruled.entries(b"/")} == {b"allowed", b"read", b"to-allowed"}
+    assert read(ruled, b"/to-allowed/f") == b"x", "where it leads counts, as with GCT"
+    with refused(errno.ENOENT):
+        ruled.open_reader(b"/to-allowed/no")
+    with forbidden():
+        ruled.remove_file(b"/to-allowed")
+    for missing in (b"/no/missing", b"/no/missing/too", b"/missing", b"/allowed/dir/missing"):
+        with forbidden():
+            ruled.status(missing)
+        with forbidden():
+            ruled.make_directory(missing)
     for path in (b"/allowed/link", b"/allowed/dir/f", b"/allowed/absolute"):
         with forbidden():
             ruled.status(path)

@@ -84,8 +84,8 @@ class PosixStorage:
     def status(self, path: bytes, *, facts: Facts = Facts.ALL) -> Status:
         """See `Storage`."""
         self._names.forget_old()
-        check = self._demand(path, Access.ENTER)
-        fd = self._beneath.open(path, os.O_PATH | os.O_NOFOLLOW, 0, check)
+        check = self._checks[Access.ENTER]
+        fd = self._open(path, os.O_PATH | os.O_NOFOLLOW, Access.ENTER)
         try:
             found = os.fstat(fd)
             place = path if check is None else self._beneath.where(fd)
@@ -93,12 +93,14 @@ class PosixStorage:
             os.close(fd)
         target = None
         if stat.S_ISLNK(found.st_mode):
-            fd = self._beneath.open(path, os.O_PATH, 0, check)
+            fd = self._open(path, os.O_PATH, Access.ENTER)
             try:
-                place = target = self._beneath.where(fd)
                 found = os.fstat(fd)
+                place = target = self._beneath.where(fd)
             finally:
                 os.close(fd)
+        elif check is not None:
+            check(place)
         if facts is Facts.TYPE:
             return Status(_type_of(found.st_mode), link_target=target)
         return self._status(found, place, target)
@@ -112,8 +114,8 @@ class PosixStorage:
 
     def _entries(self, path: bytes, facts: Facts) -> Generator[tuple[bytes, Status]]:
         """First the directory itself, so that what fails in opening it fails at once."""
-        check = self._demand(path, Access.ENTER)
-        fd = self._beneath.open(path, os.O_RDONLY | os.O_DIRECTORY, 0, check)
+        check = self._checks[Access.ENTER]
+        fd = self._open(path, os.O_RDONLY | os.O_DIRECTORY, Access.ENTER)
         try:
             here = path if check is None else self._beneath.where(fd)
             prefix = here.rstrip(b"/") + b"/"
@@ -121,9 +123,9 @@ class PosixStorage:
                 yield b".", Status(EntryType.DIRECTORY)
                 for entry in found:
                     name = os.fsencode(entry.name)
-                    if check is not None and not self._rules.access(prefix + name):
-                        continue
                     try:
+                        if check is not None and not entry.is_symlink():
+                            check(prefix + name)
                         status = self._entry(entry, prefix + name, facts)
                     except (FileNotFoundError, PathNotAllowedError):
                         continue  # gone by now, or a link that leads nowhere or out
@@ -171,7 +173,7 @@ class PosixStorage:
 
     def open_reader(self, path: bytes) -> PosixReader:
         """See `Storage`."""
-        fd = self._beneath.open(path, os.O_RDONLY, 0, self._demand(path, Access.READ))
+        fd = self._open(path, os.O_RDONLY, Access.READ)
         return PosixReader(fd, self._regular(fd, path).st_size)
 
     def open_writer(self, path: bytes, *, truncate: bool, readable: bool = False) -> PosixWriter:
@@ -179,14 +181,13 @@ class PosixStorage:
         flags = (os.O_RDWR if readable else os.O_WRONLY) | os.O_CREAT
         if truncate:
             flags |= os.O_TRUNC
-        check = self._demand(path, Access.WRITE)
-        fd = self._beneath.open(path, flags, self._file_mode, check)
+        fd = self._open(path, flags, Access.WRITE, self._file_mode)
         self._regular(fd, path)
         return PosixWriter(fd, self._beneath)
 
     def truncate(self, path: bytes, size: int) -> None:
         """See `Storage`."""
-        fd = self._beneath.open(path, os.O_WRONLY, 0, self._demand(path, Access.WRITE))
+        fd = self._open(path, os.O_WRONLY, Access.WRITE)
         found = self._regular(fd, path)
         try:
             if found.st_size < size:
@@ -262,11 +263,16 @@ class PosixStorage:
             os.close(parent)
 
     def _parent(self, path: bytes, *, all_below: bool = False) -> tuple[int, bytes]:
-        check = self._demand(path, Access.WRITE)
+        check = self._checks[Access.WRITE]
         if check is not None and all_below:
             check = partial(self._rules.demand_below, wanted=Access.WRITE)
-            check(path)
-        return self._beneath.open_parent(path, check)
+        try:
+            return self._beneath.open_parent(path, check)
+        except PathNotAllowedError:
+            raise
+        except OSError:
+            self._demand_of_missing(path, check)
+            raise
 
     # Attributes
 
@@ -288,7 +294,7 @@ class PosixStorage:
 
     def _on_found(self, path: bytes, act: Callable[[bytes], None]) -> None:
         """Act on a file that is found but not opened: one need not be able to read it."""
-        fd = self._beneath.open(path, os.O_PATH, 0, self._demand(path, Access.WRITE))
+        fd = self._open(path, os.O_PATH, Access.WRITE)
         try:
             act(b"/proc/self/fd/%d" % fd)
         except OSError as error:
@@ -296,12 +302,46 @@ class PosixStorage:
         finally:
             os.close(fd)
 
-    def _demand(self, path: bytes, wanted: Access) -> Check | None:
-        """Hold the path as it is asked for to the rules; return the check of where it leads."""
+    # Under rules
+
+    def _open(self, path: bytes, flags: int, wanted: Access, mode: int = 0) -> int:
+        """A descriptor of a path of which `wanted` is allowed.
+
+        Of a link itself (O_NOFOLLOW) no rule is asked: what it leads to is what counts.
+        """
         check = self._checks[wanted]
-        if check is not None:
-            check(path)
-        return check
+        try:
+            return self._beneath.open(path, flags, mode, None if flags & os.O_NOFOLLOW else check)
+        except PathNotAllowedError:
+            raise
+        except OSError:
+            self._demand_of_missing(path, check)
+            raise
+
+    def _demand_of_missing(self, path: bytes, check: Check | None) -> None:
+        """Whether something is there is not told where it may not be looked at.
+
+        As GCT does it, rules are held against where a path leads, not against how it is written;
+        of what is not there, that is where its deepest directory leads.
+        """
+        if check is None:
+            return
+        rest = b""
+        while True:
+            try:
+                fd = self._beneath.open(path, os.O_PATH)
+            except OSError:
+                if path == b"/":
+                    return
+                above = path[: path.rfind(b"/")]
+                path, rest = above or b"/", path[len(above) :] + rest
+                continue
+            try:
+                place = self._beneath.where(fd)
+            finally:
+                os.close(fd)
+            check(place.rstrip(b"/") + rest or b"/")
+            return
 
 
 class PosixReader:
