@@ -15,7 +15,7 @@ from itertools import groupby, islice
 from typing import Final, NamedTuple, TypeVar
 
 from towpath.gridftp.client.asked import HELD_ENTRIES
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.client.tree_listing import list_tree
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.refusals import classify
@@ -99,7 +99,7 @@ class Remover:
         """End all sessions; whether the server has confirmed that none of them does anything."""
         sessions = [*self._deleting, *self._lost, *self._parked]
         self._deleting, self._lost, self._parked = [], [], []
-        return all(await asyncio.gather(*(session.close() for session in sessions)))
+        return await close_all(sessions)
 
     async def look(self, paths: Sequence[str]) -> list[Entry | GridFTPError]:
         """What is at these paths, or why that cannot be told."""

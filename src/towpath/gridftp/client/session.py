@@ -380,3 +380,17 @@ class Session(Operations):
                 with contextlib.suppress(asyncio.CancelledError, GridFTPError):
                     await asyncio.wait([task])
         return await self.channel.end(self.timeouts.close_s)
+
+
+async def close_all(sessions: Sequence[Session]) -> bool:
+    """End sessions; whether each server has confirmed its own end (see `Session.close`).
+
+    None is left open, however this ends: a server keeps a process for each. Whoever comes here with
+    a failure may have been cancelled at the same time: then not one of the tasks that `gather`
+    makes begins.
+    """
+    try:
+        return all(await asyncio.gather(*(session.close() for session in sessions)))
+    except BaseException:
+        await asyncio.gather(*(session.give_up() for session in sessions))
+        raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import fidelity, names
@@ -23,7 +23,7 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.links import link_targets, real_places, same_place
-from towpath.transfer.engine.pairs import close_all, open_both
+from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.engine.sync import status
 from towpath.transfer.fidelity import Findings

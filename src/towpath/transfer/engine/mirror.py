@@ -13,7 +13,7 @@ from typing import Any, Final
 from psycopg import AsyncConnection
 
 from towpath.gridftp.client.removal import is_real_directory
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer.engine.context import (
@@ -26,7 +26,7 @@ from towpath.transfer.engine.context import (
 )
 from towpath.transfer.engine.item_places import ItemPlaces
 from towpath.transfer.engine.links import absolute_target, link_targets, real_places
-from towpath.transfer.engine.pairs import close_all, open_both
+from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, removing
 from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from towpath.gridftp.client.lane import Lane, Piece, Protection
-from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.client.session import Server, Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.circuits import unreachable
@@ -97,19 +97,6 @@ async def close_opened(context: TaskContext) -> None:
     sessions = [session for session, _ in context.opened.values()]
     context.opened.clear()
     await close_all(sessions)
-
-
-async def close_all(sessions: Sequence[Session]) -> None:
-    """None is left open, however it ends: a server keeps a process for each.
-
-    Whoever comes here with a failure may have been cancelled at the same time: then not one of the
-    tasks that `gather` makes begins.
-    """
-    try:
-        await asyncio.gather(*(session.close() for session in sessions))
-    except BaseException:
-        await asyncio.gather(*(session.give_up() for session in sessions))
-        raise
 
 
 def _check_claimed(context: TaskContext, login: Login) -> None:

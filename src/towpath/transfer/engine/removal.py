@@ -12,11 +12,11 @@ from dataclasses import replace
 from uuid import UUID
 
 from towpath.gridftp.client.removal import Failure, Keep, Remover
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, Verdict, for_whole_task
-from towpath.transfer.engine.pairs import close_all, open_another, open_session
+from towpath.transfer.engine.pairs import open_another, open_session
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.store import removals

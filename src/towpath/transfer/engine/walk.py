@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from towpath.gridftp.client.session import Session
+from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
@@ -31,7 +31,7 @@ from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
 from towpath.transfer.engine.mirror import DirectoryMirror
-from towpath.transfer.engine.pairs import close_all, open_both
+from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, EntryRoom, decide, status
