@@ -100,9 +100,10 @@ async def front(
     passwords: dict[str, str] | None = None,
     gridmap: Path | None = None,
     limits: Limits | None = None,
+    host: EchoHost | None = None,
 ) -> AsyncIterator[Front]:
     """Run one, on a free port of 127.0.0.1."""
-    host = EchoHost()
+    host = host or EchoHost()
     reports: list[LoginReport] = []
     failed: list[BaseException] = []
     sessions = Sessions(host, failed=failed.append)
@@ -124,7 +125,6 @@ async def front(
             open_session=sessions.open,
             threads=threads,
             limits=limits or Limits(),
-            features=("MLST Type*;", "UTF8"),
             report=reports.append,
         )
         server = ControlServer(service)

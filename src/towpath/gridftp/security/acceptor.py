@@ -121,8 +121,14 @@ class Acceptor:
 
     def wrap(self, reply: bytes) -> bytes:
         """Encrypt; the result, in base64, is the text of a 632 line."""
-        self._tls.write(reply)
-        return self._outgoing.read()
+        if len(reply) <= _PORTION_BYTES:
+            self._tls.write(reply)
+            return self._outgoing.read()
+        parts: list[bytes] = []
+        for start in range(0, len(reply), _PORTION_BYTES):
+            self._tls.write(reply[start : start + _PORTION_BYTES])
+            parts.append(self._outgoing.read())
+        return b"".join(parts)
 
     def unwrap(self, token: bytes) -> bytes:
         """Decrypt the (base64-decoded) argument of `ENC`. Raises `SecurityError`."""

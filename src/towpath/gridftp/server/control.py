@@ -36,6 +36,7 @@ from towpath.gridftp.server.limits import (
     WRITE_BUFFER_BYTES,
     Limits,
 )
+from towpath.gridftp.wire import answers
 from towpath.gridftp.wire.replies import LineSplitter
 
 _MAPPING = ":globus-mapping:"
@@ -80,8 +81,8 @@ class Service:
     threads: Executor
     """Where logins do what blocks."""
     limits: Limits
-    features: tuple[str, ...] = ("UTF8", "DCAU", "PARALLEL", "SIZE")
-    """What FEAT lists before the login. Sessions have their own."""
+    features: bytes = answers.features(answers.PREFERRED_CHECKSUMS, answers.FactLines())
+    """The answer to FEAT before the login: that of a session which nothing was asked of yet."""
     greeting: str = "GridFTP Server ready."
     report: Callable[[LoginReport], None] = lambda _report: None
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
@@ -304,14 +305,13 @@ class Control(asyncio.Protocol):
             self._reply(_NOT_AUTHENTICATED)
         elif verb == b"USER":
             self._user = argument.decode("utf-8", "surrogateescape")
-            self._reply(f"331 Password required for {printable(self._user, 100)}.\r\n".encode())
+            self._reply(answers.reply(331, f"Password required for {printable(self._user, 100)}."))
         elif verb == b"PASS":
             self._take_pass(argument)
         elif verb == b"NOOP":
             self._reply(b"200 NOOP command successful.\r\n")
         elif verb == b"FEAT":
-            lines = "".join(f" {feature}\r\n" for feature in self._service.features)
-            self._reply(f"211-Extensions supported\r\n{lines}211 End.\r\n".encode())
+            self._reply(self._service.features)
         elif verb == b"HELP" or (verb == b"SITE" and argument.upper().startswith(b"HELP")):
             self._reply(_HELP)
         else:
@@ -343,13 +343,8 @@ class Control(asyncio.Protocol):
             answer = await self._in_thread(acceptor.step, token)
         except SecurityError as error:
             self._gsi = None
-            message = printable(error.message)
-            self._report(acceptor.peer_subject, "", message)
-            self._fail(
-                f"530-Authentication Error\r\n530-{message}.\r\n530 End.\r\n".encode(
-                    "utf-8", "backslashreplace"
-                )
-            )
+            self._report(acceptor.peer_subject, "", error.message)
+            self._fail(answers.block(530, "Authentication Error", f"{printable(error.message)}."))
             return
         if not acceptor.complete:
             self._reply(b"335 ADAT=" + b2a_base64(answer, newline=False) + b"\r\n")
@@ -380,8 +375,7 @@ class Control(asyncio.Protocol):
             self._report(subject, user, str(refusal))
             if not self._wrapped:
                 await asyncio.sleep(FAILED_PASSWORD_DELAY_S)
-            text = f"530-Login incorrect. : {refusal}\r\n530 End.\r\n"
-            self._fail(text.encode("utf-8", "backslashreplace"))
+            self._fail(answers.block(530, f"Login incorrect. : {refusal}"))
             return
         if not self._door.may_log_in():
             self._report(subject, account.name, "too many sessions")
@@ -395,7 +389,7 @@ class Control(asyncio.Protocol):
             return
         self._report(subject, account.name, "ok")
         self._door.logged_in(self)
-        self._reply(f"230 User {account.name} logged in.\r\n".encode())
+        self._reply(answers.reply(230, f"User {account.name} logged in."))
 
     async def _open(self, subject: str, account: Account) -> _SessionLink:
         """Raises OSError."""
@@ -477,7 +471,10 @@ class Control(asyncio.Protocol):
             return
         assert self._gsi is not None
         wrap = self._gsi.wrap
-        *first, last = _portions(reply)
+        if len(reply) <= WRAPPED_BYTES:
+            first, last = [], reply
+        else:
+            *first, last = [line + b"\n" for line in reply.removesuffix(b"\n").split(b"\n")]
         for part in first:
             self._out += (b"632-", b2a_base64(wrap(part), newline=False), b"\r\n")
         self._out += (b"632 ", b2a_base64(wrap(last), newline=False), b"\r\n")
@@ -572,23 +569,6 @@ def _split(line: bytes) -> tuple[bytes, bytes]:
     """Verb and argument."""
     verb, _space, argument = line.partition(b" ")
     return verb.upper(), argument.lstrip(b" ")
-
-
-def _portions(reply: bytes) -> list[bytes]:
-    """A long reply in parts that end at line ends."""
-    if len(reply) <= WRAPPED_BYTES:
-        return [reply]
-    parts: list[bytes] = []
-    start = 0
-    while len(reply) - start > WRAPPED_BYTES:
-        end = reply.rfind(b"\n", start, start + WRAPPED_BYTES) + 1
-        if not end:
-            end = reply.find(b"\n", start) + 1 or len(reply)
-        parts.append(reply[start:end])
-        start = end
-    if start < len(reply):
-        parts.append(reply[start:])
-    return parts
 
 
 def _host(address: object) -> str:

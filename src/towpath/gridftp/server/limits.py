@@ -13,13 +13,15 @@ has 54 KiB, in base64 twice."""
 COMMAND_BYTES: Final = LINE_BYTES
 """Longest command that is handed to a session: what a line of clear text can hold."""
 
-REPLY_BYTES: Final = 1024 * 1024
+REPLY_BYTES: Final = 16 * 1024 * 1024
 """Longest reply that a session hands back in one frame. Longer listings on the control channel
-are several replies (`150-`), as GCT does it: 1,000 entries of 200 bytes each."""
+are several replies (`150-`), as GCT does it: 1,000 entries, mostly of 200 bytes; where a link leads
+may have 12 KiB when escaped."""
 
-WRAPPED_BYTES: Final = 32 * 1024
-"""Longest part of a reply that is wrapped in one line (`632`); longer replies are several lines,
-cut at line ends, so that no client needs a buffer for a whole listing."""
+WRAPPED_BYTES: Final = 512 * 1024
+"""Longest reply that is wrapped in one line (`632`), which our client takes up to 1 MiB of base64,
+and GCT's at least as long. Of longer ones each line is wrapped by itself, as GCT's server does
+always: several lines in one wrapped part, and more parts after it, end GCT's client (SIGABRT)."""
 
 QUEUED_COMMANDS: Final = 1000
 """Commands that one session reads ahead of the one that runs: as many as GCT takes. No more are
