@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import delete, gridftp, recovery, service, sessions
+from bench import delete, gridftp, recovery, server, service, sessions
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
@@ -24,6 +24,7 @@ AREAS: dict[str, tuple[Place[Any], ...]] = {
     "gridftp": gridftp.PLACES,
     "service": service.PLACES,
     "delete": delete.PLACES,
+    "server": server.PLACES,
 }
 ALONE = (sessions.AREA, recovery.AREA)
 """No contests: each has figures of its own."""
@@ -72,9 +73,9 @@ def main(
 ) -> None:
     """Measure Towpath against others, on this machine, in interleaved rounds.
 
-    The areas are gridftp, service and delete; without one, all. Tables go to standard error; the
-    last line of standard output is a JSON object of ratios: above 1, we are faster. A contest that
-    goes wrong has no figure; the others are held all the same, and the exit code is 1.
+    The areas are gridftp, service, delete and server; without one, all. Tables go to standard
+    error; the last line of standard output is a JSON object of ratios: above 1, we are faster. A
+    contest that goes wrong has no figure; the others are held all the same, and the exit code is 1.
 
     Two are no contests and are measured alone: sessions tells what thousands of sessions cost us,
     recovery what is sent again when a copy is broken half-way, and how soon it goes on. Their

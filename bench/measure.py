@@ -161,6 +161,11 @@ def _cpu_s(pid: int) -> float:
     return sum(map(int, fields[11:15])) / _TICKS_PER_S  # utime, stime, cutime, cstime
 
 
+def private_bytes(roots: Sequence[int]) -> int:
+    """Private memory of process trees."""
+    return sum(_private_bytes(pid) for root in roots for pid in tree(root))
+
+
 def _private_bytes(pid: int) -> int:
     try:
         fields = Path(f"/proc/{pid}/statm").read_text().split()

@@ -26,8 +26,9 @@ from bench.measure import BenchError
 from bench.rig import Site, Tree, program_path
 from bench.ssh import Ssh
 from towpath.demo.deployment import FINAL, Deployment
-from towpath.demo.gct import GctServer, Host
+from towpath.demo.gct import GctServer
 from towpath.demo.link import Link, LinkError
+from towpath.demo.servers import Host
 from towpath.demo.trees import TreeFile
 
 AREA = "recovery"

@@ -16,7 +16,8 @@ from typing import Any, Self
 from bench.measure import RUN_TIMEOUT_S, Action, BenchError, Ran, Sample, measure, run_command
 from bench.rounds import Mover
 from towpath.demo.authority import Domain
-from towpath.demo.gct import HERE, GctServer, Host
+from towpath.demo.gct import GctServer
+from towpath.demo.servers import HERE, Host, Server
 from towpath.demo.trees import TreeFile, digests, expected_digests, make_tree
 
 SEED = 2026
@@ -75,22 +76,28 @@ class Site:
     """Keys and logs; not what is moved."""
     domain: Domain
     client: Host
-    source: GctServer
-    destination: GctServer
+    source: Server
+    destination: Server
     lasting: set[int] = field(default_factory=set)
     """Children of this process that stay between runs: the memory of others' counts for no one."""
 
     @classmethod
     @contextmanager
     def open(
-        cls, work: Path, *, client: Host = HERE, source: Host = HERE, destination: Host = HERE
+        cls,
+        work: Path,
+        *,
+        client: Host = HERE,
+        source: Host = HERE,
+        destination: Host = HERE,
+        servers: type[Server] = GctServer,
     ) -> "Iterator[Site]":
         """Start the servers; keys and logs are below `work`."""
         domain = Domain.create(work / "domain", "Bench")
         domain.issue("host", "localhost", hosts=("localhost", source.name, destination.name))
         with (
-            GctServer.start(domain, work / "server-a", host=source) as server_a,
-            GctServer.start(domain, work / "server-b", host=destination) as server_b,
+            servers.start(domain, work / "server-a", host=source) as server_a,
+            servers.start(domain, work / "server-b", host=destination) as server_b,
         ):
             pids = {server_a.pid, server_b.pid}
             yield cls(work, domain, client, server_a, server_b, pids)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
@@ -19,6 +20,9 @@ Check = Callable[[Path, bool], None]
 """Looks at what is in the directory then, closely if asked to; raises `BenchError`."""
 
 
+WALL_S: Callable[[Sample], float] = attrgetter("wall_s")
+
+
 @dataclass(frozen=True)
 class Ratio:
     """What is told of a contest: one of our sides against one or more ways to use a peer."""
@@ -27,6 +31,8 @@ class Ratio:
     ours: str
     peers: tuple[str, ...]
     """In each round the one that was fastest then counts."""
+    part: Callable[[Sample], float] = WALL_S
+    """What is compared."""
 
 
 @dataclass(frozen=True)

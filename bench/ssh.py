@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bench.measure import BenchError
 from bench.rig import Site, program_path
-from towpath.demo.gct import Host
 from towpath.demo.processes import descendants
+from towpath.demo.servers import Host
 
 START_TIMEOUT_S = 20.0
 _POLL_S = 0.02

@@ -11,7 +11,7 @@ from bench.measure import BenchError, Sample, run_command
 from bench.rig import Site, Tree
 from bench.rounds import Mover
 from bench.ssh import Ssh, waited
-from towpath.demo.gct import Host
+from towpath.demo.servers import Host
 
 _SCRIPT = """\
 set -o pipefail

@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import gethostname
 
 from bench.measure import BenchError
-from towpath.demo.gct import Host
+from towpath.demo.servers import Host
 
 _NAMES = ("client", "source", "destination")
 _ADDRESSES = ("10.77.0.1", "10.77.0.2", "10.77.0.3")

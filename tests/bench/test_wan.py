@@ -12,7 +12,7 @@ from bench.rig import Site, Tree
 from bench.tar import TarOverSsh
 from bench.wan import Wan, Way
 
-from towpath.demo.gct import Host
+from towpath.demo.servers import Host
 from towpath.demo.trees import TreeFile
 
 RECEIVE = """

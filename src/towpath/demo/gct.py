@@ -9,12 +9,12 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from towpath.demo.authority import Domain, write_secret
 from towpath.demo.processes import descendants
+from towpath.demo.servers import HERE, Host
 
 START_TIMEOUT_S = 20.0
 """A server answers within 0.1 s; this is for a machine busy with other work."""
@@ -26,19 +26,6 @@ _POLL_S = 0.02
 
 class ServerMissing(RuntimeError):  # noqa: N818 - reads as what it says
     """The GridFTP server is not installed, or did not start."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """Where a server runs, if not simply here: under which name and address."""
-
-    name: str = "localhost"
-    address: str = "127.0.0.1"
-    enter: tuple[str, ...] = ()
-    """The words before a program's own that run it there, such as those of nsenter(1)."""
-
-
-HERE = Host()
 
 
 class GctServer:

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, ip_network
 from pathlib import Path
 from socket import gethostname
 
-from towpath.demo.gct import Host
+from towpath.demo.servers import Host
 
 DEVICE = "far"
 """What the link's end is called on the host."""
