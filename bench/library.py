@@ -28,7 +28,7 @@ from typing import Any
 from towpath.gridftp.client.copy.copying import copy
 from towpath.gridftp.client.copy.locations import Location
 from towpath.gridftp.client.copy.plan import Access, CopyingOptions, End, Progress
-from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.removal import Remover
 from towpath.gridftp.client.session import Session

@@ -20,7 +20,7 @@ from plugins.lanes import finish, wrong
 from plugins.pairs import fetch, tell
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
-from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.lane import Lane, Piece

@@ -75,7 +75,7 @@ def _look(
 def _list_tree(dial: Dial, url: Location, credential: Path | None, *, details: bool) -> None:
     """Print everything below a directory as it is found; a directory before what is in it."""
     # 10 ms for a large tree, and nothing for who lists one directory.
-    from towpath.gridftp.client.data.link import DataSecurity  # noqa: PLC0415
+    from towpath.gridftp.client.data.security import DataSecurity  # noqa: PLC0415
     from towpath.gridftp.client.tree_listing import ALL_FACTS, FACTS, list_tree  # noqa: PLC0415
     from towpath.gridftp.security.dcsc import DataCredential  # noqa: PLC0415
 

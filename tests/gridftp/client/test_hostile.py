@@ -406,7 +406,7 @@ DATA: dict[str, tuple[Reaction | bytes, set[Kind]]] = {
     "nothing, and 226": (b"150 x\r\n226 done\r\n", {Kind.STALLED}),
     "no connection": (b"150 x\r\n", {Kind.STALLED}),
     "1xx without end": (endless(b"112 x\r\n"), {Kind.STALLED}),
-    "a header of 2^63 bytes": (sending(block(0, 1 << 63, 0, bytes(SIZE))), {Kind.STALLED}),
+    "a header of 2^63 bytes": (sending(block(0, 1 << 63, 0, bytes(SIZE))), {Kind.PROTOCOL}),
     "data without end": (
         sending(block(0, 1 << 40, 0), bytes(FLOOD), endlessly=True),
         {Kind.CHECKSUM_MISMATCH},
@@ -423,7 +423,7 @@ DATA: dict[str, tuple[Reaction | bytes, set[Kind]]] = {
     "an end with data": (sending(block(EOF | EOD, 7, 1)), {Kind.PROTOCOL}),
     "closed before the end": (sending(WHOLE, block(CLOSE, 0, 0)), {Kind.DATA_BROKEN}),
     "half a header": (sending(b"\0" * 5), {Kind.STALLED}),
-    "headers without end": (sending(many(block(0, 0, 0)), endlessly=True), {Kind.STALLED}),
+    "headers without end": (sending(many(block(0, 0, 0)), endlessly=True), {Kind.PROTOCOL}),
     "more streams than asked": (sending(WHOLE, streams=3), {Kind.PROTOCOL}),
 }
 

@@ -16,11 +16,11 @@ from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client import asked, lister, tree_listing
 from towpath.gridftp.client.data import listing as data_listing
-from towpath.gridftp.client.data.link import DataSecurity
 from towpath.gridftp.client.data.listing import ListingChannel
-from towpath.gridftp.client.lane import Protection
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.client.tree_listing import ALL_FACTS, Listed, Tree, list_tree
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.wire.listings import Entry, EntryType

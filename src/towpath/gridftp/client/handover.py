@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from towpath.gridftp.client.pieces import Protection
 from towpath.gridftp.client.session import Session
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.dcsc import DataCredential

@@ -19,12 +19,12 @@ from towpath.gridftp.client.pieces import (
     Operation,
     Outcome,
     Piece,
-    Protection,
     SideName,
     destination_commands,
     source_commands,
 )
 from towpath.gridftp.client.session import Session
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of
 from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.dcsc import DataCredential

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
 
 from towpath.gridftp.errors import GridFTPError
@@ -11,13 +11,6 @@ from towpath.gridftp.wire.features import Features
 from towpath.gridftp.wire.ranges import ByteRange
 
 SideName = Literal["source", "destination"]
-
-
-class Protection(StrEnum):
-    """PROT: what the data channel does to the bytes once its ends know each other."""
-
-    CLEAR = "C"
-    PRIVATE = "P"
 
 
 class Piece(NamedTuple):

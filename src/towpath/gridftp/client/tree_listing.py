@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from towpath.gridftp.client.asked import Place, Way
-from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.lister import (
     DataTrouble,
     Done,

@@ -123,6 +123,14 @@ def _pem_blocks(text: str, what: str) -> list[bytes]:
     return found
 
 
+def proxy_path_length(content: bytes) -> int | None:
+    """How many proxies may be below one with this ProxyCertInfo; None: any. Raises `ValueError`."""
+    for item in _elements(_only(content, _SEQUENCE)):
+        if item.tag == _INTEGER:
+            return int.from_bytes(item.content, "big", signed=True)
+    return None
+
+
 # -- DER
 
 

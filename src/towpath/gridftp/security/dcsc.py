@@ -12,6 +12,7 @@ from typing import Literal
 
 from towpath.gridftp.security.certificates import certificates_in
 from towpath.gridftp.security.credentials import Credential, load_key
+from towpath.gridftp.security.errors import SecurityError, SecurityKind
 
 CLOCK_SKEW = timedelta(hours=1)
 """Starts this much in the past: two servers and we each have a clock of our own."""
@@ -119,6 +120,13 @@ class DataCredential:
     @cached_property
     def _der(self) -> bytes:
         return certificates_in(self.credential.chain_pem.decode("ascii"))[0]
+
+    def check_peer(self, tls: ssl.SSLObject | ssl.SSLSocket) -> None:
+        """Raises SecurityError(AUTHENTICATION) unless the peer showed this very certificate."""
+        if not self.is_peer(tls.getpeercert(binary_form=True)):
+            raise SecurityError(
+                SecurityKind.AUTHENTICATION, "a stranger connected to the data channel"
+            )
 
     def is_peer(self, certificate_der: bytes | None) -> bool:
         """Whether a peer showed this very certificate."""

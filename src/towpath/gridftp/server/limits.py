@@ -76,3 +76,14 @@ class Limits:
 
     account_idle_s: float = 300.0
     """A process without sessions ends after it: a user who comes back finds his within minutes."""
+
+    data_connect_s: float = 60.0
+    """How long a data connection may take to come, to be made, or to authenticate. The other end
+    was told at the same time, and answers within some round trips."""
+
+    data_stall_s: float = 300.0
+    """How long no byte may move on a data connection that is in use. Disks and tapes at the other
+    end may take minutes for a file's first bytes."""
+
+    data_connections: int = 128
+    """Of one session at a time. People ask for 4 to 16 streams; each has a thread meanwhile."""

@@ -38,31 +38,32 @@ class BlockHeader(NamedTuple):
 class Accounting:
     """When a receiver has everything: one EOD a connection, as many as the one EOF announced."""
 
-    __slots__ = ("_expected", "_seen", "received_bytes")
+    __slots__ = ("_seen", "expected", "received_bytes")
 
     def __init__(self) -> None:
-        self._expected: int | None = None
+        self.expected: int | None = None
+        """Connections that were announced; None before that."""
         self._seen = 0
         self.received_bytes = 0
 
     def take(self, header: BlockHeader) -> None:
         """Account one header. Raises GridFTPError(PROTOCOL) when it contradicts the ones before."""
         if header.descriptor & EOF:
-            if self._expected is not None:
+            if self.expected is not None:
                 raise GridFTPError(Kind.PROTOCOL, "the sender announced its end twice", "")
             if header.length:
                 raise GridFTPError(Kind.PROTOCOL, "an end block carries data", "")
             if not header.offset:
                 raise GridFTPError(Kind.PROTOCOL, "the sender announced no connections", "")
-            self._expected = header.offset
+            self.expected = header.offset
         else:
             self.received_bytes += header.length
         if header.descriptor & EOD:
             self._seen += 1
-        if self._expected is not None and self._seen > self._expected:
+        if self.expected is not None and self._seen > self.expected:
             raise GridFTPError(Kind.PROTOCOL, "more connections ended than were announced", "")
 
     @property
     def complete(self) -> bool:
         """Whether every announced connection has ended."""
-        return self._expected is not None and self._seen == self._expected
+        return self.expected is not None and self._seen == self.expected

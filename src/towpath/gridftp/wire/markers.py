@@ -42,6 +42,23 @@ def parse_performance(reply: Reply) -> PerformanceMarker | None:
     return marker if math.isfinite(marker.timestamp_s) else None
 
 
+def performance_reply(marker: PerformanceMarker) -> bytes:
+    """The 112 of a server, as GCT writes it."""
+    return (
+        "112-Perf Marker\r\n"
+        f" Timestamp:  {marker.timestamp_s:.1f}\r\n"
+        f" Stripe Index: {marker.stripe}\r\n"
+        f" Stripe Bytes Transferred: {marker.stripe_bytes}\r\n"
+        f" Total Stripe Count: {marker.stripes}\r\n"
+        "112 End.\r\n"
+    ).encode("ascii")
+
+
+def restart_reply(ranges: RangeSet) -> bytes:
+    """The 111 of a server: what was received since the last one, not empty."""
+    return f"111 Range Marker {ranges}\r\n".encode("ascii")
+
+
 def parse_restart(reply: Reply) -> RangeSet | None:
     """From a 111 reply: the ranges received since the last one; None when it is none, or garbled.
 

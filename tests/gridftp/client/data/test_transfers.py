@@ -13,11 +13,11 @@ import pytest
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, expected_digests, make_tree, uniform
-from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import MAX_FILES, Copy, digest_of, download, upload
-from towpath.gridftp.client.lane import Protection
 from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import Kind
 from towpath.gridftp.security.dcsc import DataCredential
 

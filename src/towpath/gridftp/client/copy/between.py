@@ -13,7 +13,7 @@ from towpath.gridftp.client.copy.plan import (
     checksum_of,
     walk_there,
 )
-from towpath.gridftp.client.data.link import DataSecurity
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.lane import Lane, Piece
 from towpath.gridftp.client.pool import SessionPool
 from towpath.gridftp.client.ranges import Checks, move_file

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from towpath.gridftp.client.copy.plan import CopyingOptions, End, Job, Progress, checksum_of
-from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.data.mode_e import local_error
+from towpath.gridftp.client.data.files import local_error
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.pool import SessionPool

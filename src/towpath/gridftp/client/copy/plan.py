@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from towpath.gridftp.client.copy.locations import Location
-from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.data.mode_e import local_error
-from towpath.gridftp.client.lane import Protection
+from towpath.gridftp.client.data.files import local_error
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.pool import Login, SessionPool
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree_listing import MakeSecurity, list_tree
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.dcsc import DataCredential

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from towpath.gridftp.client.data.guard import Guard
-from towpath.gridftp.client.data.link import DataSecurity
-from towpath.gridftp.client.lane import Protection
+from towpath.gridftp.client.data.security import DataSecurity
+from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort

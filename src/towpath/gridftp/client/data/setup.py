@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from towpath.gridftp.client.data.link import DataSecurity, Link
-from towpath.gridftp.client.data.mode_e import Receiver
+from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.session import Dial, Session, default_dial
+from towpath.gridftp.data.link import Link
+from towpath.gridftp.data.mode_e import MAX_LINKS, Receiver
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.addresses import HostPort, parse_passive
@@ -116,7 +117,7 @@ async def connect(session: Session, options: DataOptions) -> list[Link]:
     return links
 
 
-async def listen(session: Session, options: DataOptions, watch: Watch) -> Receiver:
+async def listen(session: Session, options: DataOptions) -> Receiver:
     """A receiver the server has been told to connect to. Raises `GridFTPError`."""
     listener = socket.create_server((local_address(session.peer_ip), 0), backlog=options.streams)
     try:
@@ -133,15 +134,27 @@ async def listen(session: Session, options: DataOptions, watch: Watch) -> Receiv
         listener.close()
         raise
 
+    hosts = options.data_hosts | {session.peer_ip}
+    security = options.security
     return Receiver(
         listener,
-        options.security,
-        options.data_hosts | {session.peer_ip},
+        secure=security_of_links(security, server_side=True),
+        admits=lambda host: security.credential is not None or host in hosts,
         where=str(session.server),
-        streams=options.streams,
+        max_links=1 if options.streams == 1 else MAX_LINKS,
+        connect_s=options.stall_s,
         stall_s=options.stall_s,
-        on_progress=watch.progress(options.on_progress),
     )
+
+
+def security_of_links(
+    security: DataSecurity, *, server_side: bool
+) -> Callable[[Link], None] | None:
+    """What makes a connection safe; None when nothing does."""
+    credential = security.credential
+    if credential is None:
+        return None
+    return lambda link: link.secure(credential, security.protection, server_side=server_side)
 
 
 def in_thread(function: Callable[[], T]) -> "asyncio.Future[T]":

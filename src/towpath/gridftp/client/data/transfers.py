@@ -18,8 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from towpath.gridftp.client.data.link import BUFFER_BYTES
-from towpath.gridftp.client.data.mode_e import FileSink, Sender, local_error
+from towpath.gridftp.client.data.files import FileSink, FileSource, local_error
 from towpath.gridftp.client.data.setup import (
     DataOptions,
     Watch,
@@ -28,12 +27,16 @@ from towpath.gridftp.client.data.setup import (
     in_thread,
     listen,
     result_of,
+    security_of_links,
 )
 from towpath.gridftp.client.lane import DRAIN_S
 from towpath.gridftp.client.session import Session
+from towpath.gridftp.data.buffers import BUFFER_BYTES
+from towpath.gridftp.data.mode_e import Sender
 from towpath.gridftp.errors import GridFTPError, Kind, cause_of, printable
 from towpath.gridftp.refusals import classify
 from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.ranges import ByteRange
 from towpath.gridftp.wire.replies import Reply
 
 MAX_FILES = 100
@@ -135,10 +138,12 @@ async def _send(session: Session, opened: list[_Open], options: DataOptions) -> 
     def send() -> None:
         sent = 0
         try:
-            for link in links:
-                link.secure(options.security, server_side=False)
+            secure = security_of_links(options.security, server_side=False)
+            if secure is not None:
+                for link in links:
+                    secure(link)
             for item in opened:
-                sender.send_file(item.descriptor, item.size)
+                _send_one(sender, item)
                 sent += 1
         except GridFTPError:
             failed_at.append(sent)
@@ -181,7 +186,8 @@ async def _receive(
     session: Session, opened: list[_Open], options: DataOptions
 ) -> list[CopyOutcome]:
     watch = Watch(options.stall_s, str(session.server))
-    receiver = await listen(session, options, watch)
+    progress = watch.progress(options.on_progress)
+    receiver = await listen(session, options)
     sinks = [FileSink(item.descriptor, item.size, os.fspath(item.copy.local)) for item in opened]
     loop = asyncio.get_running_loop()
     arrived: list[asyncio.Future[None]] = [loop.create_future() for _ in opened]
@@ -189,6 +195,14 @@ async def _receive(
 
     def complete(index: int) -> None:
         loop.call_soon_threadsafe(arrived[index].set_result, None)
+
+    def receive() -> None:
+        try:
+            for index, sink in enumerate(sinks):
+                receiver.receive(sink, progress)
+                complete(index)
+        finally:
+            receiver.close()
 
     async def finish(index: int) -> CopyOutcome:
         item = opened[index]
@@ -218,7 +232,7 @@ async def _receive(
         await result_of(running[0])
 
     running: list[asyncio.Future[None]] = []
-    received = in_thread(lambda: receiver.run(sinks, complete))
+    received = in_thread(receive)
     whole = False
     try:
         commanded = _command(session, opened, options, watch, _retr)
@@ -232,6 +246,13 @@ async def _receive(
         finally:
             if not whole:
                 await _end(session)
+
+
+def _send_one(sender: Sender, item: _Open) -> None:
+    try:
+        sender.send(FileSource(item.descriptor), [ByteRange(0, item.size)])
+    except OSError as error:
+        raise local_error(error, os.fspath(item.copy.local)) from error
 
 
 async def _end(session: Session) -> None:
