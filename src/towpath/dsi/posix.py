@@ -14,20 +14,19 @@ import copy
 import errno
 import grp
 import os
-import pwd
 import stat
-import time
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from towpath.dsi.beneath import Beneath, Check
+from towpath.dsi.names import Names
 from towpath.dsi.permissions import Account
+from towpath.dsi.posix_files import PosixReader, PosixWriter, times
 from towpath.dsi.removal import remove_contents
 from towpath.dsi.rules import FREE, Access, Rules
 from towpath.dsi.storage import (
-    Bytes,
     Capabilities,
     EntryType,
     Facts,
@@ -37,11 +36,6 @@ from towpath.dsi.storage import (
 
 DEFAULT_FILE_MODE: Final = 0o644
 """Of new files, less the umask; as GCT's ``-perms``."""
-MAX_CACHED_NAMES: Final = 4096
-"""Users and groups whose names are remembered; a directory service has more."""
-
-NAMES_S: Final = 300.0
-"""How long names are remembered."""
 
 
 class PosixStorage:
@@ -59,7 +53,7 @@ class PosixStorage:
         self._beneath = Beneath(root, openat2=openat2)
         self._file_mode = file_mode
         self._account = Account.of_process()
-        self._names = _Names()
+        self._names = Names()
         self._hold_to(rules)
 
     capabilities: Final = Capabilities()
@@ -278,7 +272,7 @@ class PosixStorage:
 
     def set_modified(self, path: bytes, modified: int) -> None:
         """See `Storage`."""
-        self._on_found(path, lambda found: os.utime(found, ns=_times(modified)))
+        self._on_found(path, lambda found: os.utime(found, ns=times(modified)))
 
     def set_mode(self, path: bytes, mode: int) -> None:
         """See `Storage`."""
@@ -344,135 +338,6 @@ class PosixStorage:
             return
 
 
-class PosixReader:
-    """An open file. See `Reader`."""
-
-    __slots__ = ("_fd", "size")
-
-    def __init__(self, fd: int, size: int) -> None:
-        """Own a descriptor."""
-        self._fd = fd
-        self.size = size
-
-    def fileno(self) -> int | None:
-        """See `Reader`."""
-        return self._fd
-
-    def read_into(self, view: bytearray | memoryview, offset: int) -> int:
-        """See `Reader`."""
-        return os.preadv(self._fd, [view], offset)
-
-    def close(self) -> None:
-        """See `Reader`."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        """Let go of a file that was forgotten."""
-        self.close()
-
-
-class PosixWriter:
-    """A file open for writing. See `Writer`."""
-
-    __slots__ = ("_beneath", "_fd")
-
-    def __init__(self, fd: int, beneath: Beneath) -> None:
-        """Own a descriptor."""
-        self._fd = fd
-        self._beneath = beneath
-
-    def fileno(self) -> int | None:
-        """See `Writer`."""
-        return self._fd
-
-    def write(self, view: Bytes, offset: int) -> None:
-        """See `Writer`."""
-        written = os.pwrite(self._fd, view, offset)
-        if written < len(view):  # the disk filled up meanwhile, or more than 2 GiB at once
-            rest = memoryview(view)
-            while rest := rest[written:]:
-                offset += written
-                written = os.pwrite(self._fd, rest, offset)
-
-    def read_into(self, view: bytearray | memoryview, offset: int) -> int:
-        """See `Writer`."""
-        try:
-            return os.preadv(self._fd, [view], offset)
-        except OSError as error:
-            if error.errno == errno.EBADF and self._fd >= 0:
-                raise OSError(errno.ENOTSUP, "not opened to be read") from None
-            raise
-
-    def finish(self, *, modified: int | None, durable: bool) -> None:
-        """See `Writer`."""
-        try:
-            if modified is not None:
-                os.utime(self._fd, ns=_times(modified))
-            if durable:
-                os.fsync(self._fd)
-                self._beneath.sync_directory_of(self._fd)
-        except BaseException:
-            self.close()
-            raise
-        fd, self._fd = self._fd, -1
-        os.close(fd)  # NFS and quotas tell here that a write failed
-
-    def close(self) -> None:
-        """See `Writer`."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        """Let go of a file that was forgotten."""
-        self.close()
-
-
-class _Names:
-    """Names of users and groups, remembered for a while."""
-
-    def __init__(self) -> None:
-        self._users: dict[int, str] = {}
-        self._groups: dict[int, str] = {}
-        self._until = 0.0
-
-    def forget_old(self) -> None:
-        """To be called now and then: an account may get another name."""
-        now = time.monotonic()
-        if now >= self._until:
-            self._users.clear()
-            self._groups.clear()
-            self._until = now + NAMES_S
-
-    def user(self, uid: int) -> str:
-        name = self._users.get(uid)
-        if name is None:
-            try:
-                name = pwd.getpwuid(uid).pw_name
-            except KeyError:
-                name = str(uid)
-            _remember(self._users, uid, name)
-        return name
-
-    def group(self, gid: int) -> str:
-        name = self._groups.get(gid)
-        if name is None:
-            try:
-                name = grp.getgrgid(gid).gr_name
-            except KeyError:
-                name = str(gid)
-            _remember(self._groups, gid, name)
-        return name
-
-
-def _remember(names: dict[int, str], number: int, name: str) -> None:
-    if len(names) >= MAX_CACHED_NAMES:
-        names.clear()
-    names[number] = name
-
-
 _FILE: Final = Status(EntryType.FILE)
 _DIRECTORY: Final = Status(EntryType.DIRECTORY)
 _OTHER: Final = Status(EntryType.OTHER)
@@ -481,11 +346,6 @@ _TYPES: Final = {stat.S_IFREG: EntryType.FILE, stat.S_IFDIR: EntryType.DIRECTORY
 
 def _type_of(mode: int) -> EntryType:
     return _TYPES.get(stat.S_IFMT(mode), EntryType.OTHER)
-
-
-def _times(modified: int) -> tuple[int, int]:
-    """Of access and of change, in nanoseconds; both the same, as GCT sets them."""
-    return modified * 1_000_000_000, modified * 1_000_000_000
 
 
 _WRITING: Final = frozenset("awcfmp")
