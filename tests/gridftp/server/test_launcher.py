@@ -86,12 +86,21 @@ def sockets_of(pid: int) -> set[str]:
 
 
 @contextlib.asynccontextmanager
-async def session(running: Launched, domain: Domain, account: str) -> AsyncIterator[Client]:
+async def session(
+    running: Launched, domain: Domain, account: str, *, delegate: bool = False
+) -> AsyncIterator[Client]:
     async with await Client.connect(running.port) as client:
-        await client.authenticate(domain.credential, domain.trust)
+        await client.authenticate(domain.credential, domain.trust, delegate=delegate)
         client.send_wrapped(b"USER " + account.encode(), b"PASS x")
         assert await client.codes(2) == [331, 230]
         yield client
+
+
+async def pid_of(running: Launched, account: str) -> int:
+    """Of its one process, which may be about to become that account."""
+    await until(lambda: account in running.pids())
+    (pid,) = running.pids()[account]
+    return pid
 
 
 def gone(pid: int) -> bool:
@@ -138,10 +147,16 @@ async def test_each_account_has_a_process_of_its_own(domain_a: Domain, workdir: 
             assert sockets_of(games).isdisjoint(sockets_of(pids["nobody"][0]))
 
 
+async def test_a_delegated_credential_reaches_its_account(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir) as running:
+        async with session(running, domain_a, "games", delegate=True) as client:
+            assert (await client.ask_wrapped(b"WHO")).text.endswith(" False /O=DomA/CN=Alice")
+
+
 async def test_a_process_that_is_killed_is_started_again(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir) as running:
         async with session(running, domain_a, "games") as client:
-            (pid,) = running.pids()["games"]
+            pid = await pid_of(running, "games")
             os.kill(pid, signal.SIGKILL)
             assert await client.all_codes() == [421]
         await asyncio.to_thread(wait_until_gone, pid)
@@ -153,7 +168,7 @@ async def test_a_process_that_is_killed_is_started_again(domain_a: Domain, workd
 async def test_an_idle_process_ends_and_comes_back(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir, "account_idle_s=0.2") as running:
         async with session(running, domain_a, "games") as client:
-            (pid,) = running.pids()["games"]
+            pid = await pid_of(running, "games")
             await asyncio.sleep(0.5)
             assert not gone(pid)  # it has a session
             client.send_wrapped(b"QUIT")
@@ -182,8 +197,7 @@ async def test_all_die_with_the_launcher(
 ) -> None:
     with launched(domain_a, workdir) as running:
         async with session(running, domain_a, "games") as client:
-            pids = [pid for found in running.pids().values() for pid in found]
-            assert len(pids) == 2
+            pids = [await pid_of(running, account) for account in ("nobody", "games")]
             running.process.send_signal(how)
             assert await client.all_codes() in ([], [421])
         await asyncio.to_thread(wait_until_gone, *pids)
@@ -193,10 +207,10 @@ async def test_all_die_with_the_launcher(
 async def test_all_end_with_the_acceptor(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir) as running:
         async with session(running, domain_a, "games") as client:
-            pids = running.pids()
-            os.kill(pids["nobody"][0], signal.SIGKILL)
+            pids = [await pid_of(running, account) for account in ("nobody", "games")]
+            os.kill(pids[0], signal.SIGKILL)
             assert await client.all_codes() == []
-        await asyncio.to_thread(wait_until_gone, *pids["nobody"], *pids["games"])
+        await asyncio.to_thread(wait_until_gone, *pids)
         assert running.process.wait() == 1
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -135,6 +136,8 @@ class Launcher:
         def main() -> None:
             ours.close()
             become(account, parent=launcher)
+            _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # files and data connections
             asyncio.run(
                 account_process.serve(
                     theirs,
