@@ -1,4 +1,7 @@
-"""What an account may do with a file, from its permission bits (access control lists aside)."""
+"""What an account may do with a file, from its permission bits.
+
+As GCT tells it: access control lists, and that root may do all, are left out.
+"""
 
 from __future__ import annotations
 
@@ -40,16 +43,15 @@ class Account:
         return letters
 
     def _letters(self, kind: EntryType, mode: int, uid: int, gid: int) -> str:
-        if self.uid == 0:
-            bits = 7
-        elif self.uid == uid:
+        if self.uid == uid:
             bits = mode >> 6
         elif gid in self.groups:
             bits = mode >> 3
         else:
             bits = mode
         readable, writable, enterable = bits & 4, bits & 2, bits & 1
-        if kind is EntryType.DIRECTORY:
-            writing = "cfmp" if writable and enterable else ""
-            return writing + ("e" if enterable else "") + ("l" if readable else "")
-        return ("aw" if writable else "") + ("r" if readable else "")
+        if kind is EntryType.FILE:
+            return ("aw" if writable else "") + ("r" if readable else "")
+        if kind is not EntryType.DIRECTORY or not enterable:
+            return ""
+        return ("cfmp" if writable else "") + "e" + ("l" if readable else "")
