@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 # machine.
 DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils \
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
-  gfal2-plugin-gridftp nftables faketime rclone
+  gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone
 
 .PHONY: help deps setup demo test test-long faults simulate check format bench clean lock
 

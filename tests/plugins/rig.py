@@ -19,8 +19,8 @@ QUICK = {
     "TOWPATH_ENGINE__POLL_S": "1",
 }
 
-_TORN = " USER="
-"""In a path: the record of a transfer that another session wrote over the rest of the line."""
+_TORN = re.compile(r" USER=|\] [A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4} ::")
+"""In a path: a line, or the record of a transfer, that another session wrote over the rest."""
 _COMMAND = re.compile(r"(?m)^\[(\d+)\].*\[CLIENT\]: (?:RETR|ERET P (\d+) (\d+)) (/.*)")
 
 
@@ -94,7 +94,7 @@ class Rig:
             file.seek(since)
             log = file.read()
         for session, first, length, path in _COMMAND.findall(log):
-            if _TORN in path or not Path(path).is_relative_to(self.root):
+            if _TORN.search(path) or not Path(path).is_relative_to(self.root):
                 continue
             part = (int(first), int(length)) if first else (None, None)
             found.append(Command(int(session), path, *part))

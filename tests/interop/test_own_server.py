@@ -1,0 +1,372 @@
+"""What people have, at our server: globus-url-copy, gfal, GCT's server, and our own client.
+
+Each cell moves files of all sizes and names, and compares what has arrived, byte for byte.
+"""
+
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+
+import pytest
+
+from plugins.lanes import finish, wrong
+from towpath.demo.authority import Domain
+from towpath.demo.gct import GctServer
+from towpath.demo.own import OwnServer
+from towpath.demo.servers import Server as AnyServer
+from towpath.gridftp.client.data.security import DataSecurity
+from towpath.gridftp.client.data.setup import DataOptions
+from towpath.gridftp.client.data.transfers import Copy, download, upload
+from towpath.gridftp.client.lane import Lane, Piece, Protection
+from towpath.gridftp.client.session import Server, Session, close_all
+from towpath.gridftp.security.dcsc import DataCredential
+
+RUN_S = 60.0
+"""Each of these programs needs a second or two; more is a hang."""
+
+SIZES = [0, 1, 64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, 3 * 1024 * 1024 + 17]
+BIG_BYTES = 24 * 1024 * 1024 + 3
+NAMES = [  # guc takes no quotes in the names of a tree
+    b" lead",
+    b"trail ",
+    b"a  b",
+    b"it's \\ back",
+    b"Type=file;Size=1; ; x",
+    b"100%25%2e%2e%00",
+    b"-rf *?[a]{b}$HOME`id`|&>",
+    b"226 Transfer Complete.",
+    "žluťoučký 🐎 日本".encode(),
+    b"caf\xe9",
+    b"\xff\xf4\xff\xf2",
+    b"n" * 255,
+]
+PROTECTIONS = {"clear": ("-nodcau",), "GSI": (), "private": ("-dcpriv",)}
+"""What guc is told for each way to protect data."""
+
+
+@pytest.fixture(scope="module")
+def own(domain_a: Domain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """Our server, of the same domain as GCT's server A."""
+    with OwnServer.start(domain_a, tmp_path_factory.mktemp("own")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def other(domain_b: Domain, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnServer]:
+    """Our server of another domain."""
+    with OwnServer.start(domain_b, tmp_path_factory.mktemp("other")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of all sizes and names."""
+    root = tmp_path_factory.mktemp("tree")
+    dice = random.Random(1)
+    for number, size in enumerate(SIZES):
+        directory = root / f"sizes/d{number % 2}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"s{size}").write_bytes(dice.randbytes(size))
+    (root / "names").mkdir()
+    for name in NAMES:
+        (root / "names" / os.fsdecode(name)).write_bytes(b"of " + name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of several blocks for each stream."""
+    path = tmp_path_factory.mktemp("big") / "file"
+    path.write_bytes(random.Random(2).randbytes(BIG_BYTES))
+    return path
+
+
+@dataclass(frozen=True)
+class User:
+    """Runs the programs that people have."""
+
+    domain: Domain
+    trust_dir: Path
+    work: Path
+
+    def run(self, *words: str | Path) -> str:
+        """What it says; it must end well."""
+        environment = {
+            "PATH": f"{os.environ['PATH']}:/usr/sbin",
+            "HOME": str(self.work),
+            "LANG": "C.UTF-8",
+            "X509_CERT_DIR": str(self.trust_dir),
+            "X509_USER_PROXY": str(self.domain.proxy_file),
+            "GFAL_PYTHONBIN": "/usr/bin/python3",  # the one that Debian's module is for
+        }
+        done = subprocess.run(
+            words, env=environment, capture_output=True, timeout=RUN_S, check=False
+        )
+        said = (done.stdout + done.stderr).decode(errors="replace")
+        assert done.returncode == 0, f"{words}: {said}"
+        return said
+
+
+@pytest.fixture
+def user(domain_a: Domain, tmp_path: Path) -> User:
+    """Of domain A."""
+    return User(domain_a, domain_a.trust_dir, tmp_path)
+
+
+def content(root: Path) -> dict[str, bytes]:
+    """All files below, by path."""
+    return {
+        str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()
+    }
+
+
+def escaped(path: Path) -> str:
+    """As in a URL."""
+    return quote_from_bytes(os.fsencode(path))
+
+
+def file_url(path: Path, end: str = "") -> str:
+    """Of a local path."""
+    return f"file://{escaped(path)}{end}"
+
+
+def url(server: AnyServer, path: Path, end: str = "") -> str:
+    """Of a path at a server."""
+    return server.url(escaped(path)) + end
+
+
+Ends = Callable[[AnyServer, Path, Path, str], tuple[str, str]]
+
+DIRECTIONS: dict[str, Ends] = {
+    "up": lambda server, here, there, end: (file_url(here, end), url(server, there, end)),
+    "down": lambda server, here, there, end: (url(server, here, end), file_url(there, end)),
+}
+
+
+# -- globus-url-copy
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(
+    "words",
+    [(), ("-fast",), ("-fast", "-p", "8")],
+    ids=["mode S", "mode E", "8 streams"],
+)
+def test_guc_file(
+    own: OwnServer, user: User, big: Path, direction: str, protection: str, words: tuple[str, ...]
+) -> None:
+    there = user.work / "there"
+    ends = DIRECTIONS[direction](own, big, there, "")
+    user.run("globus-url-copy", *words, *PROTECTIONS[protection], *ends)
+    assert there.read_bytes() == big.read_bytes()
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize(
+    "words",
+    [(), ("-fast",), ("-fast", "-pp"), ("-fast", "-pp", "-cc", "3"), ("-fast", "-p", "8")],
+    ids=["mode S", "mode E", "pipelined", "pipelined by 3", "8 streams"],
+)
+def test_guc_tree(
+    own: OwnServer, user: User, tree: Path, direction: str, protection: str, words: tuple[str, ...]
+) -> None:
+    there = user.work / "there"
+    there.mkdir()
+    ends = DIRECTIONS[direction](own, tree, there, "/")
+    user.run("globus-url-copy", "-r", "-cd", *words, *PROTECTIONS[protection], *ends)
+    assert content(there) == content(tree)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("level", range(4))
+def test_guc_sync(own: OwnServer, user: User, tree: Path, direction: str, level: int) -> None:
+    """Levels: that it exists, its size, its time, its checksum."""
+    there = user.work / "there"
+    there.mkdir()
+    ends = DIRECTIONS[direction](own, tree / "sizes", there, "/")
+    sync = ("-r", "-cd", "-fast", "-sync", "-sync-level", str(level), "-nodcau")
+    user.run("globus-url-copy", *sync, *ends)
+    assert content(there) == content(tree / "sizes")
+    told = user.run("globus-url-copy", "-vb", *sync, *ends)
+    assert content(there) == content(tree / "sizes")
+    if level:  # one that is shorter now comes again, and no other
+        (there / "d1/s1").write_bytes(b"")
+        told = user.run("globus-url-copy", "-vb", *sync, *ends)
+        assert content(there) == content(tree / "sizes"), told
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_guc_part_and_checksum(own: OwnServer, user: User, big: Path, direction: str) -> None:
+    there = user.work / "there"
+    ends = DIRECTIONS[direction](own, big, there, "")
+    user.run("globus-url-copy", "-fast", "-off", "1000", "-len", "5000", *ends)
+    whole = big.read_bytes()
+    assert there.read_bytes()[-5000:] == whole[1000:6000]
+    there.unlink()
+    user.run("globus-url-copy", "-fast", "-verify-checksum", "-checksum-alg", "SHA256", *ends)
+    assert there.read_bytes() == whole
+
+
+# -- between two servers
+
+
+@pytest.mark.parametrize("protection", PROTECTIONS)
+@pytest.mark.parametrize(
+    "words", [(), ("-fast", "-p", "8"), ("-fast", "-pp", "-cc", "2")], ids=["S", "8", "pipelined"]
+)
+@pytest.mark.parametrize("way", ["to GCT", "from GCT", "between ours"])
+def test_third_party(
+    own: OwnServer,
+    server_a: GctServer,
+    user: User,
+    tree: Path,
+    way: str,
+    protection: str,
+    words: tuple[str, ...],
+) -> None:
+    source: AnyServer = server_a if way == "from GCT" else own
+    destination: AnyServer = server_a if way == "to GCT" else own
+    there = user.work / "there"
+    there.mkdir()
+    user.run(
+        *("globus-url-copy", "-r", "-cd", *words, *PROTECTIONS[protection]),
+        *(url(source, tree, "/"), url(destination, there, "/")),
+    )
+    assert content(there) == content(tree)
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["clear", "private"])
+@pytest.mark.parametrize("way", ["to GCT", "from GCT", "between ours"])
+def test_two_domains(
+    own: OwnServer,
+    other: OwnServer,
+    server_b: GctServer,
+    domain_b: Domain,
+    both_trust: Path,
+    user: User,
+    big: Path,
+    way: str,
+    private: bool,
+) -> None:
+    """guc gives both servers a credential for the data channel (DCSC)."""
+    there = user.work / "there"
+    far: AnyServer = other if way == "between ours" else server_b
+    ends = (url(own, big), url(far, there))
+    proxies = ("-sc", user.domain.proxy_file, "-dc", domain_b.proxy_file)
+    if way == "from GCT":
+        ends = (url(far, big), url(own, there))
+        proxies = ("-sc", domain_b.proxy_file, "-dc", user.domain.proxy_file)
+    words = ("-fast", "-p", "4", "-data-cred", "auto", *(("-dcpriv",) if private else ()))
+    replace(user, trust_dir=both_trust).run("globus-url-copy", *words, *proxies, *ends)
+    assert there.read_bytes() == big.read_bytes()
+
+
+# -- gfal
+
+
+def test_gfal(own: OwnServer, user: User, tree: Path, big: Path) -> None:
+    there, back = user.work / "there", user.work / "back"
+    user.run("gfal-copy", file_url(big), url(own, there))
+    assert there.read_bytes() == big.read_bytes()
+    user.run("gfal-copy", url(own, there), file_url(back))
+    assert back.read_bytes() == big.read_bytes()
+    listed = user.run("gfal-ls", url(own, tree / "sizes/d0")).split()
+    assert sorted(listed) == sorted(path.name for path in (tree / "sizes/d0").iterdir())
+    for algorithm in ("ADLER32", "MD5"):
+        told = user.run("gfal-sum", url(own, big), algorithm).split()[-1]
+        theirs = user.run("gfal-sum", file_url(big), algorithm).split()[-1]
+        assert told == theirs
+    user.run("gfal-mkdir", url(own, user.work / "made"))
+    user.run("gfal-rename", url(own, there), url(own, user.work / "made/moved"))
+    user.run("gfal-rm", "-r", url(own, user.work / "made"))
+    assert not (user.work / "made").exists()
+
+
+def test_gfal_third_party(own: OwnServer, server_a: GctServer, user: User, big: Path) -> None:
+    for number, (source, destination) in enumerate([(own, server_a), (server_a, own)]):
+        there = user.work / f"there{number}"
+        user.run("gfal-copy", url(source, big), url(destination, there))
+        assert there.read_bytes() == big.read_bytes()
+
+
+# -- our client
+
+
+@pytest.mark.parametrize("protection", ["clear", "GSI", "private"])
+@pytest.mark.parametrize("streams", [1, 8])
+async def test_our_client_up_and_down(
+    own: OwnServer,
+    domain_a: Domain,
+    tree: Path,
+    big: Path,
+    tmp_path: Path,
+    protection: str,
+    streams: int,
+) -> None:
+    level = Protection.PRIVATE if protection == "private" else Protection.CLEAR
+    credential = None if protection == "clear" else DataCredential.create(datetime.now(UTC))
+    options = DataOptions(DataSecurity(credential, level), streams=streams, checksum="SHA256")
+    # several streams carry one file at a time
+    files = [path for path in tree.rglob("*") if path.is_file()] if streams == 1 else [big]
+    ups = [Copy(path, f"{tmp_path}/up{n}", path.stat().st_size) for n, path in enumerate(files)]
+    downs = [Copy(tmp_path / f"down{n}", str(one.local), one.size) for n, one in enumerate(ups)]
+    session = await Session.open(
+        Server("localhost", own.port), credential=domain_a.credential, trust=domain_a.trust
+    )
+    try:
+        assert {one.status for one in await upload(session, ups, options)} == {"done"}
+        assert {one.status for one in await download(session, downs, options)} == {"done"}
+    finally:
+        await close_all([session])
+    for number, path in enumerate(files):
+        for copy in ("up", "down"):
+            assert (tmp_path / f"{copy}{number}").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("protection", ["clear", "GSI", "private"])
+@pytest.mark.parametrize("way", ["to GCT", "from GCT", "between ours"])
+async def test_our_lanes(
+    own: OwnServer,
+    server_a: GctServer,
+    domain_a: Domain,
+    tree: Path,
+    tmp_path: Path,
+    way: str,
+    protection: str,
+) -> None:
+    ports = {
+        "to GCT": (own.port, server_a.port),
+        "from GCT": (server_a.port, own.port),
+        "between ours": (own.port, own.port),
+    }[way]
+    sessions = [
+        await Session.open(
+            Server("localhost", port), credential=domain_a.credential, trust=domain_a.trust
+        )
+        for port in ports
+    ]
+    files = [path for path in tree.rglob("*") if path.is_file()]
+    pieces = [
+        Piece(str(path), f"{tmp_path}/{number}", path.stat().st_size, checksum="SHA256")
+        for number, path in enumerate(files)
+    ]
+    try:
+        lane = await Lane.open(
+            *sessions,
+            data_credential=None
+            if protection == "clear"
+            else DataCredential.create(datetime.now(UTC)),
+            protection=Protection.PRIVATE if protection == "private" else Protection.CLEAR,
+        )
+        outcomes = await finish(lane, pieces)
+    finally:
+        await close_all(sessions)
+    assert {outcome.status for outcome in outcomes} == {"done"}
+    assert wrong(pieces) == []
