@@ -3,15 +3,20 @@ who they are. Prints its port."""
 
 import asyncio
 import os
+import signal
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.server import serving
-from towpath.gridftp.server.acceptor import listen
-from towpath.gridftp.server.control import OpenSession
+from towpath.gridftp.server.acceptor import ControlServer, FreshSecurity, listen
+from towpath.gridftp.server.accounts import Accounts
+from towpath.gridftp.server.control import OpenSession, Service
 from towpath.gridftp.server.frames import FrameReader, Opening, frame
+from towpath.gridftp.server.gridmap import Gridmap
+from towpath.gridftp.server.launcher import Launcher
 from towpath.gridftp.server.limits import COMMAND_BYTES, Limits
 
 ROGUE_ACCOUNTS = ("root", "bin", "no-such", "")
@@ -39,7 +44,41 @@ class WhoHost:
                     return
 
 
-class RogueAcceptor(serving.AcceptorHalf):
+class Program:
+    """What the acceptor does."""
+
+    def __init__(self, workdir: Path, limits: Limits, sockets: list[socket.socket]) -> None:
+        self.workdir, self.limits, self.sockets = workdir, limits, sockets
+        self.security: FreshSecurity | None = None
+
+    def prepare(self) -> None:
+        host = Credential.from_pem((self.workdir / "host.pem").read_bytes())
+        self.security = FreshSecurity(
+            host, self.workdir / "certificates", lambda: datetime.now(UTC)
+        )
+
+    def run(self, open_session: OpenSession) -> None:
+        asyncio.run(self.serve(open_session))
+
+    async def serve(self, open_session: OpenSession) -> None:
+        assert self.security is not None
+        with ThreadPoolExecutor(2) as threads:
+            service = Service(
+                accounts=Accounts(Gridmap(self.workdir / "gridmap"), only=None),
+                security=self.security.current,
+                open_session=open_session,
+                threads=threads,
+                limits=self.limits,
+            )
+            server = ControlServer(service, refresh=self.security.refresh)
+            await server.start(self.sockets)
+            stop = asyncio.Event()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+            await stop.wait()
+            await server.close()
+
+
+class RogueProgram(Program):
     """An acceptor that asks for accounts that nobody has."""
 
     def run(self, open_session: OpenSession) -> None:
@@ -64,20 +103,15 @@ def main() -> int:
     limits = Limits(**{name: kinds.get(name, float)(value) for name, value in options.items()})
     sockets = listen(0, ["127.0.0.1"])
     print(sockets[0].getsockname()[1], flush=True)
-    if "--rogue" in sys.argv:
-        serving.AcceptorHalf = RogueAcceptor
-    return serving.serve_as_root(
-        sockets,
-        serving.Security(
-            host_certificate=workdir / "host.pem",
-            host_key=workdir / "host.pem",
-            trust_dir=workdir / "certificates",
-            gridmap=workdir / "gridmap",
-        ),
-        lambda _account: WhoHost(),
+    program = RogueProgram if "--rogue" in sys.argv else Program
+    return Launcher(
+        acceptor=program(workdir, limits, sockets),
         user="nobody",
+        make_host=lambda _account: WhoHost(),
+        may_open=Gridmap(workdir / "gridmap").names_account,
         limits=limits,
-    )
+        listening=sockets,
+    ).run()
 
 
 if __name__ == "__main__":

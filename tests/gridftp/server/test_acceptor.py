@@ -8,9 +8,12 @@ import os
 import resource
 import socket
 import threading
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from plugins.front import Client, client_of, front, logged_in, now, quick, until
 from towpath.demo.authority import Domain
@@ -63,6 +66,17 @@ async def test_the_oldest_goes_first(domain_a: Domain) -> None:
         assert (await clients[2].ask(b"NOOP")).code == 530
         for client in clients:
             client.writer.transport.abort()
+
+
+@pytest.mark.parametrize(
+    "test", [test_too_many_sessions, test_too_many_of_one_peer, test_the_oldest_goes_first]
+)
+def test_under_uvloop(
+    domain_a: Domain, test: Callable[[Domain], Coroutine[Any, Any, None]]
+) -> None:
+    """The command runs the server so."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(domain_a))
 
 
 @pytest.mark.parametrize(

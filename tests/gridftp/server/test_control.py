@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import getpass
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -405,3 +408,27 @@ def test_any_lines_get_their_replies(domain_a: Domain, lines: list[bytes]) -> No
             assert running.host.openings == []
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        test_all_sent_ahead,
+        test_replies_of_many_lines_and_marks,
+        test_the_session_ends_when_the_client_goes,
+        test_the_client_is_told_when_the_session_goes,
+        test_closing_tells_all,
+        test_a_session_that_does_not_read_holds_the_client,
+        test_a_client_that_does_not_read_holds_the_session,
+        test_idle,
+        test_a_client_that_takes_nothing,
+        test_a_login_that_takes_too_long,
+    ],
+)
+@pytest.mark.usefixtures("often")
+def test_under_uvloop(
+    domain_a: Domain, test: Callable[[Domain], Coroutine[Any, Any, None]]
+) -> None:
+    """The command runs the server so."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(test(domain_a))

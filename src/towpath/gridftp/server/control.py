@@ -128,6 +128,7 @@ class Control(asyncio.Protocol):
         self._unanswered = 0
         self._last_code = b""
         self._ended = False
+        self._cut: asyncio.TimerHandle | None = None
         self._unsent = 0
         self._stalled_at: float | None = None
         self._came_at = self._active_at = self._loop.time()
@@ -144,9 +145,6 @@ class Control(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         self.peer_host = _host(transport.get_extra_info("peername"))
         self._local_host = _host(transport.get_extra_info("sockname"))
-        connection = transport.get_extra_info("socket")
-        with suppress(OSError):  # it may be closed by now
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         refusal = self._door.came(self)
         if refusal is not None:
             self.drop(refusal)
@@ -172,6 +170,8 @@ class Control(asyncio.Protocol):
         """Nothing more can be said."""
         del exc
         self._ended = True
+        if self._cut is not None:
+            self._cut.cancel()
         self._held.clear()
         if self._task is not None:
             self._task.cancel()
@@ -213,13 +213,8 @@ class Control(asyncio.Protocol):
             self._end(_IDLE)
 
     def drop(self, reason: str) -> None:
-        """Close at once, to make room."""
-        if self._ended or self._transport is None:
-            return
-        self._reply(f"421 {reason}\r\n".encode())
-        self._flush()
-        self._ended = True
-        self._transport.abort()
+        """Close, to make room."""
+        self._end(answers.reply(421, reason))
 
     def shut_down(self) -> None:
         """Close, because the server ends."""
@@ -409,7 +404,7 @@ class Control(asyncio.Protocol):
             ours.setblocking(False)
             theirs.setblocking(False)
             link = _SessionLink(self)
-            await self._loop.create_connection(lambda: link, sock=ours)
+            await self._loop.create_unix_connection(lambda: link, sock=ours)
         except BaseException:
             ours.close()
             theirs.close()
@@ -497,19 +492,20 @@ class Control(asyncio.Protocol):
                 self._out.append(_GONE)
         self._flush()
         self._transport.close()
-        self._loop.call_later(CLOSE_S, self._transport.abort)
+        self._cut = self._loop.call_later(CLOSE_S, self._transport.abort)
         if self._session is not None:
             self._session.close()
 
     def _hold_reading(self, reason: str) -> None:
-        if self._transport is not None and not self._ended:
-            self._reading_held_by.add(reason)
+        self._reading_held_by.add(reason)
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _release_reading(self, reason: str) -> None:
         self._reading_held_by.discard(reason)
-        if not self._reading_held_by and self._transport is not None and not self._ended:
-            self._transport.resume_reading()
+        if self._reading_held_by or self._transport is None or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
 
 
 class _SessionLink(asyncio.Protocol):
