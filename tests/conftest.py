@@ -23,6 +23,8 @@ pytest_plugins = [
     "plugins.sessions",
     "plugins.myproxy",
     "plugins.pairs",
+    "plugins.dialogue",
+    "plugins.own_server",
 ]
 
 

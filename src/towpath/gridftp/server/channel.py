@@ -111,6 +111,8 @@ class DataChannel:
         self.block_bytes = 0
         """What the client would like blocks to be; ours are of the size that is fastest."""
         self.markers = Markers()
+        self.moved_bytes = 0
+        """By the last transfer, for the log."""
         self._addresses: list[HostPort] = []
         self._listener: socket.socket | None = None
         self._receiver: Receiver | None = None
@@ -209,16 +211,19 @@ class DataChannel:
                 if len(senders) > 1:
                     raise GridFTPError(Kind.UNSUPPORTED, "stripes are for one machine here", "")
                 self._abortable(senders[0].abort, lambda: senders[0].send(reader, ranges, shift))
+        self.moved_bytes = sum(part.length for part in ranges)
 
     def send_bytes(self, chunks: Iterable[bytes]) -> None:
         """Send what is made while it is sent: a listing. Raises what `chunks` raise, too."""
         with self._transfer():
             if self._mode is Mode.STREAM:
                 with closing(self._stream_link()) as link:
-                    self._abortable(link.abort, lambda: mode_s.send_chunks(link, chunks))
+                    self._abortable(
+                        link.abort, lambda: mode_s.send_chunks(link, self._counted(chunks))
+                    )
             else:
                 sender = self._ready_senders()[0]
-                self._abortable(sender.abort, lambda: sender.send_chunks(chunks))
+                self._abortable(sender.abort, lambda: sender.send_chunks(self._counted(chunks)))
 
     def receive(self, writer: Writer, *, at: int = 0, tell: Callable[[bytes], None]) -> None:
         """Write what comes, from offset `at` on; `tell` sends markers while it runs.
@@ -236,6 +241,7 @@ class DataChannel:
             else:
                 receiver = self._ready_receiver()
                 self._abortable(receiver.abort, lambda: receiver.receive(sink, tick=report.tick))
+        self.moved_bytes = report.bytes_received
         report.end()
 
     def abort(self) -> None:
@@ -266,11 +272,17 @@ class DataChannel:
 
     # -- the parts
 
+    def _counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.moved_bytes += len(chunk)
+            yield chunk
+
     @contextmanager
     def _transfer(self) -> Iterator[None]:
         with self._lock:
             self._running = True
             self._aborted = False
+        self.moved_bytes = 0
         try:
             yield
         except BaseException:
@@ -518,7 +530,7 @@ class _Report:
         self._performance_s = markers.performance_s
         self._restart_s = markers.restart_s if ranges else 0.0
         self._lock = threading.Lock()
-        self._bytes = 0
+        self.bytes_received = 0
         self._ranges = RangeSet()
         began = time.monotonic()
         self._next_performance = began
@@ -527,7 +539,7 @@ class _Report:
     def add(self, offset: int, count: int) -> None:
         """These bytes are written. From any thread; offsets count from where the data begin."""
         with self._lock:
-            self._bytes += count
+            self.bytes_received += count
             if self._restart_s and len(self._ranges) < WAITING_RANGES:
                 self._ranges.add(ByteRange(offset, offset + count))
 
@@ -556,7 +568,7 @@ class _Report:
 
     def _tell_performance(self) -> None:
         with self._lock:
-            count = self._bytes
+            count = self.bytes_received
         self._tell(performance_reply(PerformanceMarker(self._now(), 0, count, 1)))
 
     def _tell_ranges(self) -> None:

@@ -1,0 +1,1 @@
+"""What a logged-in session can be asked for: a handler for each request, by theme."""

@@ -1,0 +1,240 @@
+"""What commands work on: the state of a session, and a table of handlers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from towpath.dsi.storage import PathNotAllowedError, Storage
+from towpath.gridftp.errors import GridFTPError, printable
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.server.channel import SELF, DataChannel
+from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.wire import answers
+from towpath.gridftp.wire.answers import FactLines
+from towpath.gridftp.wire.ranges import RangeSet
+from towpath.gridftp.wire.requests import Request, RequestError
+
+_log: Final = logging.getLogger(__name__)
+
+
+class AbortedError(Exception):
+    """The command that runs was called off: by ABOR, or because its client is gone."""
+
+
+class WrongChecksumError(Exception):
+    """What was received is not what was announced."""
+
+    def __init__(self, computed: str, expected: str) -> None:
+        super().__init__(computed, expected)
+        self.computed = computed
+        self.expected = expected
+
+
+class Transferred(NamedTuple):
+    """One data command that is over, for the access log."""
+
+    opening: Opening
+    verb: str
+    path: bytes
+    bytes_moved: int
+    seconds: float
+    outcome: str
+    """`ok`, or the first line of the reply."""
+    streams: int
+    protection: str
+    """The letter of PROT; `N` without data channel authentication."""
+
+
+class Refused(NamedTuple):
+    """Any other command that failed, for the access log."""
+
+    opening: Opening
+    command: str
+    """Printable; what is secret in it left out."""
+    reply: str
+    """Its first line."""
+
+
+Report = Callable[[Transferred | Refused], None]
+"""Takes what is worth logging; called from the session's thread."""
+
+
+class LoginCredential(NamedTuple):
+    """What was delegated at the login, and whom it may meet."""
+
+    pem: bytes
+    trust: TrustRoots
+
+    def __repr__(self) -> str:
+        return "LoginCredential(...)"  # it holds a private key
+
+
+@dataclass
+class NextTransfer:
+    """What was said about the next data command, and holds for no other."""
+
+    present: RangeSet | None = None
+    """REST."""
+    modified: int | None = None
+    """SITE STORATTR modify."""
+    checksums: dict[str, str] = field(default_factory=dict)
+    """SITE STORATTR checksum, SCKS: digest by algorithm."""
+
+
+class Session:
+    """One logged-in session, as its commands see it. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        opening: Opening,
+        storage: Storage,
+        channel: DataChannel,
+        *,
+        credential: LoginCredential | None,
+        send: Callable[[bytes], None],
+        send_now: Callable[[bytes], None],
+        aborted: Callable[[], bool],
+        report: Report,
+        durable: bool,
+    ) -> None:
+        self.opening: Final = opening
+        self.storage = storage
+        """Narrowed by SITE RESTRICT."""
+        self.channel: Final = channel
+        self.send: Final = send
+        """Takes one whole reply. Raises `SessionEndedError` when nobody is there any more."""
+        self.send_now: Final = send_now
+        """The same, for what must not wait for other replies: markers. From any thread."""
+        self.aborted: Final = aborted
+        """Whether the command that runs should stop."""
+        self.report: Final = report
+        self.durable: Final = durable
+        """Whether a file that is answered for is on the disk."""
+        self.home: Final = normalised(opening.home.encode("utf-8", "surrogateescape"))
+        self.directory = self.home
+        self.facts = FactLines()
+        self.next = NextTransfer()
+        self.passive_delayed = False
+        """Whether the next transfer listens, and tells where."""
+        self.may_delay_passive = False
+        self.extended_only = False
+        """After EPSV ALL."""
+        self.rename_from: bytes | None = None
+        self.link_target: bytes | None = None
+        self.extended = False
+        """MODE E."""
+        self.protection = "C"
+        self.authenticated = opening.secured
+        """DCAU: A after a login by certificate, N after any other."""
+        self.quit = False
+        if self.authenticated:
+            channel.set_authentication(SELF)
+        self._credential: Final = credential
+        self.use_login_credential()
+
+    def use_login_credential(self) -> None:
+        """On data connections, what was delegated at the login (DCSC D)."""
+        self.channel.set_credential(None)
+        if self._credential is not None:
+            try:
+                self.channel.set_credential(self._credential.pem, trust=self._credential.trust)
+            except ValueError:  # transfers will say that there is none
+                _log.warning("the credential delegated to a session is none", exc_info=True)
+
+    def path(self, given: bytes) -> bytes:
+        """A clean absolute path, as storages want it. Nothing leads above the root."""
+        if given[:1] == b"/":
+            # guc and others write a home directory as `/~`.
+            if given[:2] == b"/~" and given[2:3] in (b"", b"/"):
+                given = self.home + given[2:]
+        elif given[:1] == b"~" and given[1:2] in (b"", b"/"):
+            given = self.home + given[1:]
+        elif given:
+            given = self.directory + b"/" + given
+        else:
+            return self.directory
+        return normalised(given)
+
+    def take_next(self) -> NextTransfer:
+        """What was said about this transfer; from now on it is about the one after."""
+        taken, self.next = self.next, NextTransfer()
+        return taken
+
+    def check_aborted(self) -> None:
+        """Raise `AbortedError` if this command should stop."""
+        if self.aborted():
+            raise AbortedError
+
+
+class SessionEndedError(Exception):
+    """The other half has closed the socket between us."""
+
+
+def normalised(path: bytes) -> bytes:
+    """An absolute path without `.`, `..` and double slashes; `..` is read as text, as GCT does."""
+    if b"//" not in path and b"/." not in path and (path[-1:] != b"/" or path == b"/"):
+        return path
+    names: list[bytes] = []
+    for name in path.split(b"/"):
+        if name == b"..":
+            del names[-1:]
+        elif name and name != b".":
+            names.append(name)
+    return b"/" + b"/".join(names)
+
+
+def failure_reply(error: Exception, session: Session, doing: str) -> bytes:
+    """What a command's error is answered with; `doing`: to the storage, for an error of its."""
+    match error:
+        case AbortedError():
+            return answers.aborted()
+        case GridFTPError() if session.aborted():
+            return answers.aborted()  # what else a data connection says of it is only its echo
+        case PathNotAllowedError():
+            return answers.path_not_allowed()
+        case OSError():
+            return answers.storage_refusal(error, doing)
+        case GridFTPError():
+            return answers.data_failure(error)
+        case RequestError():
+            return answers.reply(error.code, error.text)
+        case WrongChecksumError():
+            return answers.wrong_checksum(error.computed, error.expected)
+        case _:
+            _log.error("a command failed in a way that nobody foresaw", exc_info=error)
+            return answers.reply(451, "Command failed. : internal error of the server")
+
+
+def first_line(reply: bytes) -> str:
+    """For logs."""
+    return printable(reply.partition(b"\r\n")[0].decode("utf-8", "surrogateescape"), 300)
+
+
+R = TypeVar("R", bound=Request)
+Handler = Callable[[Session, R], None]
+
+
+class Entry(NamedTuple):
+    """A handler, and the word for what it does to a storage (in errors)."""
+
+    run: Handler[Any]
+    doing: str
+
+
+class Handlers:
+    """A table of handlers by the type of request."""
+
+    def __init__(self) -> None:
+        self.table: Final[dict[type[Request], Entry]] = {}
+
+    def on(self, request: type[R], *, doing: str = "stat") -> Callable[[Handler[R]], Handler[R]]:
+        """Register the decorated function for a request."""
+
+        def register(handler: Handler[R]) -> Handler[R]:
+            self.table[request] = Entry(handler, doing)
+            return handler
+
+        return register

@@ -1,0 +1,382 @@
+"""Logged-in sessions: their frames, their queue, and the thread that runs what is in it.
+
+The event loop reads the frames of all sessions into bounded queues. A session that has commands
+gets a thread, which runs them one after the other, sends the replies itself, and goes when nothing
+is left: hundreds of commands that were sent ahead cost one hand-over. While a command runs the
+loop still sees ABOR, and that the other half has gone, and stops what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+
+from towpath.dsi.storage import Storage
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.server.channel import DataChannel, PortRange
+from towpath.gridftp.server.commands import dispatch
+from towpath.gridftp.server.commands.base import (
+    LoginCredential,
+    Refused,
+    Report,
+    Session,
+    SessionEndedError,
+    Transferred,
+)
+from towpath.gridftp.server.dialling import AnyHost, DataPolicy, PeerOnly
+from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame
+from towpath.gridftp.server.limits import COMMAND_BYTES, QUEUED_COMMANDS, Limits
+
+_log: Final = logging.getLogger(__name__)
+
+READ_BYTES: Final = 64 * 1024
+"""Of frames at once; so many bytes a queue may be longer than its bound."""
+
+REPLIES_BYTES: Final = 64 * 1024
+"""Replies that wait to be sent together."""
+
+REPLIES_S: Final = 0.002
+"""How long replies wait for others while commands are queued: nobody who has sent commands ahead
+waits for the first of their answers."""
+
+SHORTEST_TICK_S: Final = 0.005
+LONGEST_TICK_S: Final = 0.04
+"""How often the loop looks for replies that wait although their session's command takes long: soon
+after commands came, and then more seldom."""
+
+SEND_S: Final = 60.0
+"""How long the other half may take no replies. It has bounds of its own, so this is never seen
+unless it hangs."""
+
+
+def data_policy(opening: Opening) -> DataPolicy:
+    """Whom we know may have third-party transfers; others move data to and from their own host."""
+    return AnyHost(opening.peer_host) if opening.secured else PeerOnly(opening.peer_host)
+
+
+def _discard(_event: Transferred | Refused) -> None:
+    """For servers without an access log."""
+
+
+class SessionHost:
+    """Runs the sessions of one account, or of a whole server that has no accounts."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        limits: Limits,
+        *,
+        trust: TrustRoots | None = None,
+        policy: Callable[[Opening], DataPolicy] = data_policy,
+        ports: PortRange | None = None,
+        report: Report = _discard,
+        durable: bool = False,
+    ) -> None:
+        """Sessions on one storage.
+
+        `trust`: whom delegated credentials may meet on data connections. `ports`: where data
+        connections come in; None: anywhere. `report` is called in the sessions' threads.
+        `durable`: a file that is answered for is on the disk.
+        """
+        self.storage: Final = storage
+        self._limits = limits
+        self._trust = trust
+        self._policy = policy
+        self._ports = ports
+        self.report: Final = report
+        self.durable: Final = durable
+        # A thread for each session at most: one that waits for a tape must not keep others waiting.
+        self._threads = ThreadPoolExecutor(limits.sessions, thread_name_prefix="session")
+        self._busy: set[_Pump] = set()
+        self._ticking: asyncio.TimerHandle | None = None
+        self._tick_s = SHORTEST_TICK_S
+
+    def open_channel(self, opening: Opening) -> DataChannel:
+        """The data channel of a session that begins."""
+        return DataChannel(
+            local_host=opening.local_host,
+            policy=self._policy(opening),
+            limits=self._limits,
+            ports=self._ports,
+        )
+
+    def credential(self, opening: Opening) -> LoginCredential | None:
+        """What a session was given at its login."""
+        if opening.credential is None or self._trust is None:
+            return None
+        return LoginCredential(opening.credential.encode("ascii"), self._trust)
+
+    async def run(self, connection: socket.socket, opening: Opening) -> None:
+        """One session, from its opening until either half closes the socket.
+
+        Takes over the socket. When this returns nothing of the session runs any more.
+        """
+        pump = _Pump(self, connection, opening)
+        try:
+            await asyncio.shield(pump.ended)
+        except asyncio.CancelledError:
+            pump.end()
+            await pump.ended
+            raise
+
+    def close(self) -> None:
+        """Let go of the threads, when all sessions have ended."""
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._threads.shutdown(wait=True)
+
+    # -- for pumps, in the loop's thread
+
+    def start(self, pump: _Pump) -> None:
+        """Give a session a thread."""
+        self._threads.submit(pump.work)
+        self._busy.add(pump)
+
+    def stir(self) -> None:
+        """Commands came: look after replies soon."""
+        self._tick_s = SHORTEST_TICK_S
+        if self._ticking is None:
+            self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+    def _tick(self) -> None:
+        self._busy = {pump for pump in self._busy if pump.look_after()}
+        self._ticking = None
+        if self._busy:
+            self._tick_s = min(self._tick_s * 2, LONGEST_TICK_S)
+            self._ticking = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+
+
+class _Pump:
+    """One session's frames: the loop puts them into a queue, a thread takes them out."""
+
+    def __init__(self, host: SessionHost, connection: socket.socket, opening: Opening) -> None:
+        self._host = host
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._reader = FrameReader(COMMAND_BYTES)
+        self._paused = False
+
+        self._lock = threading.Lock()
+        """Guards what is between here and the next blank line."""
+        self._queue: deque[bytes] = deque()
+        self._busy = False
+        self._closed = False
+        self._aborts = 0
+        self._stoppable = False
+
+        self._reply_lock = threading.Lock()
+        self._replies = bytearray()
+        self._replied_at = 0.0
+
+        self._channel = host.open_channel(opening)
+        self._session = Session(
+            opening,
+            host.storage,
+            self._channel,
+            credential=host.credential(opening),
+            send=self._send,
+            send_now=self._send_now,
+            aborted=lambda: self._closed or self._aborts > 0,
+            report=host.report,
+            durable=host.durable,
+        )
+        # Writes wait, with a bound; reads are told not to.
+        connection.setblocking(True)
+        timeout = struct.pack("ll", int(SEND_S), 0)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        self._loop.add_reader(connection.fileno(), self._readable)
+
+    # -- in the loop's thread
+
+    def _readable(self) -> None:
+        try:
+            data = self._connection.recv(READ_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        try:
+            lines = self._reader.feed(data)
+        except FrameError:
+            data = b""
+        if not data:
+            self.end()
+        elif lines:
+            self._take(lines)
+
+    def _take(self, lines: list[bytes]) -> None:
+        aborts = sum(_is_abort(line) for line in lines)
+        with self._lock:
+            if self._closed:
+                return
+            self._queue.extend(lines)
+            self._aborts += aborts
+            stop = bool(aborts) and self._stoppable
+            start, self._busy = not self._busy, True
+            full = len(self._queue) >= QUEUED_COMMANDS
+        if stop:
+            self._channel.abort()
+        if full:
+            self._pause()
+        if start:
+            self._host.start(self)
+        self._host.stir()
+
+    def _pause(self) -> None:
+        self._paused = True
+        self._loop.remove_reader(self._connection.fileno())
+
+    def _resume(self) -> None:
+        if self._paused and not self._closed:
+            self._paused = False
+            self._loop.add_reader(self._connection.fileno(), self._readable)
+
+    def look_after(self) -> bool:
+        """While a command runs; returns whether one does."""
+        if self._busy and (self._closed or self._aborts):
+            self._channel.abort()  # again: its transfer may not have begun when it was told first
+        if self._closed:
+            return self._busy
+        if self._paused and self._is_left():
+            self.end()
+        if self._replies and self._reply_lock.acquire(blocking=False):
+            try:
+                sent = self._connection.send(self._replies, socket.MSG_DONTWAIT)
+                del self._replies[:sent]
+            except OSError:
+                pass  # full: later; gone: seen elsewhere
+            finally:
+                self._reply_lock.release()
+        return self._busy
+
+    def _is_left(self) -> bool:
+        poll = select.poll()
+        poll.register(self._connection, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def end(self) -> None:
+        """Stop what runs and forget what is queued: the other half is gone, or is to go."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.clear()
+            busy = self._busy
+        self._loop.remove_reader(self._connection.fileno())
+        if busy:
+            self._channel.abort()
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """The last thing that is done, once no thread runs."""
+        if self.ended.done():
+            return
+        self._loop.remove_reader(self._connection.fileno())
+        self._channel.close()
+        self._connection.close()
+        self.ended.set_result(None)
+
+    # -- in the session's thread
+
+    def work(self) -> None:
+        """Run what is queued until nothing is."""
+        try:
+            while (line := self._next()) is not None:
+                self._run(line)
+        except SessionEndedError:
+            self._close()
+        except Exception:  # noqa: BLE001 - it is logged
+            self._close()
+            _log.exception("a session's thread failed")
+        if self._closed:
+            self._call_loop(self._finish)
+
+    def _next(self) -> bytes | None:
+        """The next command; None: this thread has nothing more to do."""
+        if not self._queue:
+            self._flush()
+        with self._lock:
+            if self._closed:
+                return None
+            if not self._queue:
+                self._busy = False
+                return None
+            line = self._queue.popleft()
+            resume = self._paused and len(self._queue) == QUEUED_COMMANDS // 2
+        if resume:
+            self._call_loop(self._resume)
+        return line
+
+    def _run(self, line: bytes) -> None:
+        session = self._session
+        request = dispatch.parse(session, line)
+        if _is_abort(line):
+            with self._lock:
+                self._aborts -= 1
+        if request is None:
+            return
+        if isinstance(request, dispatch.STOPPABLE):
+            with self._lock:
+                self._stoppable = not self._aborts
+            if not self._stoppable:
+                dispatch.skip(session, line)
+                return
+        dispatch.run(session, request, line)
+        self._stoppable = False
+        if session.quit:
+            self._flush()
+            raise SessionEndedError
+
+    def _close(self) -> None:
+        """The session has said its last word."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+
+    def _call_loop(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed, and so is the server
+            self._loop.call_soon_threadsafe(call)
+
+    def _send(self, reply: bytes) -> None:
+        with self._reply_lock:
+            self._replies += frame(reply)
+            waited = time.monotonic() - self._replied_at
+            if self._queue and waited < REPLIES_S and len(self._replies) < REPLIES_BYTES:
+                return
+            self._flush_locked()
+
+    def _send_now(self, reply: bytes) -> None:
+        with self._reply_lock:
+            self._replies += frame(reply)
+            self._flush_locked()
+
+    def _flush(self) -> None:
+        with self._reply_lock:
+            self._flush_locked()
+
+    def _flush_locked(self) -> None:
+        if not self._replies:
+            return
+        try:
+            self._connection.sendall(self._replies)
+        except OSError as error:
+            raise SessionEndedError from error
+        finally:
+            self._replies = bytearray()
+        self._replied_at = time.monotonic()
+
+
+def _is_abort(line: bytes) -> bool:
+    return line[:4].upper() == b"ABOR" and line[4:5] in (b"", b" ")

@@ -1,0 +1,127 @@
+"""Our own GridFTP server, whole, in a thread of the tests; it is used as the servers of GCT are."""
+
+import asyncio
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from towpath.demo.authority import Domain
+from towpath.dsi.posix import PosixStorage
+from towpath.dsi.storage import Storage
+from towpath.gridftp.server.acceptor import listen
+from towpath.gridftp.server.commands.base import Refused, Transferred
+from towpath.gridftp.server.limits import Limits
+from towpath.gridftp.server.serving import Security, serving_here
+from towpath.gridftp.server.session import SessionHost
+
+START_S = 30.0
+
+
+@dataclass
+class OwnServer:
+    """A running server."""
+
+    port: int
+    domain: Domain
+    events: list[Transferred | Refused] = field(default_factory=list)
+    """What its sessions told the access log."""
+
+    def url(self, path: str | os.PathLike[str]) -> str:
+        """The gsiftp URL of an absolute path here."""
+        return f"gsiftp://localhost:{self.port}{os.fspath(path)}"
+
+
+@contextmanager
+def own_server(
+    domain: Domain,
+    storage: Storage | None = None,
+    *,
+    limits: Limits | None = None,
+    anonymous: bool = False,
+    **options: Any,
+) -> Iterator[OwnServer]:
+    """Run one on a free port of 127.0.0.1. `options` are those of `SessionHost`."""
+    limits = limits or Limits()
+    server = OwnServer(0, domain)
+    host = SessionHost(
+        storage or PosixStorage(),
+        limits,
+        trust=domain.trust,
+        report=server.events.append,
+        **options,
+    )
+    failed: list[BaseException] = []
+    started = threading.Event()
+    stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        (listening,) = listen(0, ["127.0.0.1"])
+        server.port = listening.getsockname()[1]
+        files = Security(
+            host_certificate=domain.host.certificate_file,
+            host_key=domain.host.key_file,
+            trust_dir=domain.trust_dir,
+            gridmap=domain.gridmap_file,
+        )
+        async with serving_here(
+            [listening], files, host, limits=limits, anonymous=anonymous, failed=failed.append
+        ):
+            stopped = asyncio.Event()
+            stop.append((asyncio.get_running_loop(), stopped))
+            started.set()
+            await stopped.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="own server")
+    thread.start()
+    assert started.wait(START_S)
+    try:
+        yield server
+    finally:
+        ((loop, stopped),) = stop
+        loop.call_soon_threadsafe(stopped.set)
+        thread.join(START_S)
+        host.close()
+    assert not thread.is_alive()
+    assert failed == []
+
+
+@pytest.fixture(scope="session")
+def own_a(domain_a: Domain) -> Iterator[OwnServer]:
+    """Our own server of domain A, on all files of the user who runs the tests."""
+    with own_server(domain_a) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def own_b(domain_b: Domain) -> Iterator[OwnServer]:
+    """Our own server of domain B."""
+    with own_server(domain_b) as server:
+        yield server
+
+
+def guc(domain: Domain, *arguments: str, trust: Path | None = None) -> str:
+    """Run globus-url-copy as the domain's user, and give what it said. It must succeed."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(domain.directory),
+        "X509_CERT_DIR": str(trust or domain.trust_dir),
+        "X509_USER_PROXY": str(domain.proxy_file),
+    }
+    done = subprocess.run(
+        ["globus-url-copy", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"globus-url-copy {arguments}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
