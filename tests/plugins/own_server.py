@@ -1,12 +1,15 @@
 """Our own GridFTP server, whole, in a thread of the tests; it is used as the servers of GCT are."""
 
 import asyncio
+import getpass
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,14 @@ import pytest
 from towpath.demo.authority import Domain
 from towpath.dsi.posix import PosixStorage
 from towpath.dsi.storage import Storage
-from towpath.gridftp.server.acceptor import listen
+from towpath.gridftp.security.acceptor import HostSecurity
+from towpath.gridftp.server.acceptor import ControlServer, listen
+from towpath.gridftp.server.account_process import Sessions
+from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.commands.base import Refused, Transferred
+from towpath.gridftp.server.control import Service
+from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.limits import Limits
-from towpath.gridftp.server.serving import Security, serving_here
 from towpath.gridftp.server.session import SessionHost
 
 START_S = 30.0
@@ -62,21 +69,33 @@ def own_server(
     stop: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     async def serve() -> None:
-        (listening,) = listen(0, ["127.0.0.1"])
-        server.port = listening.getsockname()[1]
-        files = Security(
-            host_certificate=domain.host.certificate_file,
-            host_key=domain.host.key_file,
-            trust_dir=domain.trust_dir,
-            gridmap=domain.gridmap_file,
+        security = HostSecurity(
+            domain.host.credential(), domain.trust, now=lambda: datetime.now(UTC)
         )
-        async with serving_here(
-            [listening], files, host, limits=limits, anonymous=anonymous, failed=failed.append
-        ):
+        sessions = Sessions(host, failed=failed.append)
+        account = getpass.getuser()
+        with ThreadPoolExecutor(2) as threads:
+            service = Service(
+                accounts=Accounts(
+                    Gridmap(domain.gridmap_file),
+                    only=account,
+                    anonymous=account if anonymous else None,
+                ),
+                security=lambda: security,
+                open_session=sessions.open,
+                threads=threads,
+                limits=limits,
+            )
+            control = ControlServer(service)
+            (listening,) = listen(0, ["127.0.0.1"])
+            server.port = listening.getsockname()[1]
+            await control.start([listening])
             stopped = asyncio.Event()
             stop.append((asyncio.get_running_loop(), stopped))
             started.set()
             await stopped.wait()
+            await control.close()
+            await sessions.close()
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), name="own server")
     thread.start()
