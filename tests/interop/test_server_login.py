@@ -43,13 +43,11 @@ class GoneHost(EchoHost):
         self.openings.append(opening)
 
 
-async def url_copy(
-    domain: Domain, trust: Path, *arguments: str, proxy: Path | None = None
-) -> tuple[int | None, str]:
+async def url_copy(domain: Domain, *arguments: str) -> tuple[int | None, str]:
     environment = {
         **os.environ,
-        "X509_USER_PROXY": str(proxy or domain.proxy_file),
-        "X509_CERT_DIR": str(trust),
+        "X509_USER_PROXY": str(domain.proxy_file),
+        "X509_CERT_DIR": str(domain.trust_dir),
     }
     process = await asyncio.create_subprocess_exec(
         "globus-url-copy",
@@ -64,16 +62,17 @@ async def url_copy(
     return process.returncode, output.decode(errors="replace")
 
 
+@pytest.mark.parametrize("version", ["TLS1_2_VERSION", "TLS1_3_VERSION"])
 @pytest.mark.parametrize("portion", [WRAPPED_BYTES, 200])
 async def test_globus_url_copy(
-    domain_a: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portion: int
+    domain_a: Domain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, portion: int, version: str
 ) -> None:
     """Also when FEAT's answer comes in wrapped lines of its own."""
     monkeypatch.setattr(control, "WRAPPED_BYTES", portion)
+    monkeypatch.setenv("GLOBUS_GSSAPI_MAX_TLS_PROTOCOL", version)
     async with front(domain_a, host=PoliteHost()) as running:
         status, output = await url_copy(
             domain_a,
-            domain_a.trust_dir,
             f"gsiftp://localhost:{running.port}/none",
             f"file://{tmp_path}/none",
         )
@@ -92,7 +91,6 @@ async def test_globus_url_copy_in_clear_text(domain_a: Domain, tmp_path: Path) -
     async with front(domain_a, host=PoliteHost(), anonymous=getpass.getuser()) as running:
         status, output = await url_copy(
             domain_a,
-            domain_a.trust_dir,
             f"ftp://localhost:{running.port}/none",
             f"file://{tmp_path}/none",
         )
