@@ -12,7 +12,7 @@ _COMMANDS = {
     "env": "Print the variables that point the globus command at the service.",
     "endpoint": "Register and show endpoints.",
     "credential": "Give the service your credential for an endpoint.",
-    "gridftp": "List, copy and sum files on GridFTP servers, without the service.",
+    "gridftp": "List, copy and sum files on GridFTP servers, without the service; serve files.",
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
     "worker": "Run one more transfer worker.",
     "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",

@@ -1,10 +1,12 @@
-"""``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service.
+"""``towpath gridftp``: list, copy and sum files on GridFTP servers, without the service; be one.
 
-What can be asked is here; `gridftp_look` and `gridftp_copy` do it. See `towpath.start`.
+What can be asked is here; `gridftp_look`, `gridftp_copy` and `gridftp_serve` do it. See
+`towpath.start`.
 """
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -15,6 +17,7 @@ from towpath.gridftp.wire.features import CHECKSUMS
 from towpath.start import importing
 
 MAX_STREAMS: Final = 64
+GRID_SECURITY: Final = Path("/etc/grid-security")
 
 
 def _location(ctx: click.Context, param: click.Parameter, value: str) -> Location:
@@ -33,9 +36,31 @@ def _remote(ctx: click.Context, param: click.Parameter, value: str) -> Location:
     return location
 
 
+def _host_and_port(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, int] | None:
+    if value is None:
+        return None
+    host, _, digits = value.rpartition(":")
+    if not (digits.isascii() and digits.isdigit() and int(digits) < 1 << 16):
+        raise click.BadParameter(f"{value!r} is not PORT or HOST:PORT", ctx, param)
+    return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(digits)
+
+
+def _port_range(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", value)
+    if match is None or not 0 < int(match[1]) <= int(match[2]) < 1 << 16:
+        raise click.BadParameter(f"{value!r} is not FIRST-LAST", ctx, param)
+    return int(match[1]), int(match[2])
+
+
 @click.group(name="gridftp")
 def command() -> None:
-    """List, copy and sum files on GridFTP servers, without the service.
+    """List, copy and sum files on GridFTP servers, without the service; serve files.
 
     Servers are named as gsiftp://HOST[:PORT]/PATH. The login uses the proxy of $X509_USER_PROXY
     (else /tmp/x509up_u<uid>, as grid-proxy-init makes it), and trusts the authorities in
@@ -128,6 +153,140 @@ def copy_files(
         verify=verify,
         encrypt=encrypt,
     )
+
+
+@command.command()
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The directory that is served as /.",
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    help="Address to listen at, in numbers; may be repeated.  [default: all]",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=2811,
+    show_default=True,
+    help="0: any free one.",
+)
+@click.option(
+    "--cert",
+    "certificate",
+    type=click.Path(path_type=Path),
+    default=GRID_SECURITY / "hostcert.pem",
+    show_default=True,
+    help="This host's certificate, PEM, with its chain.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    default=GRID_SECURITY / "hostkey.pem",
+    show_default=True,
+    help="Its key, PEM, without pass phrase.",
+)
+@click.option(
+    "--trust-dir",
+    type=click.Path(path_type=Path),
+    default=GRID_SECURITY / "certificates",
+    show_default=True,
+    help="Authorities whose users may log in.",
+)
+@click.option(
+    "--gridmap",
+    type=click.Path(path_type=Path),
+    default=GRID_SECURITY / "grid-mapfile",
+    show_default=True,
+    help="Which account a certificate's name is.",
+)
+@click.option(
+    "--rules",
+    metavar="RULES",
+    help="What may be read (R), written (W), both (RW), or neither (N): R/,RW/upload,N/private. "
+    "The longest path counts.  [default: RW/]",
+)
+@click.option(
+    "--anonymous",
+    is_flag=False,
+    flag_value="",
+    metavar="[ACCOUNT]",
+    help="Let everybody in, without password and encryption, as this account; without root as "
+    "your own.",
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    help="Let users in by password, in clear text; see 'towpath gridftp passwd'.",
+)
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    callback=_host_and_port,
+    help="Serve metrics for Prometheus here, over HTTP.  [default host: 127.0.0.1]",
+)
+@click.option(
+    "--access-log",
+    type=click.Path(path_type=Path),
+    help="Append a line of JSON for each login and transfer; - is the standard output.",
+)
+@click.option(
+    "--user",
+    default="nobody",
+    show_default=True,
+    help="Started by root: the account of the process that talks to the network. Nobody is "
+    "mapped to it.",
+)
+@click.option(
+    "--allow-root",
+    is_flag=True,
+    help="Started by root: serve root's own account, and no other. For tests.",
+)
+@click.option(
+    "--data-ports",
+    metavar="FIRST-LAST",
+    callback=_port_range,
+    help="Ports for incoming data connections, as the firewall has them.  [default: any]",
+)
+@click.option(
+    "--durable",
+    is_flag=True,
+    help="Say that a file is stored only when the disk has it (fsync).",
+)
+def serve(**given: Any) -> None:
+    """Serve the files in a directory by GridFTP, until SIGTERM.
+
+    Started by root, each user gets a process of their own account. Started by anybody else, it
+    serves that account only, and the gridmap must map users to it. Prints "ready gsiftp://HOST:PORT"
+    when it serves.
+    """
+    with importing():
+        from towpath.cli import gridftp_serve  # noqa: PLC0415 - stage 2
+    gridftp_serve.serve(gridftp_serve.Options.given(**given))
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("user")
+@click.option("--account", help="The local account that the user gets.  [default: USER]")
+@click.option("--stdin-pass", is_flag=True, help="Read the password from standard input, a line.")
+def passwd(file: Path, user: str, account: str | None, stdin_pass: bool) -> None:  # noqa: FBT001
+    """Set a password in the file that 'serve --password-file' reads."""
+    password = (
+        click.get_text_stream("stdin").readline().rstrip("\r\n")
+        if stdin_pass
+        else click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    )
+    with importing():
+        from towpath.cli.password_file import set_password  # noqa: PLC0415 - stage 2
+    try:
+        set_password(file, user, account or user, password)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _dialled(*locations: Location) -> DialledAhead:

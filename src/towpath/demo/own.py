@@ -53,6 +53,7 @@ class OwnServer:
             *("--root", str(root), "--host", host.address, "--port", str(port or 0)),
             *("--cert", str(domain.host.certificate_file), "--key", str(domain.host.key_file)),
             *("--trust-dir", str(domain.trust_dir), "--gridmap", str(domain.gridmap_file)),
+            *(["--allow-root"] if os.geteuid() == 0 else []),  # whom the domain's user is mapped to
             *args,
         ]
         with log.open("w") as errors:
