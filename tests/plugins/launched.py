@@ -1,5 +1,5 @@
-"""`python launched.py WORKDIR [--rogue] [limit=value...]`: a server of root's whose sessions say
-who they are. Prints its port."""
+"""`python launched.py WORKDIR [--rogue | --files] [limit=value...]`: a server of root's whose
+sessions say who they are, or, with `--files`, are whole. Prints its port."""
 
 import asyncio
 import os
@@ -10,14 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
+from towpath.dsi.posix import PosixStorage
 from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.server.acceptor import ControlServer, FreshSecurity, listen
+from towpath.gridftp.server.account_process import Host
 from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.control import OpenSession, Service
 from towpath.gridftp.server.frames import FrameReader, Opening, frame
 from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.launcher import Launcher
 from towpath.gridftp.server.limits import COMMAND_BYTES, Limits
+from towpath.gridftp.server.session import SessionHost
 
 ROGUE_ACCOUNTS = ("root", "bin", "no-such", "")
 
@@ -96,6 +100,15 @@ class RogueProgram(Program):
         super().run(for_others)
 
 
+def who_host(_account: str) -> Host:
+    return WhoHost()
+
+
+def file_host(_account: str) -> Host:
+    trust = TrustRoots.from_directory(Path(sys.argv[1]) / "certificates")
+    return SessionHost(PosixStorage(), Limits(), trust=trust)
+
+
 def main() -> int:
     workdir = Path(sys.argv[1])
     options = dict(word.split("=") for word in sys.argv[2:] if "=" in word)
@@ -103,11 +116,12 @@ def main() -> int:
     limits = Limits(**{name: kinds.get(name, float)(value) for name, value in options.items()})
     sockets = listen(0, ["127.0.0.1"])
     print(sockets[0].getsockname()[1], flush=True)
+    make_host = file_host if "--files" in sys.argv else who_host
     program = RogueProgram if "--rogue" in sys.argv else Program
     return Launcher(
         acceptor=program(workdir, limits, sockets),
         user="nobody",
-        make_host=lambda _account: WhoHost(),
+        make_host=make_host,
         may_open=Gridmap(workdir / "gridmap").names_account,
         limits=limits,
         listening=sockets,
