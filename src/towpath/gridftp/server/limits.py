@@ -49,7 +49,7 @@ class Limits:
 
     sessions: int = 2000
     """Logged-in sessions in all. Each has two descriptors in the acceptor and two in its account's
-    process, and some 100 KiB."""
+    process, and some 70 KiB."""
 
     sessions_per_peer: int = 500
     """Connections of one peer address (IPv6: /64), logins under way included. A transfer service
@@ -72,7 +72,7 @@ class Limits:
     """How long a client may take nothing of what waits for him."""
 
     account_processes: int = 200
-    """Processes of mapped accounts at one time. Each has some 20 MiB of its own."""
+    """Processes of mapped accounts at one time. Each has some 6 MiB of its own."""
 
     account_idle_s: float = 300.0
     """A process without sessions ends after it: a user who comes back finds his within minutes."""
