@@ -18,7 +18,7 @@ from towpath.demo.authority import Domain
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.server import acceptor, control
-from towpath.gridftp.server.limits import LINE_BYTES, LOGIN_ATTEMPTS
+from towpath.gridftp.server.limits import COMMANDS_BEFORE_LOGIN, LINE_BYTES, LOGIN_ATTEMPTS
 
 ME = getpass.getuser()
 
@@ -185,6 +185,12 @@ async def test_failed_logins_are_counted(domain_a: Domain) -> None:
         for _ in range(LOGIN_ATTEMPTS):
             client.send(b"AUTH GSSAPI", adat(b"nonsense"))
         assert await client.all_codes() == [220, *[334, 530] * LOGIN_ATTEMPTS, 421]
+
+
+async def test_commands_before_the_login_are_counted(domain_a: Domain) -> None:
+    async with front(domain_a) as running, client_of(running) as client:
+        client.send(*[b"A"] * (COMMANDS_BEFORE_LOGIN + 1))
+        assert await client.all_codes() == [220, *[530] * COMMANDS_BEFORE_LOGIN, 421]
 
 
 # -- clear text

@@ -28,6 +28,7 @@ from towpath.gridftp.server.accounts import Account, Accounts, LoginRefused
 from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame, frames
 from towpath.gridftp.server.limits import (
     CLOSE_S,
+    COMMANDS_BEFORE_LOGIN,
     FAILED_PASSWORD_DELAY_S,
     LINE_BYTES,
     LOGIN_ATTEMPTS,
@@ -121,6 +122,7 @@ class Control(asyncio.Protocol):
         self._wrapped = False
         """Whether commands and replies are protected: after 235."""
         self._user: str | None = None
+        self._commands = 0
         self._failures = 0
         self._session: _SessionLink | None = None
         self._out: list[bytes] = []
@@ -284,6 +286,10 @@ class Control(asyncio.Protocol):
 
     def _take(self, line: bytes) -> None:
         """One line before the login."""
+        self._commands += 1
+        if self._commands > COMMANDS_BEFORE_LOGIN:
+            self._end(b"421 Too many commands before the login.\r\n")
+            return
         if self._wrapped:
             command = self._unwrapped(line)
             if command is None:
