@@ -12,6 +12,9 @@ from towpath.dsi.storage import PathNotAllowedError
 READ = Access.ENTER | Access.READ
 BOTH = READ | Access.WRITE
 
+names = st.sampled_from(["a", "b", "c"])
+paths = st.lists(names, max_size=4).map(lambda parts: "/" + "/".join(parts))
+
 
 def test_the_longest_prefix_holds() -> None:
     rules = Rules.parse("R/a,RW/a/b,N/a/b/c")
@@ -37,7 +40,7 @@ def test_a_deeper_rule_takes_nothing_from_a_directory_above_that_has_its_own() -
     assert rules.access(b"/a/b") == READ
 
 
-def test_all_layers_must_allow() -> None:
+def test_both_must_allow() -> None:
     rules = Rules.parse("RW/a").and_also(Rules.parse("R/a,RW/b"))
     assert rules.access(b"/a/x") == READ
     assert rules.access(b"/b") == Access.NONE
@@ -76,11 +79,27 @@ def test_what_is_no_rule(text: str) -> None:
 
 def test_rules_have_a_bound() -> None:
     with pytest.raises(ValueError, match="at most"):
-        Rules.parse(",".join(f"R/{number}" for number in range(1001)))
+        Rules.parse(",".join(f"R/{number}" for number in range(10_001)))
+    rules = Rules.parse(",".join(f"R/a/{number}" for number in range(6000)))
+    for _ in range(1000):  # a session may narrow itself again and again
+        rules = rules.and_also(Rules.parse("R/a"))
+    with pytest.raises(ValueError, match="at most"):
+        rules.and_also(Rules.parse(",".join(f"R/b/{number}" for number in range(6000))))
 
 
-names = st.sampled_from(["a", "b", "c"])
-paths = st.lists(names, max_size=4).map(lambda parts: "/" + "/".join(parts))
+@given(data=st.data())
+def test_what_both_allow_is_what_each_allows(data: st.DataObject) -> None:
+    """Reading and writing; entering is left out where one only reads and one only writes."""
+    tables = st.dictionaries(paths, st.sampled_from(["R", "RW", "W", "N"]), min_size=1)
+    one, other = (
+        Rules.parse(",".join(access + path for path, access in data.draw(tables).items()))
+        for _ in range(2)
+    )
+    path = data.draw(paths).encode()
+    each = one.access(path) & other.access(path)
+    both = one.and_also(other).access(path)
+    assert both & ~Access.ENTER == each & ~Access.ENTER
+    assert Access.ENTER not in both or Access.ENTER in each
 
 
 @given(

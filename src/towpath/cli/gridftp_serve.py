@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import click
 import uvloop
@@ -44,6 +44,7 @@ from towpath.gridftp.server.limits import Limits
 from towpath.gridftp.server.reports import ReportReceiver, ReportSender, report_pair
 from towpath.gridftp.server.session import SessionHost
 from towpath.platform import logs
+from towpath.platform.files import PRIVATE_FILE
 from towpath.platform.settings import LogSettings
 
 DESCRIPTORS_OF_CONTROL: Final = 2
@@ -191,7 +192,7 @@ class _Front:
         self._security = FreshSecurity(host, options.trust_dir, lambda: datetime.now(UTC))
         file = options.access_log
         if file is not None:
-            opened = sys.stdout.buffer if file == STDOUT else file.open("ab", buffering=0)
+            opened = sys.stdout.buffer if file == STDOUT else _open_log(file)
             self.observer.add(AccessLog(opened))
 
     def run(self, open_session: OpenSession) -> None:
@@ -297,6 +298,12 @@ def _tell(text: str) -> None:
 
 def _tell_failed(error: BaseException) -> None:
     _tell(f"a session has failed: {error!r}")
+
+
+def _open_log(file: Path) -> BinaryIO:
+    """It names paths and people: nobody else reads it."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+    return os.fdopen(descriptor, "ab", buffering=0)
 
 
 def _in_url(host: str) -> str:

@@ -293,6 +293,24 @@ class StorageConformance:
         if storage.capabilities.groups:
             storage.set_group(b"/a", storage.status(b"/a").group)
 
+    def test_numbers_beyond_all_measure(self, storage: Storage) -> None:
+        write(storage, b"/a", b"abc")
+        for beyond in ((1 << 63) - 1, 1 << 63, 1 << 64, 1 << 100):
+            writer = storage.open_writer(b"/a", truncate=False)
+            with refused(errno.EFBIG, errno.EINVAL):
+                writer.write(b"x", beyond)
+            writer.close()
+            with refused(errno.EINVAL, errno.ENOTSUP):
+                storage.set_modified(b"/a", beyond)
+            with refused(errno.EINVAL, errno.ENOTSUP):
+                storage.truncate(b"/a", beyond)
+            with refused(errno.EINVAL, errno.ENOTSUP):
+                storage.set_group(b"/a", str(beyond))
+            reader = storage.open_reader(b"/a")
+            assert reader.read_into(bytearray(1), beyond) == 0
+            reader.close()
+        assert read(storage, b"/a") == b"abc"
+
     def test_links(self, storage: Storage) -> None:
         if not storage.capabilities.links:
             with refused(errno.ENOTSUP):

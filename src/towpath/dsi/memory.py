@@ -149,6 +149,8 @@ class MemoryStorage:
     def set_modified(self, path: bytes, modified: int) -> None:
         """See `Storage`."""
         self._rules.demand(path, Access.WRITE)
+        if abs(modified) > 1 << 33:
+            raise _error(errno.EINVAL, path)
         self._find(path).modified = modified
 
     def set_mode(self, path: bytes, mode: int) -> None:
@@ -194,6 +196,8 @@ class MemoryStorage:
         assert node.content is not None
         with self._lock:
             end = offset + len(view)
+            if end >= 1 << 63:
+                raise _error(errno.EFBIG, b"")
             if end > len(node.content):
                 self.resize(node, end)
             node.content[offset:end] = view

@@ -36,6 +36,8 @@ from towpath.dsi.storage import (
 
 DEFAULT_FILE_MODE: Final = 0o644
 """Of new files, less the umask; as GCT's ``-perms``."""
+LARGEST_ID: Final = (1 << 32) - 2
+"""Of users and groups: one more would mean to leave it as it is."""
 
 
 class PosixStorage:
@@ -282,6 +284,8 @@ class PosixStorage:
         """See `Storage`."""
         try:
             gid = int(group) if group.isdecimal() else grp.getgrnam(group).gr_gid
+            if gid > LARGEST_ID:
+                raise ValueError
         except (KeyError, ValueError):
             raise OSError(errno.EINVAL, "no such group", group) from None
         self._on_found(path, lambda found: os.chown(found, -1, gid))

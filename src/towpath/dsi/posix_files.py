@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Final
 
 from towpath.dsi.beneath import Beneath
 from towpath.dsi.storage import Bytes
+
+LARGEST: Final = (1 << 63) - 1
+"""Of offsets, as the kernel has them, and of times in nanoseconds."""
 
 
 class PosixReader:
@@ -25,7 +29,7 @@ class PosixReader:
 
     def read_into(self, view: bytearray | memoryview, offset: int) -> int:
         """See `Reader`."""
-        return os.preadv(self._fd, [view], offset)
+        return os.preadv(self._fd, [view], offset) if offset + len(view) <= LARGEST else 0
 
     def close(self) -> None:
         """See `Reader`."""
@@ -54,6 +58,8 @@ class PosixWriter:
 
     def write(self, view: Bytes, offset: int) -> None:
         """See `Writer`."""
+        if offset + len(view) > LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         written = os.pwrite(self._fd, view, offset)
         if written < len(view):  # the disk filled up meanwhile, or more than 2 GiB at once
             rest = memoryview(view)
@@ -96,5 +102,7 @@ class PosixWriter:
 
 
 def times(modified: int) -> tuple[int, int]:
-    """Of access and of change, in nanoseconds; both the same, as GCT sets them."""
+    """Of access and of change, in nanoseconds; both the same, as GCT sets them. EINVAL: beyond."""
+    if abs(modified) > LARGEST // 1_000_000_000:
+        raise OSError(errno.EINVAL, "no file can have this time")
     return modified * 1_000_000_000, modified * 1_000_000_000

@@ -16,8 +16,8 @@ from typing import Final
 
 from towpath.dsi.storage import PathNotAllowedError
 
-MAX_RULES: Final = 1000
-"""More is a mistake: a check looks up one rule for each name of a path, but listings show them."""
+MAX_PATHS: Final = 10_000
+"""Paths with a rule, and directories above them: 1 MiB. Hundreds are many for people to keep."""
 _RULE = re.compile(r"\s*(RW|WR|R|W|N)\s*(/.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -42,9 +42,10 @@ _ALL: Final = _OF_LETTERS["RW"]
 
 @dataclass(frozen=True)
 class Rules:
-    """Rules in force. Each layer is one set of them, and what all layers allow is allowed."""
+    """Rules in force."""
 
-    layers: tuple[dict[bytes, Access], ...] = ()
+    table: dict[bytes, Access] | None = None
+    """By path, with the directories above allowed ones; None: everything is allowed."""
 
     @classmethod
     def parse(cls, text: str) -> Rules:
@@ -59,56 +60,61 @@ class Rules:
                 raise ValueError(f"{part!r} is no rule: R, W, RW or N and an absolute path")
             letters = match[1].upper()
             rules[_cleaned(match[2])] = _OF_LETTERS["RW" if letters == "WR" else letters]
-        if len(rules) > MAX_RULES:
-            raise ValueError(f"{len(rules)} rules; at most {MAX_RULES}")
-        layer = dict(rules)
+        if rules == {b"/": _ALL}:
+            return FREE
+        table = dict(rules)
         for path, access in rules.items():
             for above in _above(path) if access else ():
-                if not _in_layer(rules, above):
-                    layer[above] = Access.ENTER
-        return cls((layer,))
+                if not _looked_up(rules, above):
+                    table[above] = Access.ENTER
+        return cls._bounded(table)
+
+    @classmethod
+    def _bounded(cls, table: dict[bytes, Access]) -> Rules:
+        if len(table) > MAX_PATHS:
+            raise ValueError(f"rules for {len(table)} paths; at most {MAX_PATHS}")
+        return cls(table)
 
     @property
     def allow_all(self) -> bool:
         """Whether no path is forbidden."""
-        return all(layer == {b"/": _ALL} for layer in self.layers)
+        return self.table is None
 
     def and_also(self, other: Rules) -> Rules:
-        """Rules that allow what both allow."""
-        return Rules(self.layers + other.layers)
+        """Rules that allow what both allow. ValueError: they are too many."""
+        if self.table is None or other.table is None:
+            return other if self.table is None else self
+        paths = self.table.keys() | other.table.keys()
+        return self._bounded({path: self.access(path) & other.access(path) for path in paths})
 
     def access(self, path: bytes) -> Access:
         """What may be done with a path: a clean, absolute one."""
-        allowed = _ALL
-        for layer in self.layers:
-            allowed &= _in_layer(layer, path)
-        return allowed
+        return _ALL if self.table is None else _looked_up(self.table, path)
 
     def demand(self, path: bytes, wanted: Access) -> None:
         """Raise PathNotAllowedError unless `wanted` may be done with the path."""
-        if self.layers and wanted not in self.access(path):
+        if self.table is not None and wanted not in _looked_up(self.table, path):
             raise PathNotAllowedError(path)
 
     def demand_below(self, path: bytes, wanted: Access) -> None:
         """As `demand`, for the path and all that is or could be below it."""
         self.demand(path, wanted)
         prefix = path.rstrip(b"/") + b"/"
-        for layer in self.layers:
-            for ruled, access in layer.items():
-                if ruled.startswith(prefix) and wanted not in access:
-                    raise PathNotAllowedError(ruled)
+        for ruled, access in (self.table or {}).items():
+            if ruled.startswith(prefix) and wanted not in access:
+                raise PathNotAllowedError(ruled)
 
 
 FREE: Final = Rules()
 """No rules: everything is allowed."""
 
 
-def _in_layer(layer: dict[bytes, Access], path: bytes) -> Access:
-    found = layer.get(path)
+def _looked_up(table: dict[bytes, Access], path: bytes) -> Access:
+    found = table.get(path)
     if found is not None:
         return found
     for above in _above(path):
-        found = layer.get(above)
+        found = table.get(above)
         if found is not None:
             # What is only on the way to an allowed path gives nothing to what is beside it.
             return Access.NONE if found is Access.ENTER else found

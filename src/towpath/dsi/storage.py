@@ -144,7 +144,10 @@ class Storage(Protocol):
         """What it can do."""
 
     def restricted(self, rules: Rules) -> Storage:
-        """The same storage, for which `rules` hold besides those that held before."""
+        """The same storage, for which `rules` hold besides those that held before.
+
+        ValueError: they are too many.
+        """
 
     def status(self, path: bytes, *, facts: Facts = Facts.ALL) -> Status:
         """What `path` is; links are followed."""

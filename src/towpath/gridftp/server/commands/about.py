@@ -85,11 +85,10 @@ def _dsi(_session: Session, _request: requests.SiteDsi) -> None:
 @on(requests.SiteRestrict)
 def _restrict(session: Session, request: requests.SiteRestrict) -> None:
     try:
-        rules = Rules.parse(request.rules)
+        session.storage = session.storage.restricted(Rules.parse(request.rules))
     except ValueError as error:
         said = "Path restriction entries must be full paths, prefixed only with R, W, or N."
         raise requests.RequestError(500, f"{said} : {printable(str(error), 200)}") from None
-    session.storage = session.storage.restricted(rules)
     session.send(answers.reply(250, "OK."))
 
 
