@@ -7,6 +7,7 @@ import click
 from towpath import __version__
 from towpath.start import importing
 
+# Those without a text are run by others of them.
 _COMMANDS = {
     "up": "Run the whole service on this machine.",
     "env": "Print the variables that point the globus command at the service.",
@@ -15,6 +16,7 @@ _COMMANDS = {
     "gridftp": "List, copy and sum files on GridFTP servers, without the service; serve files.",
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
     "worker": "Run one more transfer worker.",
+    "samples": "",
     "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",
     "doctor": "Say what is missing on this machine, and how to get it.",
 }
@@ -24,7 +26,7 @@ class _Lazy(click.Group):
     """``towpath gridftp ls`` need not import a web framework."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        return [name for name, what in _COMMANDS.items() if what]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
@@ -36,7 +38,7 @@ class _Lazy(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, what) for name, what in _COMMANDS.items() if what])
 
 
 @click.command(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from towpath.nexus.bootstrap import (
     bootstrap,
     signing_key,
 )
+from towpath.nexus.store.clients import USERNAME_DOMAIN
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
 from towpath.platform.database import (
@@ -48,6 +50,11 @@ from towpath.platform.secrets import Sealer, SealError
 from towpath.platform.serving import HttpsServer, bind
 from towpath.platform.settings import DataDirectory, Settings
 from towpath.platform.supervisor import Supervisor
+from towpath.samples.layout import SAMPLES
+from towpath.samples.layout import Place as SamplePlace
+from towpath.samples.registration import Prepared as Samples
+from towpath.samples.registration import prepare as prepare_samples
+from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 
@@ -165,8 +172,14 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         }
         clients = await at_start(partial(bootstrap, databases["nexus"], directory.secrets))
 
+        samples: Samples | None = None
+        if settings.serve_samples:
+            samples = await _prepare_samples(directory, databases["transfer"], clients[TRANSFER])
+            stack.callback(samples.close)
+        else:
+            await at_start(partial(withdraw_samples, databases["transfer"]))
         apps = await stack.enter_async_context(
-            _apps(place.settings, directory, databases, clients[TRANSFER], place.url)
+            _apps(place, directory, databases, clients[TRANSFER], samples)
         )
         server = await _https_server(apps, bound, place, directory, failed)
         stack.push_async_callback(server.stop)
@@ -182,6 +195,10 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             directory.write_state(_state(place, directory, postgres))
 
         write_state()
+        if samples is not None:
+            servers = _sample_servers(directory, samples)
+            stack.push_async_callback(servers.stop)
+            await servers.start()
         stack.push_async_callback(workers.stop)
         await workers.start()
         if postgres is not None:
@@ -190,6 +207,21 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         _log.info("up.ready", url=place.url, workers=settings.engine.workers)
         print(f"ready {place.url}", flush=True)
         await failed.wait()
+
+
+async def _prepare_samples(
+    directory: DataDirectory, database: Database, service: ClientSecret
+) -> Samples:
+    place, now = SamplePlace(directory.samples), datetime.now(UTC)
+    owner = (service.client_id, f"{service.client_id}@{USERNAME_DOMAIN}")
+    return await at_start(partial(prepare_samples, database, place, owner, now))
+
+
+def _sample_servers(directory: DataDirectory, samples: Samples) -> Supervisor:
+    """One process. It may be started again: the sockets stay ours."""
+    descriptors = [samples.listeners[one.id].fileno() for one in SAMPLES]
+    words = [sys.executable, "-m", "towpath.cli", "samples", *map(str, descriptors)]
+    return Supervisor([*words, "--data", str(directory.root)], count=1, pass_fds=descriptors)
 
 
 def _state(
@@ -259,15 +291,16 @@ async def _https_server(
 
 @asynccontextmanager
 async def _apps(
-    settings: Settings,
+    place: "_Place",
     directory: DataDirectory,
     databases: dict[str, Database],
     transfer_client: ClientSecret,
-    url: str,
+    samples: Samples | None,
 ) -> AsyncIterator[ASGIApp]:
     """Every service on one origin; Transfer reaches nexus as over the network, without one."""
+    settings = place.settings
     key = await asyncio.to_thread(signing_key, directory.secrets / "id_token.pem")
-    auth = nexus.create_app(databases["nexus"], issuer=url, signing_key=key.public_key())
+    auth = nexus.create_app(databases["nexus"], issuer=place.url, signing_key=key.public_key())
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
     ) as client:
@@ -279,6 +312,7 @@ async def _apps(
             limits=settings.limits,
             gridftp=settings.gridftp,
             engine=settings.engine,
+            authorities={} if samples is None else samples.authorities,
         )
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {

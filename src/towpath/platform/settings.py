@@ -83,6 +83,15 @@ class DialSettings(Section):
     """
 
 
+class SamplesSettings(Section):
+    """The sample endpoints, go#ep1 and go#ep2."""
+
+    enabled: bool | Literal["auto"] = "auto"
+    """`auto`: while the service may connect to loopback (see `dial.allow_loopback`), where they
+    are. `true` or `false` decide it.
+    """
+
+
 class GridftpSettings(Section):
     """How long a GridFTP server may take, in seconds."""
 
@@ -224,6 +233,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     http: HttpSettings = HttpSettings()
     dial: DialSettings = DialSettings()
+    samples: SamplesSettings = SamplesSettings()
     gridftp: GridftpSettings = GridftpSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
@@ -276,6 +286,11 @@ class Settings(BaseSettings):
         return cls.model_construct(
             **{name: getattr(loaded, name) for name in cls.model_fields},
         )
+
+    @property
+    def serve_samples(self) -> bool:
+        """Whether there are sample endpoints (``samples.enabled`` resolved)."""
+        return self.allow_loopback if self.samples.enabled == "auto" else self.samples.enabled
 
     @property
     def allow_loopback(self) -> bool:
@@ -340,6 +355,11 @@ class DataDirectory:
     def lock_file(self) -> Path:
         """Held by the one ``towpath up`` of this directory."""
         return self.run / "lock"
+
+    @property
+    def samples(self) -> Path:
+        """The sample endpoints' files and keys."""
+        return self.root / "samples"
 
     @property
     def log(self) -> Path:

@@ -29,9 +29,16 @@ class Supervisor:
     """
 
     def __init__(
-        self, command: Sequence[str], *, count: int, stop_timeout_s: float = STOP_TIMEOUT_S
+        self,
+        command: Sequence[str],
+        *,
+        count: int,
+        stop_timeout_s: float = STOP_TIMEOUT_S,
+        pass_fds: Sequence[int] = (),
     ) -> None:
+        """`pass_fds`: descriptors that each of them has, too, under the same numbers."""
         self._command = list(command)
+        self._pass_fds = tuple(pass_fds)
         self._count = count
         self._stop_timeout_s = stop_timeout_s
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -84,6 +91,7 @@ class Supervisor:
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=self._pass_fds,
             start_new_session=True,  # a Ctrl-C is for us: we stop them in order
         )
 

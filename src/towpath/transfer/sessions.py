@@ -22,6 +22,7 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer.issuing import Issuing
 from towpath.transfer.store import credentials, endpoints
 
 CACHED_IDENTITIES = 256
@@ -95,8 +96,11 @@ class EndpointSessions:
         sealer: Sealer,
         policy: DialPolicy,
         settings: GridftpSettings,
+        issuing: Issuing | None = None,
     ) -> None:
+        """`issuing`: where users may be given credentials (workers take what is there)."""
         self._database = database
+        self._issuing = issuing or Issuing(sealer, {})
         self._sealer = sealer
         self._policy = policy
         self._timeouts = Timeouts(
@@ -124,7 +128,7 @@ class EndpointSessions:
                     f"endpoint {endpoint_id} is not registered any more",
                     "register the server again and submit to the new endpoint",
                 )
-            stored = await credentials.get(conn, endpoint_id, owner_id)
+            stored = await self._issuing.credential(conn, endpoint_id, owner_id)
             if stored is None:
                 raise NoCredential(
                     f"you have given no credential for endpoint {endpoint.display_name!r}",

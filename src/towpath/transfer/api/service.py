@@ -1,6 +1,6 @@
 """What the routes share: the service's parts, the caller, and who may see which endpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import Depends, Request
 
+from towpath.gridftp.security.authority import Authority
 from towpath.platform.database import Connection, Database
 from towpath.platform.dial import DialPolicy
 from towpath.platform.errors import ApiError
@@ -15,6 +16,7 @@ from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
 from towpath.transfer.browse.browser import Browser
+from towpath.transfer.issuing import Issuing
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints
 from towpath.transfer.store.endpoints import Endpoint
@@ -35,11 +37,16 @@ class TransferService:
     gridftp: GridftpSettings = field(default_factory=GridftpSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    authorities: Mapping[UUID, Authority] = field(default_factory=dict)
+    """Of endpoints for which the deployment issues credentials itself."""
+    issuing: Issuing = field(init=False)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
 
     def __post_init__(self) -> None:
-        sessions = EndpointSessions(self.database, self.sealer, self.dial, self.gridftp)
+        issuing = Issuing(self.sealer, self.authorities, self.now)
+        object.__setattr__(self, "issuing", issuing)
+        sessions = EndpointSessions(self.database, self.sealer, self.dial, self.gridftp, issuing)
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "browser", Browser(sessions))
 

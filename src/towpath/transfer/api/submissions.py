@@ -16,7 +16,7 @@ from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import Caller, Service, TransferService, visible_endpoint
 from towpath.transfer.api.submission_bodies import DeleteDocument, TransferDocument
 from towpath.transfer.claims import storage_of
-from towpath.transfer.store import credentials, tasks
+from towpath.transfer.store import tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewTask
 
@@ -124,9 +124,9 @@ async def _submit(
         else:
             if task.deadline <= service.now():
                 raise ApiError.bad_request("deadline: this time has passed")
-            source = await _usable(conn, task.source_endpoint_id, caller)
+            source = await _usable(conn, service, task.source_endpoint_id, caller)
             if task.destination_endpoint_id is not None:
-                destination = await _usable(conn, task.destination_endpoint_id, caller)
+                destination = await _usable(conn, service, task.destination_endpoint_id, caller)
                 if check is not None:
                     await check(source, destination)
             await _check_room(conn, service, caller.sub)
@@ -154,13 +154,15 @@ async def _submit(
     )
 
 
-async def _usable(conn: Connection, endpoint_id: UUID, caller: Principal) -> Endpoint:
+async def _usable(
+    conn: Connection, service: TransferService, endpoint_id: UUID, caller: Principal
+) -> Endpoint:
     """An endpoint that the caller sees and has a credential for. An expired one will do: the
 
     task then waits until it is renewed.
     """
     endpoint = await visible_endpoint(conn, endpoint_id, caller.sub)
-    if await credentials.get(conn, endpoint_id, caller.sub) is None:
+    if await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
         raise ApiError(
             400,
             "ClientError.ActivationRequired",

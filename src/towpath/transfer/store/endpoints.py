@@ -135,9 +135,12 @@ async def update(
     )
 
 
-async def mark_deleted(conn: Connection, endpoint_id: UUID) -> None:
-    """Delete an endpoint for its users; the row stays because tasks name it."""
-    await conn.execute("UPDATE endpoint SET deleted_at = now() WHERE id = %s", (endpoint_id,))
+async def mark_deleted(conn: Connection, endpoint_id: UUID, *, deleted: bool = True) -> None:
+    """Delete an endpoint for its users (or bring it back); the row stays because tasks name it."""
+    await conn.execute(
+        "UPDATE endpoint SET deleted_at = CASE WHEN %s THEN now() END WHERE id = %s",
+        (deleted, endpoint_id),
+    )
 
 
 async def search(

@@ -1,0 +1,60 @@
+"""A small authority of one's own, as OpenSSL and our own checks see it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from towpath.gridftp.security.authority import Authority
+from towpath.gridftp.security.certificates import Certificate, certificates_in
+from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.errors import SecurityError
+from towpath.gridftp.security.names import speaks_for
+from towpath.gridftp.security.trust import TrustRoots
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+YEAR, DAY = timedelta(days=365), timedelta(days=1)
+
+
+@pytest.fixture
+def authority() -> Authority:
+    return Authority.create("Lab of all", NOW, YEAR)
+
+
+def chain(credential: Credential, authority: Authority) -> list[Certificate]:
+    own = certificates_in(credential.chain_pem.decode())
+    root = certificates_in(authority.trust_files["authority.0"])
+    return [Certificate(der) for der in (*own, *root)]
+
+
+def test_what_it_signs_is_trusted_by_those_who_trust_it(authority: Authority) -> None:
+    trust = TrustRoots.from_files(authority.trust_files)
+    user = authority.user("Alice", NOW, DAY)
+    assert user.subject == "/O=Lab of all/CN=Alice"
+    assert user.not_after == NOW + DAY
+    trust.check_chain(chain(user, authority), NOW)
+    with pytest.raises(SecurityError):
+        trust.check_chain(chain(user, authority), NOW + 2 * DAY)
+
+
+def test_a_host_has_all_its_names(authority: Authority) -> None:
+    host = authority.host(("ftp.example.org", "192.0.2.7", "2001:db8::7"), NOW, DAY)
+    [certificate] = [Certificate(der) for der in certificates_in(host.chain_pem.decode())]
+    for name in ("ftp.example.org", "192.0.2.7", "2001:db8::7"):
+        assert speaks_for(certificate, name)
+    assert not speaks_for(certificate, "other.example.org")
+
+
+def test_it_can_be_kept(authority: Authority) -> None:
+    again = Authority.load(authority.to_pem())
+    assert again.trust_files == authority.trust_files
+    trust = TrustRoots.from_files(authority.trust_files)
+    trust.check_chain(chain(again.user("Bob", NOW, DAY), authority), NOW)
+
+
+def test_nothing_outlives_it(authority: Authority) -> None:
+    assert authority.user("Alice", NOW, 10 * YEAR).not_after == authority.not_after
+
+
+def test_what_is_no_authority_is_not_loaded(authority: Authority) -> None:
+    with pytest.raises(ValueError, match="no certificate"):
+        Authority.load(b"")
