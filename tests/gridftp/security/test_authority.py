@@ -32,8 +32,13 @@ def test_what_it_signs_is_trusted_by_those_who_trust_it(authority: Authority) ->
     assert user.subject == "/O=Lab of all/CN=Alice"
     assert user.not_after == NOW + DAY
     trust.check_chain(chain(user, authority), NOW)
-    with pytest.raises(SecurityError):
-        trust.check_chain(chain(user, authority), NOW + 2 * DAY)
+
+
+def test_it_signs_for_no_other_organization(authority: Authority) -> None:
+    other = Authority.create("Another lab", NOW, YEAR)
+    trust = TrustRoots.from_files(authority.trust_files)
+    with pytest.raises(SecurityError, match="signing policy|may not sign"):
+        trust.check_chain(chain(other.user("Alice", NOW, DAY), authority), NOW)
 
 
 def test_a_host_has_all_its_names(authority: Authority) -> None:
