@@ -57,13 +57,14 @@ def ratios_table(results: Iterable[Result]) -> Table:
     shown = Table(caption="peer / ours, median over the rounds; above 1 ours needs less")
     shown.add_column("ratio", overflow="fold")
     shown.add_column("ours / peer")
-    shown.add_column("wall", justify="right")
-    shown.add_column("CPU", justify="right")
+    for heading in ("told", "wall", "CPU"):
+        shown.add_column(heading, justify="right")
     for result in results:
         for ratio in result.contest.ratios:
             shown.add_row(
                 ratio.key,
                 f"{ratio.ours} / {' or '.join(ratio.peers)}",
+                f"{result.ratio(ratio, ratio.part):.2f}",
                 f"{result.ratio(ratio, WALL_S):.2f}",
                 f"{result.ratio(ratio, cpu_s):.2f}",
             )

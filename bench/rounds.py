@@ -1,5 +1,6 @@
 """Contests: several sides do the same work in turn, and every result is checked."""
 
+import math
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
@@ -89,7 +90,8 @@ class Result:
         rounds = zip(*(self.samples[peer] for peer in ratio.peers), strict=True)
         best = [min(peers, key=lambda sample: sample.wall_s) for peers in rounds]
         return statistics.median(
-            part(peer) / part(sample) for sample, peer in zip(ours, best, strict=True)
+            part(peer) / part(sample) if part(sample) else math.inf
+            for sample, peer in zip(ours, best, strict=True)
         )
 
 

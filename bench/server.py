@@ -116,7 +116,7 @@ def _waiting(site: Site, count: int) -> Mover:
                 session = await Session.open(server, credential=credential, trust=trust)
                 sessions.append(session)
             ran = Ran(time.perf_counter() - before_s, 0.0)
-            used = (private_bytes(servers) - before) // count
+            used = max((private_bytes(servers) - before) // count, 1)
         finally:
             await close_all(sessions)
         return Sample(ran.wall_s, ran.cpu_s, 0.0, used)
