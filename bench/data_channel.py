@@ -84,8 +84,8 @@ def _channel(mode: Mode, protection: Protection | None, pem: bytes, streams: int
 
 
 def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system
+
+    return time.process_time()
 
 
 def _send(pipe: Connection, path: Path, files: int, settings: tuple[Any, ...]) -> None:

@@ -640,3 +640,36 @@ def test_nothing_is_left_open(files: dict[str, Path], credential: DataCredential
             receiver.close()
     assert open_descriptors() == before
     assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("protection", [None, Protection.CLEAR, Protection.PRIVATE])
+def test_the_last_bytes_of_a_block_are_not_waited_for(
+    ends: tuple[DataChannel, DataChannel],
+    credential: DataCredential,
+    protection: Protection | None,
+) -> None:
+    """However large blocks are: each is taken when it is whole, though nothing follows it."""
+    sender, receiver = ends
+    if protection is not None:
+        give(credential, *ends)
+        sender.set_protection(protection)
+        receiver.set_protection(protection)
+    sender.active(receiver.passive())
+    writer = MemoryWriter()
+    around = 128 * 1024, 160 * 1024, 288 * 1024, 1024 * 1024, 1024 * 1024 + 160 * 1024
+    sizes = [size + more for size in around for more in (-1, 0, 1)]
+    seen: list[int] = []
+
+    def chunks() -> Iterator[bytes]:
+        total = 0
+        for size in sizes:
+            yield bytes(size)
+            total += size
+            while sum(item.length for item in writer.writes) < total:
+                time.sleep(0.001)
+            seen.append(size)
+
+    sending = Running(lambda: sender.send_bytes(chunks()))
+    receiver.receive(writer, tell=nobody_told)
+    sending.join()
+    assert seen == sizes

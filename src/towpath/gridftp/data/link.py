@@ -5,10 +5,13 @@ call that takes time (sendfile, recv_into, pwrite, TLS).
 """
 
 import contextlib
+import errno
+import math
 import os
 import socket
 import ssl
 import struct
+import time
 from typing import Final, Protocol
 
 from towpath.gridftp.data.buffers import buffer
@@ -26,7 +29,17 @@ _MAX_RECORD_BYTES = 16384 + 2048  # RFC 5246 6.2.3, the larger of the two versio
 _SHORTEST_WAIT_S: Final = 0.01
 """A hundred times a second is enough for everybody."""
 
-_IN_VAIN = (TimeoutError, BlockingIOError, ssl.SSLWantReadError)
+_LOW_WATER_BYTES: Final = 128 * 1024
+"""A receiver that waits for much is woken when this much has come, not for every packet: that
+saves a third of its processor time."""
+
+_SLACK_BYTES: Final = 32 * 1024
+"""What TLS may have taken from the socket already: one record, and to spare."""
+
+_OF_THE_SOURCE: Final = (errno.EIO, errno.EISDIR, errno.ESTALE, errno.EOVERFLOW, errno.EACCES)
+"""What sendfile says of the file, not of the connection."""
+
+_IN_VAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Source(Protocol):
@@ -54,6 +67,7 @@ class Link:
         self._stall_s = stall_s
         self._patience_s = stall_s
         self._quiet_s = 0.0
+        self._low_water = 1
         self._ahead = b""
         connection.setblocking(True)
         self._limit_wait(socket.SO_RCVTIMEO, stall_s)
@@ -69,12 +83,30 @@ class Link:
         """Whether bytes have been read from the socket that nobody has taken yet."""
         return bool(self._ahead) or (self._tls is not None and self._tls.pending() > 0)
 
-    def secure(self, identity: Identity, protection: Protection, *, server_side: bool) -> None:
-        """TLS, by whoever connected as client; both ends show certificates."""
+    def secure(
+        self,
+        identity: Identity,
+        protection: Protection,
+        *,
+        server_side: bool,
+        within_s: float = math.inf,
+    ) -> None:
+        """TLS, by whoever connected as client; both ends show certificates.
+
+        `within_s`: how long the peer may be silent meanwhile, if that is less than else.
+        """
+        stall_s, self._stall_s = self._stall_s, min(self._stall_s, within_s)
+        self.set_patience(self._stall_s)
+        try:
+            self._secure(identity, protection, server_side=server_side)
+        finally:
+            self._stall_s = stall_s
+        self.set_patience(stall_s)
+
+    def _secure(self, identity: Identity, protection: Protection, *, server_side: bool) -> None:
         try:
             context = identity.server_context if server_side else identity.client_context
             if protection.encrypted:
-                self._socket.settimeout(self._patience_s)
                 # GCT ends a stream without TLS's own end: it looks like any other end then.
                 self._socket = self._tls = context.wrap_socket(
                     self._socket, server_side=server_side, do_handshake_on_connect=False
@@ -83,6 +115,8 @@ class Link:
                 identity.check_peer(self._tls)
             else:
                 self._authenticate(identity, context, server_side=server_side)
+        except _IN_VAIN as error:
+            raise self._broken(error) from None
         except SecurityError as error:
             raise self.error(Kind.DATA_AUTH, error.message) from None
         except ssl.SSLError as error:
@@ -165,36 +199,72 @@ class Link:
             at += count or 0
         return at
 
-    def receive_some(self, view: memoryview) -> int | None:
+    def receive_some(self, view: memoryview, follow: float = 0) -> int | None:
         """As many bytes as come within `patience_s`, if the view is not full before.
 
-        0: the connection has ended; None: nothing came in that time.
+        0: the connection has ended; None: nothing came in that time. `follow`: how many bytes are
+        known to come behind those of the view.
         """
         if self._ahead:
             count = min(len(self._ahead), len(view))
             view[:count] = self._ahead[:count]
             self._ahead = self._ahead[count:]
             return count
-        flags = 0 if self._tls else socket.MSG_WAITALL
+        size = len(view)
+        # So far there is always enough to come to wake us; behind it each packet has to.
+        at_ease = int(min(size, size + follow - _LOW_WATER_BYTES - _SLACK_BYTES))
+        at = 0
         try:
-            count = self._socket.recv_into(view, len(view), flags)
+            if at_ease >= _LOW_WATER_BYTES:
+                self._set_low_water(_LOW_WATER_BYTES)
+                at = self._receive(view[:at_ease])
+                if at < at_ease or at == size:
+                    self._quiet_s = 0.0
+                    return at
+            self._set_low_water(1)
+            count = at + self._receive(view[at:])
         except OSError as error:
-            if isinstance(error, _IN_VAIN) and self._quiet_s + self._patience_s < self._stall_s:
+            if at:
+                count = at
+            elif isinstance(error, _IN_VAIN) and self._quiet_s + self._patience_s < self._stall_s:
                 self._quiet_s += self._patience_s
                 return None
-            raise self._broken(error) from error
+            else:
+                raise self._broken(error) from error
         self._quiet_s = 0.0
         return count
+
+    def _receive(self, view: memoryview) -> int:
+        """Fill the view; less when the connection ends or the time is over. 0: it has ended."""
+        if self._tls is None:
+            return self._socket.recv_into(view, len(view), socket.MSG_WAITALL)
+        # TLS gives 16 KiB at a time. To write each of them would take as long as to decrypt it.
+        at, size = 0, len(view)
+        until = time.monotonic() + self._patience_s
+        try:
+            while at < size:
+                count = self._tls.recv_into(view[at:])
+                if not count:
+                    break
+                at += count
+                if time.monotonic() > until:
+                    break
+        except _IN_VAIN:
+            if not at:
+                raise
+        return at
+
+    def _set_low_water(self, count: int) -> None:
+        if count != self._low_water:
+            self._low_water = count
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def set_patience(self, seconds: float) -> None:
         """How long `receive_some` waits for more; never longer than it takes to stall."""
         patience_s = min(max(seconds, _SHORTEST_WAIT_S), self._stall_s)
         if patience_s != self._patience_s:
             self._patience_s = patience_s
-            if self._tls is not None:
-                self._tls.settimeout(patience_s)
-            else:
-                self._limit_wait(socket.SO_RCVTIMEO, patience_s)
+            self._limit_wait(socket.SO_RCVTIMEO, patience_s)
 
     def _limit_wait(self, direction: int, seconds: float) -> None:
         """By a timeout of the kernel's, not of Python's: that would make the socket non-blocking,
@@ -231,10 +301,13 @@ class Link:
                     raise self.shorter()
                 offset += sent
         except OSError as error:
+            if error.errno in _OF_THE_SOURCE:
+                raise
             raise self._broken(error) from error
 
     def _copy_from(self, source: Source, offset: int, count: int, header: bytes) -> None:
         end = offset + count
+        self._cork(on=True)
         with buffer() as view:
             filled = len(header)
             view[:filled] = header
@@ -248,6 +321,12 @@ class Link:
                     filled += got
                 self.send(view[:filled])
                 filled = 0
+        self._cork(on=False)
+
+    def _cork(self, *, on: bool) -> None:
+        """Let full packets out only, not one for each record of TLS; off: all that there is."""
+        with contextlib.suppress(OSError):  # then sending tells
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, on)
 
     def shorter(self) -> GridFTPError:
         """The source has become shorter."""

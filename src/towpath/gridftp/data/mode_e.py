@@ -381,7 +381,8 @@ class _Share:
                 return False
             taken += self._left
             while self._left:
-                count = link.receive_some(view[: min(self._left, len(view))])
+                part = view[: min(self._left, len(view))]
+                count = link.receive_some(part, follow=self._left - len(part))
                 if count is None:
                     continue
                 if count == 0:

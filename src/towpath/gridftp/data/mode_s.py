@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 
@@ -40,7 +41,7 @@ def receive(
         link.set_patience(tick_in)
     with buffer() as view:
         while True:
-            count = link.receive_some(view)
+            count = link.receive_some(view, follow=math.inf)  # its end wakes us, too
             if count:
                 sink.write(view[:count], at)
                 at += count

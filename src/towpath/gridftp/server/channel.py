@@ -463,8 +463,10 @@ class DataChannel:
             )
         expected = None if self._authentication is Own.SELF else self._authentication
         identity = self._credential.expecting(expected)
-        protection = self._protection
-        return lambda link: link.secure(identity, protection, server_side=server_side)
+        protection, within_s = self._protection, self._limits.data_connect_s
+        return lambda link: link.secure(
+            identity, protection, server_side=server_side, within_s=within_s
+        )
 
 
 class _Waiter:
