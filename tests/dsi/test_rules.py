@@ -81,8 +81,11 @@ def test_rules_have_a_bound() -> None:
     with pytest.raises(ValueError, match="at most"):
         Rules.parse(",".join(f"R/{number}" for number in range(10_001)))
     rules = Rules.parse(",".join(f"R/a/{number}" for number in range(6000)))
-    for _ in range(1000):  # a session may narrow itself again and again
+    assert rules.table is not None
+    for _ in range(5):  # a session may narrow itself again and again
         rules = rules.and_also(Rules.parse("R/a"))
+    assert rules.table is not None
+    assert len(rules.table) == 6002
     with pytest.raises(ValueError, match="at most"):
         rules.and_also(Rules.parse(",".join(f"R/b/{number}" for number in range(6000))))
 
