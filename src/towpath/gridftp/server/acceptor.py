@@ -24,6 +24,7 @@ from towpath.gridftp.security.acceptor import HostSecurity
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.server.control import Control, Service
+from towpath.gridftp.server.keys_ahead import KeysAhead
 from towpath.gridftp.server.limits import Limits
 
 BACKLOG = 256
@@ -112,7 +113,8 @@ class FreshSecurity:
         """Raises `OSError`, `ValueError`, `ssl.SSLError`."""
         self._trust_dir = trust_dir
         self._seen = self._state()
-        self._current = HostSecurity(host, TrustRoots.from_directory(trust_dir), now=now)
+        trust = TrustRoots.from_directory(trust_dir)
+        self._current = HostSecurity(host, trust, now=now, key=KeysAhead().take)
 
     def current(self) -> HostSecurity:
         """For a new login."""

@@ -33,6 +33,10 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 OPENING_BYTES: Final = 512 * 1024
 """Longest first frame of a session: its delegated credential is at most 256 KiB of PEM."""
 
+KEYS_AHEAD: Final = 4
+"""Keys for delegated credentials that are ready. So many logins at one time need not wait for
+theirs; the next ones make their own."""
+
 COMMANDS_BEFORE_LOGIN: Final = 2000
 """Commands of one connection that has not logged in. Who sends everything ahead and is not let in
 has some hundred; each answer is longer than its question, and may wait for who does not read."""
