@@ -248,6 +248,7 @@ class Receiver:
             elif self._secure is not None:
                 self._secure(link)
         except BaseException as error:  # noqa: BLE001 - `receive` raises it
+            transfer.broken.add(link)
             if not transfer.complete:
                 self._fail(error)
         finally:
@@ -259,7 +260,9 @@ class Receiver:
         while transfer.finished:
             link = transfer.finished.popleft()
             share = transfer.active.pop(link)
-            if share is not None:
+            if link in transfer.broken:
+                self._let_go(link)
+            elif share is not None:
                 self._ended(link, share)
             elif link.at_hand:
                 self._take([link], transfer)
@@ -315,6 +318,8 @@ class _Transfer:
         self.active: dict[Link, _Share | None] = {}
         """What threads have in hand; without a share: being authenticated."""
         self.finished: deque[Link] = deque()
+        self.broken: set[Link] = set()
+        """Those of them that failed; when all is complete without them, they are only closed."""
         self._engaged = 0
 
     @property
