@@ -240,7 +240,7 @@ def test_what_is_told_to_the_log(talk: Dialogue, tmp_path: Path, events: Events)
     assert talk.give("STOR f", b"12345").code == 226
     assert talk.fetch("ERET P 1 3 f") == b"234"
     assert talk.answer().code == 226
-    assert talk.ask("RETR g").code == 550
+    assert talk.ask("PASV", "RETR g").code == 550
     assert talk.ask("SIZE g\n226 OK").code == 550
     assert talk.ask("DCSC P c2VjcmV0").code == 500
     first, second, third, *others = events

@@ -193,6 +193,20 @@ class DataChannel:
 
     # -- transfers
 
+    def demand(self, *, receive: bool) -> None:
+        """Raise GridFTPError(CHANNEL_GONE) if there is nothing that a transfer could use.
+
+        For before its file is opened: what was sent ahead of a failure must not empty files.
+        """
+        if self._mode is Mode.STREAM:
+            usable = self._listener is not None or len(self._addresses) == 1
+        elif receive:
+            usable = self._listener is not None or self._receiver is not None
+        else:
+            usable = bool(self._senders or self._addresses)
+        if not usable:
+            raise _gone("no data connection can be made: PASV or PORT first")
+
     def send(self, reader: Reader, ranges: Sequence[ByteRange], *, at: int | None = None) -> None:
         """Send these bytes of a file.
 
@@ -417,7 +431,12 @@ class DataChannel:
 
     def _secured(self, links: list[Link], *, server_side: bool) -> list[Link]:
         """All at the same time. Closes all of them when one fails."""
-        secure = self._security(server_side=server_side)
+        try:
+            secure = self._security(server_side=server_side)
+        except BaseException:
+            for link in links:
+                link.close()
+            raise
         if secure is None:
             return links
         errors: list[Exception] = []

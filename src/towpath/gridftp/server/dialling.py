@@ -54,9 +54,10 @@ class AnyHost:
     def may_dial(self, address: HostPort) -> bool:
         """Any host's port of no service; this machine's only for who is on this machine."""
         host = _parsed(address.host)
-        if host.is_multicast or host.is_unspecified or host.is_reserved:
-            return False
-        if host.is_loopback and not self._peer_is_local:
+        if host.is_loopback:  # of IPv6, one of those that are reserved
+            if not self._peer_is_local:
+                return False
+        elif host.is_multicast or host.is_unspecified or host.is_reserved:
             return False
         return address.port >= PRIVILEGED_PORTS
 

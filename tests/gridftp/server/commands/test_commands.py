@@ -10,8 +10,10 @@ import pytest
 
 from plugins.dialogue import OPENING, Dialogue, address_of, dialogue
 from towpath.dsi.posix import PosixStorage
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.server.commands.base import normalised
 from towpath.gridftp.server.commands.dispatch import STOPPABLE, TABLE
+from towpath.gridftp.server.commands.listings import UNLISTABLE
 from towpath.gridftp.wire import requests
 from towpath.gridftp.wire.listings import parse_fact_line, parse_status_line
 
@@ -206,9 +208,9 @@ def test_a_narrowed_session_stays_narrow(talk: Dialogue, tmp_path: Path) -> None
     assert talk.ask("SITE RESTRICT RW/open,R/read").code == 250
     assert talk.ask("SITE RESTRICT RW/").code == 250
     denied = "550 Command failed : Path not allowed."
-    talk.passive()
     for line in ("SIZE /closed/f", "MKD /read/d", "DELE /read/f", "RETR /closed/f", "STOR /read/g",
                  "CKSM MD5 0 -1 /closed/f", "MLSC /closed", "CWD /closed"):  # fmt: skip
+        talk.passive()
         assert talk.text(line) == denied, line
     for line in ("SIZE /open/f", "MKD /open/d", "SIZE /read/f", "CWD /read"):
         assert talk.ask(line).code < 300, line
@@ -223,8 +225,13 @@ def test_names_of_any_bytes(talk: Dialogue, tmp_path: Path) -> None:
         assert talk.ask(b"CWD /" + name).code == 250
         assert talk.ask(b"PWD").code == 257
         assert (tmp_path / os.fsdecode(name)).is_dir()
-    told = [parse_fact_line(line).name for line in talk.ask("MLSC /").raw[1:-1]]
-    assert len(told) == 2 + 5  # no line for the name with a line break
+    lines = list(talk.ask("MLSC /").raw[1:-1])
+    lines.remove(UNLISTABLE)
+    assert len([parse_fact_line(line).name for line in lines]) == 2 + 5
+    with pytest.raises(GridFTPError) as caught:
+        parse_fact_line(UNLISTABLE)
+    assert caught.value.kind is Kind.INVALID_NAME
+    assert UNLISTABLE in talk.fetch("MLSR /").split(b"\r\n")
 
 
 # -- listings
@@ -425,3 +432,28 @@ def test_a_promise_to_use_epsv_only(talk: Dialogue) -> None:
     assert talk.ask("EPSV ALL").code == 229
     assert [talk.ask(line).code for line in ("PASV", "PORT 127,0,0,1,200,200", "SPAS")] == [501] * 3
     assert talk.ask("EPSV").text.startswith("Entering Extended Passive Mode (|||")
+
+
+def test_without_a_channel_no_file_is_touched(talk: Dialogue, tmp_path: Path) -> None:
+    """Hundreds of STORs may have been sent ahead of the one that failed."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(b"old")
+    address = talk.passive()
+    talk.send("ESTO A 0 none/f", "STOR a", "STOR b", "APPE new", "MODE E", "STOR c", "RETR c")
+    assert [talk.answer().code for _ in range(7)] == [550, 500, 500, 500, 200, 500, 500]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == dict.fromkeys(
+        "abc", b"old"
+    )
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+
+
+def test_the_tree_that_is_deleted_may_be_a_file(talk: Dialogue, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "f").write_bytes(b"")
+    (tmp_path / "l").symlink_to("d")
+    (tmp_path / "f").write_bytes(b"")
+    assert [talk.ask(f"SITE RDEL {name}").code for name in "lf"] == [250, 250]
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+    assert talk.ask("SITE RDEL d").code == 250
+    assert talk.ask("SITE RDEL d").code == 550

@@ -58,7 +58,11 @@ def _dele(session: Session, request: requests.Dele) -> None:
 
 @on(requests.SiteRdel, doing="unlink")
 def _rdel(session: Session, request: requests.SiteRdel) -> None:
-    session.storage.remove_tree(session.path(request.path))
+    path = session.path(request.path)
+    try:
+        session.storage.remove_tree(path)
+    except NotADirectoryError:
+        session.storage.remove_file(path)  # a file, or a link, as GCT
     session.send(_OK)
 
 

@@ -1,8 +1,10 @@
 """Listings: MLST, MLSC and STAT on the control channel, MLSD, MLSR, NLST and LIST on a data
 channel (RFC 959, 3659; MLSC and MLSR are GCT's).
 
-A name with a line break is in no listing: it would be another line. A listing that fails before
-its 150 keeps the data channel, as GCT does; whoever lists many directories counts on it.
+A name with a line break would be another line, and could be anything. In its place stands a line
+without facts, which is what clients see of such names with GCT: so nobody takes the directory for
+one that was listed whole. A listing that fails before its 150 keeps the data channel, as GCT does;
+whoever lists many directories counts on it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ BYTES_A_REPLY: Final = 512 * 1024
 
 BYTES_A_CHUNK: Final = 64 * 1024
 """Of a listing on a data channel: what is sent at once."""
+
+UNLISTABLE: Final = b"a-name-with-a-line-break"
 
 DEEPEST: Final = 256
 """Directories below each other that MLSR enters: each is open meanwhile."""
@@ -94,6 +98,7 @@ def _list(session: Session, request: requests.List) -> None:
 def _send_lines(session: Session, verb: str, path: bytes, lines: Iterator[bytes]) -> None:
     session.take_next()  # no list of ranges, no time holds beyond one data command
     with transfer(session, verb, path, listing=True) as under_way:
+        under_way.demand(receive=False)
         first = next(lines)  # raises what there is to refuse
         under_way.begin()
         session.channel.send_bytes(_chunks(session, first, lines))
@@ -124,8 +129,7 @@ def _fact_lines(session: Session, path: bytes) -> Iterator[bytes]:
     yield facts.head(listings.EntryType.PARENT_DIRECTORY, b"..", _parent(session, path, status))
     line = facts.line
     for name, entry in entries:
-        if answers.is_listable(name):
-            yield line(name, entry)
+        yield line(name, entry) if answers.is_listable(name) else UNLISTABLE
 
 
 def _parent(session: Session, path: bytes, status: Status) -> Status:
@@ -146,8 +150,7 @@ def _lines(
     yield line(b".", status)
     yield line(b"..", _parent(session, path, status))
     for name, entry in entries:
-        if answers.is_listable(name):
-            yield line(name, entry)
+        yield line(answers.one_line(name), entry)
 
 
 def _tree_lines(session: Session, root: bytes) -> Iterator[bytes]:
@@ -166,6 +169,7 @@ def _tree_lines(session: Session, root: bytes) -> Iterator[bytes]:
         prefix, entries = entered[-1]
         for name, entry in entries:
             if not answers.is_listable(name):
+                yield UNLISTABLE
                 continue
             path = prefix + name
             yield facts.line(path, entry)

@@ -47,6 +47,14 @@ class Transfer:
         self.begun = False
         """Whether it has been announced to the client."""
 
+    def demand(self, *, receive: bool) -> None:
+        """Raise what there is to say when no data connection can be made.
+
+        Before a file is opened: what was sent ahead of a failure must not empty files.
+        """
+        if not self._session.passive_delayed:
+            self._session.channel.demand(receive=receive)
+
     def begin(self) -> None:
         """Announce it: from here on data connections are made and used."""
         session = self._session
@@ -114,18 +122,17 @@ def _eret(session: Session, request: requests.Eret) -> None:
 def _send(session: Session, verb: str, path: bytes, offset: int, length: int | None) -> None:
     """Send a file from `offset` on, without what the client has already."""
     present = session.take_next().present or RangeSet()
-    with (
-        transfer(session, verb, path) as under_way,
-        closing(session.storage.open_reader(path)) as reader,
-    ):
-        left = max(reader.size - offset, 0)
-        size = left if length is None else min(left, length)
-        missing = _missing(session, present, size)
-        under_way.begin()
-        # Offsets on the wire count from where the command begins, not from the file's first byte.
-        at = missing[0].first
-        ranges = [ByteRange(first + offset, after + offset) for first, after in missing]
-        session.channel.send(reader, ranges, at=at)
+    with transfer(session, verb, path) as under_way:
+        under_way.demand(receive=False)
+        with closing(session.storage.open_reader(path)) as reader:
+            left = max(reader.size - offset, 0)
+            size = left if length is None else min(left, length)
+            missing = _missing(session, present, size)
+            under_way.begin()
+            # On the wire offsets count from where the command begins, not from the file's start.
+            at = missing[0].first
+            ranges = [ByteRange(first + offset, after + offset) for first, after in missing]
+            session.channel.send(reader, ranges, at=at)
 
 
 def _missing(session: Session, present: RangeSet, size: int) -> Sequence[ByteRange]:
@@ -171,6 +178,7 @@ def _receive(
     session: Session, verb: str, path: bytes, said: NextTransfer, *, at: int, truncate: bool
 ) -> None:
     with transfer(session, verb, path) as under_way:
+        under_way.demand(receive=True)
         opened = session.storage.open_writer(path, truncate=truncate, readable=bool(said.checksums))
         with closing(opened):
             writer: Writer = opened
