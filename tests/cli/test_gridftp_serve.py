@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ftplib
 import hashlib
 import json
 import os
@@ -346,6 +347,32 @@ def test_a_password_file_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     file.write_text("ana:ana:plain text\n")
     with pytest.raises(ValueError, match="line 1"):
         PasswordFile(file)
+
+
+def test_data_ports_and_durable_files(serve: Serve, domain_a: Domain, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"x" * 100_000)
+    with serve("--data-ports", "47000-47999", "--durable", "--anonymous") as server:
+        guc(domain_a, "-p", "2", f"file://{tmp_path}/x", server.url("/x"))
+        assert (server.files / "x").read_bytes() == b"x" * 100_000
+        with ftplib.FTP() as client:
+            client.connect("127.0.0.1", server.port, timeout=30)
+            client.login("anonymous", "me")
+            for _ in range(3):
+                _host, port = client.makepasv()
+                assert 47000 <= port <= 47999
+        (refused,) = _refused(server)
+    assert refused["command"] == "DELE /no"
+    assert refused["reply"].startswith("550")
+
+
+def _refused(server: Server) -> list[dict[str, Any]]:
+    """What the log says of a command that is refused."""
+    with ftplib.FTP() as client:
+        client.connect("127.0.0.1", server.port, timeout=30)
+        client.login("anonymous", "me")
+        with pytest.raises(ftplib.error_perm):
+            client.delete("/no")
+    return server.events("refused")
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becoming other users takes root")
