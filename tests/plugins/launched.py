@@ -43,6 +43,8 @@ class WhoHost:
                     text = b"200 " + who.encode()
                 if command == b"QUIT":
                     text = b"221 Goodbye."
+                if command == b"DIE":
+                    return
                 await loop.sock_sendall(connection, frame(text + b"\r\n"))
                 if command == b"QUIT":
                     return

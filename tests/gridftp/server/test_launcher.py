@@ -97,6 +97,20 @@ async def test_a_delegated_credential_reaches_its_account(domain_a: Domain, work
             assert (await client.ask_wrapped(b"WHO")).text.endswith(" False /O=DomA/CN=Alice")
 
 
+@pytest.mark.parametrize("last", [b"QUIT", b"DIE"])
+async def test_a_session_that_ends_is_over_at_once(
+    domain_a: Domain, workdir: Path, last: bytes
+) -> None:
+    """Also the first of its account: its socket is in no other process, nor there twice."""
+    with launched(domain_a, workdir) as running:
+        for _ in range(2):
+            async with session(running, domain_a, "games") as client:
+                client.send_wrapped(last)
+                assert await client.all_codes() == [221 if last == b"QUIT" else 421]
+        pid = await pid_of(running, "games")
+        assert len(sockets_of(pid)) <= 3  # its link, and two of the event loop's own
+
+
 async def test_a_process_that_is_killed_is_started_again(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir) as running:
         async with session(running, domain_a, "games") as client:

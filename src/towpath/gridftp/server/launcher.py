@@ -126,7 +126,8 @@ class Launcher:
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._take(child, ours))
         return child
 
-    def _start_account(self, account: str) -> _Child:
+    def _start_account(self, account: str, first: socket.socket) -> _Child:
+        """`first`: the socket of the session that it is started for, which we have open."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         launcher = os.getpid()
 
@@ -135,6 +136,7 @@ class Launcher:
 
         def main() -> None:
             ours.close()
+            first.close()  # it gets its own: one that is open twice does not tell its end
             become(account, parent=launcher)
             _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # files and data connections
@@ -239,7 +241,7 @@ class Launcher:
                 connection.close()
                 return
             try:
-                child = self._start_account(account)
+                child = self._start_account(account, connection)
             except OSError as error:
                 self.tell(f"no process for {account!r}: {error}")
                 connection.close()
