@@ -12,7 +12,7 @@ from pathlib import Path
 from towpath.demo.authority import Domain
 
 PROGRAM = Path(__file__).parent / "launched.py"
-ACCOUNTS = ("daemon", "games")
+ACCOUNTS = ("daemon", "games", "nobody")
 
 
 class Launched:

@@ -138,7 +138,7 @@ def _serve_accounts(options: Options, listening: list[socket.socket]) -> int:
         make_host=lambda _account: _make_host(options, ReportSender(inlet)),
         may_open=front.may_open,
         limits=options.limits,
-        listening=listening,
+        listening=[*listening, outlet],  # reports tell what others do: no account may read them
         tell=_tell,
     ).run()
 

@@ -138,6 +138,13 @@ async def test_an_idle_process_ends_and_comes_back(domain_a: Domain, workdir: Pa
             await asyncio.sleep(0.19)
 
 
+async def test_nobody_becomes_the_user_of_the_acceptor(domain_a: Domain, workdir: Path) -> None:
+    with launched(domain_a, workdir) as running:
+        async with session(running, domain_a, "nobody") as client:
+            assert await client.all_codes() == [421]
+        assert "is the user of another part" in running.log.read_text()
+
+
 async def test_too_many_processes(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir, "account_processes=1") as running:
         async with (
@@ -207,6 +214,8 @@ def test_becoming() -> None:
     me = os.getpid()
     assert in_child(lambda: become("games", parent=me)) == "none"
     assert "is root" in in_child(lambda: become("root", parent=me))
+    uid = pwd.getpwnam("games").pw_uid
+    assert "another part" in in_child(lambda: become("games", parent=me, never=uid))
     assert "no account" in in_child(lambda: become("no-such", parent=me))
     assert "parent is gone" in in_child(lambda: become("games", parent=1))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import resource
 import selectors
 import signal
@@ -67,7 +68,7 @@ class Launcher:
     """Whether anyone may use this account at all."""
     limits: Limits
     listening: Sequence[socket.socket] = ()
-    """Sockets for the acceptor alone; the launcher's are closed."""
+    """Sockets for the acceptor alone; no other process has them. The launcher's are closed."""
     tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr)  # noqa: T201
     _accounts: dict[str, _Child] = field(default_factory=dict, init=False)
     """Those that take sessions."""
@@ -75,10 +76,14 @@ class Launcher:
     """All that live, by pid."""
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector, init=False)
     _stopping: bool = field(default=False, init=False)
+    _acceptor_user: int = field(default=0, init=False)
     _wakers: tuple[socket.socket, ...] = field(default=(), init=False)
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, or until the acceptor ends. Returns the exit status."""
+        """Until SIGTERM or SIGINT, or until the acceptor ends. Returns the exit status.
+
+        Raises `KeyError` when `user` does not exist.
+        """
         woken, wakes = socket.socketpair()
         woken.setblocking(False)
         wakes.setblocking(False)
@@ -86,6 +91,7 @@ class Launcher:
             signal.signal(number, self._stop)
         signal.set_wakeup_fd(wakes.fileno())
         self._wakers = (woken, wakes)
+        self._acceptor_user = pwd.getpwnam(self.user).pw_uid
         acceptor = self._start_acceptor()
         for one in self.listening:
             one.close()
@@ -130,6 +136,7 @@ class Launcher:
         """`first`: the socket of the session that it is started for, which we have open."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         launcher = os.getpid()
+        acceptor_user = self._acceptor_user
 
         def failed(error: BaseException) -> None:
             self.tell(f"a session of {account} has failed: {error!r}")
@@ -137,7 +144,8 @@ class Launcher:
         def main() -> None:
             ours.close()
             first.close()  # it gets its own: one that is open twice does not tell its end
-            become(account, parent=launcher)
+            # A process of the acceptor's own user could reach into it: there is the host's key.
+            become(account, parent=launcher, never=acceptor_user)
             _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # files and data connections
             asyncio.run(

@@ -20,10 +20,11 @@ class PrivilegeError(Exception):
     """This process is not what it should have become; it must end."""
 
 
-def become(account: str, *, parent: int) -> None:
+def become(account: str, *, parent: int, never: int = 0) -> None:
     """Become an account, with its groups, so that there is no way back. For a child of root's.
 
-    The process dies with its parent, whose id is `parent`. Raises `PrivilegeError`, `OSError`; then
+    The process dies with its parent, whose id is `parent`. `never`: another user id, besides
+    root's, that is refused. Raises `PrivilegeError`, `OSError`; then
     the process is neither one nor the other, and must end.
     """
     try:
@@ -32,6 +33,8 @@ def become(account: str, *, parent: int) -> None:
         raise PrivilegeError(f"there is no account {account!r}") from None
     if entry.pw_uid == 0:
         raise PrivilegeError(f"{account!r} is root")
+    if entry.pw_uid == never:
+        raise PrivilegeError(f"{account!r} is the user of another part of the server")
     user, group = entry.pw_uid, entry.pw_gid
     os.setgroups(os.getgrouplist(account, group))
     os.setresgid(group, group, group)
