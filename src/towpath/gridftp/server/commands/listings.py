@@ -57,7 +57,7 @@ def _stat(session: Session, request: requests.Stat) -> None:
     session.send(answers.listing(213, first, [answers.list_line(name, status)]))
 
 
-@on(requests.Mlsc, doing="opendir")
+@on(requests.Mlsc)
 def _mlsc(session: Session, request: requests.Mlsc) -> None:
     first = b"Contents of " + answers.one_line(request.path or b".")
     lines: list[bytes] = []
@@ -71,25 +71,25 @@ def _mlsc(session: Session, request: requests.Mlsc) -> None:
     session.send(answers.listing(250, first, lines))
 
 
-@on(requests.Mlsd, doing="opendir")
+@on(requests.Mlsd)
 def _mlsd(session: Session, request: requests.Mlsd) -> None:
     path = session.path(request.path)
     _send_lines(session, "MLSD", path, _fact_lines(session, path))
 
 
-@on(requests.Mlsr, doing="opendir")
+@on(requests.Mlsr)
 def _mlsr(session: Session, request: requests.Mlsr) -> None:
     path = session.path(request.path)
     _send_lines(session, "MLSR", path, _tree_lines(session, path))
 
 
-@on(requests.Nlst, doing="opendir")
+@on(requests.Nlst)
 def _nlst(session: Session, request: requests.Nlst) -> None:
     path = session.path(request.path)
     _send_lines(session, "NLST", path, _lines(session, path, lambda name, _status: name))
 
 
-@on(requests.List, doing="opendir")
+@on(requests.List)
 def _list(session: Session, request: requests.List) -> None:
     path = session.path(request.path)
     _send_lines(session, "LIST", path, _lines(session, path, answers.list_line))

@@ -88,7 +88,7 @@ def transfer(
     except Exception as error:  # noqa: BLE001 - all of them are answered
         if under_way.begun or not listing:
             channel.drop()
-        reply = failure_reply(error, session, "opendir" if listing else "open")
+        reply = failure_reply(error, session, "stat" if listing else "open")
     finally:
         moved = channel.moved_bytes if under_way.begun else 0
         session.report(
