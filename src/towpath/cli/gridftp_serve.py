@@ -177,8 +177,6 @@ class _Front:
 
     def may_open(self, account: str) -> bool:
         """Whether anybody may be given this account."""
-        if account == self._options.user:
-            return False  # its sessions could reach into the acceptor, where the host's key is
         return (
             account == self._everybody
             or self._gridmap.names_account(account)
