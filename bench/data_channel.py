@@ -83,32 +83,28 @@ def _channel(mode: Mode, protection: Protection | None, pem: bytes, streams: int
     return channel
 
 
-def _cpu_s() -> float:
-
-    return time.process_time()
-
-
 def _send(pipe: Connection, path: Path, files: int, settings: tuple[Any, ...]) -> None:
     channel = _channel(*settings)
     channel.active([pipe.recv()])
-    began = _cpu_s()
+    began = time.process_time()
     for _ in range(files):
         source = Source(path)
         channel.send(source, [ByteRange(0, source.size)])
         source.close()
-    pipe.send(_cpu_s() - began)
+    pipe.send(time.process_time() - began)
 
 
 def _receive(pipe: Connection, path: Path, files: int, settings: tuple[Any, ...]) -> None:
     channel = _channel(*settings)
     (address,) = channel.passive()
+    path.unlink(missing_ok=True)
     pipe.send(address)
-    began = _cpu_s()
+    began = time.process_time()
     for _ in range(files):
         target = Target(path)
         channel.receive(target, tell=lambda _: None)
         target.finish(modified=None, durable=False)
-    pipe.send(_cpu_s() - began)
+    pipe.send(time.process_time() - began)
 
 
 def _run(path: Path, files: int, settings: tuple[Any, ...]) -> tuple[float, float, float]:
