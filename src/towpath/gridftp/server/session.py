@@ -54,9 +54,9 @@ LONGEST_TICK_S: Final = 0.04
 """How often the loop looks for replies that wait although their session's command takes long: soon
 after commands came, and then more seldom."""
 
-SEND_S: Final = 60.0
-"""How long the other half may take no replies. It has bounds of its own, so this is never seen
-unless it hangs."""
+SEND_S: Final = 120.0
+"""How long the other half may take no replies. It cuts such clients after half of it, so this is
+not seen unless it hangs."""
 
 
 def data_policy(opening: Opening) -> DataPolicy:

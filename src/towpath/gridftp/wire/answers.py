@@ -78,6 +78,10 @@ _ERRNOS: Final[dict[int, _Meaning]] = {
     errno.EFBIG: _Meaning(552, "INTERNAL_ERROR"),
     errno.ENAMETOOLONG: _Meaning(553, "INTERNAL_ERROR"),
     errno.ELOOP: _Meaning(550, "PATH_NOT_FOUND"),
+    # what will never work: a device as a file, a group that is none, a move between file systems
+    errno.EINVAL: _Meaning(550, "INTERNAL_ERROR"),
+    errno.ENXIO: _Meaning(550, "INTERNAL_ERROR"),
+    errno.EXDEV: _Meaning(550, "INTERNAL_ERROR"),
     errno.ESPIPE: _Meaning(550, "INTERNAL_ERROR"),
     errno.ETXTBSY: _Meaning(450, "INTERNAL_ERROR"),
     errno.ENOTSUP: _Meaning(504, "INTERNAL_ERROR"),
