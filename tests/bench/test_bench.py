@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from bench.__main__ import AREAS, main
 from bench.measure import BenchError, Ran, Sample, measure, run_command, tree, tree_cpu_s
-from bench.report import cpu_s, ratios, wall_s
+from bench.report import cpu_s, ratios
 from bench.rig import SEED, Tree
-from bench.rounds import Contest, Mover, Place, Plan, Ratio, Result, Room, hold
+from bench.rounds import WALL_S, Contest, Mover, Place, Plan, Ratio, Result, Room, hold
 from click.testing import CliRunner
 
 from towpath.demo.trees import TreeFile, make_tree
@@ -198,7 +198,7 @@ def test_the_ratio_is_the_median_of_ratios_within_rounds() -> None:
         "peer": [sample(2), sample(20, cpu=4), sample(20, cpu=8)],
     }
     (ratio,) = result.contest.ratios
-    assert result.ratio(ratio, wall_s) == 2
+    assert result.ratio(ratio, WALL_S) == 2
     assert result.ratio(ratio, cpu_s) == 4
     assert json.loads(ratios([result])) == {"c": 2.0}
 
@@ -211,7 +211,7 @@ def test_a_peer_is_taken_at_its_best_in_each_round() -> None:
         "many": [sample(5), sample(3, cpu=9)],
     }
     best = Ratio("k", "ours", ("plain", "many"))
-    assert result.ratio(best, wall_s) == 3
+    assert result.ratio(best, WALL_S) == 3
     assert result.ratio(best, cpu_s) == 9
 
 

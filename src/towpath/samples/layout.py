@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+from towpath.platform.files import private_directory, write_private
+
 ORGANIZATION: Final = "Towpath samples"
 HOST: Final = "127.0.0.1"
 
@@ -54,12 +56,13 @@ class Place:
     def prepare(self) -> None:
         """Make what is not there yet. Raises `OSError`."""
         for sample in SAMPLES:
-            (self.tree(sample) / "home").mkdir(parents=True, exist_ok=True)
-            examples = self.tree(sample) / EXAMPLE_DATA
-            examples.mkdir(parents=True, exist_ok=True)
+            tree = self.tree(sample)
+            for folder in ("", "home", "share", EXAMPLE_DATA):
+                private_directory(tree / folder)
             for name, content in _EXAMPLES.items():
-                if not (examples / name).exists():
-                    (examples / name).write_bytes(content)
+                example = tree / EXAMPLE_DATA / name
+                if not example.exists():
+                    write_private(example, content)
 
 
 def home_of(account: str) -> str:

@@ -24,6 +24,7 @@ from towpath.gridftp.server.control import Service
 from towpath.gridftp.server.frames import Opening
 from towpath.gridftp.server.limits import Limits
 from towpath.gridftp.server.session import SessionHost
+from towpath.platform.files import PRIVATE_FILE, private_directory
 from towpath.samples.layout import HOST, account_of, home_of, rules_of
 
 HOST_LIFETIME = timedelta(days=397)
@@ -71,8 +72,9 @@ class SampleHost:
                     self._hosts.pop(account).close()
 
     def _host(self, account: str) -> SessionHost:
-        (self._tree / home_of(account).lstrip("/")).mkdir(parents=True, exist_ok=True)
-        storage = PosixStorage(self._tree, rules=Rules.parse(",".join(rules_of(account))))
+        private_directory(self._tree / home_of(account).lstrip("/"))
+        rules = Rules.parse(",".join(rules_of(account)))
+        storage = PosixStorage(self._tree, rules=rules, file_mode=PRIVATE_FILE)
         return SessionHost(storage, LIMITS, trust=self._trust)
 
 
