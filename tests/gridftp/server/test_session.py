@@ -256,3 +256,12 @@ def test_what_is_told_to_the_log(talk: Dialogue, tmp_path: Path, events: Events)
     assert [type(event) for event in others] == [Refused, Refused]
     assert others[0].command == "SIZE g / 226 OK"
     assert others[1].command == "DCSC"
+
+
+def test_a_marker_comes_soon_although_nothing_follows(talk: Dialogue) -> None:
+    address = talk.passive()
+    talk.send("STOR f")
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"half")
+        assert [talk.next().code for _ in range(2)] == [150, 112]
+    assert talk.answer().code == 226

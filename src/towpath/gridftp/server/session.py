@@ -186,7 +186,7 @@ class _Pump:
             self._channel,
             credential=host.credential(opening),
             send=self._send,
-            send_now=self._send_now,
+            send_marker=self._send_marker,
             aborted=lambda: self._closed or self._aborts > 0,
             report=host.report,
             durable=host.durable,
@@ -357,10 +357,13 @@ class _Pump:
                 return
             self._flush_locked()
 
-    def _send_now(self, reply: bytes) -> None:
+    def _send_marker(self, reply: bytes) -> None:
+        # Of a small file, markers are due just before its last reply, and go out with it. If there
+        # is none soon, the loop sends them.
         with self._reply_lock:
             self._replies += frame(reply)
-            self._flush_locked()
+            if time.monotonic() - self._replied_at >= REPLIES_S:
+                self._flush_locked()
 
     def _flush(self) -> None:
         with self._reply_lock:

@@ -95,7 +95,7 @@ class Session:
         *,
         credential: LoginCredential | None,
         send: Callable[[bytes], None],
-        send_now: Callable[[bytes], None],
+        send_marker: Callable[[bytes], None],
         aborted: Callable[[], bool],
         report: Report,
         durable: bool,
@@ -106,8 +106,8 @@ class Session:
         self.channel: Final = channel
         self.send: Final = send
         """Takes one whole reply. Raises `SessionEndedError` when nobody is there any more."""
-        self.send_now: Final = send_now
-        """The same, for what must not wait for other replies: markers. From any thread."""
+        self.send_marker: Final = send_marker
+        """The same for a reply that others follow soon. From any thread."""
         self.aborted: Final = aborted
         """Whether the command that runs should stop."""
         self.report: Final = report

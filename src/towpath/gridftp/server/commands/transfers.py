@@ -187,7 +187,7 @@ def _receive(
                 writer = digesting = digests.DigestingWriter(writer, algorithm)
                 running[algorithm] = digesting.digest
             under_way.begin()
-            session.channel.receive(writer, at=at, tell=session.send_now)
+            session.channel.receive(writer, at=at, tell=session.send_marker)
             for algorithm, expected in said.checksums.items():
                 _compare(session, running[algorithm], expected)
             opened.finish(modified=said.modified, durable=session.durable)
