@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -20,8 +21,9 @@ class Sink:
         self.content = b""
 
     def write(self, data: memoryview, offset: int) -> None:
-        assert offset == len(self.content)
-        self.content += bytes(data)
+        end = offset + len(data)
+        self.content = self.content.ljust(end, b".")
+        self.content = self.content[:offset] + bytes(data) + self.content[end:]
 
 
 def a_receiver(secure: object = None) -> tuple[Receiver, tuple[str, int]]:
@@ -123,4 +125,39 @@ def test_what_no_sender_says(said: bytes, why: str) -> None:
         peer.sendall(said)
         with pytest.raises(GridFTPError, match=why):
             receiver.receive(Sink())
+    receiver.close()
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.03])
+def test_what_comes_in_small_parts(pause_s: float) -> None:
+    """Headers and data in pieces, faster and slower than the receiver would wait by itself."""
+    receiver, address = a_receiver()
+    with socket.create_connection(address) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(2):
+            sink = Sink()
+            receiving = Running(lambda to=sink: receiver.receive(to))
+            for at in range(0, len(HELLO), 4):
+                peer.sendall(HELLO[at : at + 4])
+                time.sleep(pause_s)
+            receiving.join()
+            assert sink.content == b"hello"
+    receiver.close()
+
+
+def test_one_that_is_slow_does_not_keep_others_waiting() -> None:
+    receiver, address = a_receiver()
+    sink = Sink()
+    receiving = Running(lambda: receiver.receive(sink))
+    with socket.create_connection(address) as slow:
+        slow.sendall(BlockHeader(0, 5, 5).encode() + b"wo")
+        time.sleep(0.1)
+        with socket.create_connection(address) as other:
+            other.sendall(BlockHeader(0, 5, 0).encode() + b"hello")
+            while not sink.content.startswith(b"hello"):
+                time.sleep(0.001)
+            slow.sendall(b"rld" + BlockHeader(EOD | EOF, 0, 2).encode())
+            other.sendall(BlockHeader(EOD, 0, 0).encode())
+            receiving.join()
+    assert sink.content == b"helloworld"
     receiver.close()

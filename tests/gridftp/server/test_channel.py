@@ -673,3 +673,24 @@ def test_the_last_bytes_of_a_block_are_not_waited_for(
     receiver.receive(writer, tell=nobody_told)
     sending.join()
     assert seen == sizes
+
+
+@pytest.mark.parametrize("name", ["empty", "small", "large"])
+def test_several_machines_receive(files: dict[str, Path], name: str) -> None:
+    """SPOR: each gets a part, and is told of its own connections only."""
+    sender, *receivers = channel(), channel(), channel(), channel()
+    sender.parallelism = 2
+    sender.active([address for one in receivers for address in one.passive()])
+    writer = MemoryWriter()
+    for _ in range(2):
+        receiving = []
+        for one in receivers:
+            one.markers = Markers(0, 0)
+            receiving.append(Running(lambda one=one: one.receive(writer, tell=nobody_told)))
+        reader = FileReader(files[name])
+        sender.send(reader, reader.all)
+        reader.close()
+        for running in receiving:
+            running.join()
+        assert writer.content == files[name].read_bytes()
+        assert all(one.is_kept for one in receivers)

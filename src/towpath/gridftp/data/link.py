@@ -174,12 +174,14 @@ class Link:
         self.receive(memoryview(body))
         return bytes(header + body)
 
-    def read_ahead(self) -> bool:
-        """Wait for bytes, and keep what has come in one call; False when the connection ended."""
+    def read_ahead(self) -> bool | None:
+        """Keep what has come, in one call. False: the connection has ended; None: nothing came."""
         if self._ahead:
             return True
         try:
             self._ahead = self._socket.recv(AHEAD_BYTES)
+        except _IN_VAIN:
+            return None
         except OSError as error:
             raise self._broken(error) from error
         return bool(self._ahead)

@@ -30,6 +30,9 @@ INLINE_BYTES: Final = 64 * 1024
 """A file up to this size goes out with header and end block in one write, and is taken by the
 thread that waits for it: to start another would cost more than the file."""
 
+INLINE_S: Final = 0.02
+"""How long the thread that waits for all connections may wait for one; then another thread does."""
+
 MAX_LINKS: Final = 128
 """Connections one channel accepts; people ask for 4 to 16 streams."""
 
@@ -149,7 +152,7 @@ class Receiver:
         tick_in = tick()
         if tick_in is not None:
             transfer.patience_s = tick_in
-        ticked = alone_since = time.monotonic()
+        ticked = quiet_since = time.monotonic()
         while True:
             self._take(ready, transfer)
             self._collect(transfer)
@@ -160,11 +163,12 @@ class Receiver:
             now = time.monotonic()
             if tick_in is not None and now >= ticked + tick_in:
                 tick_in, ticked = tick(), now
-            if transfer.active:
-                alone_since = now  # those who are served watch for stalls themselves
-            until = alone_since + self._connect_s
+            if ready or transfer.active:
+                quiet_since = now  # those who are served watch for stalls themselves
+            until = quiet_since + (self._stall_s if self._links else self._connect_s)
             if now >= until:
-                raise self._problem(Kind.STALLED, "a data connection did not come")
+                what = "nothing came" if self._links else "a data connection did not come"
+                raise self._problem(Kind.STALLED, what)
             if tick_in is not None:
                 until = min(until, ticked + tick_in)
             ready = self._wait(until - now, transfer)
@@ -212,23 +216,29 @@ class Receiver:
             self._ignore(link)
             if transfer.all_engaged:
                 continue  # these bytes are of the next transfer
-            share = transfer.engage(link)
             if transfer.active:
-                self._start(link, share, transfer)
-            elif not link.read_ahead():
-                self._gone(link, transfer)
-            elif self._take_small(share):
-                self._ended(link, share)
+                self._start(link, transfer.engage(link), transfer)
+                continue
+            link.set_patience(min(INLINE_S, transfer.patience_s))
+            said = link.read_ahead()
+            if said is None:
+                self._watch(link)
+            elif said:
+                self._take_at_once(link, transfer.engage(link), transfer)
             else:
-                self._start(link, share, transfer)
+                self._gone(link)
 
-    def _take_small(self, share: _Share) -> bool:
+    def _take_at_once(self, link: Link, share: _Share, transfer: _Transfer) -> None:
+        """What is small and there; a thread takes the rest."""
         with buffer() as view:
-            return share.run(view, INLINE_BYTES)
+            done = share.run(view, INLINE_BYTES)
+        if done:
+            self._ended(link, share)
+        else:
+            self._start(link, share, transfer)
 
-    def _gone(self, link: Link, transfer: _Transfer) -> None:
+    def _gone(self, link: Link) -> None:
         """A connection that ends before it has said anything takes no part."""
-        transfer.disengage()
         self._let_go(link)
         if not self._links:
             raise self._problem(Kind.DATA_BROKEN, "the data connection ended early")
@@ -236,6 +246,8 @@ class Receiver:
     def _start(self, link: Link, share: _Share | None, transfer: _Transfer) -> None:
         """Have a thread authenticate a connection (without a share), or take its share."""
         transfer.active[link] = share
+        if share is not None:
+            link.set_patience(transfer.patience_s)
         thread = threading.Thread(target=self._serve, args=(link, share, transfer), daemon=True)
         transfer.threads.append(thread)
         thread.start()
@@ -338,12 +350,7 @@ class _Transfer:
     def engage(self, link: Link) -> _Share:
         """The share of a connection that has something to say."""
         self._engaged += 1
-        link.set_patience(self.patience_s)
         return _Share(link, self)
-
-    def disengage(self) -> None:
-        """It had not."""
-        self._engaged -= 1
 
     def ended(self, header: BlockHeader, share: _Share) -> None:
         """A block is written. Raises GridFTPError(PROTOCOL)."""
@@ -368,6 +375,8 @@ class _Share:
         self._link = link
         self._transfer = transfer
         self._header: BlockHeader | None = None
+        self._head = bytearray()
+        """What has come of the next header."""
         self._offset = 0
         self._left = 0
         self._empty = 0
@@ -376,18 +385,24 @@ class _Share:
         """Whether the sender closes the connection afterwards."""
 
     def run(self, view: memoryview, limit: int | None = None) -> bool:
-        """Take it, part by part, through `view`. False: it has more than `limit` bytes."""
+        """Take it, part by part, through `view`.
+
+        With a limit not all of it: False when it has more bytes, or they do not come in time.
+        """
         link, transfer = self._link, self._transfer
         taken = 0
         while True:
-            if self._header is None:
-                self._begin(view)
+            while self._header is None:
+                if not self._read_header(view) and limit is not None:
+                    return False
             if limit is not None and taken + self._left > limit:
                 return False
             taken += self._left
             while self._left:
                 part = view[: min(self._left, len(view))]
                 count = link.receive_some(part, follow=self._left - len(part))
+                if count is None and limit is not None:
+                    return False
                 if count is None:
                     continue
                 if count == 0:
@@ -400,10 +415,21 @@ class _Share:
             if self._end():
                 return True
 
-    def _begin(self, view: memoryview) -> None:
-        """The next block's header."""
-        self._link.receive(view[:HEADER_BYTES])
-        self._header = header = BlockHeader.decode(view[:HEADER_BYTES])
+    def _read_header(self, view: memoryview) -> bool:
+        """The next block's header; False: it does not come in time."""
+        missing = HEADER_BYTES - len(self._head)
+        count = self._link.receive_some(view[:missing])
+        if count == 0:
+            raise self._link.error(Kind.DATA_BROKEN, "the data connection ended early")
+        self._head += view[: count or 0]
+        if len(self._head) < HEADER_BYTES:
+            return False
+        self._begin(BlockHeader.decode(self._head))
+        self._head.clear()
+        return True
+
+    def _begin(self, header: BlockHeader) -> None:
+        self._header = header
         if header.descriptor & EOF:
             self._left = 0
             return
@@ -429,9 +455,25 @@ class _Share:
 class Sender:
     """Sends over connections that are made already; they stay open for the next transfer."""
 
-    def __init__(self, links: list[Link], on_progress: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        links: list[Link],
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        receivers: int = 1,
+    ) -> None:
+        """`receivers`: how many machines share the work at the other end (SPOR).
+
+        Each has as many of the links, in order; each may be sent any part of the file.
+        """
         self.links = links
         self._on_progress = on_progress
+        each = len(links) // receivers
+        self._ends = [
+            _header(EOD, 0, 0) if number % each else _header(EOD | EOF, 0, each)
+            for number in range(len(links))
+        ]
+        """What ends the transfer on each link: the first one of a receiver tells how many."""
 
     def send(self, source: Source, ranges: Sequence[ByteRange], shift: int = 0) -> None:
         """Send these bytes; `shift` is added to each offset. Blocks.
@@ -457,12 +499,12 @@ class Sender:
                 self.abort()
 
         others = [
-            threading.Thread(target=stream, args=(link, _header(EOD, 0, 0)), daemon=True)
-            for link in self.links[1:]
+            threading.Thread(target=stream, args=ending, daemon=True)
+            for ending in zip(self.links[1:], self._ends[1:], strict=True)
         ]
         for thread in others:
             thread.start()
-        stream(self.links[0], self._last)
+        stream(self.links[0], self._ends[0])
         for thread in others:
             thread.join()
         if errors:
@@ -470,17 +512,16 @@ class Sender:
 
     def send_chunks(self, chunks: Iterable[bytes]) -> None:
         """Send what is made while it is sent, over one connection. Raises what `chunks` raise."""
-        first, *others = self.links
-        for link in others:
-            link.send(_header(EOD, 0, 0))
+        first = self.links[0]
+        self._end_others()
         offset = 0
         for chunk in chunks:
             first.send(_header(0, len(chunk), offset) + chunk)
             offset += len(chunk)
-        first.send(self._last)
+        first.send(self._ends[0])
 
     def _send_small(self, source: Source, ranges: Sequence[ByteRange], shift: int) -> None:
-        first, *others = self.links
+        first = self.links[0]
         parts: list[bytes | memoryview] = []
         with buffer() as view:
             at = 0
@@ -494,15 +535,14 @@ class Sender:
                     filled += got
                 parts += [_header(0, item.length, item.first + shift), part]
                 at += item.length
-            first.send(b"".join([*parts, self._last]))
-        for link in others:
-            link.send(_header(EOD, 0, 0))
+            first.send(b"".join([*parts, self._ends[0]]))
+        self._end_others()
         self._progress(at)
 
-    @property
-    def _last(self) -> bytes:
-        """The end of the transfer: the first connection tells how many there are."""
-        return _header(EOD | EOF, 0, len(self.links))
+    def _end_others(self) -> None:
+        """On the connections that carry nothing of this transfer."""
+        for link, end in zip(self.links[1:], self._ends[1:], strict=True):
+            link.send(end)
 
     def _progress(self, count: int) -> None:
         if self._on_progress is not None:

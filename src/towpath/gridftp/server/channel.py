@@ -116,7 +116,7 @@ class DataChannel:
         self._addresses: list[HostPort] = []
         self._listener: socket.socket | None = None
         self._receiver: Receiver | None = None
-        self._senders: list[Sender] = []
+        self._sender: Sender | None = None
         self._lock = threading.Lock()
         self._abort: Callable[[], None] | None = None  # of what runs now
         self._aborted = False
@@ -174,6 +174,8 @@ class DataChannel:
 
         Raises GridFTPError(ADDRESS_REFUSED) for addresses that the session may not dial.
         """
+        if len(addresses) > self._limits.data_connections:
+            raise GridFTPError(Kind.ADDRESS_REFUSED, "too many addresses", "")
         for address in addresses:
             if not self._policy.may_dial(address):
                 raise GridFTPError(
@@ -189,7 +191,7 @@ class DataChannel:
         """Whether the next transfer uses connections that are there already (125, not 150)."""
         if self._receiver is not None:
             return self._receiver.is_connected
-        return bool(self._senders)
+        return self._sender is not None
 
     # -- transfers
 
@@ -203,7 +205,7 @@ class DataChannel:
         elif receive:
             usable = self._listener is not None or self._receiver is not None
         else:
-            usable = bool(self._senders or self._addresses)
+            usable = self._sender is not None or bool(self._addresses)
         if not usable:
             raise _gone("no data connection can be made: PASV or PORT first")
 
@@ -221,10 +223,8 @@ class DataChannel:
                 with closing(self._stream_link()) as link:
                     self._abortable(link.abort, lambda: mode_s.send(link, reader, part))
             else:
-                senders = self._ready_senders()
-                if len(senders) > 1:
-                    raise GridFTPError(Kind.UNSUPPORTED, "stripes are for one machine here", "")
-                self._abortable(senders[0].abort, lambda: senders[0].send(reader, ranges, shift))
+                sender = self._ready_sender()
+                self._abortable(sender.abort, lambda: sender.send(reader, ranges, shift))
         self.moved_bytes = sum(part.length for part in ranges)
 
     def send_bytes(self, chunks: Iterable[bytes]) -> None:
@@ -236,7 +236,7 @@ class DataChannel:
                         link.abort, lambda: mode_s.send_chunks(link, self._counted(chunks))
                     )
             else:
-                sender = self._ready_senders()[0]
+                sender = self._ready_sender()
                 self._abortable(sender.abort, lambda: sender.send_chunks(self._counted(chunks)))
 
     def receive(self, writer: Writer, *, at: int = 0, tell: Callable[[bytes], None]) -> None:
@@ -275,9 +275,9 @@ class DataChannel:
         if self._receiver is not None:
             self._receiver.close()
             self._receiver = None
-        for sender in self._senders:
-            sender.close()
-        self._senders = []
+        if self._sender is not None:
+            self._sender.close()
+            self._sender = None
         self._addresses = []
 
     def close(self) -> None:
@@ -362,15 +362,16 @@ class DataChannel:
             self._listener = None
         return self._receiver
 
-    def _ready_senders(self) -> list[Sender]:
-        """One a stripe of the receiver's."""
-        if not self._senders:
+    def _ready_sender(self) -> Sender:
+        if self._sender is None:
             if not self._addresses:
                 raise _gone("in MODE E the sender connects: PORT first")
-            count = max(1, min(self.parallelism, self._limits.data_connections))
-            for address in self._addresses:
-                self._senders.append(Sender(self._connect([address] * count)))
-        return self._senders
+            receivers = len(self._addresses)
+            most = max(1, self._limits.data_connections // receivers)
+            each = max(1, min(self.parallelism, most))
+            links = self._connect([address for address in self._addresses for _ in range(each)])
+            self._sender = Sender(links, receivers=receivers)
+        return self._sender
 
     def _stream_link(self) -> Link:
         if self._listener is not None:
