@@ -18,7 +18,7 @@ from towpath.platform.settings import DataDirectory
 PYTHON_SINCE = (3, 11)
 FREE_BYTES_WANTED = 1024**3
 """The embedded PostgreSQL with a large plan in it, and logs."""
-# Debian's package of each program that the demo and the tests talk to.
+# Debian's package of each program that the tests talk to.
 GRIDFTP_PROGRAMS = {
     "globus-gridftp-server": "globus-gridftp-server-progs",
     "globus-url-copy": "globus-gass-copy-progs",
@@ -33,7 +33,7 @@ class State(StrEnum):
 
     OK = "ok"
     OPTIONAL = "optional"
-    """Missing, and only the demo and the tests need it."""
+    """Missing, and only the tests need it."""
     MISSING = "missing"
 
 
@@ -47,14 +47,14 @@ class Finding:
 
 
 def examine(directory: DataDirectory, host: str, port: int) -> Iterator[Finding]:
-    """Look at everything that ``up``, then what the demo, needs."""
+    """Look at everything that ``up``, then what the tests, need."""
     yield _python()
     yield _postgres()
     yield _directory(directory.root)
     yield _space(directory.root)
     yield _port(directory, host, port)
     for program, package in GRIDFTP_PROGRAMS.items():
-        what = f"{program} (for demo and tests)"
+        what = f"{program} (for tests)"
         if shutil.which(program):
             yield Finding(what, State.OK)
         else:

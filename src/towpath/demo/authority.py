@@ -1,7 +1,6 @@
 """A trust domain of its own: certificate authority, host, user and proxy certificates."""
 
 import getpass
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from towpath.gridftp.security.authority import subject_hash
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.proxies import make_proxy
 from towpath.gridftp.security.trust import TrustRoots
@@ -44,7 +44,7 @@ class Domain:
     def create(cls, directory: Path, organization: str, user: str = "Alice") -> "Domain":
         """Make the authority, a host certificate for localhost, a user and her proxy.
 
-        Takes about a second (four RSA keys). Needs the `openssl` program.
+        Takes about a second (four RSA keys).
         """
         domain = cls(directory, organization)
         domain.trust_dir.mkdir(parents=True, mode=0o755)
@@ -137,12 +137,7 @@ class Domain:
             .sign(key, hashes.SHA256())
         )
         files = self._write("ca", certificate, key)
-        stem = subprocess.run(
-            ["openssl", "x509", "-in", files.certificate_file, "-noout", "-subject_hash"],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        stem = subject_hash(certificate.subject)
         (self.trust_dir / f"{stem}.0").write_bytes(files.certificate_file.read_bytes())
         (self.trust_dir / f"{stem}.signing_policy").write_text(
             f"access_id_CA   X509   '/O={self.organization}/CN={self.organization} CA'\n"

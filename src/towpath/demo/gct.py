@@ -44,6 +44,11 @@ class GctServer:
         self.port = port
         self.workdir = workdir
 
+    @staticmethod
+    def installed() -> bool:
+        """Whether this machine has it."""
+        return _program() is not None
+
     @classmethod
     def start(
         cls,
@@ -60,7 +65,7 @@ class GctServer:
 
         `workdir` gets the server's keys and logs. Raises `ServerMissing`.
         """
-        program = shutil.which(_PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        program = _program()
         if program is None:
             raise ServerMissing(f"{_PROGRAM} is not installed: run `make deps` as root")
         workdir.mkdir(parents=True, exist_ok=True)
@@ -170,6 +175,10 @@ class GctServer:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
+
+
+def _program() -> str | None:
+    return shutil.which(_PROGRAM, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def _wait_ready(process: subprocess.Popen[bytes], workdir: Path, port: int | None) -> int:

@@ -1,6 +1,6 @@
 """The show: a real tree moves between two GridFTP servers of two authorities, a worker is killed
 half-way, and everything arrives, verified. Nothing in it is staged: servers, service and command
-line are the ones that users have.
+line are the ones that users have: GCT's servers where they are installed, else our own.
 """
 
 import os
@@ -27,6 +27,8 @@ from rich.progress import (
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import FINAL, Deployment, DeploymentError
 from towpath.demo.gct import GctServer, ServerMissing
+from towpath.demo.own import OwnServer
+from towpath.demo.servers import Server
 from towpath.demo.trees import TreeFile, digests, make_tree
 
 FILES = 2_000
@@ -36,6 +38,10 @@ TOP_UP_SEED = 2026
 BORROWED_FILE_MAX_BYTES = 20 * 1000 * 1000
 BORROWED_PART = 0.6
 LARGE_FILE_BYTES = 100 * 1000 * 1000
+KINDS: dict[type[Server], str] = {
+    GctServer: "of the Grid Community Toolkit",
+    OwnServer: "our own",
+}
 SHOW_TIMEOUT_S = 240.0
 LOOK_EVERY_S = 0.1
 
@@ -47,12 +53,12 @@ class Tree(NamedTuple):
     size_bytes: int
 
 
-def run(console: Console, *, keep: bool) -> int:
+def run(console: Console, *, keep: bool, servers: type[Server]) -> int:
     """Run the show; the exit code. Everything is made below a temporary directory."""
     work = Path(tempfile.mkdtemp(prefix="towpath-demo-"))
     try:
-        return _show(console, work)
-    except (ServerMissing, DeploymentError) as error:
+        return _show(console, work, servers)
+    except (ServerMissing, DeploymentError, OSError) as error:
         console.print(f"[red]demo:[/] {error}", highlight=False)
         return 1
     finally:
@@ -62,7 +68,7 @@ def run(console: Console, *, keep: bool) -> int:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def _show(console: Console, work: Path) -> int:
+def _show(console: Console, work: Path, servers: type[Server]) -> int:
     source, destination = work / "laboratory" / "data", work / "archive" / "data"
     destination.parent.mkdir(parents=True)
     tree = collect(source)
@@ -73,12 +79,12 @@ def _show(console: Console, work: Path) -> int:
     laboratory = Domain.create(work / "domain-laboratory", "Laboratory")
     archive = Domain.create(work / "domain-archive", "Archive", user="Bob")
     with (
-        GctServer.start(laboratory, work / "server-laboratory") as source_server,
-        GctServer.start(archive, work / "server-archive") as destination_server,
+        servers.start(laboratory, work / "server-laboratory") as source_server,
+        servers.start(archive, work / "server-archive") as destination_server,
         Deployment.start(work / "deployment") as service,
     ):
         console.print(
-            f"two GridFTP servers that trust different authorities:"
+            f"two GridFTP servers ({KINDS[servers]}) that trust different authorities:"
             f" {source_server.url('/')} (Laboratory), {destination_server.url('/')} (Archive)"
         )
         console.print(f"the service: {service.url}")
@@ -203,6 +209,7 @@ def _compare(console: Console, source: Path, destination: Path) -> bool:
     return True
 
 
-def main(*, keep: bool) -> int:
-    """Run the show on this terminal."""
-    return run(Console(file=sys.stdout, soft_wrap=True), keep=keep)
+def main(*, keep: bool, own: bool) -> int:
+    """Run the show on this terminal. `own`: with our own servers though others are here."""
+    servers: type[Server] = OwnServer if own or not GctServer.installed() else GctServer
+    return run(Console(file=sys.stdout, soft_wrap=True), keep=keep, servers=servers)

@@ -1,6 +1,8 @@
 """A small authority of one's own, as OpenSSL and our own checks see it."""
 
+import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -22,8 +24,8 @@ def authority() -> Authority:
 
 def chain(credential: Credential, authority: Authority) -> list[Certificate]:
     own = certificates_in(credential.chain_pem.decode())
-    root = certificates_in(authority.trust_files["authority.0"])
-    return [Certificate(der) for der in (*own, *root)]
+    [root] = [text for name, text in authority.trust_files.items() if name.endswith(".0")]
+    return [Certificate(der) for der in (*own, *certificates_in(root))]
 
 
 def test_what_it_signs_is_trusted_by_those_who_trust_it(authority: Authority) -> None:
@@ -63,3 +65,28 @@ def test_nothing_outlives_it(authority: Authority) -> None:
 def test_what_is_no_authority_is_not_loaded(authority: Authority) -> None:
     with pytest.raises(ValueError, match="no certificate"):
         Authority.load(b"")
+
+
+@pytest.mark.parametrize(
+    "organization",
+    [
+        "Lab of all",
+        "LAB",
+        "  odd   blanks  ",
+        "Příliš Žluťoučký",
+        "ÅÄÖ",
+        'quotes " + / ,',
+    ],
+)
+def test_its_files_are_named_as_openssl_looks_for_them(organization: str, tmp_path: Path) -> None:
+    authority = Authority.create(organization, NOW, YEAR)
+    [name] = [name for name in authority.trust_files if name.endswith(".0")]
+    file = tmp_path / "authority.pem"
+    file.write_text(authority.trust_files[name])
+    told = subprocess.run(
+        ["openssl", "x509", "-in", file, "-noout", "-subject_hash"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert name == f"{told.stdout.strip()}.0"

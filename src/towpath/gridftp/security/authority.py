@@ -6,6 +6,7 @@ elliptic-curve keys (P-256), made in less than a millisecond.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from towpath.gridftp.security.credentials import Credential
@@ -66,12 +68,8 @@ class Authority:
 
     @property
     def trust_files(self) -> dict[str, str]:
-        """What a trusted-certificates directory of those who trust it has in it.
-
-        The files are not named by OpenSSL's hash: our own server and client read them, GCT's
-        programs would not find them.
-        """
-        stem = "authority"
+        """What a trusted-certificates directory of those who trust it has in it."""
+        stem = subject_hash(x509.load_pem_x509_certificate(self._credential.chain_pem).subject)
         return {
             f"{stem}.0": self._credential.chain_pem.decode("ascii"),
             f"{stem}.signing_policy": (
@@ -111,6 +109,33 @@ class Authority:
         if alternatives is not None:
             builder = builder.add_extension(alternatives, critical=False)
         return _credential(builder.sign(self._credential.private_key, hashes.SHA256()), key)
+
+
+def subject_hash(name: x509.Name) -> str:
+    """By which OpenSSL finds an authority's files: eight hex digits (`openssl x509 -subject_hash`).
+
+    The first bytes of the SHA-1 of the name in a canonical form: text in UTF-8, lower case, with
+    single blanks (X509_NAME_hash_ex).
+    """
+    canonical = x509.Name(
+        [
+            x509.RelativeDistinguishedName(
+                [
+                    x509.NameAttribute(one.oid, _plain(str(one.value)), _type=_ASN1Type.UTF8String)
+                    for one in part
+                ]
+            )
+            for part in name.rdns
+        ]
+    )
+    der = canonical.public_bytes()
+    head = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
+    digest = hashlib.sha1(der[head:], usedforsecurity=False).digest()
+    return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def _plain(text: str) -> str:
+    return b" ".join(text.encode().lower().split()).decode()  # of bytes: ASCII only
 
 
 def _credential(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Credential:
