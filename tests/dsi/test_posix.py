@@ -240,6 +240,20 @@ def test_links_that_stay_inside_work(storage: PosixStorage, root: Path) -> None:
     assert (root / "d" / "a").read_bytes() == b"cha"
 
 
+@pytest.mark.parametrize("mode", [0o4755, 0o2755, 0o6000])
+def test_no_file_is_made_to_run_as_its_owner(storage: PosixStorage, root: Path, mode: int) -> None:
+    """An upload that others of this machine may run would make them the server's account."""
+    write(storage, b"/tool", b"#!/bin/sh")
+    (root / "link").symlink_to("tool")
+    for path in (b"/tool", b"/link"):
+        with pytest.raises(PermissionError):
+            storage.set_mode(path, mode)
+    assert stat.S_IMODE((root / "tool").stat().st_mode) == 0o644
+    storage.make_directory(b"/ours")
+    storage.set_mode(b"/ours", 0o3775)  # files in it are the group's: that is for sharing
+    assert stat.S_IMODE((root / "ours").stat().st_mode) == 0o3775
+
+
 def test_circles_and_deep_chains(storage: PosixStorage, root: Path) -> None:
     (root / "a").symlink_to("b")
     (root / "b").symlink_to("a")

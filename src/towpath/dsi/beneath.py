@@ -115,6 +115,10 @@ class Beneath:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         return real[len(root) :]
 
+    def real(self, path: bytes) -> bytes:
+        """What a virtual path is called outside, for a link that leads there."""
+        return self._real_root + path
+
     def sync_directory_of(self, fd: int) -> None:
         """Put the name of an open file on the disk too."""
         real = _name_of(fd)

@@ -320,12 +320,14 @@ class StorageConformance:
         write(storage, b"/d/a", b"content")
         storage.make_link(b"d/a", b"/link")
         storage.make_link(b"../d", b"/d/circle")
+        storage.make_link(b"/d/a", b"/d/absolute")
         storage.make_link(b"nowhere", b"/dangling")
         status = storage.status(b"/link")
         assert (status.type, status.size) == (EntryType.FILE, 7)
         assert status.link_target == b"/d/a"
         assert read(storage, b"/link") == b"content"
         assert read(storage, b"/d/circle/circle/a") == b"content"
+        assert read(storage, b"/d/absolute") == b"content"
         assert dict(storage.entries(b"/d"))[b"circle"].link_target == b"/d"
         assert {name for name, _ in storage.entries(b"/")} == {b"d", b"link"}
         with refused(errno.ENOENT):

@@ -36,6 +36,9 @@ from towpath.dsi.storage import (
 
 DEFAULT_FILE_MODE: Final = 0o644
 """Of new files, less the umask; as GCT's ``-perms``."""
+RUNS_AS_ANOTHER: Final = stat.S_ISUID | stat.S_ISGID
+"""Not for files. Where one account serves many people, whoever can store a file would make others
+of this machine the account; where each has his own, nobody needs it for a transfer."""
 LARGEST_ID: Final = (1 << 32) - 2
 """Of users and groups: one more would mean to leave it as it is."""
 
@@ -247,6 +250,8 @@ class PosixStorage:
         """See `Storage`."""
         if not target or b"\0" in target:
             raise OSError(errno.EINVAL, "no target for a link", path)
+        if target.startswith(b"/"):
+            target = self._beneath.real(target)
         self._in_parent(path, lambda name, *, dir_fd: os.symlink(target, name, dir_fd=dir_fd))
 
     def _in_parent(self, path: bytes, act: Callable[..., None]) -> None:
@@ -278,7 +283,13 @@ class PosixStorage:
 
     def set_mode(self, path: bytes, mode: int) -> None:
         """See `Storage`."""
-        self._on_found(path, lambda found: os.chmod(found, mode & 0o7777))  # noqa: PTH101 - bytes
+
+        def change(found: bytes) -> None:
+            if mode & RUNS_AS_ANOTHER and not Path(os.fsdecode(found)).is_dir():
+                raise OSError(errno.EPERM, "no program may run as its owner")
+            os.chmod(found, mode & 0o7777)  # noqa: PTH101 - bytes
+
+        self._on_found(path, change)
 
     def set_group(self, path: bytes, group: str) -> None:
         """See `Storage`."""

@@ -188,13 +188,14 @@ class Storage(Protocol):
         """Set the time of the last change, in unix seconds."""
 
     def set_mode(self, path: bytes, mode: int) -> None:
-        """Set permission bits."""
+        """Set permission bits. EPERM: a file would run as its owner or group, whoever runs it."""
 
     def set_group(self, path: bytes, group: str) -> None:
         """Set the group: a name, or a number as text. EINVAL if there is none of this name."""
 
     def make_link(self, target: bytes, path: bytes) -> None:
-        """Make a symbolic link at `path`. `target` is kept as it is; relative to its directory."""
+        """Make a symbolic link at `path`. `target`: relative to its directory, and kept as it is;
+        or a virtual path."""
 
     def truncate(self, path: bytes, size: int) -> None:
         """Cut a file to `size` bytes; EINVAL if it is shorter."""
