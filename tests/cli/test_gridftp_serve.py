@@ -10,20 +10,28 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from plugins.dialogue import OPENING
+from towpath.cli import gridftp_serve
 from towpath.cli.gridftp import serve as serve_command
 from towpath.cli.password_file import PasswordFile
 from towpath.demo.authority import Domain, write_secret
+from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.server.commands.base import LoginCredential
+from towpath.gridftp.server.frames import Opening, frame
+from towpath.gridftp.server.session import SessionHost
 
 START_TIMEOUT_S = 60.0
 """For a machine busy with other work."""
@@ -459,3 +467,59 @@ def test_the_unit_for_systemd_starts_it() -> None:
     context = serve_command.make_context("serve", words)
     assert context.params["access_log"] == Path("-")
     assert context.params["metrics"] == ("127.0.0.1", 9811)
+
+
+async def test_data_connections_know_whom_to_believe_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that runs for months: revocation lists are renewed under it, and those that it began
+    with are out of date soon, by which nobody would be believed."""
+    domain = Domain.create(tmp_path / "d", "DomC")
+    options = gridftp_serve.Options.given(
+        rules=None,
+        hosts=(),
+        root=tmp_path,
+        port=0,
+        certificate=domain.host.certificate_file,
+        key=domain.host.key_file,
+        trust_dir=domain.trust_dir,
+        gridmap=domain.gridmap_file,
+        anonymous=None,
+        password_file=None,
+        metrics=None,
+        access_log=None,
+        user="nobody",
+        allow_root=True,
+        data_ports=None,
+        durable=False,
+    )
+    host = gridftp_serve._make_host(options, lambda _report: None)
+    given: list[LoginCredential | None] = []
+    taken = SessionHost.credential
+
+    def credential(host: SessionHost, opening: Opening) -> LoginCredential | None:
+        given.append(taken(host, opening))
+        return given[-1]
+
+    monkeypatch.setattr(SessionHost, "credential", credential)
+    opening = replace(OPENING, credential=domain.credential.to_pem().decode())
+
+    async def one_session() -> TrustRoots:
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.sendall(frame(b"QUIT"))
+            await host.run(theirs, opening)
+        found = given[-1]
+        assert found is not None
+        return found.trust
+
+    first = await one_session()
+    assert not first.revocation_lists
+    domain.revoke(domain.user)
+    assert await one_session() is first  # it has been looked at a moment ago
+    monkeypatch.setattr(gridftp_serve, "REFRESH_S", 0.0)
+    assert (await one_session()).revocation_lists
+    for file in domain.trust_dir.iterdir():
+        file.unlink()
+    assert (await one_session()).revocation_lists  # what was read last stays
+    host.close()

@@ -13,6 +13,7 @@ import pwd
 import signal
 import socket
 import sys
+import time
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -30,8 +31,14 @@ from towpath.dsi.digests import ALGORITHMS, new_digest
 from towpath.dsi.posix import PosixStorage
 from towpath.dsi.rules import FREE, Rules
 from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.security.trust import TrustRoots
-from towpath.gridftp.server.acceptor import ControlServer, FreshSecurity, fit_descriptors, listen
+from towpath.gridftp.security.trust import TrustDirectory, TrustRoots
+from towpath.gridftp.server.acceptor import (
+    REFRESH_S,
+    ControlServer,
+    FreshSecurity,
+    fit_descriptors,
+    listen,
+)
 from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.channel import PortRange
@@ -216,7 +223,7 @@ class _Front:
         server = ControlServer(
             service,
             refresh=self._security.refresh,
-            failed=lambda error: _tell(f"trust roots are as old as before: {error}"),
+            failed=_tell_old_trust,
         )
         self._watch(server)
         try:
@@ -243,16 +250,28 @@ class _Front:
 
 
 class _Rooted:
-    """Runs sessions whose home is told as the storage presents it."""
+    """Runs sessions whose home is told as the storage presents it, and whose trust is fresh."""
 
-    def __init__(self, host: SessionHost, root: Path) -> None:
+    def __init__(self, host: SessionHost, root: Path, trust: TrustDirectory) -> None:
         self._host = host
         self._root = root.resolve()
+        self._trust = trust
+        self._looked_at = time.monotonic()
 
     async def run(self, connection: socket.socket, opening: Opening) -> None:
         """See `account_process.Host`."""
-        home = await asyncio.to_thread(_home_below, self._root, opening.home)
+        home = await asyncio.to_thread(self._prepare, opening.home)
         await self._host.run(connection, replace(opening, home=home))
+
+    def _prepare(self, home: str) -> str:
+        now = time.monotonic()
+        if now - self._looked_at >= REFRESH_S:
+            self._looked_at = now
+            try:
+                self._trust.refresh()
+            except (OSError, ValueError) as error:
+                _tell_old_trust(error)
+        return _home_below(self._root, home)
 
     def close(self) -> None:
         """See `SessionHost`."""
@@ -267,15 +286,16 @@ def _home_below(root: Path, home: str) -> str:
 
 def _make_host(options: Options, report: Report) -> _Rooted:
     """What runs the sessions of the account that this process runs as."""
+    trust = TrustDirectory(options.trust_dir)
     host = SessionHost(
         PosixStorage(options.root, rules=options.rules),
         options.limits,
-        trust=TrustRoots.from_directory(options.trust_dir),
+        trust=lambda: trust.current,
         ports=None if options.data_ports is None else PortRange(*options.data_ports),
         report=report,
         durable=options.durable,
     )
-    return _Rooted(host, options.root)
+    return _Rooted(host, options.root, trust)
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -292,6 +312,10 @@ def _import_the_rest() -> None:
 
 def _tell(text: str) -> None:
     print(f"towpath: {text}", file=sys.stderr, flush=True)
+
+
+def _tell_old_trust(error: Exception) -> None:
+    _tell(f"trust roots are as old as before: {error}")
 
 
 def _tell_failed(error: BaseException) -> None:

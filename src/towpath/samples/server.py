@@ -75,7 +75,7 @@ class SampleHost:
         private_directory(self._tree / home_of(account).lstrip("/"))
         rules = Rules.parse(",".join(rules_of(account)))
         storage = PosixStorage(self._tree, rules=rules, file_mode=PRIVATE_FILE)
-        return SessionHost(storage, LIMITS, trust=self._trust)
+        return SessionHost(storage, LIMITS, trust=lambda: self._trust)
 
 
 @asynccontextmanager

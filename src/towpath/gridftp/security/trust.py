@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import re
 import ssl
+import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
@@ -250,6 +252,44 @@ class TrustRoots:
                     f"the revocation list of {authority} cannot be read",
                 ) from None
         return self._parsed[der]
+
+
+class TrustDirectory:
+    """Trusted authorities as they are on disk now: revocation lists are renewed every some hours,
+    and one that is out of date lets nobody in. Safe to use from several threads."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Read it. Raises as `TrustRoots.from_directory`."""
+        self._path = Path(path)
+        self._lock = threading.Lock()
+        self._seen = self._state()
+        self._current = TrustRoots.from_directory(path)
+
+    @property
+    def current(self) -> TrustRoots:
+        """As they were read last."""
+        return self._current
+
+    def refresh(self) -> bool:
+        """Read the directory again if anything in it has changed, and tell whether it had. Blocks.
+
+        Raises `OSError`, `ValueError`; then what was read last stays.
+        """
+        with self._lock:
+            state = self._state()
+            if state == self._seen:
+                return False
+            self._current = TrustRoots.from_directory(self._path)
+            self._seen = state
+            return True
+
+    def _state(self) -> list[tuple[str, int, int, int]]:
+        found: list[tuple[str, int, int, int]] = []
+        for path in self._path.iterdir():
+            with suppress(FileNotFoundError):  # a link to nothing, or gone meanwhile
+                status = path.stat()
+                found.append((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
+        return sorted(found)
 
 
 def _is_wanted(name: str) -> bool:

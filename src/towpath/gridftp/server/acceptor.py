@@ -14,7 +14,6 @@ import resource
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
@@ -22,7 +21,7 @@ from pathlib import Path
 
 from towpath.gridftp.security.acceptor import HostSecurity
 from towpath.gridftp.security.credentials import Credential
-from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.security.trust import TrustDirectory
 from towpath.gridftp.server.control import Control, Service
 from towpath.gridftp.server.keys_ahead import KeysAhead
 from towpath.gridftp.server.limits import Limits
@@ -111,9 +110,8 @@ class FreshSecurity:
 
     def __init__(self, host: Credential, trust_dir: Path, now: Callable[[], datetime]) -> None:
         """Raises `OSError`, `ValueError`, `ssl.SSLError`."""
-        self._trust_dir = trust_dir
-        self._seen = self._state()
-        trust = TrustRoots.from_directory(trust_dir)
+        self._directory = TrustDirectory(trust_dir)
+        trust = self._directory.current
         self._current = HostSecurity(host, trust, now=now, key=KeysAhead().take)
 
     def current(self) -> HostSecurity:
@@ -121,24 +119,10 @@ class FreshSecurity:
         return self._current
 
     def refresh(self) -> None:
-        """Read the directory again if anything in it has changed. Blocks.
-
-        Raises `OSError`, `ValueError`; then what was read last stays.
-        """
-        state = self._state()
-        if state != self._seen:
-            old = self._current
-            trust = TrustRoots.from_directory(self._trust_dir)
+        """As `TrustDirectory.refresh`."""
+        if self._directory.refresh():
+            old, trust = self._current, self._directory.current
             self._current = HostSecurity(old.host, trust, now=old.now, key=old.key)
-            self._seen = state
-
-    def _state(self) -> list[tuple[str, int, int, int]]:
-        found: list[tuple[str, int, int, int]] = []
-        for path in self._trust_dir.iterdir():
-            with suppress(FileNotFoundError):  # a link to nothing, or gone meanwhile
-                status = path.stat()
-                found.append((path.name, status.st_mtime_ns, status.st_size, status.st_ino))
-        return sorted(found)
 
 
 class ControlServer:

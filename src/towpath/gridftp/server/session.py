@@ -76,7 +76,7 @@ class SessionHost:
         storage: Storage,
         limits: Limits,
         *,
-        trust: TrustRoots | None = None,
+        trust: Callable[[], TrustRoots] | None = None,
         policy: Callable[[Opening], DataPolicy] = data_policy,
         ports: PortRange | None = None,
         report: Report = _discard,
@@ -84,9 +84,9 @@ class SessionHost:
     ) -> None:
         """Sessions on one storage.
 
-        `trust`: whom delegated credentials may meet on data connections. `ports`: where data
-        connections come in; None: anywhere. `report` is called in the sessions' threads.
-        `durable`: a file that is answered for is on the disk.
+        `trust`: gives whom delegated credentials may meet on data connections, as it is now.
+        `ports`: where data connections come in; None: anywhere. `report` is called in the
+        sessions' threads. `durable`: a file that is answered for is on the disk.
         """
         self.storage: Final = storage
         self._limits = limits
@@ -114,7 +114,7 @@ class SessionHost:
         """What a session was given at its login."""
         if opening.credential is None or self._trust is None:
             return None
-        return LoginCredential(opening.credential.encode("ascii"), self._trust)
+        return LoginCredential(opening.credential.encode("ascii"), self._trust())
 
     async def run(self, connection: socket.socket, opening: Opening) -> None:
         """One session, from its opening until either half closes the socket.
