@@ -60,7 +60,7 @@ def own_server(
     host = SessionHost(
         storage or PosixStorage(),
         limits,
-        trust=domain.trust,
+        trust=lambda: domain.trust,
         report=server.events.append,
         **options,
     )
