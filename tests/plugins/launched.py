@@ -108,7 +108,7 @@ def who_host(_account: str) -> Host:
 
 def file_host(_account: str) -> Host:
     trust = TrustRoots.from_directory(Path(sys.argv[1]) / "certificates")
-    return SessionHost(PosixStorage(), Limits(), trust=trust)
+    return SessionHost(PosixStorage(), Limits(), trust=lambda: trust)
 
 
 def main() -> int:
