@@ -22,6 +22,7 @@ from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import digests
+from towpath.samples.layout import SAMPLES
 
 TASK_S = 90
 
@@ -194,6 +195,24 @@ def test_transfer_of_a_tree(site: Site, tree: Path) -> None:
     task = submitted(site.globus.json("transfer", "-r", f"{site.a}:{tree}/", f"{site.b}:{target}/"))
     site.globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
     assert same(tree, target)
+
+
+def test_the_sample_endpoints(site: Site) -> None:
+    """With the ids and paths of Globus's own tutorials, and without any credential."""
+    globus, (one, two) = site.globus, (str(sample.id) for sample in SAMPLES)
+    found = globus.json("endpoint", "search", "go#ep")["DATA"]
+    assert [(ep["id"], ep["display_name"]) for ep in found] == [(one, "go#ep1"), (two, "go#ep2")]
+    assert globus.text("ls", f"{one}:/share/godata").split()[:3] == [
+        "file1.txt",
+        "file2.txt",
+        "file3.txt",
+    ]
+    there = f"{two}:/~/{uuid4()}"
+    task = submitted(globus.json("transfer", "-r", f"{one}:/share/godata/", f"{there}/"))
+    globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
+    assert globus.text("ls", there) == globus.text("ls", f"{one}:/share/godata")
+    assert "ls" not in globus.text("rm", "-r", "--timeout", str(TASK_S), there)
+    assert "PermissionDenied" in globus.fails("mkdir", f"{one}:/share/godata/mine")
 
 
 def test_transfer_of_a_part_of_a_tree(site: Site, tree: Path) -> None:
