@@ -1,5 +1,6 @@
 """Sessions: order, back-pressure, abort, and the end; whatever runs meanwhile."""
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from plugins.dialogue import ANSWER_S, OPENING, Dialogue, Events, dialogue
 from towpath.dsi.posix import PosixStorage
 from towpath.dsi.storage import Facts, Status
 from towpath.gridftp.server.commands.base import Refused, Transferred
-from towpath.gridftp.server.limits import QUEUED_COMMANDS
-from towpath.gridftp.server.session import READ_BYTES
+from towpath.gridftp.server.frames import frames
+from towpath.gridftp.server.limits import QUEUED_COMMANDS, Limits
+from towpath.gridftp.server.session import READ_BYTES, SessionHost
 
 
 class Gate(PosixStorage):
@@ -216,6 +218,27 @@ def test_hanging_up_with_a_full_queue(tmp_path: Path) -> None:
         assert talk.next().code == 150
         talk.socket.shutdown(socket.SHUT_RDWR)
         assert talk.ended.wait(ANSWER_S)
+
+
+@pytest.mark.parametrize(
+    "lines", [[b"QUIT"], [b"MKD a"] * 900, [b"PASV", b"STOR f"]], ids=["goodbye", "busy", "waits"]
+)
+async def test_nobody_looks_after_a_session_that_has_ended(
+    tmp_path: Path, lines: list[bytes]
+) -> None:
+    """Else what it was given at its login, keys too, would stay for ever."""
+    host = SessionHost(PosixStorage(tmp_path), Limits())
+    ours, theirs = socket.socketpair()
+    with ours:
+        running = asyncio.create_task(host.run(theirs, OPENING))
+        await asyncio.sleep(0)
+        ours.sendall(frames(lines))
+        await asyncio.to_thread(ours.recv, 1)  # something was done
+    await asyncio.wait_for(running, ANSWER_S)
+    async with asyncio.timeout(ANSWER_S):
+        while host._busy or host._ticking is not None:
+            await asyncio.sleep(0.01)
+    host.close()
 
 
 def test_a_mistake_of_ours_ends_one_command(

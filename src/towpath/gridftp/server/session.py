@@ -283,6 +283,7 @@ class _Pump:
         """The last thing that is done, once no thread runs."""
         if self.ended.done():
             return
+        self._busy = False  # so that nobody looks after it any more
         self._loop.remove_reader(self._connection.fileno())
         self._channel.close()
         self._connection.close()
