@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +203,31 @@ def test_markers(ends: tuple[DataChannel, DataChannel], files: dict[str, Path]) 
 
 
 @pytest.mark.parametrize("mode", Mode)
+def test_markers_come_while_nothing_moves_under_tls(mode: Mode, credential: DataCredential) -> None:
+    sender, receiver = channel(mode), channel(mode)
+    give(credential, sender, receiver)
+    for one in (sender, receiver):
+        one.set_protection(Protection.PRIVATE)
+    receiver.markers = Markers(0.05, 0.05)
+    sender.active(receiver.passive())
+    enough = threading.Event()
+    told: list[bytes] = []
+
+    def tell(reply: bytes) -> None:
+        told.append(reply)
+        if len([reply for reply in told if b"Transferred: 100000\r\n" in reply]) >= 3:
+            enough.set()
+
+    def chunks() -> Iterator[bytes]:
+        yield bytes(100_000)
+        assert enough.wait(20)
+
+    sending = Running(lambda: sender.send_bytes(chunks()))
+    receiver.receive(MemoryWriter(), tell=tell)
+    sending.join()
+
+
+@pytest.mark.parametrize("mode", Mode)
 def test_markers_come_while_nothing_moves(mode: Mode) -> None:
     """Each as often as was asked for, fractions of a second too; ranges once."""
     receiver = channel(mode)
@@ -334,6 +359,64 @@ def test_stalls(streams: int) -> None:
         with suppress(ConnectionResetError):
             assert peer.recv(1) == b""
         peer.close()
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("protection", Protection)
+def test_a_peer_that_says_nothing(
+    mode: Mode, protection: Protection, credential: DataCredential
+) -> None:
+    """Neither before it has authenticated, nor afterwards."""
+    receiver = channel(mode, connect_s=0.1)
+    give(credential, receiver)
+    receiver.set_protection(protection)
+    (address,) = receiver.passive()
+    with socket.create_connection(address):
+        raises(Kind.STALLED, lambda: receiver.receive(MemoryWriter(), tell=lambda _: None))
+
+
+def test_stalls_under_tls(credential: DataCredential) -> None:
+    sender, receiver = channel(), channel(stall_s=0.1)
+    give(credential, sender, receiver)
+    for one in (sender, receiver):
+        one.set_protection(Protection.PRIVATE)
+    sender.active(receiver.passive())
+    stalled = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        stalled.wait(30)
+
+    sending = Running(lambda: sender.send_bytes(chunks()))
+    raises(Kind.STALLED, lambda: receiver.receive(MemoryWriter(), tell=lambda _: None))
+    stalled.set()
+    with suppress(GridFTPError):
+        sending.join()
+
+
+def test_a_receiver_that_takes_nothing_under_tls(
+    tmp_path: Path, credential: DataCredential
+) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(1 << 28)
+    sender, receiver = channel(stall_s=0.1), channel()
+    give(credential, sender, receiver)
+    for one in (sender, receiver):
+        one.set_protection(Protection.PRIVATE)
+    sender.active(receiver.passive())
+    stalled = threading.Event()
+
+    class Stuck(MemoryWriter):
+        def write(self, view: bytes | bytearray | memoryview, offset: int) -> None:
+            del view, offset
+            stalled.wait(30)
+
+    receiving = Running(lambda: receiver.receive(Stuck(), tell=lambda _: None))
+    reader = FileReader(tmp_path / "large")
+    raises(Kind.STALLED, lambda: sender.send(reader, reader.all))
+    stalled.set()
+    with suppress(GridFTPError):
+        receiving.join()
 
 
 def test_a_receiver_that_takes_nothing(files: dict[str, Path]) -> None:
@@ -523,6 +606,36 @@ def give_only(credential: DataCredential, one: DataChannel) -> None:
     one.set_credential(credential.credential.to_pem() + credential.credential.chain_pem)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda one: one.set_authentication(SELF),
+        lambda one: one.set_protection(Protection.PRIVATE),
+        lambda one: one.set_mode(Mode.STREAM),
+    ],
+)
+def test_no_old_settings_for_new_connections(
+    credential: DataCredential, change: Callable[[DataChannel], None]
+) -> None:
+    """The sender closes its connections, as it may; the next ones must be as they are asked for."""
+    receiver = channel()
+    receiver.markers = Markers(0, 0)
+    give_only(credential, receiver)
+    (address,) = receiver.passive()
+
+    def whole() -> bytes:
+        return BlockHeader(0, 2, 0).encode() + b"ok" + BlockHeader(EOD | EOF | CLOSE, 0, 1).encode()
+
+    with socket.create_connection(address) as peer:
+        peer.sendall(whole())
+        receiver.receive(MemoryWriter(), tell=nobody_told)
+    change(receiver)
+    with suppress(OSError), socket.create_connection(address) as stranger:
+        stranger.sendall(whole())
+    receiver.set_mode(Mode.EXTENDED)
+    raises(Kind.CHANNEL_GONE, lambda: receiver.receive(MemoryWriter(), tell=nobody_told))
+
+
 def test_settings_between_address_and_use(
     ends: tuple[DataChannel, DataChannel], files: dict[str, Path], credential: DataCredential
 ) -> None:
@@ -584,6 +697,42 @@ def test_a_stranger_who_connects_is_dropped(mode: Mode) -> None:
     receiving.join()
     assert writer.content == b"ok"
     receiver.close()
+
+
+@pytest.mark.parametrize("protection", Protection)
+def test_a_stranger_does_not_end_what_others_have_begun(
+    ends: tuple[DataChannel, DataChannel], credential: DataCredential, protection: Protection
+) -> None:
+    """The ports of data connections are open to the world, and somebody always knocks."""
+    sender, receiver = ends
+    give(credential, *ends)
+    for one in ends:
+        one.set_protection(protection)
+    (address,) = receiver.passive()
+    sender.active([address])
+    knocked = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half "
+        assert knocked.wait(30)
+        yield b"done"
+
+    writer = MemoryWriter()
+    receiving = Running(lambda: receiver.receive(writer, tell=nobody_told))
+    sending = Running(lambda: sender.send_bytes(chunks()))
+    while not writer.content:
+        time.sleep(0.01)
+    for greeting in (b"GET / HTTP/1.1\r\n\r\n", b""):
+        with socket.create_connection(address) as stranger, suppress(ConnectionError):
+            stranger.sendall(greeting)
+            stranger.shutdown(socket.SHUT_WR)
+            stranger.settimeout(30)
+            while stranger.recv(1000):
+                pass
+    knocked.set()
+    sending.join()
+    receiving.join()
+    assert writer.content == b"half done"
 
 
 def test_more_connections_than_allowed() -> None:

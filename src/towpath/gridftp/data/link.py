@@ -39,7 +39,8 @@ _SLACK_BYTES: Final = 32 * 1024
 _OF_THE_SOURCE: Final = (errno.EIO, errno.EISDIR, errno.ESTALE, errno.EOVERFLOW, errno.EACCES)
 """What sendfile says of the file, not of the connection."""
 
-_IN_VAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_IN_VAIN = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+"""Nothing came, or nothing went, in the time that was given."""
 
 
 class Source(Protocol):
@@ -111,6 +112,7 @@ class Link:
                 self._socket = self._tls = context.wrap_socket(
                     self._socket, server_side=server_side, do_handshake_on_connect=False
                 )
+                self._tls.settimeout(self._patience_s)
                 self._tls.do_handshake()
                 identity.check_peer(self._tls)
             else:
@@ -271,7 +273,11 @@ class Link:
 
     def _limit_wait(self, direction: int, seconds: float) -> None:
         """By a timeout of the kernel's, not of Python's: that would make the socket non-blocking,
-        and every MSG_WAITALL a loop."""
+        and every MSG_WAITALL a loop. Of TLS by Python's: on a blocking socket it would go on after
+        the kernel's, and wait for ever."""
+        if self._tls is not None:
+            self._tls.settimeout(seconds)
+            return
         interval = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
         self._socket.setsockopt(socket.SOL_SOCKET, direction, interval)
 

@@ -92,6 +92,8 @@ class Receiver:
         self._stall_s = stall_s
         self._lock = threading.Lock()
         self._links: dict[int, Link] = {}
+        self._admitted = False
+        """Whether anyone has authenticated: then whoever cannot is a stranger."""
         self._error: BaseException | None = None
         self._closed = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -259,9 +261,11 @@ class Receiver:
                     share.run(view)
             elif self._secure is not None:
                 self._secure(link)
+                self._admitted = True
         except BaseException as error:  # noqa: BLE001 - `receive` raises it
             transfer.broken.add(link)
-            if not transfer.complete:
+            is_stranger = share is None and self._admitted
+            if not (transfer.complete or is_stranger):
                 self._fail(error)
         finally:
             transfer.finished.append(link)

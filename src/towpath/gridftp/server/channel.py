@@ -93,7 +93,7 @@ class DataChannel:
         ports: PortRange | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`local_host` is the address of the control connection: there we listen and dial from.
+        """`local_host` is the address of the control connection: there we listen.
 
         `ports`: where listeners may be; None: anywhere. `now` gives the time of day for markers.
         """
@@ -328,9 +328,10 @@ class DataChannel:
     def _forget_connections(self) -> None:
         """A setting has changed for which connections that are there were not made.
 
-        A listener or an address that nobody has used yet stays.
+        A listener or an address that nobody has used yet stays. One that was used goes, even if its
+        connections are gone: it would take new ones by the old settings.
         """
-        if self.is_kept:
+        if self._receiver is not None or self._sender is not None:
             self.drop()
 
     def _listen(self) -> socket.socket:
