@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +121,33 @@ def test_it_is_the_longest_prefix_as_one_would_look_it_up_by_hand(
     letters = rules[max(holding, key=len)] if holding else "N"
     assert (Access.READ in found) == ("R" in letters)
     assert (Access.WRITE in found) == ("W" in letters)
+
+
+def test_a_path_without_end_is_refused_before_anything_is_made_of_it() -> None:
+    """Each directory above it would be held: 3.6 GB for a rule that fits in one command."""
+    with pytest.raises(ValueError, match="at most 4096"):
+        Rules.parse("R" + "/a" * 60_000)
+    with pytest.raises(ValueError, match="at most 10000"):
+        Rules.parse(",".join(f"R/{number}" + "/a" * 2000 for number in range(1000)))
+
+
+def test_a_path_without_end_is_forbidden_without_a_look() -> None:
+    rules = Rules.parse("RW/a")
+    began = time.thread_time()
+    for _ in range(1000):
+        assert rules.access(b"/a" * 60_000) is Access.NONE
+    assert time.thread_time() - began < 2
+    assert rules.access(b"/a" * 2000) == BOTH
+
+
+def test_the_way_to_an_allowed_path_through_a_forbidden_one() -> None:
+    rules = Rules.parse("N/a,R/a/b/c/d,RW/a/b/c/d/e/f,N/a/b/x")
+    found = {path: rules.access(path) for path in (b"/", b"/a", b"/a/b", b"/a/b/c", b"/a/b/x")}
+    assert found == {
+        b"/": Access.ENTER,
+        b"/a": Access.ENTER,
+        b"/a/b": Access.ENTER,
+        b"/a/b/c": Access.ENTER,
+        b"/a/b/x": Access.NONE,
+    }
+    assert rules.access(b"/a/b/c/d/e") == READ

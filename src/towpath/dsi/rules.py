@@ -18,6 +18,9 @@ from towpath.dsi.storage import PathNotAllowedError
 
 MAX_PATHS: Final = 10_000
 """Paths with a rule, and directories above them: 1 MiB. Hundreds are many for people to keep."""
+MAX_PATH_BYTES: Final = 4096
+"""Of a path that a rule names or is held against: the kernel opens no longer one. What is looked up
+is each directory above it, so a path without end would take a time without end."""
 _RULE = re.compile(r"\s*(RW|WR|R|W|N)\s*(/.*)", re.DOTALL | re.IGNORECASE)
 
 
@@ -64,9 +67,12 @@ class Rules:
             return FREE
         table = dict(rules)
         for path, access in rules.items():
-            for above in _above(path) if access else ():
-                if not _looked_up(rules, above):
+            covering = Access.NONE
+            for above in reversed(list(_above(path))) if access else ():
+                covering = rules.get(above, covering)
+                if not covering:
                     table[above] = Access.ENTER
+            cls._bounded(table)
         return cls._bounded(table)
 
     @classmethod
@@ -104,12 +110,24 @@ class Rules:
             if ruled.startswith(prefix) and wanted not in access:
                 raise PathNotAllowedError(ruled)
 
+    def may_show(self, path: bytes) -> bool:
+        """Whether the path, or anything that is or could be below it, may be read."""
+        table = self.table
+        if table is None or Access.READ in _looked_up(table, path):
+            return True
+        prefix = path.rstrip(b"/") + b"/"
+        return any(
+            Access.READ in access for ruled, access in table.items() if ruled.startswith(prefix)
+        )
+
 
 FREE: Final = Rules()
 """No rules: everything is allowed."""
 
 
 def _looked_up(table: dict[bytes, Access], path: bytes) -> Access:
+    if len(path) > MAX_PATH_BYTES:
+        return Access.NONE
     found = table.get(path)
     if found is not None:
         return found
@@ -134,4 +152,7 @@ def _cleaned(path: str) -> bytes:
     names = [name for name in path.split("/") if name not in ("", ".")]
     if ".." in names:
         raise ValueError(f"{path!r}: a rule names a path without ..")
-    return b"/" + b"/".join(name.encode("utf-8", "surrogateescape") for name in names)
+    cleaned = b"/" + b"/".join(name.encode("utf-8", "surrogateescape") for name in names)
+    if len(cleaned) > MAX_PATH_BYTES:
+        raise ValueError(f"a path of {len(cleaned)} bytes; at most {MAX_PATH_BYTES}")
+    return cleaned

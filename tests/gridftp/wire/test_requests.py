@@ -1,13 +1,16 @@
 """Command lines as a server reads them: what is in them, and what is answered when nothing is."""
 
 import string
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.server.limits import COMMAND_BYTES
 from towpath.gridftp.wire import commands, requests
 from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.numbers import LARGEST
@@ -306,3 +309,19 @@ def test_settings_that_the_client_sends(time: int, digest: str, streams: int) ->
 def test_addresses_that_the_client_sends(host: str, port: int) -> None:
     address = HostPort(host, port)
     assert parse_request(commands.port(address).encode()) == requests.Port((address,))
+
+
+LINE_S = 2.0
+"""Of processor time; each takes some ms. The interpreter's lock is held: all sessions would wait."""
+
+
+@pytest.mark.parametrize(
+    "fill", [b" ", b"1", b'"', b"\t", b"1 ", b"1-", b",", b"|", b"=", b"/a", b";"]
+)
+@pytest.mark.parametrize("head", [b"ERET P", b'ERET P "1', b"ESTO A", b'ESTO A "', b"REST 0-1,"])
+def test_no_line_takes_long(head: bytes, fill: bytes) -> None:
+    line = (head + fill * COMMAND_BYTES)[:COMMAND_BYTES]
+    began = time.thread_time()
+    with suppress(RequestError):
+        parse_request(line)
+    assert time.thread_time() - began < LINE_S

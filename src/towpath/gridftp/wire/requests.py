@@ -810,11 +810,12 @@ def _rest(argument: bytes) -> Request:
         raise RequestError(501, "bad parameter.") from None
 
 
+# `*+` gives nothing back: two parts that both take spaces would try all ways to share them.
 _ERET = re.compile(
-    rb'(?is)P\s*=?\s*"\s*(\d+)\s+(\d+)\s*"\s+(.+)'  # the form of GFD.20
+    rb'(?is)P\s*+(?:=\s*+)?"\s*+(\d+)\s+(\d+)\s*"\s+(.+)'  # the form of GFD.20
     rb"|P +(\d+) +(\d+) +(.+)"
 )
-_ESTO = re.compile(rb'(?is)A\s*=?\s*"\s*(\d+)\s*"\s+(.+)|A +(\d+) +(.+)')
+_ESTO = re.compile(rb'(?is)A\s*+(?:=\s*+)?"\s*+(\d+)\s*"\s+(.+)|A +(\d+) +(.+)')
 
 
 def _eret(argument: bytes) -> Request:
