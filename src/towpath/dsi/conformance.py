@@ -339,6 +339,33 @@ class StorageConformance:
 
     # Rules
 
+    def test_what_may_not_be_read_cannot_be_moved_to_where_it_may(self, storage: Storage) -> None:
+        for path in (b"/in", b"/in/d", b"/in/hidden", b"/out", b"/box"):
+            storage.make_directory(path)
+        for path in (b"/in/f", b"/in/d/f", b"/in/hidden/f", b"/out/f"):
+            write(storage, path, b"x")
+        ruled = storage.restricted(Rules.parse("W/in,W/box,RW/out,R/box/shown"))
+        for old in (b"/in/f", b"/in/d"):
+            with forbidden():
+                ruled.rename(old, b"/out/moved")
+        with forbidden():
+            ruled.rename(b"/in", b"/box/shown")
+        ruled.rename(b"/in/f", b"/in/g")
+        ruled.rename(b"/in/g", b"/box/g")
+        ruled.rename(b"/out/f", b"/in/f")
+        assert read(storage, b"/box/g") == read(storage, b"/in/f") == b"x"
+
+    def test_what_may_not_be_read_is_not_told_by_a_checksum(self, storage: Storage) -> None:
+        storage.make_directory(b"/in")
+        write(storage, b"/in/f", b"x")
+        ruled = storage.restricted(Rules.parse("W/in"))
+        with forbidden():
+            ruled.open_writer(b"/in/f", truncate=False, readable=True)
+        ruled.open_writer(b"/in/f", truncate=False).close()
+        assert read(storage, b"/in/f") == b"x"
+        ruled.open_writer(b"/in/f", truncate=True, readable=True).close()
+        assert read(storage, b"/in/f") == b""
+
     def test_rules_hold(self, storage: Storage) -> None:
         for path in (b"/read", b"/write", b"/write/no", b"/other", b"/way", b"/way/in"):
             storage.make_directory(path)

@@ -80,6 +80,8 @@ class MemoryStorage:
 
     def open_writer(self, path: bytes, *, truncate: bool, readable: bool = False) -> MemoryFile:
         """See `Storage`. What was written can always be read back."""
+        if readable and not truncate:
+            self._rules.demand(path, Access.READ)
         with self._lock:
             node = self._place(path)[0].children.get(_name(path))
             if node is None:
@@ -128,8 +130,9 @@ class MemoryStorage:
 
     def rename(self, old: bytes, new: bytes) -> None:
         """See `Storage`."""
-        for path in (old, new):
-            self._rules.demand_below(path, Access.WRITE)
+        self._rules.demand_below(new, Access.WRITE)
+        shown = Access.READ if self._rules.may_show(new) else Access.NONE
+        self._rules.demand_below(old, Access.WRITE | shown)
         with self._lock:
             old_parent, old_name = self._place(old)
             node = self._find(old)

@@ -25,7 +25,7 @@ from towpath.dsi.names import Names
 from towpath.dsi.permissions import Account
 from towpath.dsi.posix_files import PosixReader, PosixWriter, times
 from towpath.dsi.removal import remove_contents
-from towpath.dsi.rules import FREE, Access, Rules
+from towpath.dsi.rules import FREE, MAX_PATH_BYTES, Access, Rules
 from towpath.dsi.storage import (
     Capabilities,
     EntryType,
@@ -39,6 +39,7 @@ DEFAULT_FILE_MODE: Final = 0o644
 RUNS_AS_ANOTHER: Final = stat.S_ISUID | stat.S_ISGID
 """Not for files. Where one account serves many people, whoever can store a file would make others
 of this machine the account; where each has his own, nobody needs it for a transfer."""
+_READ_AND_WRITE: Final = Access.READ | Access.WRITE
 LARGEST_ID: Final = (1 << 32) - 2
 """Of users and groups: one more would mean to leave it as it is."""
 
@@ -75,7 +76,7 @@ class PosixStorage:
         self._rules = rules
         self._checks: dict[Access, Check | None] = {
             wanted: None if rules.allow_all else partial(rules.demand, wanted=wanted)
-            for wanted in (Access.ENTER, Access.READ, Access.WRITE)
+            for wanted in (Access.ENTER, Access.READ, Access.WRITE, _READ_AND_WRITE)
         }
 
     # What is there
@@ -180,7 +181,9 @@ class PosixStorage:
         flags = (os.O_RDWR if readable else os.O_WRONLY) | os.O_CREAT
         if truncate:
             flags |= os.O_TRUNC
-        fd = self._open(path, flags, Access.WRITE, self._file_mode)
+        # Else the checksum of what is written would tell what was there before.
+        shows = readable and not truncate
+        fd = self._open(path, flags, _READ_AND_WRITE if shows else Access.WRITE, self._file_mode)
         self._regular(fd, path)
         return PosixWriter(fd, self._beneath)
 
@@ -236,15 +239,24 @@ class PosixStorage:
     def rename(self, old: bytes, new: bytes) -> None:
         """See `Storage`."""
         # What is below may be forbidden, and would move out of its rule.
-        from_parent, from_name = self._parent(old, all_below=True)
+        to_parent, to_name = self._parent(new, all_below=True)
         try:
-            to_parent, to_name = self._parent(new, all_below=True)
+            from_parent, from_name = self._parent(
+                old, all_below=True, wanted=self._wanted_of_moved(to_parent, to_name)
+            )
             try:
                 os.rename(from_name, to_name, src_dir_fd=from_parent, dst_dir_fd=to_parent)
             finally:
-                os.close(to_parent)
+                os.close(from_parent)
         finally:
-            os.close(from_parent)
+            os.close(to_parent)
+
+    def _wanted_of_moved(self, parent: int, name: bytes) -> Access:
+        """What must be allowed of what goes there: the unreadable stays where nobody reads it."""
+        if self._rules.allow_all:
+            return Access.WRITE
+        place = self._beneath.where(parent).rstrip(b"/") + b"/" + name
+        return _READ_AND_WRITE if self._rules.may_show(place) else Access.WRITE
 
     def make_link(self, target: bytes, path: bytes) -> None:
         """See `Storage`."""
@@ -263,10 +275,12 @@ class PosixStorage:
         finally:
             os.close(parent)
 
-    def _parent(self, path: bytes, *, all_below: bool = False) -> tuple[int, bytes]:
-        check = self._checks[Access.WRITE]
+    def _parent(
+        self, path: bytes, *, all_below: bool = False, wanted: Access = Access.WRITE
+    ) -> tuple[int, bytes]:
+        check = self._checks[wanted]
         if check is not None and all_below:
-            check = partial(self._rules.demand_below, wanted=Access.WRITE)
+            check = partial(self._rules.demand_below, wanted=wanted)
         try:
             return self._beneath.open_parent(path, check)
         except PathNotAllowedError:
@@ -335,6 +349,8 @@ class PosixStorage:
         """
         if check is None:
             return
+        if len(path) > MAX_PATH_BYTES:
+            raise PathNotAllowedError(path)
         rest = b""
         while True:
             try:

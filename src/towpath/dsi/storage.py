@@ -166,7 +166,8 @@ class Storage(Protocol):
     def open_writer(self, path: bytes, *, truncate: bool, readable: bool = False) -> Writer:
         """Open a file for writing, and create it if it is not there; `truncate`: empty it.
 
-        `readable`: the writer's `read_into` is wanted.
+        `readable`: the writer's `read_into` is wanted. A file that is not emptied must be one that
+        may be read, then.
         """
 
     def make_directory(self, path: bytes) -> None:
