@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO, Final
 
 import structlog
@@ -154,9 +155,10 @@ class Metrics:
 class Observer:
     """Tells all who want to know. Called from any thread."""
 
-    def __init__(self, listener: AccessLog | Metrics) -> None:
-        """The first who wants to know."""
-        self._listeners = [listener]
+    def __init__(self, metrics: Metrics) -> None:
+        """The first who wants to know; what others cannot write down is counted there."""
+        self._listeners: list[AccessLog | Metrics] = [metrics]
+        self._lost = metrics.lost
 
     def add(self, listener: AccessLog | Metrics) -> None:
         """Another one; before anything is told."""
@@ -165,12 +167,22 @@ class Observer:
     def login(self, report: LoginReport) -> None:
         """See `AccessLog.login`."""
         for listener in self._listeners:
-            listener.login(report)
+            with self._counted():
+                listener.login(report)
 
     def command(self, report: Transferred | Refused) -> None:
         """See `AccessLog.command`."""
         for listener in self._listeners:
-            listener.command(report)
+            with self._counted():
+                listener.command(report)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A full disk under the log ends no session, and keeps nobody from logging in."""
+        try:
+            yield
+        except OSError:
+            self._lost(1)
 
 
 def _kind(verb: str) -> str:

@@ -82,6 +82,10 @@ async def test_gsi_login(domain_a: Domain, delegate: bool) -> None:
             assert opening.credential is not None
             delegated = Credential.from_pem(opening.credential.encode())
             assert delegated.subject == "/O=DomA/CN=Alice"
+            # The acceptor meets the whole network: it does not keep everybody's keys.
+            (control,) = running.server._open
+            assert control._gsi is not None
+            assert control._gsi.delegated is control._gsi._key is None
         else:
             assert opening.credential is None
         (report,) = running.reports

@@ -1,20 +1,24 @@
 """Sessions: order, back-pressure, abort, and the end; whatever runs meanwhile."""
 
 import asyncio
+import itertools
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from plugins.dialogue import ANSWER_S, OPENING, Dialogue, Events, dialogue
 from towpath.dsi.posix import PosixStorage
-from towpath.dsi.storage import Facts, Status
+from towpath.dsi.storage import EntryType, Facts, Status
+from towpath.gridftp.data.buffers import BUFFER_BYTES
+from towpath.gridftp.server.channel import DataChannel
 from towpath.gridftp.server.commands.base import Refused, Transferred
 from towpath.gridftp.server.frames import frames
-from towpath.gridftp.server.limits import QUEUED_COMMANDS, Limits
+from towpath.gridftp.server.limits import QUEUED_BYTES, QUEUED_COMMANDS, Limits
 from towpath.gridftp.server.session import READ_BYTES, SessionHost
+from towpath.gridftp.wire.addresses import parse_passive
 
 
 class Gate(PosixStorage):
@@ -78,6 +82,37 @@ def test_what_is_sent_ahead_has_a_bound(tmp_path: Path, monkeypatch: pytest.Monk
         assert {talk.answer().code for _ in range(count)} == {200}
         sender.join()
     assert max(seen) < QUEUED_COMMANDS + READ_BYTES / len(b"\0\0\0\4NOOP")
+
+
+def test_long_commands_sent_ahead_have_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand commands as long as may be would be 128 MiB."""
+    seen: list[int] = []
+    from towpath.gridftp.server import session as module
+
+    taken = module._Pump._take
+
+    def take(pump: module._Pump, lines: list[bytes]) -> None:
+        taken(pump, lines)
+        seen.append(sum(map(len, pump._queue)))
+
+    monkeypatch.setattr(module._Pump, "_take", take)
+    storage = Gate(tmp_path)
+    with dialogue(storage) as talk:
+        count, command = 100, b"SITE CLIENTINFO " + b"x" * 100_000
+        talk.send("SIZE gate")
+        assert storage.reached.wait(ANSWER_S)
+        sender = threading.Thread(target=lambda: [talk.send(command) for _ in range(count)])
+        sender.start()
+        while sum(seen) < QUEUED_BYTES:
+            pass
+        sender.join(0.2)  # it cannot end, however long one waits
+        storage.open.set()
+        assert talk.answer().code == 550
+        assert {talk.answer().code for _ in range(count)} == {250}
+        sender.join()
+    assert max(seen) <= QUEUED_BYTES + len(command)
 
 
 def test_replies_do_not_wait_for_a_command_that_takes_long(tmp_path: Path) -> None:
@@ -144,6 +179,43 @@ def test_two_aborts(talk: Dialogue) -> None:
     assert [talk.answer().code for _ in range(4)] == [426, 226, 226, 200]
 
 
+def test_an_abort_that_comes_too_late_stops_nothing_else(
+    talk: Dialogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was for has ended by itself, and the next transfer is under way."""
+    abort = DataChannel.abort
+    aborting, started, aborted = threading.Event(), threading.Event(), threading.Event()
+
+    def late(channel: DataChannel) -> None:
+        if not aborting.is_set():
+            aborting.set()
+            started.wait(0.5)
+        abort(channel)
+        aborted.set()
+
+    monkeypatch.setattr(DataChannel, "abort", late)
+    first = talk.passive()
+    talk.send("STOR f")
+    with socket.create_connection(first) as connection:
+        connection.sendall(b"whole")
+        assert talk.next().code == 150
+        talk.send("ABOR", "PASV", "STOR g")
+        assert aborting.wait(ANSWER_S)
+    assert talk.answer().code in (226, 426)
+    assert talk.answer().code == 226
+    (second,) = parse_passive(talk.answer())
+    assert talk.next().code == 150
+    with socket.create_connection(second) as connection:
+        connection.sendall(bytes(2 * BUFFER_BYTES))
+        while (tmp_path / "g").stat().st_size == 0:
+            pass
+        started.set()
+        aborted.wait(ANSWER_S)
+        connection.sendall(b"end")
+    assert talk.answer().code == 226
+    assert (tmp_path / "g").stat().st_size == 2 * BUFFER_BYTES + 3
+
+
 class Endless(PosixStorage):
     """A storage of one file that never ends."""
 
@@ -169,6 +241,25 @@ def test_abort_of_a_checksum(tmp_path: Path) -> None:
         talk.send("CKSM XXH3 0 -1 f")
         talk.send("ABOR")
         assert [talk.answer().code for _ in range(2)] == [426, 226]
+
+
+class Crowded(PosixStorage):
+    """Directories have no end."""
+
+    def entries(self, path: bytes, *, facts: Facts = Facts.ALL) -> Iterator[tuple[bytes, Status]]:
+        del path, facts
+        return ((b"%d" % number, Status(EntryType.FILE)) for number in itertools.count())
+
+
+@pytest.mark.parametrize("line", ["MLSC", "MLSD", "MLSR", "NLST", "LIST"])
+def test_abort_of_a_listing(tmp_path: Path, line: str) -> None:
+    with dialogue(Crowded(tmp_path)) as talk:
+        address = talk.passive()
+        talk.send(line)
+        with socket.create_connection(address):
+            assert talk.next().code == 150
+            talk.send("ABOR")
+            assert [talk.answer().code for _ in range(2)] == [426, 226]
 
 
 # -- the end

@@ -38,6 +38,8 @@ UNDERSTOOD: dict[bytes, Request] = {
     b"SBUF 65536": requests.Sbuf(65536),
     b"SITE RETRBUFSIZE 65536": requests.Sbuf(65536, site=True),
     b"TREV PERF 0.25": requests.Trev("PERF", 0.25),
+    b"TREV PERF 0.000001": requests.Trev("PERF", 0.01),
+    b"TREV PERF 0": requests.Trev("PERF", 0.0),
     b"TREV restart 5 some info": requests.Trev("RESTART", 5.0),
     b"OPTS RETR Parallelism=4,4,4;": requests.OptsRetr(streams=4),
     b"OPTS RETR StripeLayout=Blocked;BlockSize=65536;": requests.OptsRetr(block_bytes=65536),

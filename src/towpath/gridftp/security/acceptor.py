@@ -119,6 +119,10 @@ class Acceptor:
             raise
         return self._outgoing.read()
 
+    def forget_delegated(self) -> None:
+        """It has been handed on: who takes over this process later must not find it here."""
+        self.delegated = self._key = None
+
     def wrap(self, reply: bytes) -> bytes:
         """Encrypt; the result, in base64, is the text of a 632 line."""
         if len(reply) <= _PORTION_BYTES:

@@ -416,6 +416,8 @@ class Control(asyncio.Protocol):
             theirs.close()
             raise
         link.write(frame(opening.to_frame()))
+        if self._gsi is not None:
+            self._gsi.forget_delegated()
         try:
             self._service.open_session(opening, theirs)
         except BaseException:

@@ -27,6 +27,10 @@ QUEUED_COMMANDS: Final = 1000
 """Commands that one session reads ahead of the one that runs: as many as GCT takes. No more are
 read until there is room again; the client's own writes wait."""
 
+QUEUED_BYTES: Final = 1024 * 1024
+"""Of these commands together: some are 50 bytes long, and one may be as long as a line. More than
+1,000 have unless they are made to be long."""
+
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 """Replies that may wait for a client who does not read; then his session is not read either."""
 

@@ -35,7 +35,7 @@ from towpath.gridftp.server.commands.base import (
 )
 from towpath.gridftp.server.dialling import AnyHost, DataPolicy, PeerOnly
 from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame
-from towpath.gridftp.server.limits import COMMAND_BYTES, QUEUED_COMMANDS, Limits
+from towpath.gridftp.server.limits import COMMAND_BYTES, QUEUED_BYTES, QUEUED_COMMANDS, Limits
 
 _log: Final = logging.getLogger(__name__)
 
@@ -165,11 +165,13 @@ class _Pump:
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._reader = FrameReader(COMMAND_BYTES)
-        self._paused = False
 
         self._lock = threading.Lock()
         """Guards what is between here and the next blank line."""
         self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._paused = False
+        """Whether nothing is read until there is room again."""
         self._busy = False
         self._closed = False
         self._aborts = 0
@@ -221,31 +223,28 @@ class _Pump:
             if self._closed:
                 return
             self._queue.extend(lines)
+            self._queued_bytes += sum(map(len, lines))
             self._aborts += aborts
-            stop = bool(aborts) and self._stoppable
+            if aborts and self._stoppable:
+                self._channel.abort()  # under the lock: nothing that comes later is running yet
             start, self._busy = not self._busy, True
-            full = len(self._queue) >= QUEUED_COMMANDS
-        if stop:
-            self._channel.abort()
+            full = len(self._queue) >= QUEUED_COMMANDS or self._queued_bytes >= QUEUED_BYTES
+            self._paused = full
         if full:
-            self._pause()
+            self._loop.remove_reader(self._connection.fileno())
         if start:
             self._host.start(self)
         self._host.stir()
 
-    def _pause(self) -> None:
-        self._paused = True
-        self._loop.remove_reader(self._connection.fileno())
-
     def _resume(self) -> None:
-        if self._paused and not self._closed:
-            self._paused = False
+        if not self._closed:
             self._loop.add_reader(self._connection.fileno(), self._readable)
 
     def look_after(self) -> bool:
         """While a command runs; returns whether one does."""
-        if self._busy and (self._closed or self._aborts):
-            self._channel.abort()  # again: its transfer may not have begun when it was told first
+        with self._lock:
+            if self._busy and (self._closed or self._aborts):
+                self._channel.abort()  # again: it may not have begun when it was told first
         if self._closed:
             return self._busy
         if self._paused and self._is_left():
@@ -315,7 +314,14 @@ class _Pump:
                 self._busy = False
                 return None
             line = self._queue.popleft()
-            resume = self._paused and len(self._queue) == QUEUED_COMMANDS // 2
+            self._queued_bytes -= len(line)
+            resume = (
+                self._paused
+                and len(self._queue) <= QUEUED_COMMANDS // 2
+                and self._queued_bytes <= QUEUED_BYTES // 2
+            )
+            if resume:
+                self._paused = False
         if resume:
             self._call_loop(self._resume)
         return line

@@ -31,6 +31,10 @@ MOST_STRIPES: Final = 256
 LONGEST_INTERVAL_S: Final = 86_400.0
 """Of markers. A longer one is none."""
 
+SHORTEST_INTERVAL_S: Final = 0.01
+"""Of markers, but for 0, which is none. Each is a reply of its own, encrypted where all are: nobody
+follows more than a hundred a second, and without a bound one session would keep a core busy."""
+
 
 class RequestError(Exception):
     """A command that cannot be done, and what to answer."""
@@ -687,7 +691,8 @@ _SECONDS = re.compile(r"(\d{1,6}(\.\d{0,6})?|\.\d{1,6})", re.ASCII)
 def _interval(text: str) -> float:
     if not _SECONDS.fullmatch(text):
         raise _syntax()
-    return min(float(text), LONGEST_INTERVAL_S)
+    seconds = float(text)
+    return seconds and min(max(seconds, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
 
 
 def _trev(argument: bytes) -> Request:

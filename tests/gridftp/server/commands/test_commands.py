@@ -434,6 +434,16 @@ def test_a_promise_to_use_epsv_only(talk: Dialogue) -> None:
     assert talk.ask("EPSV").text.startswith("Entering Extended Passive Mode (|||")
 
 
+def test_addresses_of_ipv6_have_one_command(tmp_path: Path) -> None:
+    """The others have no words for them."""
+    opening = replace(OPENING, local_host="::1", peer_host="::1")
+    with dialogue(PosixStorage(tmp_path), opening=opening) as talk:
+        assert [talk.ask(line).code for line in ("PASV", "SPAS")] == [425, 425]
+        assert talk.ask("OPTS PASV AllowDelayed=1;").code == 200
+        assert talk.ask("PASV").code == 425
+        assert talk.ask("EPSV").text.startswith("Entering Extended Passive Mode (|||")
+
+
 def test_without_a_channel_no_file_is_touched(talk: Dialogue, tmp_path: Path) -> None:
     """Hundreds of STORs may have been sent ahead of the one that failed."""
     for name in "abc":

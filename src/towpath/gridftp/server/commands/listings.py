@@ -64,6 +64,7 @@ def _mlsc(session: Session, request: requests.Mlsc) -> None:
     size = 0
     for line in _fact_lines(session, session.path(request.path)):
         if len(lines) >= ENTRIES_A_REPLY or size >= BYTES_A_REPLY:
+            session.check_aborted()
             session.send(answers.listing(150, first, lines))
             lines, size = [], 0
         lines.append(line)

@@ -154,6 +154,7 @@ def _opts_ok(session: Session) -> None:
 @on(requests.Pasv)
 def _pasv(session: Session, _request: requests.Pasv) -> None:
     _refuse_if_extended_only(session)
+    _refuse_without_ipv4(session)
     if session.may_delay_passive:
         session.channel.drop()
         session.passive_delayed = True
@@ -165,12 +166,13 @@ def _pasv(session: Session, _request: requests.Pasv) -> None:
 @on(requests.Spas)
 def _spas(session: Session, _request: requests.Spas) -> None:
     _refuse_if_extended_only(session)
+    _refuse_without_ipv4(session)
     session.send(answers.striped_passive([_listen(session)]))
 
 
 @on(requests.Epsv)
 def _epsv(session: Session, request: requests.Epsv) -> None:
-    local = 6 if ":" in session.opening.local_host else 4
+    local = _local_family(session)
     if request.family not in (0, local):
         said = f"Network protocol not supported, use ({1 if local == 4 else 2})."
         raise requests.RequestError(522, said)
@@ -201,6 +203,15 @@ def _listen(session: Session) -> HostPort:
     session.passive_delayed = False
     (address,) = session.channel.passive()
     return address
+
+
+def _local_family(session: Session) -> int:
+    return 6 if ":" in session.opening.local_host else 4
+
+
+def _refuse_without_ipv4(session: Session) -> None:
+    if _local_family(session) == 6:
+        raise requests.RequestError(425, "Only EPSV, as this connection is of IPv6.")
 
 
 def _refuse_if_extended_only(session: Session) -> None:
