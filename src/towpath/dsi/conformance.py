@@ -275,6 +275,18 @@ class StorageConformance:
         with refused(errno.EINVAL):
             storage.rename(b"/e", b"/e/inside")
 
+    def test_removing_a_tree_can_be_called_off(self, storage: Storage) -> None:
+        for path in (b"/d", b"/d/e", b"/d/f"):
+            storage.make_directory(path)
+            write(storage, path + b"/a", b"")
+        asked = iter((False, False, True))
+        with refused(errno.ECANCELED):
+            storage.remove_tree(b"/d", aborted=lambda: next(asked))
+        assert storage.status(b"/d").type is EntryType.DIRECTORY
+        storage.remove_tree(b"/d")
+        with refused(errno.ENOENT):
+            storage.status(b"/d")
+
     # Attributes
 
     def test_modes(self, storage: Storage) -> None:

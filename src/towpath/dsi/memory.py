@@ -119,13 +119,18 @@ class MemoryStorage:
                 raise _error(errno.ENOTEMPTY, path)
             del parent.children[name]
 
-    def remove_tree(self, path: bytes) -> None:
+    def remove_tree(self, path: bytes, *, aborted: Callable[[], bool] = lambda: False) -> None:
         """See `Storage`."""
         self._rules.demand_below(path, Access.WRITE)
         with self._lock:
             for name, node in list(self._directory(path).children.items()):
-                remove = self.remove_tree if node.content is None else self.remove_file
-                remove(path.rstrip(b"/") + b"/" + name)
+                if aborted():
+                    raise _error(errno.ECANCELED, path)
+                below = path.rstrip(b"/") + b"/" + name
+                if node.content is None:
+                    self.remove_tree(below, aborted=aborted)
+                else:
+                    self.remove_file(below)
             self.remove_directory(path)
 
     def rename(self, old: bytes, new: bytes) -> None:

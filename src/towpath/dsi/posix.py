@@ -227,11 +227,11 @@ class PosixStorage:
         """See `Storage`."""
         self._in_parent(path, os.rmdir)
 
-    def remove_tree(self, path: bytes) -> None:
+    def remove_tree(self, path: bytes, *, aborted: Callable[[], bool] = lambda: False) -> None:
         """See `Storage`."""
         parent, name = self._parent(path, all_below=True)
         try:
-            remove_contents(parent, name)
+            remove_contents(parent, name, aborted)
             os.rmdir(name, dir_fd=parent)
         finally:
             os.close(parent)

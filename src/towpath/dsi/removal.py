@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Final
 
 _BATCH: Final = 1000
@@ -11,8 +12,9 @@ _BATCH: Final = 1000
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def remove_contents(parent: int, name: bytes) -> None:
+def remove_contents(parent: int, name: bytes, aborted: Callable[[], bool]) -> None:
     """Remove all that is in directory `name` of `parent`, a descriptor. ENOTDIR for what is none.
+    ECANCELED soon after `aborted` becomes true.
 
     One descriptor is open at a time, however deep the tree is: the way back up is ``..``, and that
     it leads to where we came from is checked, for somebody may move directories meanwhile.
@@ -20,16 +22,16 @@ def remove_contents(parent: int, name: bytes) -> None:
     here = os.open(name, _DIRECTORY, dir_fd=parent)
     way: list[tuple[tuple[int, int], list[bytes]]] = []  # above: which directory, what is left
     try:
-        left = _remove_files(here)
+        left = _remove_files(here, aborted)
         while True:
             if left:
                 below = os.open(left[-1], _DIRECTORY, dir_fd=here)
                 way.append((_identity(here), left))
                 os.close(here)
                 here = below
-                left = _remove_files(here)
+                left = _remove_files(here, aborted)
             elif _has_entries(here):
-                left = _remove_files(here)  # more than one batch, or made meanwhile
+                left = _remove_files(here, aborted)  # more than one batch, or made meanwhile
             elif not way:
                 return
             else:
@@ -44,11 +46,13 @@ def remove_contents(parent: int, name: bytes) -> None:
         os.close(here)
 
 
-def _remove_files(directory: int) -> list[bytes]:
+def _remove_files(directory: int, aborted: Callable[[], bool]) -> list[bytes]:
     """Remove what is no directory; return names of directories."""
     directories: list[bytes] = []
     with os.scandir(directory) as entries:
         for entry in entries:
+            if aborted():
+                raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
             name = os.fsencode(entry.name)
             if entry.is_dir(follow_symlinks=False):
                 directories.append(name)

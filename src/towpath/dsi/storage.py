@@ -17,7 +17,7 @@ leads to, and a link that leads nowhere, or out of the root, does not exist; onl
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
@@ -179,8 +179,11 @@ class Storage(Protocol):
     def remove_directory(self, path: bytes) -> None:
         """Remove an empty directory: ENOTEMPTY, ENOTDIR."""
 
-    def remove_tree(self, path: bytes) -> None:
-        """Remove a directory and all that is in it; links are removed, never followed."""
+    def remove_tree(self, path: bytes, *, aborted: Callable[[], bool] = lambda: False) -> None:
+        """Remove a directory and all that is in it; links are removed, never followed.
+
+        ECANCELED soon after `aborted` becomes true; what is gone is gone.
+        """
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Give another name; a file that has it already is replaced, in one step."""

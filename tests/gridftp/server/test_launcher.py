@@ -138,6 +138,21 @@ async def test_an_idle_process_ends_and_comes_back(domain_a: Domain, workdir: Pa
             await asyncio.sleep(0.19)
 
 
+async def test_an_old_process_takes_no_more_sessions(domain_a: Domain, workdir: Path) -> None:
+    """Its account may have left a group since; the sessions that it has go on."""
+    with launched(domain_a, workdir, "account_age_s=0") as running:
+        async with session(running, domain_a, "games") as client:
+            old = await pid_of(running, "games")
+            async with session(running, domain_a, "games") as other:
+                assert (await other.ask_wrapped(b"PWD")).code == 200
+                assert (await client.ask_wrapped(b"PWD")).code == 200
+                assert len(running.pids()["games"]) == 2
+                client.send_wrapped(b"QUIT")
+                assert await client.all_codes() == [221]
+                await asyncio.to_thread(wait_until_gone, old)
+                assert (await other.ask_wrapped(b"PWD")).code == 200
+
+
 async def test_nobody_becomes_the_user_of_the_acceptor(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir) as running:
         async with session(running, domain_a, "nobody") as client:

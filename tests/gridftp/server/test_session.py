@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -241,6 +242,28 @@ def test_abort_of_a_checksum(tmp_path: Path) -> None:
         talk.send("CKSM XXH3 0 -1 f")
         talk.send("ABOR")
         assert [talk.answer().code for _ in range(2)] == [426, 226]
+
+
+class Regrowing(PosixStorage):
+    """Trees of which there is always something left."""
+
+    def remove_tree(self, path: bytes, *, aborted: Callable[[], bool] = lambda: False) -> None:
+        until = time.monotonic() + ANSWER_S
+        while not aborted():
+            assert time.monotonic() < until
+        super().remove_tree(path, aborted=aborted)
+
+
+def test_abort_of_a_removal(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name / "in").mkdir(parents=True)
+    with dialogue(Regrowing(tmp_path)) as talk:
+        talk.send("SITE RDEL a", "ABOR", "NOOP")
+        assert [talk.answer().code for _ in range(3)] == [426, 226, 200]
+        talk.send("SITE RDEL b")
+        talk.socket.shutdown(socket.SHUT_RDWR)
+        assert talk.ended.wait(ANSWER_S)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class Crowded(PosixStorage):

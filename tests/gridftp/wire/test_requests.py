@@ -314,7 +314,7 @@ def test_addresses_that_the_client_sends(host: str, port: int) -> None:
 
 
 LINE_S = 2.0
-"""Of processor time; each takes some ms. The interpreter's lock is held: all sessions would wait."""
+"""Of processor time; each takes some ms. Under the interpreter's lock all sessions would wait."""
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ launcher ends, and who watches it starts it again.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import pwd
 import resource
@@ -52,6 +53,8 @@ class AcceptorProgram(Protocol):
 class _Child:
     pid: int
     pid_descriptor: int
+    until: float = math.inf
+    """Of the monotonic clock: how long it takes sessions."""
     link: socket.socket | None = None
 
 
@@ -160,6 +163,7 @@ class Launcher:
 
         child = self._fork(main, ours)
         theirs.close()
+        child.until = time.monotonic() + self.limits.account_age_s
         self._accounts[account] = child
         self._selector.register(ours, selectors.EVENT_READ, lambda: self._hear(child, ours))
         return child
@@ -172,7 +176,7 @@ class Launcher:
         pid = os.fork()
         if pid == 0:
             self._be_child(main, keep)
-        child = _Child(pid, os.pidfd_open(pid), link)
+        child = _Child(pid, os.pidfd_open(pid), link=link)
         self._children[pid] = child
         self._selector.register(
             child.pid_descriptor, selectors.EVENT_READ, lambda: self._reap(child)
@@ -243,6 +247,9 @@ class Launcher:
 
     def _hand_over(self, account: str, connection: socket.socket) -> None:
         child = self._accounts.get(account)
+        if child is not None and time.monotonic() >= child.until:
+            self._let_go(child)
+            child = None
         if child is None:
             if (refusal := self._refusal(account)) is not None:
                 self.tell(f"no process for {account!r}: {refusal}")

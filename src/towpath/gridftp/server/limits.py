@@ -86,6 +86,10 @@ class Limits:
     account_processes: int = 200
     """Processes of mapped accounts at one time. Each has some 6 MiB of its own."""
 
+    account_age_s: float = 3600.0
+    """So long a process takes new sessions; then the next one has a new process, with the user id
+    and the groups that its account has by then."""
+
     account_idle_s: float = 300.0
     """A process without sessions ends after it: a user who comes back finds his within minutes."""
 

@@ -41,6 +41,7 @@ STOPPABLE: Final = (
     requests.List,
     requests.Mlsc,
     requests.Cksm,
+    requests.SiteRdel,
 )
 """What may take long, and so what ABOR stops."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Final
 
 from towpath.dsi.storage import EntryType, Facts
-from towpath.gridftp.server.commands.base import Handlers, Session
+from towpath.gridftp.server.commands.base import AbortedError, Handlers, Session
 from towpath.gridftp.wire import answers, requests
 from towpath.gridftp.wire.listings import format_time
 
@@ -60,9 +61,13 @@ def _dele(session: Session, request: requests.Dele) -> None:
 def _rdel(session: Session, request: requests.SiteRdel) -> None:
     path = session.path(request.path)
     try:
-        session.storage.remove_tree(path)
+        session.storage.remove_tree(path, aborted=session.aborted)
     except NotADirectoryError:
         session.storage.remove_file(path)  # a file, or a link, as GCT
+    except OSError as error:
+        if error.errno == errno.ECANCELED:
+            raise AbortedError from None
+        raise
     session.send(_OK)
 
 
