@@ -14,7 +14,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone
 
-.PHONY: help deps setup demo test test-long faults simulate check format bench clean lock
+.PHONY: help deps setup demo test test-long faults simulate fuzz check format bench clean lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,10 @@ faults: setup ## the fault campaign, as root; SEED=n, FAULTS=n
 simulate: setup ## the engine in virtual time under faults: SEED=n TASKS=n WORLDS=n ROUGHNESS=x
 	PYTHONPATH=tests $(BIN)/python -m simulation --seed $(or $(SEED),1) --tasks $(or $(TASKS),2000) \
 	  --worlds $(or $(WORLDS),2) --roughness $(or $(ROUGHNESS),1)
+
+fuzz: setup ## bent and random input against the GridFTP server: SECONDS=n in all, SEED=n ONLY=names AGAIN=input
+	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again '$(AGAIN)')
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .
