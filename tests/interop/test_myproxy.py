@@ -10,10 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from plugins.myproxy import PASSWORDS, STORE, MyProxyServer, serving
-from towpath.demo import authority
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.dial import Server, default_dial
@@ -255,11 +257,23 @@ async def test_historic_names_of_servers(
     domain_a: Domain, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without alternative names the common name counts, which may begin with the service's."""
-    key = authority._new_key()
-    issuer = domain_a.user.credential().certificates[0].issuer
-    certificate = authority._builder(authority._name("DomA", name), issuer, key)
-    signed = certificate.sign(domain_a._authority_key(), hashes.SHA256())
-    monkeypatch.setattr(Domain, "host", domain_a._write(name.replace("/", "-"), signed, key))
+    key = rsa.generate_private_key(65537, 2048)
+    now = datetime.now(UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name.from_rfc4514_string(f"CN={name},O=DomA"))
+        .issuer_name(domain_a.user.credential().certificates[0].issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(domain_a.authority.credential().private_key, hashes.SHA256())
+    )
+    made = Credential.from_pem(
+        signed.public_bytes(Encoding.PEM)
+        + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    monkeypatch.setattr(Domain, "host", domain_a._write(name.replace("/", "-"), made))
     with serving(domain_a, tmp_path / "myproxy", STORE) as server:
         await refusal(
             client(server).logon("nobody", PASSPHRASE), Kind.LOGIN, "No credentials exist"

@@ -43,7 +43,7 @@ async def ports(authority: Authority, tmp_path: Path) -> AsyncIterator[list[int]
 async def login(authority: Authority, port: int, name: str) -> Session:
     return await Session.open(
         Server(HOST, port),
-        credential=authority.user(name, datetime.now(UTC), DAY),
+        credential=authority.issue(name, datetime.now(UTC), DAY),
         trust=TrustRoots.from_files(authority.trust_files),
     )
 
@@ -103,7 +103,7 @@ async def test_only_who_was_given_a_credential_gets_in(
     with pytest.raises(GridFTPError):
         await Session.open(
             Server(HOST, ports[0]),
-            credential=stranger.user(ALICE, datetime.now(UTC), DAY),
+            credential=stranger.issue(ALICE, datetime.now(UTC), DAY),
             trust=TrustRoots.from_files(authority.trust_files),
         )
 

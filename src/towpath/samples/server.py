@@ -89,7 +89,7 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve each tree at its socket. The host's certificate is made here, and kept nowhere."""
     trust = TrustRoots.from_files(authority.trust_files)
-    host = authority.host((HOST, "localhost"), now(), HOST_LIFETIME)
+    host = authority.issue(HOST, now(), HOST_LIFETIME, hosts=(HOST, "localhost"))
     security = HostSecurity(host, trust, now=now)
     threads = ThreadPoolExecutor(LIMITS.handshake_threads, "login")
     async with AsyncExitStack() as stack:

@@ -43,7 +43,7 @@ class Issuing:
         now = self._now()
         if stored is not None and stored.not_after - now > RENEW_BEFORE:
             return stored
-        made = authority.user(str(owner_id), now, LIFETIME)
+        made = authority.issue(str(owner_id), now, LIFETIME)
         context = credentials.seal_context(endpoint_id, owner_id)
         await credentials.put(
             conn,

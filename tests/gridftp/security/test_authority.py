@@ -30,21 +30,22 @@ def chain(credential: Credential, authority: Authority) -> list[Certificate]:
 
 def test_what_it_signs_is_trusted_by_those_who_trust_it(authority: Authority) -> None:
     trust = TrustRoots.from_files(authority.trust_files)
-    user = authority.user("Alice", NOW, DAY)
+    user = authority.issue("Alice", NOW, DAY)
     assert user.subject == "/O=Lab of all/CN=Alice"
     assert user.not_after == NOW + DAY
     trust.check_chain(chain(user, authority), NOW)
 
 
 def test_it_signs_for_no_other_organization(authority: Authority) -> None:
-    other = Authority.create("Another lab", NOW, YEAR)
     trust = TrustRoots.from_files(authority.trust_files)
     with pytest.raises(SecurityError, match=r"signing policy|may not sign"):
-        trust.check_chain(chain(other.user("Alice", NOW, DAY), authority), NOW)
+        trust.check_chain(
+            chain(authority.issue("Alice", NOW, DAY, organization="Another lab"), authority), NOW
+        )
 
 
 def test_a_host_has_all_its_names(authority: Authority) -> None:
-    host = authority.host(("ftp.example.org", "192.0.2.7", "2001:db8::7"), NOW, DAY)
+    host = authority.issue("ftp", NOW, DAY, hosts=("ftp.example.org", "192.0.2.7", "2001:db8::7"))
     [certificate] = [Certificate(der) for der in certificates_in(host.chain_pem.decode())]
     for name in ("ftp.example.org", "192.0.2.7", "2001:db8::7"):
         assert speaks_for(certificate, name)
@@ -55,11 +56,11 @@ def test_it_can_be_kept(authority: Authority) -> None:
     again = Authority.load(authority.to_pem())
     assert again.trust_files == authority.trust_files
     trust = TrustRoots.from_files(authority.trust_files)
-    trust.check_chain(chain(again.user("Bob", NOW, DAY), authority), NOW)
+    trust.check_chain(chain(again.issue("Bob", NOW, DAY), authority), NOW)
 
 
 def test_nothing_outlives_it(authority: Authority) -> None:
-    assert authority.user("Alice", NOW, 10 * YEAR).not_after == authority.not_after
+    assert authority.issue("Alice", NOW, 10 * YEAR).not_after == authority.not_after
 
 
 def test_what_is_no_authority_is_not_loaded(authority: Authority) -> None:

@@ -1,19 +1,18 @@
 """A small authority of one's own: it signs certificates of hosts and of users for GSI.
 
-For servers and users of one deployment that need no other authority's word. Its keys are
-elliptic-curve keys (P-256), made in less than a millisecond.
+For servers and users of one deployment that need no other authority's word.
 """
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -24,38 +23,52 @@ CLOCK_SKEW = timedelta(hours=1)
 """Starts this much in the past: those who check it have clocks of their own."""
 
 
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def new_key() -> Key:
+    """An elliptic-curve key (P-256): made in less than a millisecond."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
 class Authority:
     """Signs under one organization's name; use `create`, or `load` what `to_pem` gave."""
 
-    def __init__(self, credential: Credential, organization: str) -> None:
+    def __init__(self, credential: Credential, key: Callable[[], Key]) -> None:
         self._credential = credential
-        self._organization = organization
+        self._key = key
+        self._certificate = credential.certificates[0]
+        found = self._certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+        if not found:
+            raise ValueError("the authority's certificate names no organization")
+        self._organization = str(found[0].value)
 
     @classmethod
-    def create(cls, organization: str, now: datetime, lifetime: timedelta) -> Authority:
-        """A new one, self-signed."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = _name(organization, f"{organization} authority")
+    def create(
+        cls,
+        organization: str,
+        now: datetime,
+        lifetime: timedelta,
+        key: Callable[[], Key] = new_key,
+    ) -> Authority:
+        """A new one, self-signed. `key` makes its key, and those of all whom it signs for."""
+        own = key()
+        name = _name(organization, f"{organization} CA")
         certificate = (
-            _builder(name, name, key, now, now + lifetime)
+            _builder(name, name, own, now, now + lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+                x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
             )
-            .sign(key, hashes.SHA256())
+            .sign(own, hashes.SHA256())
         )
-        return cls(_credential(certificate, key), organization)
+        return cls(_credential(certificate, own), key)
 
     @classmethod
-    def load(cls, pem: bytes) -> Authority:
+    def load(cls, pem: bytes, key: Callable[[], Key] = new_key) -> Authority:
         """From certificate and key. Raises `ValueError`."""
-        credential = Credential.from_pem(pem)
-        certificate = x509.load_pem_x509_certificate(credential.chain_pem)
-        found = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-        if not found:
-            raise ValueError("the authority's certificate names no organization")
-        return cls(credential, str(found[0].value))
+        return cls(Credential.from_pem(pem), key)
 
     def to_pem(self) -> bytes:
         """Certificate and key. A secret."""
@@ -69,7 +82,7 @@ class Authority:
     @property
     def trust_files(self) -> dict[str, str]:
         """What a trusted-certificates directory of those who trust it has in it."""
-        stem = subject_hash(x509.load_pem_x509_certificate(self._credential.chain_pem).subject)
+        stem = subject_hash(self._certificate.subject)
         return {
             f"{stem}.0": self._credential.chain_pem.decode("ascii"),
             f"{stem}.signing_policy": (
@@ -79,36 +92,53 @@ class Authority:
             ),
         }
 
-    def host(self, names: Sequence[str], now: datetime, lifetime: timedelta) -> Credential:
-        """For a server, by all its names and addresses; the first is its common name."""
-        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
-        purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-        return self._issue(names[0], purposes, now, lifetime, alternatives)
-
-    def user(self, common_name: str, now: datetime, lifetime: timedelta) -> Credential:
-        """For a user, as `/O=ORGANIZATION/CN=common_name`."""
-        return self._issue(common_name, [ExtendedKeyUsageOID.CLIENT_AUTH], now, lifetime)
-
-    def _issue(
+    def issue(
         self,
         common_name: str,
-        purposes: Sequence[x509.ObjectIdentifier],
         now: datetime,
         lifetime: timedelta,
-        alternatives: x509.SubjectAlternativeName | None = None,
+        *,
+        hosts: Sequence[str] = (),
+        organization: str | None = None,
     ) -> Credential:
-        key = ec.generate_private_key(ec.SECP256R1())
-        issuer = x509.load_pem_x509_certificate(self._credential.chain_pem)
+        """For `/O=ORGANIZATION/CN=common_name`, its own organization unless another is named.
+
+        A user; with `hosts` (names and addresses) a server.
+        """
+        key = self._key()
+        name = _name(organization or self._organization, common_name)
+        purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+        if hosts:
+            purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
         end = min(now + lifetime, self.not_after)
         builder = (
-            _builder(_name(self._organization, common_name), issuer.subject, key, now, end)
+            _builder(name, self._certificate.subject, key, now, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         )
-        if alternatives is not None:
-            builder = builder.add_extension(alternatives, critical=False)
+        if hosts:
+            names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+            builder = builder.add_extension(names, critical=False)
         return _credential(builder.sign(self._credential.private_key, hashes.SHA256()), key)
+
+    def revocation_list(self, revoked: bytes, now: datetime, end: datetime) -> bytes:
+        """PEM of a list that revokes one certificate (PEM), until `end`."""
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(x509.load_pem_x509_certificate(revoked).serial_number)
+            .revocation_date(now)
+            .build()
+        )
+        return (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._certificate.subject)
+            .last_update(now - CLOCK_SKEW)
+            .next_update(end)
+            .add_revoked_certificate(entry)
+            .sign(self._credential.private_key, hashes.SHA256())
+            .public_bytes(Encoding.PEM)
+        )
 
 
 def subject_hash(name: x509.Name) -> str:
@@ -138,7 +168,7 @@ def _plain(text: str) -> str:
     return b" ".join(text.encode().lower().split()).decode()  # of bytes: ASCII only
 
 
-def _credential(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Credential:
+def _credential(certificate: x509.Certificate, key: Key) -> Credential:
     return Credential.from_pem(
         certificate.public_bytes(Encoding.PEM)
         + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -164,7 +194,7 @@ def _general_name(name: str) -> x509.GeneralName:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: Key,
     now: datetime,
     end: datetime,
 ) -> x509.CertificateBuilder:
