@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import resource
 import socket
 import struct
 import threading
@@ -746,6 +747,27 @@ def test_more_connections_than_allowed() -> None:
     with socket.create_connection(address) as peer:
         peer.sendall(BlockHeader(EOD | EOF, 0, 4).encode())
         raises(Kind.PROTOCOL, lambda: receiver.receive(MemoryWriter(), tell=lambda _: None))
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_no_descriptor_for_a_connection(mode: Mode) -> None:
+    """It is said at once: to look again and again would keep a core busy for a minute."""
+    receiver = channel(mode)
+    receiver.markers = Markers(0, 0)
+    (address,) = receiver.passive()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_connection(address):
+        highest = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
+        taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(highest)]
+        spare = max(taken) + 2  # for what wakes the one who waits
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                receiver.receive(MemoryWriter(), tell=nobody_told)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for fd in taken:
+                os.close(fd)
 
 
 def test_ports_of_the_operators_range() -> None:

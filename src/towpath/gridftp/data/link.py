@@ -43,6 +43,24 @@ _IN_VAIN = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWrit
 """Nothing came, or nothing went, in the time that was given."""
 
 
+_NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+def accepted(listener: socket.socket) -> tuple[socket.socket, str] | None:
+    """The next connection, and its host; None: it went away again.
+
+    Raises OSError when there is no room for one: it would be there the next time, too, and who
+    asked again and again would keep a core busy.
+    """
+    try:
+        connection, address = listener.accept()
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        return None
+    return connection, str(address[0])
+
+
 class Source(Protocol):
     """Where the bytes of a transfer come from; used by several threads. May raise OSError."""
 

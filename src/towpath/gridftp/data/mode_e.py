@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from towpath.gridftp.data.buffers import buffer
-from towpath.gridftp.data.link import Link, Source
+from towpath.gridftp.data.link import Link, Source, accepted
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accounting, BlockHeader
 from towpath.gridftp.wire.numbers import LARGEST
@@ -191,11 +191,11 @@ class Receiver:
 
     def _accept(self, transfer: _Transfer) -> None:
         """One connection; a stranger's is dropped."""
-        try:
-            connection, address = self._listener.accept()
-        except OSError:
-            return  # it went away again
-        if not self._admits(address[0]):
+        found = accepted(self._listener)
+        if found is None:
+            return
+        connection, host = found
+        if not self._admits(host):
             connection.close()
             return
         if len(self._links) >= self._max_links:

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, Self, TypeVar
 
 from towpath.dsi.storage import Reader, Writer
 from towpath.gridftp.data import mode_s
-from towpath.gridftp.data.link import Link
+from towpath.gridftp.data.link import Link, accepted
 from towpath.gridftp.data.mode_e import Receiver, Sender
 from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -390,11 +390,11 @@ class DataChannel:
             waiter.add(listener, select.POLLIN)
             while True:
                 self._abortable(waiter.abort, lambda: waiter.wait(deadline))
-                try:
-                    connection, address = listener.accept()
-                except OSError:
-                    continue  # it went away again
-                if self._policy.may_accept(address[0]):
+                found = accepted(listener)
+                if found is None:
+                    continue
+                connection, host = found
+                if self._policy.may_accept(host):
                     return self._link(connection)
                 connection.close()
 
