@@ -7,25 +7,31 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_from_bytes
 
 import pytest
+from blake3 import blake3
 
 from plugins.lanes import finish, wrong
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.demo.own import OwnServer
 from towpath.demo.servers import Server as AnyServer
+from towpath.gridftp.client.copy.plan import checksum_of
 from towpath.gridftp.client.data.security import DataSecurity
 from towpath.gridftp.client.data.setup import DataOptions
 from towpath.gridftp.client.data.transfers import Copy, download, upload
 from towpath.gridftp.client.lane import Lane, Piece, Protection
+from towpath.gridftp.client.ranges import Checks, RangeTransfer
 from towpath.gridftp.client.session import Server, Session, close_all
 from towpath.gridftp.security.dcsc import DataCredential
+from towpath.gridftp.wire import commands
+from towpath.gridftp.wire.ranges import ByteRange
 
 RUN_S = 60.0
 """Each of these programs needs a second or two; more is a hang."""
@@ -351,3 +357,93 @@ async def test_our_lanes(
         await close_all(sessions)
     assert {outcome.status for outcome in outcomes} == {"done"}
     assert wrong(pieces) == []
+
+
+async def lane_between(domain: Domain, source: AnyServer, destination: AnyServer) -> Lane:
+    """A lane of our client."""
+    sessions = [
+        await Session.open(
+            Server("localhost", server.port), credential=domain.credential, trust=domain.trust
+        )
+        for server in (source, destination)
+    ]
+    return await Lane.open(*sessions, data_credential=DataCredential.create(datetime.now(UTC)))
+
+
+async def test_large_files_between_ours_are_verified_by_blake3_on_the_lane(
+    own: OwnServer, domain_a: Domain, big: Path, tmp_path: Path
+) -> None:
+    lane = await lane_between(domain_a, own, own)
+    algorithm = checksum_of([lane.source, lane.destination])
+    assert algorithm == "BLAKE3"
+    assert lane.digests_on_the_way
+    opened = 0
+
+    @asynccontextmanager
+    async def no_session() -> AsyncIterator[Session]:
+        nonlocal opened
+        opened += 1
+        yield lane.source
+
+    try:
+        ranges = [ByteRange(at, min(at + 2**20, BIG_BYTES)) for at in range(0, BIG_BYTES, 2**20)]
+        transfer = RangeTransfer(
+            [lane],
+            str(big),
+            str(tmp_path / "there"),
+            ranges,
+            checks=Checks(algorithm, no_session, no_session),
+        )
+        told = []
+        async with transfer:
+            while outcomes := await transfer.outcomes():
+                told += outcomes
+    finally:
+        await lane.close()
+    assert opened == 0
+    assert {outcome.status for outcome in told} == {"done"}
+    content = big.read_bytes()
+    assert {outcome.piece.byte_range: outcome.digest for outcome in told} == {
+        part: blake3(content[part.first : part.after]).hexdigest() for part in ranges
+    }
+    assert (tmp_path / "there").read_bytes() == content
+
+
+async def test_what_is_damaged_after_it_has_arrived_is_found_out(
+    own: OwnServer, domain_a: Domain, big: Path, tmp_path: Path
+) -> None:
+    lane = await lane_between(domain_a, own, own)
+    there = tmp_path / "there"
+    try:
+        # With the digest computed on the way, but asked for later.
+        for session, line in (
+            (lane.destination, commands.digest_received("BLAKE3")),
+            (lane.source, commands.digest_sent("BLAKE3")),
+        ):
+            assert [reply.code for reply in await session.answers(session.submit([line]))] == [200]
+        (outcome,) = await finish(lane, [Piece(str(big), str(there), BIG_BYTES)])
+        assert outcome.status == "done"
+        expected = await lane.source.checksum(str(big), "BLAKE3")
+        assert await lane.destination.checksum(str(there), "BLAKE3") == expected
+        with there.open("r+b") as file:
+            file.seek(BIG_BYTES // 2)
+            (byte,) = file.read(1)
+            file.seek(BIG_BYTES // 2)
+            file.write(bytes([byte ^ 1]))
+        found = await lane.destination.checksum(str(there), "BLAKE3")
+        assert found == blake3(there.read_bytes()).hexdigest() != expected
+    finally:
+        await lane.close()
+
+
+async def test_between_gct_and_ours_sha256_is_compared_as_ever(
+    own: OwnServer, server_a: GctServer, domain_a: Domain, big: Path, tmp_path: Path
+) -> None:
+    lane = await lane_between(domain_a, server_a, own)
+    try:
+        algorithm = checksum_of([lane.source, lane.destination])
+        assert (algorithm, lane.digests_on_the_way) == ("SHA256", False)
+        piece = Piece(str(big), str(tmp_path / "there"), BIG_BYTES, checksum=algorithm)
+        assert [outcome.status for outcome in await finish(lane, [piece])] == ["done"]
+    finally:
+        await lane.close()

@@ -144,12 +144,16 @@ class RunningDigest:
     time, and the others go on writing: who writes while somebody hashes notes and leaves.
     """
 
-    def __init__(self, algorithm: str, written: Readable) -> None:
-        """Hash what is written to `written`, from its first byte; ValueError: unknown algorithm."""
+    def __init__(self, algorithm: str, written: Readable, start: int = 0) -> None:
+        """Hash what is written to `written`, from its byte `start` on, before which nothing is.
+
+        ValueError: unknown algorithm.
+        """
         self._algorithm = algorithm
         self._digest = new_digest(algorithm)
         self._written = written
-        self._position = 0
+        self._start = start
+        self._position = start
         self._waiting: list[tuple[int, int]] = []  # sorted, apart from each other, after _position
         self._busy = False
         self._in_vain = False
@@ -175,17 +179,27 @@ class RunningDigest:
             self._hand_over(end)
 
     def result(self, size: int, *, aborted: Callable[[], bool] = lambda: False) -> str:
-        """The checksum of the file's first `size` bytes, when all of them have been written.
+        """The checksum of the file from `start` to `size`, when all of it has been written.
 
         Reads what has not been hashed yet: nothing, after an orderly transfer; all, if bytes were
         written twice. AbortedError as in `digest_of`.
         """
         with self._lock:
             anew = self._in_vain or self._position > size
-            position = 0 if anew else self._position
+            position = self._start if anew else self._position
         digest = new_digest(self._algorithm) if anew else self._digest
         self.bytes_read_back += _feed(digest, self._written, position, size, aborted) - position
         return digest.hexdigest()
+
+    def connected(self) -> tuple[int, str] | None:
+        """Where what was written ends, and its checksum, when nobody writes any more.
+
+        None if it has gaps, or was written twice: only reading tells then, and this does not read.
+        """
+        with self._lock:
+            if self._in_vain or self._busy or self._waiting:
+                return None
+            return self._position, self._digest.hexdigest()
 
     def _hand_over(self, position: int) -> None:
         """End being the one who hashes, after all that is connected now."""
@@ -232,10 +246,13 @@ class RunningDigest:
 class DigestingWriter:
     """A `Writer` that computes a checksum of what is written through it."""
 
-    def __init__(self, writer: Writer, algorithm: str) -> None:
-        """`writer` reads back what was written; ValueError: unknown algorithm."""
+    def __init__(self, writer: Writer, algorithm: str, start: int = 0) -> None:
+        """`writer` reads back what was written; for `start` see `RunningDigest`.
+
+        ValueError: unknown algorithm.
+        """
         self._writer = writer
-        self.digest = RunningDigest(algorithm, writer)
+        self.digest = RunningDigest(algorithm, writer, start)
 
     def fileno(self) -> int | None:
         """None: the bytes must pass by here."""

@@ -53,6 +53,10 @@ SLOWEST_CHECKSUM_BYTES_S: Final = 10 * 1024 * 1024
 """A server says nothing while it reads a file for its digest; slower than this is stalled."""
 
 
+DIGEST_BYTES: Final = 1024 * 1024
+"""Of smaller pieces a server reads again what it has just received or sent: that costs nothing."""
+
+
 class _Side(Receiver):
     """One end: the operations whose final replies are to come, in order."""
 
@@ -112,6 +116,7 @@ class Lane:
         self._stall_s = min(source.timeouts.stall_s, destination.timeouts.stall_s)
         self._flights: deque[Flight] = deque()
         self._flying_bytes = 0
+        self._digested = ""
         self._sent = 0
         self._failed: Flight | None = None
         self._ready: list[Outcome] = []
@@ -188,6 +193,11 @@ class Lane:
         return self._flying_bytes
 
     @property
+    def digests_on_the_way(self) -> bool:
+        """Whether both ends can compute a piece's digest while it moves, and tell it at once."""
+        return all(side.session.features.digest for side in self._sides)
+
+    @property
     def due(self) -> bool:
         """Whether `outcomes` has, or will have, something to tell."""
         return bool(self._flights or self._ready)
@@ -253,8 +263,25 @@ class Lane:
         side.operations.append((Operation.DIRECTORY, None, path))
         side.session.channel.queue(line, side)
 
+    def _digest(self, algorithm: str) -> None:
+        """What is computed while pieces move from now on; empty: nothing.
+
+        A server that refuses reads the piece when it is asked for the digest.
+        """
+        if algorithm == self._digested or not self.digests_on_the_way:
+            return
+        self._digested = algorithm
+        for side, line in (
+            (self._destination, commands.digest_received(algorithm)),
+            (self._source, commands.digest_sent(algorithm)),
+        ):
+            side.operations.append((Operation.SETTING, None, ""))
+            side.session.channel.queue(side.session.encode(line), side)
+
     def _launch(self, flight: Flight) -> None:
         piece = flight.piece
+        if piece.size >= DIGEST_BYTES:
+            self._digest(piece.checksum or "")
         try:
             there = [
                 (operation, self._destination.session.encode(line))
@@ -292,7 +319,7 @@ class Lane:
         if flight is None:
             if operation is Operation.DIRECTORY:
                 self._took_directory(side, path, reply)
-            elif not reply.ok:
+            elif operation is Operation.CONNECT and not reply.ok:
                 self.side_lost(side, classify(reply, where=side.where))
             return
         if self.broken:

@@ -53,6 +53,7 @@ class Operation(Enum):
     ATTRIBUTE = auto()
     DIRECTORY = auto()
     CONNECT = auto()
+    SETTING = auto()
 
 
 class Flight:

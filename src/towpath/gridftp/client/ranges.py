@@ -2,8 +2,9 @@
 of what has to be sent again.
 
 A range that both ends have answered for is compared on other sessions, the checkers, while the
-lanes move the next ones: a session does one thing at a time. Why the ranges are as large as they
-are, and are compared in this order, is told in the GridFTP notes of the documentation.
+lanes move the next ones: a session does one thing at a time. Servers that compute digests while
+bytes pass (our own) need no such sessions: they are asked on the lane. Why the ranges are as large
+as they are, and are compared in this order, is told in the GridFTP notes of the documentation.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Checks:
     source: OpenSession
     destination: OpenSession
     sessions: int | None = None
-    """Checkers at each end; 0: ranges are checked on the lanes; None: see `checker_sessions`."""
+    """Checkers at each end; 0: ranges are checked on the lanes; None: none if the servers compute
+    digests on the way, else see `checker_sessions`."""
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +162,8 @@ class RangeTransfer:
         if checks is None:
             return self
         sessions = checks.sessions
+        if sessions is None and self._digests_on_the_way():
+            sessions = 0
         if sessions is None:
             sessions = checker_sessions(len(self._waiting), len(self._roads))
         ends: list[tuple[SideName, OpenSession]] = [
@@ -217,6 +221,13 @@ class RangeTransfer:
             await self._waiter
         told, self._told = self._told, []
         return told
+
+    def _digests_on_the_way(self) -> bool:
+        """Whether digests are there when the ranges are: then checks hold the lane up no more.
+
+        Of a file that several lanes write to at once a server is not sure, and reads it.
+        """
+        return len(self._roads) == 1 and self._roads[0].lane.digests_on_the_way
 
     # -- sending
 

@@ -45,6 +45,10 @@ COMMANDS_BEFORE_LOGIN: Final = 2000
 """Commands of one connection that has not logged in. Who sends everything ahead and is not let in
 has some hundred; each answer is longer than its question, and may wait for who does not read."""
 
+RECENT_DIGESTS: Final = 4096
+"""Checksums computed on the way that an account's process remembers, 0.5 KiB each. Clients ask for
+them at once; this is for hundreds of sessions that ask for some files at a time."""
+
 LOGIN_ATTEMPTS: Final = 3
 """Failed logins (of any kind) on one connection before it is closed."""
 

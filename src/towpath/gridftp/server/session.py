@@ -36,6 +36,7 @@ from towpath.gridftp.server.commands.base import (
 from towpath.gridftp.server.dialling import AnyHost, DataPolicy, PeerOnly
 from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame
 from towpath.gridftp.server.limits import COMMAND_BYTES, QUEUED_BYTES, QUEUED_COMMANDS, Limits
+from towpath.gridftp.server.recent_digests import RecentDigests
 
 _log: Final = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ class SessionHost:
         self._ports = ports
         self.report: Final = report
         self.durable: Final = durable
+        self.recent: Final = RecentDigests()
         # A thread for each session at most: one that waits for a tape must not keep others waiting.
         self._threads = ThreadPoolExecutor(limits.sessions, thread_name_prefix="session")
         self._busy: set[_Pump] = set()
@@ -192,6 +194,7 @@ class _Pump:
             aborted=lambda: self._closed or self._aborts > 0,
             report=host.report,
             durable=host.durable,
+            recent=host.recent,
         )
         # Writes wait, with a bound; reads are told not to.
         connection.setblocking(True)

@@ -197,6 +197,7 @@ _FEATURES_AFTER_FACTS: Final = (
     "REST STREAM",
     "MDTM",
     "PASV AllowDelayed;",
+    "DIGEST RETR;STOR;",
 )
 
 

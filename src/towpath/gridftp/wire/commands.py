@@ -261,6 +261,16 @@ def parallelism(streams: int) -> str:
     return f"OPTS RETR Parallelism={streams},{streams},{streams};"
 
 
+def digest_sent(algorithm: str) -> str:
+    """Compute this digest of what is sent from now on, for CKSM; empty: none (our own servers)."""
+    return f"OPTS RETR Digest={algorithm and _algorithm(algorithm)};"
+
+
+def digest_received(algorithm: str) -> str:
+    """The same of what is received."""
+    return f"OPTS STOR Digest={algorithm and _algorithm(algorithm)};"
+
+
 def _word(text: str) -> str:
     """One argument among several."""
     if not text or not text.isprintable() or " " in text:

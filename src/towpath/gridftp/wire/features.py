@@ -10,9 +10,10 @@ from typing import Final
 from towpath.gridftp.wire.numbers import LARGEST, parse_unsigned
 from towpath.gridftp.wire.replies import Reply
 
-CHECKSUMS: Final = ("SHA256", "SHA1", "ADLER32", "MD5", "SHA512")
-"""What CKSM may be asked for, in our order of preference: with today's processors SHA256 is the
-fastest strong digest that servers have, and costs less than MD5."""
+CHECKSUMS: Final = ("BLAKE3", "SHA256", "SHA1", "ADLER32", "MD5", "SHA512")
+"""What we ask CKSM for, in our order of preference. BLAKE3 is as strong as SHA256 at a fifth of its
+cost, and our own servers have it. Of what others have, SHA256 is the fastest strong one with
+today's processors, and costs less than MD5."""
 
 _SHARED_BYTES: Final = 8 * 1024
 """GCT says 1 KiB. What is longer than this is not kept for others."""
@@ -54,6 +55,11 @@ class Features:
     def mfmt(self) -> bool:
         """Whether MFMT sets times."""
         return "MFMT" in self.values
+
+    @property
+    def digest(self) -> bool:
+        """Whether OPTS RETR and STOR Digest are taken, with any algorithm of `checksums`."""
+        return "DIGEST" in self.values
 
     @property
     def parallel(self) -> bool:

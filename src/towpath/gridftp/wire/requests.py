@@ -481,6 +481,16 @@ class OptsRetr(Request):
     streams: int | None = None
     block_bytes: int | None = None
     markers_s: float | None = None
+    digest: str | None = None
+    """Algorithm, upper case, of a checksum of what is sent; empty: of none."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptsStor(Request):
+    """OPTS STOR: how files are received."""
+
+    digest: str
+    """As of `OptsRetr`, of what is received."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -736,6 +746,7 @@ def _opts_retr(options: str) -> Request:
     streams: int | None = None
     block_bytes: int | None = None
     markers_s: float | None = None
+    digest: str | None = None
     try:
         for key, value in _pairs(options):
             match key:
@@ -750,11 +761,24 @@ def _opts_retr(options: str) -> Request:
                     block_bytes = parse_unsigned(value)
                 case "markers":
                     markers_s = _interval(value)
+                case "digest":
+                    digest = _digest_option(value)
                 case _:
                     raise _opts_failed()
     except (ValueError, RequestError):
         raise _opts_failed() from None
-    return OptsRetr(streams, block_bytes, markers_s)
+    return OptsRetr(streams, block_bytes, markers_s, digest)
+
+
+def _opts_stor(options: str) -> Request:
+    (key, value), *more = _pairs(options)
+    if key != "digest" or more:
+        raise _opts_failed()
+    return OptsStor(_digest_option(value))
+
+
+def _digest_option(value: str) -> str:
+    return _algorithm(value.encode()) if value else ""
 
 
 def _opts_mlst(options: str) -> Request:
@@ -777,6 +801,7 @@ def _opts_utf8(options: str) -> Request:
 
 _OPTIONS: Final[dict[str, Callable[[str], Request]]] = {
     "RETR": _opts_retr,
+    "STOR": _opts_stor,
     "MLST": _opts_mlst,
     "PASV": _opts_pasv,
     "UTF8": _opts_utf8,

@@ -14,7 +14,14 @@ from towpath.transfer.store.tasks import NewItem
 
 MAX_LABEL_CHARACTERS = 128
 
-CHECKSUM_DIGITS: Final = {"MD5": 32, "SHA1": 40, "SHA256": 64, "SHA512": 128, "ADLER32": 8}
+CHECKSUM_DIGITS: Final = {
+    "MD5": 32,
+    "SHA1": 40,
+    "SHA256": 64,
+    "SHA512": 128,
+    "ADLER32": 8,
+    "BLAKE3": 64,
+}
 """What GridFTP servers offer (CKSM), and the hexadecimal digits of each."""
 
 EXTERNAL_ALGORITHM: Final = "MD5"

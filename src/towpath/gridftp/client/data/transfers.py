@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from towpath.gridftp.client.data.files import FileSink, FileSource, local_error
 from towpath.gridftp.client.data.setup import (
@@ -466,7 +466,7 @@ def digest_of(
     buffer = memoryview(bytearray(BUFFER_BYTES))
     offset = 0
     name = algorithm.lower().replace("-", "")
-    digest = None if name == "adler32" else hashlib.new(name, usedforsecurity=False)
+    digest = None if name == "adler32" else _new_digest(name)
     checksum = 1
     while count := os.preadv(descriptor, [buffer], offset):
         if given_up is not None and given_up.is_set():
@@ -477,6 +477,19 @@ def digest_of(
             digest.update(buffer[:count])
         offset += count
     return f"{checksum:08x}" if digest is None else digest.hexdigest()
+
+
+class _Digest(Protocol):
+    def update(self, data: memoryview, /) -> object: ...
+    def hexdigest(self) -> str: ...
+
+
+def _new_digest(name: str) -> _Digest:
+    if name == "blake3":
+        from blake3 import blake3  # noqa: PLC0415 - few servers have it
+
+        return blake3()
+    return hashlib.new(name, usedforsecurity=False)
 
 
 def _same_digest(one: str, other: str) -> bool:

@@ -19,7 +19,8 @@ CHECKSUMS: Final = (
     *(name for name in answers.PREFERRED_CHECKSUMS if name in ALGORITHMS),
     *(name for name in ALGORITHMS if name not in answers.PREFERRED_CHECKSUMS),
 )
-"""As FEAT tells them: first those that every client knows, the cheapest strong one in front."""
+"""As FEAT tells them: in the order of our own client, the cheapest strong one in front, and then
+those that it does not choose by itself."""
 
 VERSION: Final = f"Towpath GridFTP {__version__}"
 

@@ -12,6 +12,7 @@ from towpath.gridftp.errors import GridFTPError, printable
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.server.channel import SELF, DataChannel
 from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.server.recent_digests import RecentDigests
 from towpath.gridftp.wire import answers
 from towpath.gridftp.wire.answers import FactLines
 from towpath.gridftp.wire.ranges import RangeSet
@@ -99,6 +100,7 @@ class Session:
         aborted: Callable[[], bool],
         report: Report,
         durable: bool,
+        recent: RecentDigests | None = None,
     ) -> None:
         self.opening: Final = opening
         self.storage = storage
@@ -113,6 +115,12 @@ class Session:
         self.report: Final = report
         self.durable: Final = durable
         """Whether a file that is answered for is on the disk."""
+        self.recent: Final = RecentDigests() if recent is None else recent
+        """Shared by the sessions of an account."""
+        self.digest_sent = ""
+        """Algorithm of the checksum that is computed while a file is sent; empty: none."""
+        self.digest_received = ""
+        """The same for files that are received."""
         self.home: Final = normalised(opening.home.encode("utf-8", "surrogateescape"))
         self.directory = self.home
         self.facts = FactLines()

@@ -10,6 +10,7 @@ from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind, printable
 from towpath.gridftp.server.channel import SELF, Mode
 from towpath.gridftp.server.commands.base import Handlers, Session
+from towpath.gridftp.server.commands.checksums import demand_known
 from towpath.gridftp.wire import answers, requests
 from towpath.gridftp.wire.addresses import HostPort
 
@@ -118,6 +119,9 @@ def _rest(session: Session, request: requests.Rest) -> None:
 @on(requests.OptsRetr)
 def _opts_retr(session: Session, request: requests.OptsRetr) -> None:
     channel = session.channel
+    if request.digest is not None:
+        demand_known(request.digest)
+        session.digest_sent = request.digest
     if request.streams is not None:
         channel.parallelism = request.streams
     if request.block_bytes is not None:

@@ -9,11 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    closing,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from functools import partial
 from typing import Final
 
 from towpath.dsi import digests
-from towpath.dsi.storage import Writer
+from towpath.dsi.storage import Reader, Writer
 from towpath.gridftp.server.commands.base import (
     AbortedError,
     Handlers,
@@ -25,6 +32,7 @@ from towpath.gridftp.server.commands.base import (
     failure_reply,
     first_line,
 )
+from towpath.gridftp.server.recent_digests import sending
 from towpath.gridftp.wire import answers, requests
 from towpath.gridftp.wire.numbers import LARGEST
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
@@ -132,7 +140,17 @@ def _send(session: Session, verb: str, path: bytes, offset: int, length: int | N
             # On the wire offsets count from where the command begins, not from the file's start.
             at = missing[0].first
             ranges = [ByteRange(first + offset, after + offset) for first, after in missing]
-            session.channel.send(reader, ranges, at=at)
+            with _digested(session, reader, ranges):
+                session.channel.send(reader, ranges, at=at)
+
+
+def _digested(
+    session: Session, reader: Reader, ranges: Sequence[ByteRange]
+) -> AbstractContextManager[None]:
+    if not session.digest_sent or len(ranges) > 1:
+        return nullcontext()
+    now_ns = time.time_ns()
+    return sending(session.recent, reader, session.digest_sent, ranges[0], now_ns)
 
 
 def _missing(session: Session, present: RangeSet, size: int) -> Sequence[ByteRange]:
@@ -179,9 +197,11 @@ def _receive(
 ) -> None:
     with transfer(session, verb, path) as under_way:
         under_way.demand(receive=True)
-        opened = session.storage.open_writer(path, truncate=truncate, readable=bool(said.checksums))
-        with closing(opened):
-            writer: Writer = opened
+        opening = partial(_open_writer, session, path, said, truncate=truncate)
+        with session.recent.receiving(opening) as reception:
+            writer = opened = reception.writer
+            if session.digest_received:
+                writer = reception.digesting(session.digest_received, at)
             running: dict[str, digests.RunningDigest] = {}
             for algorithm in said.checksums:
                 writer = digesting = digests.DigestingWriter(writer, algorithm)
@@ -191,6 +211,15 @@ def _receive(
             for algorithm, expected in said.checksums.items():
                 _compare(session, running[algorithm], expected)
             opened.finish(modified=said.modified, durable=session.durable)
+            reception.finished(modified=said.modified)
+
+
+def _open_writer(session: Session, path: bytes, said: NextTransfer, *, truncate: bool) -> Writer:
+    storage, readable = session.storage, bool(said.checksums)
+    if session.digest_received and not readable:
+        with suppress(PermissionError):  # then what comes too early cannot be read back
+            return storage.open_writer(path, truncate=truncate, readable=True)
+    return storage.open_writer(path, truncate=truncate, readable=readable)
 
 
 def _compare(session: Session, digest: digests.RunningDigest, expected: str) -> None:
