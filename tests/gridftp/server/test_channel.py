@@ -376,6 +376,26 @@ def test_a_peer_that_says_nothing(
         raises(Kind.STALLED, lambda: receiver.receive(MemoryWriter(), tell=lambda _: None))
 
 
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("protection", Protection)
+def test_a_peer_that_authenticates_a_byte_at_a_time(
+    mode: Mode, protection: Protection, credential: DataCredential
+) -> None:
+    receiver = channel(mode, connect_s=0.3)
+    give(credential, receiver)
+    receiver.set_protection(protection)
+    (address,) = receiver.passive()
+    receiving = Running(lambda: receiver.receive(MemoryWriter(), tell=lambda _: None))
+    with socket.create_connection(address) as peer, suppress(ConnectionError):
+        for byte in b"\x16\x03\x01\x02\x00" + bytes(200):
+            if not receiving.alive:
+                break
+            peer.send(bytes([byte]))
+            time.sleep(0.1)
+        assert not receiving.alive
+    raises(Kind.STALLED, receiving.join)
+
+
 def test_stalls_under_tls(credential: DataCredential) -> None:
     sender, receiver = channel(), channel(stall_s=0.1)
     give(credential, sender, receiver)

@@ -112,7 +112,7 @@ class Link:
     ) -> None:
         """TLS, by whoever connected as client; both ends show certificates.
 
-        `within_s`: how long the peer may be silent meanwhile, if that is less than else.
+        `within_s`: how long all of it may take, if that is less than what the peer may be silent.
         """
         stall_s, self._stall_s = self._stall_s, min(self._stall_s, within_s)
         self.set_patience(self._stall_s)
@@ -152,6 +152,7 @@ class Link:
 
         TLS records are read one by one, so that no clear byte is swallowed by the engine.
         """
+        until = time.monotonic() + self._stall_s
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(incoming, outgoing, server_side=server_side)
         while True:
@@ -159,7 +160,7 @@ class Link:
                 tls.do_handshake()
             except ssl.SSLWantReadError:
                 self.send(outgoing.read())
-                incoming.write(self._read_record())
+                incoming.write(self._read_record(until))
                 continue
             except ssl.SSLError:
                 with contextlib.suppress(GridFTPError):
@@ -171,28 +172,40 @@ class Link:
             if not outgoing.pending:
                 tls.write(b"\0")  # an acceptor that has nothing to say says so
             self.send(outgoing.read())
-            incoming.write(self._read_record())
+            incoming.write(self._read_record(until))
             if tls.read(1) != b"0":
                 raise self.error(Kind.DATA_AUTH, "the peer wants to delegate a credential")
         else:
             identity.check_peer(tls)
             if outgoing.pending:  # our Finished of TLS 1.3, which the acceptor answers
                 self.send(outgoing.read())
-                incoming.write(self._read_record())
+                incoming.write(self._read_record(until))
                 with contextlib.suppress(ssl.SSLWantReadError):  # it was a session ticket
                     tls.read(1)
             tls.write(b"0")
             self.send(outgoing.read())
 
-    def _read_record(self) -> bytes:
-        header = bytearray(_RECORD_HEADER.size)
-        self.receive(memoryview(header))
+    def _read_record(self, until: float) -> bytes:
+        header = self._read_until(_RECORD_HEADER.size, until)
         length = _RECORD_HEADER.unpack(header)[2]
         if length > _MAX_RECORD_BYTES:
             raise self.error(Kind.DATA_AUTH, "the peer does not speak TLS on the data channel")
-        body = bytearray(length)
-        self.receive(memoryview(body))
-        return bytes(header + body)
+        return header + self._read_until(length, until)
+
+    def _read_until(self, count: int, until: float) -> bytes:
+        """So many bytes, by a time: a peer that sends one now and then must not go on for ever."""
+        view = memoryview(bytearray(count))
+        at = 0
+        while at < count:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise self._broken(TimeoutError())
+            self.set_patience(left)
+            got = self.receive_some(view[at:])
+            if got == 0:
+                raise self.error(Kind.DATA_BROKEN, "the data connection ended early")
+            at += got or 0
+        return bytes(view)
 
     def read_ahead(self) -> bool | None:
         """Keep what has come, in one call. False: the connection has ended; None: nothing came."""
