@@ -299,7 +299,8 @@ async def test_our_client_up_and_down(
 ) -> None:
     level = Protection.PRIVATE if protection == "private" else Protection.CLEAR
     credential = None if protection == "clear" else DataCredential.create(datetime.now(UTC))
-    options = DataOptions(DataSecurity(credential, level), streams=streams, checksum="SHA256")
+    algorithm = "SHA256" if streams == 1 else "BLAKE3"
+    options = DataOptions(DataSecurity(credential, level), streams=streams, checksum=algorithm)
     # several streams carry one file at a time
     files = [path for path in tree.rglob("*") if path.is_file()] if streams == 1 else [big]
     ups = [Copy(path, f"{tmp_path}/up{n}", path.stat().st_size) for n, path in enumerate(files)]

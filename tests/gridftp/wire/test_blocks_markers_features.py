@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accounting, BlockHeader
-from towpath.gridftp.wire.features import parse_features
+from towpath.gridftp.wire.features import common_checksum, parse_features
 from towpath.gridftp.wire.markers import parse_performance, parse_ranges, parse_restart
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
 from towpath.gridftp.wire.replies import Reply, ReplyReader
@@ -100,6 +100,22 @@ def test_features_of_gct() -> None:
     assert features.parallel
     assert "dsi" in features
     assert "SPAS" not in features
+
+
+@pytest.mark.parametrize(
+    ("offers", "expected"),
+    [
+        (["MD5:1;SHA256:2;BLAKE3:3;", "BLAKE3:1;SHA256:2;"], "BLAKE3"),
+        (["MD5:1;SHA256:2;", "BLAKE3:1;XXH128:1;SHA256:2;MD5:3;"], "SHA256"),
+        (["XXH128:1;MD5:2;", "XXH128:1;MD5:2;"], "MD5"),
+        (["MD5:1;", "SHA256:2;"], None),
+    ],
+)
+def test_the_checksum_that_two_servers_are_asked_for(
+    offers: list[str], expected: str | None
+) -> None:
+    features = [parse_features(Reply.of(211, "", f"CKSM {offer}", "End")) for offer in offers]
+    assert common_checksum(features) == expected
 
 
 def test_a_server_without_features() -> None:

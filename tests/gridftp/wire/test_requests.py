@@ -44,6 +44,10 @@ UNDERSTOOD: dict[bytes, Request] = {
     b"OPTS RETR Parallelism=4,4,4;": requests.OptsRetr(streams=4),
     b"OPTS RETR StripeLayout=Blocked;BlockSize=65536;": requests.OptsRetr(block_bytes=65536),
     b"OPTS retr MARKERS=1;": requests.OptsRetr(markers_s=1.0),
+    b"OPTS RETR Digest=blake3;": requests.OptsRetr(digest="BLAKE3"),
+    b"OPTS RETR Parallelism=2;Digest=;": requests.OptsRetr(streams=2, digest=""),
+    b"OPTS STOR Digest=XXH128;": requests.OptsStor("XXH128"),
+    b"OPTS STOR Digest=;": requests.OptsStor(""),
     b"OPTS MLST Type;UNIX.mode;": requests.OptsMlst(("type", "unix.mode")),
     b"OPTS MLST": requests.OptsMlst(()),
     b"OPTS PASV AllowDelayed=1;": requests.OptsPasv(delayed=True),
@@ -125,6 +129,10 @@ REFUSED: dict[bytes, str] = {
     b"OPTS RETR Parallelism=0;": "500 OPTS failed.",
     b"OPTS RETR Parallelism=99999;": "500 OPTS failed.",
     b"OPTS RETR foo=1": "500 OPTS failed.",
+    b"OPTS STOR": "500 OPTS failed.",
+    b"OPTS STOR Digest": "500 OPTS failed.",
+    b"OPTS STOR Digest=MD5;Digest=MD5;": "500 OPTS failed.",
+    b"OPTS STOR Parallelism=1;": "500 OPTS failed.",
     b"OPTS PASV AllowDelayed=2;": "500 OPTS failed.",
     b"LANG FR": "501 'FR' unrecognized language.",
     b"EPSV 3": "501 Invalid protocol.",
@@ -271,6 +279,8 @@ def test_the_client_s_commands_are_understood(
         (lambda: commands.chmod(path, mode), requests.SiteChmod(mode, name)),
         (lambda: commands.chgrp(path, "staff"), requests.SiteChgrp("staff", name)),
         (lambda: commands.truncate(path, offset), requests.SiteTrnc(offset, name)),
+        (lambda: commands.digest_sent("BLAKE3"), requests.OptsRetr(digest="BLAKE3")),
+        (lambda: commands.digest_received(""), requests.OptsStor("")),
     ]
     for make, expected in lines:
         try:

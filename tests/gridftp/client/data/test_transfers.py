@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
@@ -256,5 +257,6 @@ def test_digests(tmp_path: Path) -> None:
     with (tmp_path / "f").open("rb") as file:
         assert digest_of(file.fileno(), "SHA256") == hashlib.sha256(data).hexdigest()
         assert digest_of(file.fileno(), "ADLER32") == f"{zlib.adler32(data):08x}"
+        assert digest_of(file.fileno(), "BLAKE3") == blake3(data).hexdigest()
         with pytest.raises(ValueError, match="unsupported hash"):
             digest_of(file.fileno(), "NOPE")
