@@ -29,8 +29,9 @@ FILE_BYTES = 8 * 1024 * 1024 + 5
 KEPT_OPEN = 150
 """Connections that one of the flood's threads leaves open; there are places for 200 in all."""
 THREADS = 4
-GROWTH_BYTES = 12 * 1024 * 1024
-"""What the allocator may keep. 200 logins under way have some 16 MiB, 10,000 would have 800 MiB."""
+GROWTH_BYTES = 24 * 1024 * 1024
+"""What may stay: 16 MiB of buffers for the transfers after these, and what the allocator keeps.
+10,000 logins under way would have 800 MiB."""
 WAIT_S = 60.0
 
 
