@@ -231,12 +231,12 @@ def test_two_sessions_that_write_to_one_file(
         other.close()
 
 
-def aged(path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def aged(path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch, age_s: float = 60.0) -> None:
     """A file that has not been changed for a while, as the server's clock has it."""
     path.write_bytes(content)
     from towpath.gridftp.server.commands import transfers
 
-    later = path.stat().st_ctime_ns + 60_000_000_000
+    later = path.stat().st_ctime_ns + int(age_s * 1e9)
     monkeypatch.setattr(transfers.time, "time_ns", lambda: later)
 
 
@@ -274,12 +274,12 @@ def test_a_file_changed_just_now_or_meanwhile_is_read(
     talk: Dialogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "f"
-    path.write_bytes(CONTENT)
+    aged(path, CONTENT, monkeypatch, age_s=1.9)
     assert talk.ask("OPTS RETR Digest=BLAKE3;").code == 200
     assert talk.fetch("RETR f") == CONTENT
     assert talk.answer().code == 226
     assert len(talk.host.recent) == 0  # its times may be those of a change that is still to come
-    aged(path, os.urandom(8_000_000), monkeypatch)
+    aged(path, bytes(32_000_000), monkeypatch)
     address = talk.passive()
     talk.send("RETR f")
     with socket.create_connection(address) as link:
