@@ -127,6 +127,8 @@ def test_a_path_without_end_is_refused_before_anything_is_made_of_it() -> None:
     """Each directory above it would be held: 3.6 GB for a rule that fits in one command."""
     with pytest.raises(ValueError, match="at most 4096"):
         Rules.parse("R" + "/a" * 60_000)
+    with pytest.raises(ValueError, match="more than 2097152 bytes"):
+        Rules.parse(",".join(f"R/{number}" + "/a" * 2000 for number in range(4)))
     with pytest.raises(ValueError, match="at most 10000"):
         Rules.parse(",".join(f"R/{number}" + "/a" * 2000 for number in range(1000)))
 

@@ -17,7 +17,9 @@ from typing import Final
 from towpath.dsi.storage import PathNotAllowedError
 
 MAX_PATHS: Final = 10_000
-"""Paths with a rule, and directories above them: 1 MiB. Hundreds are many for people to keep."""
+"""Paths with a rule, and directories above them. Hundreds are many for people to keep."""
+MAX_BYTES: Final = 2 * 1024 * 1024
+"""Of all these paths together; each session may have rules of its own."""
 MAX_PATH_BYTES: Final = 4096
 """Of a path that a rule names or is held against: the kernel opens no longer one. What is looked up
 is each directory above it, so a path without end would take a time without end."""
@@ -72,13 +74,16 @@ class Rules:
                 covering = rules.get(above, covering)
                 if not covering:
                     table[above] = Access.ENTER
-            cls._bounded(table)
+            if len(table) > MAX_PATHS:  # before there are many more
+                break
         return cls._bounded(table)
 
     @classmethod
     def _bounded(cls, table: dict[bytes, Access]) -> Rules:
         if len(table) > MAX_PATHS:
             raise ValueError(f"rules for {len(table)} paths; at most {MAX_PATHS}")
+        if sum(map(len, table)) > MAX_BYTES:
+            raise ValueError(f"rules for paths of more than {MAX_BYTES} bytes")
         return cls(table)
 
     @property
