@@ -87,3 +87,17 @@ async def test_not_for_other_endpoints(
 ) -> None:
     issuing = Issuing(sealer, {uuid4(): authority}, lambda: NOW)
     assert await given(database, issuing, endpoint_id, ALICE) is None
+
+
+async def test_a_new_authority_issues_all_of_them_again(
+    database: Database, sealer: Sealer, authority: Authority, endpoint_id: UUID
+) -> None:
+    """Servers do not believe what the one before, whose key is lost, has signed."""
+    first = await given(database, Issuing(sealer, {endpoint_id: authority}), endpoint_id, ALICE)
+    assert first is not None
+    later = first.updated_at + timedelta(seconds=1)
+    other = Authority.create("Lab", later, timedelta(days=365))
+    issuing = Issuing(sealer, {endpoint_id: other}, lambda: later)
+    again = await given(database, issuing, endpoint_id, ALICE)
+    assert again is not None
+    assert again.sealed != first.sealed

@@ -41,7 +41,11 @@ class Issuing:
         if authority is None:
             return stored
         now = self._now()
-        if stored is not None and stored.not_after - now > RENEW_BEFORE:
+        if (
+            stored is not None
+            and stored.not_after - now > RENEW_BEFORE
+            and stored.updated_at >= authority.created  # else another one, that is lost, issued it
+        ):
             return stored
         made = authority.issue(str(owner_id), now, LIFETIME)
         context = credentials.seal_context(endpoint_id, owner_id)

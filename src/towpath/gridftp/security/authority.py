@@ -80,6 +80,11 @@ class Authority:
         return self._credential.not_after
 
     @property
+    def created(self) -> datetime:
+        """When it was made."""
+        return self._certificate.not_valid_before_utc + CLOCK_SKEW
+
+    @property
     def trust_files(self) -> dict[str, str]:
         """What a trusted-certificates directory of those who trust it has in it."""
         stem = subject_hash(self._certificate.subject)
