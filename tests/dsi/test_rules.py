@@ -124,7 +124,7 @@ def test_it_is_the_longest_prefix_as_one_would_look_it_up_by_hand(
 
 
 def test_a_path_without_end_is_refused_before_anything_is_made_of_it() -> None:
-    """Each directory above it would be held: 3.6 GB for a rule that fits in one command."""
+    """Each directory above it would be looked up, and held."""
     with pytest.raises(ValueError, match="at most 4096"):
         Rules.parse("R" + "/a" * 60_000)
     with pytest.raises(ValueError, match="more than 2097152 bytes"):
