@@ -101,14 +101,14 @@ class Site:
         )
 
     def service_pids(self) -> list[int]:
-        """The API's and the workers' processes; PostgreSQL's are not among them."""
+        """The API's and the workers' processes, without PostgreSQL's and the sample endpoints'."""
         found = []
         for pid in [self.deployment.pid, *descendants(self.deployment.pid)]:
             try:
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"towpath.cli" in words:
+            if b"towpath.cli" in words and b"samples" not in words:
                 found.append(pid)
         return found
 

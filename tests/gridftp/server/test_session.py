@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from towpath.dsi.posix import PosixStorage
 from towpath.dsi.storage import EntryType, Facts, Status
 from towpath.gridftp.data.buffers import BUFFER_BYTES
 from towpath.gridftp.server.channel import DataChannel
+from towpath.gridftp.server.commands import base
 from towpath.gridftp.server.commands.base import Refused, Transferred
 from towpath.gridftp.server.frames import frames
 from towpath.gridftp.server.limits import QUEUED_BYTES, QUEUED_COMMANDS, Limits
@@ -362,11 +364,16 @@ def test_a_mistake_of_ours_ends_one_command(
         def make_directory(self, _path: bytes) -> None:
             raise ZeroDivisionError("secret of ours")
 
-    with dialogue(Wrong(tmp_path)) as talk:
-        reply = talk.ask("MKD d")
-        assert reply.code == 451
-        assert "secret" not in reply.text
-        assert talk.ask("NOOP").code == 200
+    logger = logging.getLogger(base.__name__)  # whatever another test has done to the root's
+    logger.addHandler(caplog.handler)
+    try:
+        with dialogue(Wrong(tmp_path)) as talk:
+            reply = talk.ask("MKD d")
+            assert reply.code == 451
+            assert "secret" not in reply.text
+            assert talk.ask("NOOP").code == 200
+    finally:
+        logger.removeHandler(caplog.handler)
     assert "ZeroDivisionError" in caplog.text
 
 

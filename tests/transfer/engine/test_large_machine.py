@@ -180,6 +180,8 @@ class Checker(Session):
 class Lane:
     """Moves ranges in order, each as its fate is."""
 
+    digests_on_the_way = False
+
     def __init__(self, world: World, fates: Iterable[tuple[str, int]]) -> None:
         self.world = world
         self.fates = iter(fates)
