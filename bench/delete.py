@@ -18,7 +18,7 @@ from bench.rounds import Contest, Mover, Place, Plan, Ratio, Room
 from bench.ssh import Ssh
 from bench.wan import Wan, Way
 from towpath.demo.deployment import Deployment
-from towpath.demo.gct import GctServer
+from towpath.demo.servers import Server
 from towpath.demo.trees import make_tree, uniform
 
 LOOK_EVERY_S = 0.05
@@ -45,7 +45,7 @@ class Field:
     """A server with trees, and all that can delete them."""
 
     def __init__(
-        self, site: Site, server: GctServer, ssh: Ssh, room: Room, service: Deployment | None
+        self, site: Site, server: Server, ssh: Ssh, room: Room, service: Deployment | None
     ) -> None:
         self.scale = QUICK if room.quick else FULL
         self._site = site

@@ -102,8 +102,13 @@ def _open(room: Room) -> Iterator[Field]:
             field.close()
 
 
-def _big(keys: dict[str, str], words: tuple[str, ...], name: str, field: Field) -> Contest:
-    """One large file, with one and with four streams: whichever is faster counts for the peer."""
+def _big(
+    keys: dict[str, str], ours: str, words: tuple[str, ...], name: str, field: Field
+) -> Contest:
+    """One large file, with one and with four streams: whichever is faster counts for the peer.
+
+    `ours` is the way that is faster for us; alike are those with as many streams on both sides.
+    """
     tree = Tree.make(field.room.trees / "big", [TreeFile("file", field.scale.big_bytes)])
     sides = {
         f"{side} -p {streams}": site.guc(tree, "/file", "-fast", "-p", str(streams), *words)
@@ -112,8 +117,13 @@ def _big(keys: dict[str, str], words: tuple[str, ...], name: str, field: Field) 
     }
     peers = ("gct -p 1", "gct -p 4")
     parts = {"rate": attrgetter("wall_s"), "cpu": SERVER_CPU_S}
-    ratios = tuple(Ratio(key, "own -p 4", peers, parts[part]) for part, key in keys.items())
-    return Contest(name, sides, ratios, tree.check)
+    best = tuple(Ratio(key, ours, peers, parts[part]) for part, key in keys.items())
+    alike = tuple(
+        Ratio(f"{key}_p{streams}", f"own -p {streams}", (f"gct -p {streams}",), parts[part])
+        for streams in (1, 4)
+        for part, key in keys.items()
+    )
+    return Contest(name, sides, best + alike, tree.check)
 
 
 def _small(name: str, field: Field) -> Contest:
@@ -134,11 +144,15 @@ def _memory(name: str, field: Field) -> Contest:
 
 
 def _waiting(site: Site, count: int) -> Mover:
-    """Sessions that wait; the sample's bytes are private memory of the server for each."""
+    """Sessions that wait; the sample's bytes are private memory of the server for each.
+
+    More than the server had before its first one: what ended sessions leave is used again.
+    """
+    servers = (site.source.pid,)
+    before = private_bytes(servers)
 
     async def wait(_to: Path) -> Sample:
-        servers = (site.source.pid,)
-        before, before_s = private_bytes(servers), time.perf_counter()
+        before_s = time.perf_counter()
         server = Server("localhost", site.source.port)
         credential, trust = site.domain.credential, site.domain.trust
         sessions: list[Session] = []
@@ -195,7 +209,12 @@ PLACES = (
             _plan(
                 "server_big",
                 25,
-                partial(_big, {"rate": "server_rate_vs_gct", "cpu": "server_cpu_vs_gct"}, ()),
+                partial(
+                    _big,
+                    {"rate": "server_rate_vs_gct", "cpu": "server_cpu_vs_gct"},
+                    "own -p 1",
+                    (),
+                ),
             ),
             _plan(
                 "server_big_private",
@@ -206,6 +225,7 @@ PLACES = (
                         "rate": "server_rate_vs_gct_private",
                         "cpu": "server_cpu_vs_gct_private",
                     },
+                    "own -p 4",
                     ("-dcpriv",),
                 ),
             ),

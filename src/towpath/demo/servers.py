@@ -24,6 +24,8 @@ class Server(Protocol):
     """A GridFTP server that trusts one domain."""
 
     port: int
+    workdir: Path
+    """Where its keys and logs are."""
 
     @classmethod
     def start(cls, domain: Domain, workdir: Path, *, host: Host = HERE) -> Self:
@@ -35,6 +37,9 @@ class Server(Protocol):
 
     def url(self, path: str | Path) -> str:
         """The gsiftp URL of an absolute path here."""
+
+    def stop(self) -> None:
+        """Kill it with all its sessions."""
 
     def __enter__(self) -> Self:
         """It runs already."""
