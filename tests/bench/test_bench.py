@@ -104,13 +104,30 @@ def test_the_gridftp_area_works_and_ends_with_json() -> None:
     assert "mean nothing" in done.stderr
 
 
+SERVER = {
+    *(
+        f"server_{part}_vs_gct{private}{alike}"
+        for part in ("rate", "cpu")
+        for private in ("", "_private")
+        for alike in ("", "_p1", "_p4")
+    ),
+    "server_small_files_vs_gct",
+    "server_small_files_cpu_vs_gct",
+    "session_memory_vs_gct",
+    "own_small_files_vs_guc_on_gct",
+    "own_small_files_vs_tar",
+    "own_verified_vs_unverified",
+    "own_verified_vs_guc_verify_on_gct",
+}
+
+
 @pytest.mark.long
 def test_every_area_works() -> None:
     done = bench("--quick", "--rounds", "2")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     services = {"small_files_service_vs_guc", "big_verified_service_vs_guc_verify"}
-    assert set(told) == GRIDFTP | services | DELETE
+    assert set(told) == GRIDFTP | services | DELETE | SERVER
 
 
 def test_contests_are_chosen_by_name_and_the_library_is_profiled(tmp_path: Path) -> None:
