@@ -21,10 +21,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from plugins.dialogue import OPENING
-from towpath.cli import gridftp_serve
+from towpath.cli import gridftp_serve, main
 from towpath.cli.gridftp import serve as serve_command
 from towpath.cli.password_file import PasswordFile
 from towpath.demo.authority import Domain, write_secret
@@ -464,7 +465,9 @@ def test_the_unit_for_systemd_starts_it() -> None:
     (options,) = re.findall(r"^#   OPTIONS=(.*)$", unit, re.MULTILINE)
     words = line.replace("$OPTIONS", options).split()
     assert words.pop(0) == "serve"
-    context = serve_command.make_context("serve", words)
+    # as below the program: a command keeps the help option that it is first asked for
+    above = click.Context(main, help_option_names=["-h", "--help"])
+    context = serve_command.make_context("serve", words, parent=above)
     assert context.params["access_log"] == Path("-")
     assert context.params["metrics"] == ("127.0.0.1", 9811)
 
