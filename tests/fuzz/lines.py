@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 
 from fuzz.bending import NUMBERS, bent
-from towpath.gridftp.wire.requests import SITE_VERBS, VERBS
+from towpath.gridftp.wire.request_lines import SITE_VERBS, VERBS
 
 _VERBS = [verb.encode() for verb in VERBS]
 _SITE_VERBS = [b"SITE " + verb.encode() for verb in SITE_VERBS]

@@ -11,7 +11,8 @@ from fuzz.campaign import HangError, One
 from fuzz.lines import line
 from towpath.gridftp.server.limits import COMMAND_BYTES
 from towpath.gridftp.wire import answers
-from towpath.gridftp.wire.requests import RequestError, parse_request
+from towpath.gridftp.wire.request_lines import parse_request
+from towpath.gridftp.wire.requests import RequestError
 
 LINE_S = 2.0
 """Of processor time for a line; the longest takes some ms."""

@@ -10,7 +10,7 @@ import pytest
 from plugins.dialogue import Dialogue, dialogue
 from towpath.dsi.posix import PosixStorage
 from towpath.gridftp.server.limits import Limits
-from towpath.gridftp.wire import requests
+from towpath.gridftp.wire import request_lines
 
 IMPATIENT = replace(Limits(), data_connect_s=0.02, data_stall_s=0.5)
 """Nobody comes to the data connections of these sessions."""
@@ -24,7 +24,7 @@ ARGUMENTS = [
     b"STORATTR modify=20200101000000;", b"TRNC 1 f", b"RDEL d", b"SYMLINKFROM f", b"SYMLINKTO l",
     b"20200101000000 f", b"HELP", b"DSI x", b"CHGRP 0 f", b"UTIME 20200101000000 f",
 ]  # fmt: skip
-VERBS = [verb.encode() for verb in requests.VERBS if verb not in ("QUIT", "ABOR")]
+VERBS = [verb.encode() for verb in request_lines.VERBS if verb not in ("QUIT", "ABOR")]
 NEVER = (b"EPSV ALL",)
 """What would make all that comes after it dull."""
 

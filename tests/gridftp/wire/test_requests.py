@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.server.limits import COMMAND_BYTES
-from towpath.gridftp.wire import commands, requests
+from towpath.gridftp.wire import commands, request_lines, requests
 from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.numbers import LARGEST
 from towpath.gridftp.wire.ranges import ByteRange, RangeSet
-from towpath.gridftp.wire.requests import Request, RequestError, parse_request
+from towpath.gridftp.wire.request_lines import parse_request
+from towpath.gridftp.wire.requests import Request, RequestError
 
 UNDERSTOOD: dict[bytes, Request] = {
     b"NOOP": requests.Noop(),
@@ -197,8 +198,8 @@ words = st.sampled_from(
      b"20200102030405", b"127,0,0,1,1,1", b"\n", b"\r", b"\0", b"\xff", "１".encode(), b"9" * 30]
 )  # fmt: skip
 verbs = st.sampled_from(
-    [verb.encode() for verb in requests.VERBS]
-    + [b"SITE " + verb.encode() for verb in requests.SITE_VERBS]
+    [verb.encode() for verb in request_lines.VERBS]
+    + [b"SITE " + verb.encode() for verb in request_lines.SITE_VERBS]
     + [b"OPTS " + what for what in (b"RETR", b"MLST", b"PASV", b"UTF8")]
 )
 
@@ -300,7 +301,7 @@ def test_ranges_that_the_client_sends(present: RangeSet) -> None:
 digests = st.text(string.hexdigits.lower(), min_size=1, max_size=128)
 
 
-@given(st.integers(0, 2**31), digests, st.integers(1, requests.MOST_STREAMS))
+@given(st.integers(0, 2**31), digests, st.integers(1, request_lines.MOST_STREAMS))
 def test_settings_that_the_client_sends(time: int, digest: str, streams: int) -> None:
     for line, expected in (
         (commands.storattr_modified(time), requests.SiteStorattr(time)),

@@ -10,7 +10,7 @@ from towpath.dsi.digests import ALGORITHMS
 from towpath.dsi.rules import Rules
 from towpath.gridftp.errors import printable
 from towpath.gridftp.server.commands.base import Handlers, Session
-from towpath.gridftp.wire import answers, requests
+from towpath.gridftp.wire import answers, request_lines, requests
 
 handlers: Final = Handlers()
 on = handlers.on
@@ -96,10 +96,10 @@ def _restrict(session: Session, request: requests.SiteRestrict) -> None:
 @on(requests.Help)
 def _help(session: Session, request: requests.Help) -> None:
     if request.verb == "SITE":
-        lines = [f"   SITE {verb}" for verb in requests.SITE_VERBS]
+        lines = [f"   SITE {verb}" for verb in request_lines.SITE_VERBS]
     elif not request.verb:
-        lines = list(_in_columns(requests.VERBS))
-    elif request.verb.removeprefix("SITE ") in (*requests.VERBS, *requests.SITE_VERBS):
+        lines = list(_in_columns(request_lines.VERBS))
+    elif request.verb.removeprefix("SITE ") in (*request_lines.VERBS, *request_lines.SITE_VERBS):
         session.send(answers.listing(214, f"Help for {request.verb}:", [request.verb.encode()]))
         return
     else:

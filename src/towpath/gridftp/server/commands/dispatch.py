@@ -21,6 +21,7 @@ from towpath.gridftp.server.commands.base import (
     first_line,
 )
 from towpath.gridftp.wire import answers, requests
+from towpath.gridftp.wire.request_lines import parse_request
 from towpath.gridftp.wire.requests import Request
 
 TABLE: Final = {
@@ -49,7 +50,7 @@ STOPPABLE: Final = (
 def parse(session: Session, line: bytes) -> Request | None:
     """The request in a line; None when it was none, and has been answered."""
     try:
-        return requests.parse_request(line)
+        return parse_request(line)
     except requests.RequestError as error:
         _refuse(session, line, answers.reply(error.code, error.text))
         return None
