@@ -381,13 +381,13 @@ def _sides(
         )
         service = Service(gct, deployment, (here, there), (tree.root / "file", to / "file"))
         dump = state / "dump"
-        guc = [
+        guc: list[str | Path] = [
             *(program_path("globus-url-copy"), "-fast", "-p", "1"),
             *("-rst", "-rst-retries", "0", "-rst-interval", str(scale.guc_retry_s)),
             *("-stall-timeout", "10"),
             *("-df", dump, *site.urls(tree.root, to, "/file")),
         ]
-        rclone = [
+        rclone: list[str | Path] = [
             *(program_path("rclone"), "--config", "/dev/null", "copyto"),
             *("--retries", "100", "--retries-sleep", "1s", "--low-level-retries", "100"),
             *("--contimeout", "5s", "--timeout", "30s"),

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -154,7 +155,7 @@ class _Bench:
             await self._look(sessions[0])
             before = _resident()
             commands, commands_cpu_s = await self._busy(
-                [lambda session=session: self._look(session) for session in sessions]
+                [partial(self._look, session) for session in sessions]
             )
             active_bytes = idle_bytes + max(0, _resident() - before) / scale.active
             files, files_cpu_s = await self._move(sessions)
@@ -262,10 +263,7 @@ class _Bench:
         for place in places:
             place.mkdir()
         return await self._busy(
-            [
-                lambda lane=lane, to=to: send(lane, to)
-                for lane, to in zip(lanes, places, strict=True)
-            ]
+            [partial(send, lane, to) for lane, to in zip(lanes, places, strict=True)]
         )
 
 

@@ -8,7 +8,14 @@ import pytest
 
 from towpath.platform.database import Database
 from towpath.samples.layout import HOST, SAMPLES, Place
-from towpath.samples.registration import Prepared, prepare, withdraw
+from towpath.samples.registration import (
+    AUTHORITY_LIFETIME,
+    RENEW_BEFORE,
+    Prepared,
+    SamplesError,
+    prepare,
+    withdraw,
+)
 from towpath.transfer.store import endpoints
 from towpath.transfer.store.endpoints import Endpoint, Scope
 
@@ -78,3 +85,21 @@ async def test_the_key_is_private_and_examples_are_made_once(
     example.write_text("changed by the operator")
     (await start(database, place)).close()
     assert example.read_text() == "changed by the operator"
+
+
+async def test_a_spoiled_authority_is_explained(database: Database, place: Place) -> None:
+    (await start(database, place)).close()
+    place.authority_file.write_bytes(b"nothing of the kind")
+    with pytest.raises(SamplesError, match=r"authority\.pem cannot be used.*remove it"):
+        await start(database, place)
+
+
+async def test_an_old_authority_is_replaced(database: Database, place: Place) -> None:
+    now = datetime.now(UTC)
+    then = now - AUTHORITY_LIFETIME + RENEW_BEFORE
+    first = await prepare(database, place, OWNER, then)
+    first.close()
+    second = await prepare(database, place, OWNER, now)
+    second.close()
+    assert second.authority.to_pem() != first.authority.to_pem()
+    assert second.authority.not_after - now > RENEW_BEFORE

@@ -53,6 +53,7 @@ from towpath.platform.supervisor import Supervisor
 from towpath.samples.layout import SAMPLES
 from towpath.samples.layout import Place as SamplePlace
 from towpath.samples.registration import Prepared as Samples
+from towpath.samples.registration import SamplesError
 from towpath.samples.registration import prepare as prepare_samples
 from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.transfer.api.app import create_app as create_transfer
@@ -71,6 +72,7 @@ _EXPLAINED = (
     CertificateError,
     MigrationError,
     PostgresError,
+    SamplesError,
     SealError,
     psycopg.OperationalError,
     OSError,

@@ -59,6 +59,8 @@ _OPTIONS: Mapping[str, str] = {
     "max_connections": "200",
     "log_min_messages": "warning",
     "log_line_prefix": "",
+    # four lines every ten minutes for ever, also when nothing happens
+    "log_checkpoints": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # plan windows of a million rows come and go

@@ -17,6 +17,8 @@ from towpath.transfer.store import endpoints
 from towpath.transfer.store.endpoints import Endpoint
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
+RENEW_BEFORE = timedelta(days=400)
+"""A new authority is made at a start: the service may run for a year until the next."""
 BACKLOG = 200
 
 DETAILS = {
@@ -26,15 +28,28 @@ DETAILS = {
 }
 
 
+class SamplesError(Exception):
+    """The sample endpoints' files cannot be used; the message says which, and what to do."""
+
+
 def authority_of(place: Place, now: datetime) -> Authority:
-    """That of the samples, made at the first start. Raises `OSError`, `ValueError`."""
+    """That of the samples, made at the first start. Raises `OSError`, `SamplesError`."""
     private_directory(place.root)
+    file = place.authority_file
     try:
-        return Authority.load(place.authority_file.read_bytes())
+        kept = Authority.load(file.read_bytes())
+        if kept.not_after - now > RENEW_BEFORE:
+            return kept
     except FileNotFoundError:
-        made = Authority.create(ORGANIZATION, now, AUTHORITY_LIFETIME)
-        write_private(place.authority_file, made.to_pem())
-        return made
+        pass
+    except ValueError as error:
+        raise SamplesError(
+            f"{file} cannot be used ({error}); remove it to make a new one, or set"
+            " samples.enabled = false"
+        ) from error
+    made = Authority.create(ORGANIZATION, now, AUTHORITY_LIFETIME)
+    write_private(file, made.to_pem())
+    return made
 
 
 @dataclass(frozen=True)
@@ -60,7 +75,7 @@ async def prepare(
 ) -> Prepared:
     """Files, authority, sockets and rows. `owner`: of the endpoints, identity and name.
 
-    Raises `OSError`, `ValueError`.
+    Raises `OSError`, `SamplesError`.
     """
     authority = await asyncio.to_thread(authority_of, place, now)
     await asyncio.to_thread(place.prepare)

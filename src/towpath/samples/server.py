@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,6 @@ from towpath.gridftp.server.session import SessionHost
 from towpath.platform.files import PRIVATE_FILE, private_directory
 from towpath.samples.layout import HOST, account_of, home_of, rules_of
 
-HOST_LIFETIME = timedelta(days=397)
 LIMITS: Final = Limits(sessions=500)
 """They are for trying things out."""
 
@@ -89,7 +88,8 @@ async def serving(
 ) -> AsyncIterator[None]:
     """Serve each tree at its socket. The host's certificate is made here, and kept nowhere."""
     trust = TrustRoots.from_files(authority.trust_files)
-    host = authority.issue(HOST, now(), HOST_LIFETIME, hosts=(HOST, "localhost"))
+    began = now()
+    host = authority.issue(HOST, began, authority.not_after - began, hosts=(HOST, "localhost"))
     security = HostSecurity(host, trust, now=now)
     threads = ThreadPoolExecutor(LIMITS.handshake_threads, "login")
     async with AsyncExitStack() as stack:
