@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from towpath.gridftp.data.mode_e import INLINE_BYTES
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
 from towpath.gridftp.server.channel import SELF, DataChannel, Mode
 from towpath.gridftp.server.dialling import AnyHost, DataPolicy
@@ -133,3 +135,49 @@ def give(credential: DataCredential, *channels: DataChannel) -> None:
     for one in channels:
         one.set_credential(credential.credential.to_pem() + credential.credential.chain_pem)
         one.set_authentication(SELF)
+
+
+SIZES = {
+    "small": 1000,
+    "empty": 0,
+    "edge": INLINE_BYTES,
+    "beyond": INLINE_BYTES + 1,
+    "large": 9_000_001,
+    "last": 7,
+}
+
+
+def move(
+    sender: DataChannel,
+    receiver: DataChannel,
+    path: Path,
+    *,
+    ranges: list[ByteRange] | None = None,
+    at: int | None = None,
+    receive_at: int = 0,
+    plain: bool = False,
+    told: list[bytes] | None = None,
+) -> MemoryWriter:
+    """One file, from end to end."""
+    reader, writer = FileReader(path, plain=plain), MemoryWriter()
+    sending = Running(lambda: sender.send(reader, ranges or reader.all, at=at))
+    told = told if told is not None else []
+    try:
+        receiver.receive(writer, at=receive_at, tell=told.append)
+    finally:
+        sending.join()
+        reader.close()
+    return writer
+
+
+def nobody_told(reply: bytes) -> None:
+    """For a receiver without markers."""
+    raise AssertionError(f"nothing was to be told: {reply!r}")
+
+
+def raises(kind: Kind, call: object) -> GridFTPError:
+    """The failure of a call, which must be of this kind."""
+    with pytest.raises(GridFTPError) as caught:
+        call()  # type: ignore[operator]
+    assert caught.value.kind is kind, caught.value
+    return caught.value
