@@ -59,6 +59,7 @@ class SampleHost:
         account = opening.account
         self._sessions[account] += 1
         try:
+            await asyncio.to_thread(private_directory, self._tree / home_of(account).lstrip("/"))
             host = self._hosts.get(account)
             if host is None:
                 host = self._hosts[account] = self._host(account)
@@ -71,7 +72,6 @@ class SampleHost:
                     self._hosts.pop(account).close()
 
     def _host(self, account: str) -> SessionHost:
-        private_directory(self._tree / home_of(account).lstrip("/"))
         rules = Rules.parse(",".join(rules_of(account)))
         storage = PosixStorage(self._tree, rules=rules, file_mode=PRIVATE_FILE)
         return SessionHost(storage, LIMITS, trust=lambda: self._trust)
