@@ -13,8 +13,8 @@ TASK_CHANNEL: Final = "towpath_task"
 """Workers listen here; the payload is a task_no that has something to do, or nothing."""
 
 ROWS_AT_ONCE: Final = 50_000
-"""Deleted of each table in one transaction, which takes a fraction of a second. Meanwhile the task's
-row is locked, and its lease cannot be renewed."""
+"""Deleted of each table in one transaction: a fraction of a second, in which the task's row is
+locked and its lease cannot be renewed."""
 
 
 async def fetch(
