@@ -640,6 +640,7 @@ async def test_a_pipe_is_waited_for_no_longer_than_a_stall(
     """A server that is asked for a pipe waits for somebody to write: we do not wait with it."""
     os.mkfifo(tmp_path / "pipe")
     quick = Timeouts(stall_s=0.5, close_s=0.5)
+    of_others = set(server_a.session_pids())
     source = await Session.open(
         Server("localhost", server_a.port),
         credential=domain_a.credential,
@@ -652,7 +653,8 @@ async def test_a_pipe_is_waited_for_no_longer_than_a_stall(
         trust=domain_b.trust,
         timeouts=quick,
     )
-    before = set(server_a.session_pids())
+    ours = set(server_a.session_pids()) - of_others
+    assert ours
     lane = await Lane.open(source, destination, data_credential=None)
     async with asyncio.timeout(5):
         (outcome,) = await finish(lane, [Piece(f"{tmp_path}/pipe", f"{tmp_path}/to", 0)])
@@ -661,7 +663,7 @@ async def test_a_pipe_is_waited_for_no_longer_than_a_stall(
     await lane.close()
     with (tmp_path / "pipe").open("wb"):  # now it can go on, and end
         async with asyncio.timeout(5):
-            while before & set(server_a.session_pids()):
+            while ours & set(server_a.session_pids()):
                 await asyncio.sleep(0.02)
 
 
