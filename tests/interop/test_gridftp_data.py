@@ -522,11 +522,14 @@ async def test_a_session_that_ends_ends_the_other_ends_transfer(
     with pytest.raises(GridFTPError) as caught:
         await moving
     assert caught.value.kind is Kind.CONNECTION_LOST
-    try:
-        await survivor.command("NOOP", timeout_s=15)  # answered after the transfer's own failure
-    except GridFTPError as error:
-        # one source in 25 hangs when its destination is gone
-        assert (end, error.kind) == ("destination", Kind.TIMEOUT)  # noqa: PT017
+    # It answers after the transfer's own failure; one source in 25 hangs when its destination is gone.
+    # The session itself would wait as long as that transfer may take.
+    told = await tell(survivor, "NOOP", timeout_s=15)
+    if told.final is None:
+        assert end == "destination"
+        await survivor.give_up()
+    else:
+        assert told.code == 200
 
 
 async def test_abort_confirms_what_it_stops_or_hangs(pair: Pair, tmp_path: Path) -> None:
