@@ -522,7 +522,7 @@ async def test_a_session_that_ends_ends_the_other_ends_transfer(
     with pytest.raises(GridFTPError) as caught:
         await moving
     assert caught.value.kind is Kind.CONNECTION_LOST
-    # It answers after the transfer's own failure; one source in 25 hangs when its destination is gone.
+    # It answers after the transfer has failed; a source in 25 hangs when its destination is gone.
     # The session itself would wait as long as that transfer may take.
     told = await tell(survivor, "NOOP", timeout_s=15)
     if told.final is None:
