@@ -25,6 +25,7 @@ pytest_plugins = [
     "plugins.pairs",
     "plugins.dialogue",
     "plugins.own_server",
+    "plugins.node",
 ]
 
 
