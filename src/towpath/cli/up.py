@@ -32,7 +32,7 @@ from towpath.nexus.bootstrap import (
     bootstrap,
     signing_key,
 )
-from towpath.nexus.store.clients import USERNAME_DOMAIN
+from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
 from towpath.platform.database import (
@@ -215,7 +215,7 @@ async def _prepare_samples(
     directory: DataDirectory, database: Database, service: ClientSecret
 ) -> Samples:
     place, now = SamplePlace(directory.samples), datetime.now(UTC)
-    owner = (service.client_id, f"{service.client_id}@{USERNAME_DOMAIN}")
+    owner = (service.client_id, f"{service.client_id}@{CLIENTS_DOMAIN}")
     return await at_start(partial(prepare_samples, database, place, owner, now))
 
 
@@ -302,7 +302,12 @@ async def _apps(
     """Every service on one origin; Transfer reaches nexus as over the network, without one."""
     settings = place.settings
     key = await asyncio.to_thread(signing_key, directory.secrets / "id_token.pem")
-    auth = nexus.create_app(databases["nexus"], issuer=place.url, signing_key=key.public_key())
+    auth = nexus.create_app(
+        databases["nexus"],
+        issuer=place.url,
+        signing_key=key.public_key(),
+        people=settings.people,
+    )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
     ) as client:

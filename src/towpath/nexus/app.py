@@ -13,13 +13,17 @@ from fastapi.responses import JSONResponse
 
 from towpath.nexus import documents, hashing, scopes
 from towpath.nexus.bootstrap import TRANSFER
-from towpath.nexus.store import clients, tokens
+from towpath.nexus.pages import frame
+from towpath.nexus.store import clients, identities, tokens
 from towpath.platform.database import Connection, Database
 from towpath.platform.errors import AUTH_ERRORS, ApiError
 from towpath.platform.http import new_app
+from towpath.platform.settings import PeopleSettings
 
-PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/.well-known", "/jwk.json")
+PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/account", "/.well-known", "/jwk.json")
 """The paths on the deployment's origin that are nexus'."""
+
+_PEOPLE = PeopleSettings()
 
 BODY_LIMIT = 64 * 1024
 IDS_LIMIT = 500
@@ -32,9 +36,16 @@ _ROLE_OF_RESOURCE_SERVER = {scopes.TRANSFER: TRANSFER}
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749, 5.1
 
 
-def create_app(database: Database, *, issuer: str, signing_key: rsa.RSAPublicKey) -> FastAPI:
+def create_app(
+    database: Database,
+    *,
+    issuer: str,
+    signing_key: rsa.RSAPublicKey,
+    people: PeopleSettings = _PEOPLE,
+) -> FastAPI:
     """The app. ``issuer`` is the deployment's origin."""
     app = new_app("nexus", AUTH_ERRORS, max_body_bytes=BODY_LIMIT)
+    frame.install(app, frame.Frame.of(issuer, people))
     keys = documents.key_document(signing_key)
 
     @app.post("/v2/oauth2/token")
@@ -77,7 +88,7 @@ def create_app(database: Database, *, issuer: str, signing_key: rsa.RSAPublicKey
             inactive = JSONResponse({"active": False}, headers=_NO_STORE)
             if found is None or not await _may_introspect(connection, client.id, found):
                 return inactive
-            known = await clients.identities_by_id(connection, [found.identity_id])
+            known = await identities.identities_by_id(connection, [found.identity_id])
         if not known:
             return inactive
         return JSONResponse(
@@ -111,29 +122,31 @@ def create_app(database: Database, *, issuer: str, signing_key: rsa.RSAPublicKey
             found = await _bearer(request, connection)
             if scopes.OPENID not in found.scopes:
                 raise ApiError(403, "FORBIDDEN", "this needs a token with the scope openid")
-            known = await clients.identities_by_id(connection, [found.identity_id])
+            known = await identities.identities_by_id(connection, [found.identity_id])
         if not known:
             raise _unauthorized("the token's identity is gone")
         return documents.userinfo_document(known[0])
 
     @app.get("/v2/api/identities")
-    async def identities(request: Request) -> dict[str, Any]:
+    async def identity_list(request: Request) -> dict[str, Any]:
         ids, usernames = (request.query_params.get(key) for key in ("ids", "usernames"))
         if (ids is None) == (usernames is None):
             raise ApiError(400, "INVALID_PARAMETERS", "give either ids or usernames")
         async with database.connection() as connection:
             await _client_or_bearer(request, connection)
             if ids is not None:
-                found = await clients.identities_by_id(connection, _uuids(ids))
+                found = await identities.identities_by_id(connection, _uuids(ids))
             else:
-                found = await clients.identities_by_username(connection, _listed(usernames or ""))
+                found = await identities.identities_by_username(
+                    connection, _listed(usernames or "")
+                )
         return {"identities": [documents.identity_document(one) for one in found]}
 
     @app.get("/v2/api/identities/{identity_id}")
     async def identity(request: Request, identity_id: str) -> dict[str, Any]:
         async with database.connection() as connection:
             await _client_or_bearer(request, connection)
-            found = await clients.identities_by_id(connection, _uuids(identity_id))
+            found = await identities.identities_by_id(connection, _uuids(identity_id))
         if not found:
             raise ApiError(404, "NOT_FOUND", f"there is no identity {identity_id[:100]}")
         return {"identity": documents.identity_document(found[0])}

@@ -8,10 +8,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from towpath.nexus.scopes import RESOURCE_SERVERS
-from towpath.nexus.store.clients import Identity
+from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.tokens import LIFETIME_S, Token
-
-PROVIDER_NAME = "Towpath clients"
 
 
 def token_document(
@@ -36,7 +34,7 @@ def identity_document(identity: Identity) -> dict[str, Any]:
         "name": identity.name,
         "email": identity.email,
         "organization": identity.organization,
-        "status": "used",
+        "status": identity.status,
         "identity_provider": str(identity.identity_provider),
         "identity_type": "login",
     }
@@ -44,25 +42,27 @@ def identity_document(identity: Identity) -> dict[str, Any]:
 
 def userinfo_document(identity: Identity) -> dict[str, Any]:
     """OpenID Connect's userinfo, with Globus' identity set."""
+    at = identity.last_authentication
+    last = None if at is None else int(at.timestamp())
     common = {
         "sub": str(identity.id),
         "name": identity.name,
         "email": identity.email,
         "organization": identity.organization,
         "identity_provider": str(identity.identity_provider),
-        "identity_provider_display_name": PROVIDER_NAME,
+        "identity_provider_display_name": identity.provider_name,
     }
     member = {
         **common,
         "username": identity.username,
-        "status": "used",
+        "status": identity.status,
         "identity_type": "login",
-        "last_authentication": None,
+        "last_authentication": last,
     }
     return {
         **common,
         "preferred_username": identity.username,
-        "last_authentication": None,
+        "last_authentication": last,
         "identity_set": [member],
     }
 

@@ -11,7 +11,14 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -212,6 +219,55 @@ class LimitSettings(Section):
     """Items of a submission. A directory is one item, whatever is in it."""
 
 
+class PeopleSettings(Section):
+    """Who can have an account, and for how long a login holds."""
+
+    service_name: str = Field(default="Towpath", min_length=1, max_length=60)
+    """What the pages call the service, and the identity provider of local accounts."""
+    domain: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+    """Names of local accounts end in it: `NAME@DOMAIN`. Without it the host's name. A change is for
+    new accounts; those that are there keep their names.
+    """
+    sign_up: Literal["open", "invited", "closed"] = "invited"
+    """Who may make a local account. `"open"`: everybody who can read mail at the address that they
+    give. `"invited"`: who has an administrator's link. `"closed"`: nobody; administrators make
+    accounts with `towpath admin user add`.
+    """
+    password_length: int = Field(default=15, ge=8, le=64)
+    """Characters that a password must have at least. 15 is what NIST SP 800-63B-4 asks for where
+    the password is the only thing that is asked for; 8 beside another one.
+    """
+    session_idle_h: float = Field(default=24.0, gt=0)
+    """Hours after which a browser that was not used is logged out: a day of work and the night."""
+    session_lifetime_h: float = Field(default=336.0, gt=0)
+    """Hours after which a browser is logged out, used or not: two weeks. NIST SP 800-63B-4 allows
+    30 days.
+    """
+    logins_at_once: int = Field(default=2, ge=1, le=64)
+    """Passwords that are checked at the same time; each takes a core and 19 MiB for about 30 ms.
+    More logins wait a moment.
+    """
+
+
+class MailSettings(Section):
+    """How mail to people is sent."""
+
+    host: str | None = None
+    """Your SMTP server. Without it, mails are written to `DIR/mail`, where you find them."""
+    port: int = Field(default=587, ge=1, le=65535)
+    """The port for submission (RFC 6409)."""
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    """`"implicit"` for port 465. `"none"` only for a server on this machine: mails hold links that
+    set passwords.
+    """
+    username: str | None = None
+    """If the server wants a login."""
+    password: SecretStr | None = None
+    """Its password; better given as `TOWPATH_MAIL__PASSWORD`."""
+    sender: str | None = None
+    """The address that mails come from. Without it `towpath@` and `people.domain`."""
+
+
 class LogSettings(Section):
     """Structured logs in ``DIR/log``."""
 
@@ -237,6 +293,8 @@ class Settings(BaseSettings):
     gridftp: GridftpSettings = GridftpSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    people: PeopleSettings = PeopleSettings()
+    mail: MailSettings = MailSettings()
     log: LogSettings = LogSettings()
 
     _toml_file: ClassVar[Path | None] = None
@@ -360,6 +418,11 @@ class DataDirectory:
     def samples(self) -> Path:
         """The sample endpoints' files and keys."""
         return self.root / "samples"
+
+    @property
+    def mail(self) -> Path:
+        """Mails to people, where no SMTP server is set."""
+        return self.root / "mail"
 
     @property
     def log(self) -> Path:

@@ -1,20 +1,12 @@
-"""Clients and identities."""
+"""Clients."""
 
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from towpath.nexus.hashing import digest
+from towpath.nexus.store import identities
 from towpath.platform.database import Connection
-
-CLIENTS_PROVIDER = UUID("2f6e1f0e-6e0b-5b8e-9d2c-0c8f1f1f7a55")
-"""The identity provider of clients' own identities."""
-USERNAME_DOMAIN = "clients.auth.globus.org"
-"""Fixed in the Globus clients' world, like the scope strings."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +18,6 @@ class Client:
     administrator: bool
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Somebody: a name at an identity provider."""
-
-    id: UUID
-    username: str
-    name: str | None
-    email: str | None
-    organization: str | None
-    identity_provider: UUID
-    created_at: datetime
-
-
-_BY_ID = """
-SELECT id, username, name, email, organization, identity_provider, created_at FROM identity
-WHERE id = ANY(%s)
-"""
-_BY_USERNAME = """
-SELECT id, username, name, email, organization, identity_provider, created_at FROM identity
-WHERE lower(username) IN (SELECT lower(wanted) FROM unnest(%s::text[]) AS wanted)
-"""
-
-
 async def add_client(
     connection: Connection, *, client_id: UUID, name: str, secret: str, administrator: bool
 ) -> None:
@@ -57,9 +26,12 @@ async def add_client(
         "INSERT INTO client (id, name, secret_hash, administrator) VALUES (%s, %s, %s, %s)",
         (client_id, name, digest(secret), administrator),
     )
-    await connection.execute(
-        "INSERT INTO identity (id, username, name, identity_provider) VALUES (%s, %s, %s, %s)",
-        (client_id, f"{client_id}@{USERNAME_DOMAIN}", name, CLIENTS_PROVIDER),
+    await identities.add_identity(
+        connection,
+        identity_id=client_id,
+        username=f"{client_id}@{identities.CLIENTS_DOMAIN}",
+        name=name,
+        provider=identities.CLIENTS_PROVIDER,
     )
 
 
@@ -104,19 +76,3 @@ async def client_exists(connection: Connection, client_id: UUID) -> bool:
     """Whether there is such a client."""
     cursor = await connection.execute("SELECT 1 FROM client WHERE id = %s", (client_id,))
     return await cursor.fetchone() is not None
-
-
-async def identities_by_id(connection: Connection, ids: Sequence[UUID]) -> list[Identity]:
-    """Those of ``ids`` that exist, in no order."""
-    async with connection.cursor(row_factory=class_row(Identity)) as cursor:
-        await cursor.execute(_BY_ID, (list(ids),))
-        return await cursor.fetchall()
-
-
-async def identities_by_username(
-    connection: Connection, usernames: Sequence[str]
-) -> list[Identity]:
-    """Those of ``usernames`` that exist, whatever their case."""
-    async with connection.cursor(row_factory=class_row(Identity)) as cursor:
-        await cursor.execute(_BY_USERNAME, (list(usernames),))
-        return await cursor.fetchall()

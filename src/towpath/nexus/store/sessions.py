@@ -1,0 +1,178 @@
+"""Browser sessions: who has logged in, in which browser, with what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from towpath.nexus.hashing import digest
+from towpath.platform.database import Connection
+
+ADDRESS_LIMIT = 64
+USER_AGENT_LIMIT = 300
+"""Characters kept; real ones have 100 to 200."""
+SEEN_EVERY_S = 60
+"""How exactly the time of last use is kept: not every page is a write."""
+_SWEPT_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """One identity's login in a session."""
+
+    at: datetime
+    provider_id: UUID
+    amr: list[str]
+    """How (RFC 8176): ``pwd``, ``hwk``, ``mfa`` ..."""
+    acr: str | None
+
+
+@dataclass(frozen=True)
+class Session:
+    """A browser in which an account is logged in."""
+
+    id: UUID
+    account_id: UUID
+    authentications: Mapping[UUID, Authentication] = field(default_factory=dict)
+    """By identity."""
+
+
+@dataclass(frozen=True)
+class SessionRow:
+    """A session as its owner sees it."""
+
+    id: UUID
+    address: str
+    user_agent: str
+    created_at: datetime
+    last_seen_at: datetime
+
+
+async def create(
+    connection: Connection,
+    *,
+    session_id: UUID,
+    value: str,
+    account_id: UUID,
+    address: str,
+    user_agent: str,
+    lifetime_s: float,
+) -> None:
+    """Begin a session whose cookie is ``value``; and remove some that have ended."""
+    await connection.execute(
+        "DELETE FROM browser_session WHERE id IN (SELECT id FROM browser_session"
+        " WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED)",
+        (_SWEPT_AT_ONCE,),
+    )
+    await connection.execute(
+        "INSERT INTO browser_session (id, value_hash, account_id, address, user_agent, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))",
+        (
+            session_id,
+            digest(value),
+            account_id,
+            address[:ADDRESS_LIMIT],
+            user_agent[:USER_AGENT_LIMIT],
+            lifetime_s,
+        ),
+    )
+
+
+async def rotate(connection: Connection, session_id: UUID, value: str) -> None:
+    """Give the session a new cookie; the old one is worth nothing from now on."""
+    await connection.execute(
+        "UPDATE browser_session SET value_hash = %s, last_seen_at = now() WHERE id = %s",
+        (digest(value), session_id),
+    )
+
+
+async def authenticated(
+    connection: Connection,
+    session_id: UUID,
+    identity_id: UUID,
+    *,
+    provider_id: UUID,
+    amr: Sequence[str],
+    acr: str | None = None,
+) -> None:
+    """Note that an identity has logged in, in the session, now."""
+    await connection.execute(
+        "INSERT INTO session_authentication (session_id, identity_id, provider_id, at, amr, acr)"
+        " VALUES (%s, %s, %s, clock_timestamp(), %s, %s) ON CONFLICT (session_id, identity_id)"
+        " DO UPDATE SET provider_id = excluded.provider_id, at = excluded.at, amr = excluded.amr,"
+        " acr = excluded.acr",
+        (session_id, identity_id, provider_id, list(amr), acr),
+    )
+    await connection.execute(
+        "UPDATE identity SET last_authentication = now() WHERE id = %s", (identity_id,)
+    )
+
+
+async def find(connection: Connection, value: str, *, idle_s: float) -> Session | None:
+    """The session whose cookie is ``value``, if it has not ended and its account may log in."""
+    cursor = await connection.execute(
+        "SELECT s.id, s.account_id,"
+        " s.last_seen_at < now() - make_interval(secs => %(every)s) AS unseen"
+        " FROM browser_session s JOIN account a ON a.id = s.account_id"
+        " WHERE s.value_hash = %(hash)s AND s.expires_at > now() AND a.suspended_at IS NULL"
+        " AND s.last_seen_at > now() - make_interval(secs => %(idle)s)",
+        {"hash": digest(value), "idle": idle_s, "every": SEEN_EVERY_S},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    if row["unseen"]:
+        await connection.execute(
+            "UPDATE browser_session SET last_seen_at = now() WHERE id = %s", (row["id"],)
+        )
+    return Session(row["id"], row["account_id"], await authentications(connection, row["id"]))
+
+
+async def authentications(connection: Connection, session_id: UUID) -> dict[UUID, Authentication]:
+    """Who has logged in, in the session, by identity; empty if it has ended."""
+    # an identity that was taken out of the account is no longer logged in by it
+    cursor = await connection.execute(
+        "SELECT sa.identity_id, sa.at, sa.provider_id, sa.amr, sa.acr"
+        " FROM session_authentication sa"
+        " JOIN browser_session s ON s.id = sa.session_id"
+        " JOIN identity i ON i.id = sa.identity_id AND i.account_id = s.account_id"
+        " WHERE sa.session_id = %s AND s.expires_at > now()",
+        (session_id,),
+    )
+    return {
+        row["identity_id"]: Authentication(row["at"], row["provider_id"], row["amr"], row["acr"])
+        for row in await cursor.fetchall()
+    }
+
+
+async def of_account(
+    connection: Connection, account_id: UUID, *, idle_s: float
+) -> list[SessionRow]:
+    """The account's sessions that have not ended, the one used last first."""
+    async with connection.cursor(row_factory=class_row(SessionRow)) as cursor:
+        await cursor.execute(
+            "SELECT id, address, user_agent, created_at, last_seen_at FROM browser_session"
+            " WHERE account_id = %s AND expires_at > now()"
+            " AND last_seen_at > now() - make_interval(secs => %s)"
+            " ORDER BY last_seen_at DESC, id",
+            (account_id, idle_s),
+        )
+        return await cursor.fetchall()
+
+
+async def end(connection: Connection, session_id: UUID) -> None:
+    """End a session."""
+    await connection.execute("DELETE FROM browser_session WHERE id = %s", (session_id,))
+
+
+async def end_of_account(
+    connection: Connection, account_id: UUID, *, but: UUID | None = None
+) -> list[UUID]:
+    """End the account's sessions, all but one; returns which were ended."""
+    cursor = await connection.execute(
+        "DELETE FROM browser_session WHERE account_id = %s AND id IS DISTINCT FROM %s RETURNING id",
+        (account_id, but),
+    )
+    return [row["id"] for row in await cursor.fetchall()]
