@@ -29,6 +29,7 @@ from plugins.fault_table import render_faults
 from towpath.cli import main
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.nexus.app import create_app as create_nexus
+from towpath.nexus.audit import KINDS
 from towpath.platform.errors import ApiError
 from towpath.platform.settings import Settings
 from towpath.transfer.api.app import create_app as create_transfer
@@ -114,12 +115,19 @@ def render_settings(section: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_kinds() -> str:
+    """Every kind of act in the audit log."""
+    lines = ["| kind | meaning |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| `{kind}` | {what} |" for kind, what in KINDS.items())]) + "\n"
+
+
 RENDER: dict[str, dict[str, Callable[[], str]]] = {
     "configuration.md": {
         section: partial(render_settings, section) for section in Settings.model_fields
     },
     "faults.md": {"faults": render_faults, "answers": render_answers},
     "commands.md": {"commands": render_commands},
+    "audit.md": {"kinds": render_kinds},
 }
 
 
@@ -131,6 +139,11 @@ def rendered(page: str, text: str) -> str:
 def test_the_faults_are_those_of_the_program() -> None:
     text = (REFERENCE / "faults.md").read_text()
     assert text == rendered("faults.md", text)
+
+
+def test_the_kinds_of_acts_are_those_of_the_program() -> None:
+    text = (REFERENCE / "audit.md").read_text()
+    assert text == rendered("audit.md", text)
 
 
 def test_the_commands_are_those_of_the_program() -> None:

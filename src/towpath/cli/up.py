@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
 from towpath.nexus import app as nexus
+from towpath.nexus.audit_sealing import AuditSealer, Checkpoint, CheckpointError
 from towpath.nexus.bootstrap import (
     TRANSFER,
     BootstrapError,
@@ -70,6 +71,7 @@ _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 _EXPLAINED = (
     BootstrapError,
     CertificateError,
+    CheckpointError,
     MigrationError,
     PostgresError,
     SamplesError,
@@ -187,6 +189,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         stack.push_async_callback(server.stop)
         await server.start()
         failed.watch(server.wait(), "the API server ended")
+        sealer = AuditSealer(databases["nexus"], Checkpoint(directory.audit_checkpoint))
+        failed.watch(sealer.run(), "the audit log is not chained any more")
 
         workers = Supervisor(
             [sys.executable, "-m", "towpath.cli", "worker", "--data", str(directory.root)],

@@ -15,6 +15,9 @@ _ALPHABET = string.ascii_letters + string.digits
 current_request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 """The id of the request being served; '' outside one."""
 
+current_address: contextvars.ContextVar[str] = contextvars.ContextVar("address", default="")
+"""Where the request being served came from, as the connection has it; '' outside one."""
+
 
 def new_request_id() -> str:
     """Nine letters and digits, as Transfer's."""

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from towpath.platform.errors import (
     ApiError,
     ErrorShape,
+    current_address,
     current_request_id,
     new_request_id,
 )
@@ -103,6 +104,8 @@ class _RequestScope:
             return
         request_id = new_request_id()
         token = current_request_id.set(request_id)
+        client = scope.get("client")
+        address = current_address.set(str(client[0]) if client else "")
         began = time.monotonic()
         status = 0
 
@@ -136,6 +139,7 @@ class _RequestScope:
                     ms=round((time.monotonic() - began) * 1000, 1),
                 )
         finally:
+            current_address.reset(address)
             current_request_id.reset(token)
 
     def _escaped(self, error: Exception) -> ApiError:

@@ -400,6 +400,11 @@ class DataDirectory:
         return self.secrets / "operator.json"
 
     @property
+    def audit_checkpoint(self) -> Path:
+        """The head of the audit log's chain."""
+        return self.root / "audit" / "head.json"
+
+    @property
     def run(self) -> Path:
         """What belongs to the running processes."""
         return self.root / "run"

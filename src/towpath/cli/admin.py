@@ -1,0 +1,13 @@
+"""``towpath admin``: what a deployment's operator does on its database itself."""
+
+import click
+
+from towpath.cli.admin_audit import audit
+
+
+@click.group(name="admin")
+def command() -> None:
+    """Look after the deployment; on its database, so also while the service does not run."""
+
+
+command.add_command(audit)
