@@ -1,5 +1,7 @@
 """The Auth API as the Globus clients use it, on a real database."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,8 @@ from towpath.nexus.app import create_app
 from towpath.nexus.bootstrap import OPERATOR, TRANSFER, ClientSecret, bootstrap, signing_key
 from towpath.nexus.scopes import TRANSFER_ALL
 from towpath.platform.database import Database
-from towpath.platform.guard import Guard
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import FRESH_S, Guard
 
 ISSUER = "https://towpath.example"
 
@@ -230,3 +233,29 @@ async def test_guard_and_nexus_agree(nexus: Deployment) -> None:
     assert found.sub == nexus.operator.client_id
     assert TRANSFER_ALL in found.scopes
     assert found.identity_set == {found.sub}
+
+
+@pytest.mark.long
+async def test_a_revoked_token_is_refused_everywhere_within_five_seconds(
+    nexus: Deployment,
+) -> None:
+    """By the real clock; `tests/platform/test_guard.py` has it with one that is set."""
+    guards = [
+        Guard(nexus.http, nexus.transfer.client_id, nexus.transfer.client_secret) for _ in range(3)
+    ]
+    token = await nexus.token()
+    await asyncio.gather(*(guard.principal(token) for guard in guards))
+    await nexus.post("token/revoke", nexus.operator, token=token)
+    revoked_at = time.monotonic()
+
+    async def refused(guard: Guard) -> float:
+        while True:
+            try:
+                await guard.principal(token)
+            except ApiError as error:
+                assert error.status == 401
+                return time.monotonic() - revoked_at
+            await asyncio.sleep(0.01)
+
+    took = await asyncio.gather(*map(refused, guards))
+    assert FRESH_S - 1 < max(took) < FRESH_S + 0.5  # and not sooner: they do keep the answer

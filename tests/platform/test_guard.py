@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
 from towpath.platform.errors import ApiError
-from towpath.platform.guard import FRESH_S, STALE_S, Guard
+from towpath.platform.guard import FRESH_S, STALE_S, Authentication, Guard
 
 SUB = uuid4()
 
@@ -22,6 +23,7 @@ class Nexus:
     down: bool = False
     asked: int = 0
     expires_at: float = 1e12
+    more: dict[str, Any] = field(default_factory=dict)
     slow: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, _request: httpx.Request) -> httpx.Response:
@@ -40,6 +42,7 @@ class Nexus:
                 "client_id": str(SUB),
                 "scope": "a b",
                 "exp": self.expires_at,
+                **self.more,
             },
         )
 
@@ -125,3 +128,52 @@ async def test_nonsense_is_not_asked_about(guard: Guard, nexus: Nexus) -> None:
     assert await _status(guard, "") == 401
     assert await _status(guard, "x" * 5000) == 401
     assert nexus.asked == 0
+
+
+async def test_the_principal_has_identities_groups_and_how_they_logged_in(
+    guard: Guard, nexus: Nexus
+) -> None:
+    alone = await guard.principal("alone")
+    assert (alone.identity_set, alone.groups, alone.authentications) == ({SUB}, frozenset(), {})
+    other, group = uuid4(), uuid4()
+    nexus.more = {
+        "identity_set": [str(SUB), str(other)],
+        "groups": [str(group)],
+        "session_info": {
+            "session_id": str(uuid4()),
+            "authentications": {
+                str(other): {"auth_time": 1700000000, "amr": ["hwk", "mfa"], "acr": None}
+            },
+        },
+    }
+    found = await guard.principal("another")
+    assert (found.identity_set, found.groups) == ({SUB, other}, {group})
+    login = Authentication(at=1700000000, amr=frozenset({"hwk", "mfa"}), acr=None)
+    assert found.authentications == {other: login}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"groups": ["no id"]}, {"session_info": {"authentications": {str(SUB): {}}}}, {"sub": None}],
+)
+async def test_an_answer_that_cannot_be_understood_lets_nobody_in(
+    guard: Guard, nexus: Nexus, more: dict[str, Any]
+) -> None:
+    nexus.more = more
+    assert await _status(guard) == 503
+
+
+async def test_a_revocation_counts_from_before_nexus_was_asked(
+    guard: Guard, nexus: Nexus, clock: Clock
+) -> None:
+    """What nexus says may be as old as its answer took: the five seconds begin before it."""
+    nexus.slow.clear()
+    asking = asyncio.create_task(guard.principal("t"))
+    while not nexus.asked:
+        await asyncio.sleep(0)
+    clock.now += FRESH_S  # nexus took as long
+    nexus.slow.set()
+    await asking
+    nexus.active = False
+    clock.now += 0.1
+    assert await _status(guard) == 401

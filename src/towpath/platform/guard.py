@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -26,21 +26,38 @@ CACHE_SIZE = 10_000
 TOKEN_LIMIT = 4096
 """Characters; a longer one is not ours."""
 INTROSPECT = "/v2/oauth2/token/introspect"
+INCLUDE = "identity_set,groups,session_info"
 
 _log = structlog.stdlib.get_logger("towpath.guard")
 
 
 @dataclass(frozen=True)
+class Authentication:
+    """How and when an identity proved itself in the session in which a token was issued."""
+
+    at: float
+    """Seconds since 1970."""
+    amr: frozenset[str]
+    """The methods (RFC 8176)."""
+    acr: str | None
+
+
+@dataclass(frozen=True)
 class Principal:
-    """Who is behind a token."""
+    """Who is behind a token, as nexus knew it at most FRESH_S ago."""
 
     sub: UUID
     username: str
     client_id: UUID
     scopes: frozenset[str]
     identity_set: frozenset[UUID]
+    """All identities of whoever it is; `sub` is one of them."""
     expires_at: float
     """Seconds since 1970."""
+    groups: frozenset[UUID] = frozenset()
+    """Those in which any of them is active."""
+    authentications: Mapping[UUID, Authentication] = field(default_factory=dict)
+    """By identity; none for a client, which has no session."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ class Guard:
     async def _introspect(self, key: bytes, bearer: str) -> _Answer:
         asked_at = self._monotonic()
         response = await self._http.post(
-            INTROSPECT, data={"token": bearer, "include": "identity_set"}, auth=self._login
+            INTROSPECT, data={"token": bearer, "include": INCLUDE}, auth=self._login
         )
         response.raise_for_status()
         answer = _Answer(_principal_of(response.json()), asked_at)
@@ -155,4 +172,15 @@ def _principal_of(document: dict[str, Any]) -> Principal | None:
         scopes=frozenset(str(document["scope"]).split()),
         identity_set=frozenset(UUID(one) for one in document.get("identity_set") or (str(sub),)),
         expires_at=float(document["exp"]),
+        groups=frozenset(UUID(one) for one in document.get("groups") or ()),
+        authentications={
+            UUID(identity): Authentication(
+                at=float(one["auth_time"]),
+                amr=frozenset(one.get("amr") or ()),
+                acr=one.get("acr"),
+            )
+            for identity, one in (document.get("session_info") or {})
+            .get("authentications", {})
+            .items()
+        },
     )
