@@ -78,7 +78,7 @@ class StartNode(Protocol):
 
 @pytest.fixture(scope="session")
 def node_packages() -> Path:
-    """``tests/node/node_modules`` as the lock file says; made once, by whichever process is first."""
+    """``tests/node/node_modules`` as the lock file says; made once, by the first process."""
     installed = PROGRAMS / "node_modules"
     stamp = installed / ".towpath"
     wanted = hashlib.sha256((PROGRAMS / "package-lock.json").read_bytes()).hexdigest()

@@ -7,12 +7,15 @@ checked: a name that resolves differently the second time gains nothing.
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from towpath.platform.settings import Settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_Target = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+_Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Target]
 
 _SHARED = ipaddress.ip_network("100.64.0.0/10")  # RFC 6598, carrier-grade NAT
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052
@@ -84,14 +87,8 @@ class DialPolicy:
         Raises :class:`DialRefused` if the name has an address that is not allowed, OSError
         (TimeoutError, ``socket.gaierror``) if there is none that answers within ``timeout_s``.
         """
-        loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            for *_, target in found:
-                try:
-                    self.check(str(target[0]).partition("%")[0], port)
-                except DialRefused as error:
-                    raise DialRefused(f"{host}: {error}") from None
+            found = await self._checked(host, port)
             failures: list[OSError] = []
             for family, kind, protocol, _, target in found:
                 try:
@@ -100,10 +97,25 @@ class DialPolicy:
                     failures.append(error)
         raise failures[0] if failures else OSError(f"{host} has no address")
 
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of ``host``, all of them allowed: for a library that connects by itself.
 
-async def _connected(
-    family: int, kind: int, protocol: int, target: tuple[str | int, ...] | tuple[int, bytes]
-) -> socket.socket:
+        Raises :class:`DialRefused` if one is not allowed, OSError (``socket.gaierror``).
+        """
+        return [str(target[0]) for *_, target in await self._checked(host, port)]
+
+    async def _checked(self, host: str, port: int) -> Sequence[_Found]:
+        loop = asyncio.get_running_loop()
+        found: Sequence[_Found] = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for *_, target in found:
+            try:
+                self.check(str(target[0]).partition("%")[0], port)
+            except DialRefused as error:
+                raise DialRefused(f"{host}: {error}") from None
+        return found
+
+
+async def _connected(family: int, kind: int, protocol: int, target: _Target) -> socket.socket:
     connection = socket.socket(family, kind, protocol)
     try:
         connection.setblocking(False)

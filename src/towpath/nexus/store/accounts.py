@@ -154,7 +154,14 @@ async def close(connection: Connection, account_id: UUID) -> None:
         " last_authentication = NULL WHERE account_id = %s",
         (account_id,),
     )
-    for table in ("password", "known_browser", "one_time_link", "profile"):
+    for table in (
+        "password",
+        "passkey",
+        "upstream_subject",
+        "known_browser",
+        "one_time_link",
+        "profile",
+    ):
         await connection.execute(
             f"DELETE FROM {table} WHERE identity_id IN"  # noqa: S608 - our own names
             " (SELECT id FROM identity WHERE account_id = %s)",

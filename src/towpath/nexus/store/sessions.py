@@ -96,14 +96,15 @@ async def authenticated(
     provider_id: UUID,
     amr: Sequence[str],
     acr: str | None = None,
+    at: datetime | None = None,
 ) -> None:
-    """Note that an identity has logged in, in the session, now."""
+    """Note that an identity has logged in, in the session: now, or when its provider says."""
     await connection.execute(
         "INSERT INTO session_authentication (session_id, identity_id, provider_id, at, amr, acr)"
-        " VALUES (%s, %s, %s, clock_timestamp(), %s, %s) ON CONFLICT (session_id, identity_id)"
-        " DO UPDATE SET provider_id = excluded.provider_id, at = excluded.at, amr = excluded.amr,"
-        " acr = excluded.acr",
-        (session_id, identity_id, provider_id, list(amr), acr),
+        " VALUES (%s, %s, %s, coalesce(%s, clock_timestamp()), %s, %s)"
+        " ON CONFLICT (session_id, identity_id) DO UPDATE SET provider_id = excluded.provider_id,"
+        " at = excluded.at, amr = excluded.amr, acr = excluded.acr",
+        (session_id, identity_id, provider_id, at, list(amr), acr),
     )
     await connection.execute(
         "UPDATE identity SET last_authentication = now() WHERE id = %s", (identity_id,)
