@@ -26,6 +26,7 @@ pytest_plugins = [
     "plugins.dialogue",
     "plugins.own_server",
     "plugins.node",
+    "plugins.cast",
 ]
 
 

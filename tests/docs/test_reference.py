@@ -26,10 +26,12 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from plugins.fault_table import render_faults
+from plugins.group_tables import render_outcomes, render_refusals, render_rights
 from towpath.cli import main
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.nexus.app import create_app as create_nexus
 from towpath.nexus.audit import KINDS
+from towpath.nexus.groups.app import create_app as create_groups
 from towpath.platform.errors import ApiError
 from towpath.platform.settings import Settings
 from towpath.transfer.api.app import create_app as create_transfer
@@ -128,6 +130,11 @@ RENDER: dict[str, dict[str, Callable[[], str]]] = {
     "faults.md": {"faults": render_faults, "answers": render_answers},
     "commands.md": {"commands": render_commands},
     "audit.md": {"kinds": render_kinds},
+    "groups.md": {
+        "rights": render_rights,
+        "outcomes": render_outcomes,
+        "refusals": render_refusals,
+    },
 }
 
 
@@ -149,6 +156,11 @@ def test_the_kinds_of_acts_are_those_of_the_program() -> None:
 def test_the_commands_are_those_of_the_program() -> None:
     text = (REFERENCE / "commands.md").read_text()
     assert text == rendered("commands.md", text)
+
+
+def test_the_rules_of_groups_are_those_of_the_program() -> None:
+    text = (REFERENCE / "groups.md").read_text()
+    assert text == rendered("groups.md", text)
 
 
 def test_the_backoff_is_as_told() -> None:
@@ -188,6 +200,7 @@ def routes() -> set[str]:
     nothing = cast("Any", None)
     apps: list[FastAPI] = [
         create_transfer(nothing),
+        create_groups(nothing),
         create_nexus(nothing, issuer="https://localhost", signing_key=key),
     ]
     return {

@@ -33,6 +33,7 @@ from towpath.nexus.bootstrap import (
     bootstrap,
     signing_key,
 )
+from towpath.nexus.groups import app as groups
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
@@ -43,7 +44,7 @@ from towpath.platform.database import (
     at_start,
 )
 from towpath.platform.dial import dial_policy
-from towpath.platform.errors import FLOWS_ERRORS, GROUPS_ERRORS, TRANSFER_ERRORS
+from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS, TRANSFER_ERRORS
 from towpath.platform.guard import Guard
 from towpath.platform.http import PathDispatch, new_app, origin_of
 from towpath.platform.migrations import MigrationError, migrate
@@ -63,7 +64,6 @@ from towpath.transfer.api.service import TransferService
 SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
 CERTIFICATE_CHECK_S = 86_400
 _TRANSFER_PATHS = ("/v0.10", "/v2/tunnels", "/v2/stream_access_points", "/v2/bookmarks")
-_GROUPS_PATHS = ("/v2/groups", "/v2/preferences", "/v2/subscription_info")
 _FLOWS_PATHS = ("/flows", "/runs", "/registered_apis", "/web_inputs", "/jobs", "/v2/timer")
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
@@ -327,9 +327,8 @@ async def _apps(
         )
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {
-            **dict.fromkeys(_GROUPS_PATHS, new_app("groups", GROUPS_ERRORS)),
             **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),
-            "/v1": new_app("search", GROUPS_ERRORS),
+            "/v1": new_app("search", SEARCH_ERRORS),
         }
         try:
             yield PathDispatch(
@@ -337,6 +336,7 @@ async def _apps(
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
                     **dict.fromkeys(nexus.PREFIXES, auth),
+                    **dict.fromkeys(groups.PREFIXES, groups.create_app(databases["nexus"])),
                 },
                 default=new_app("origin", TRANSFER_ERRORS),
             )

@@ -17,6 +17,8 @@ _FLOWS_CLIENT = "eec9b274-0c81-4334-bdc2-54e90e689b9a"
 
 OPENID = "openid"
 TRANSFER_ALL = f"urn:globus:auth:scope:{TRANSFER}:all"
+GROUPS_ALL = f"urn:globus:auth:scope:{GROUPS}:all"
+GROUPS_VIEW = f"urn:globus:auth:scope:{GROUPS}:view_my_groups_and_memberships"
 _AUTH_NAMES = (
     "manage_projects",
     "view_authentications",
@@ -32,8 +34,8 @@ RESOURCE_SERVERS: dict[str, str] = {
     **dict.fromkeys((OPENID, "profile", "email"), AUTH),
     **{f"urn:globus:auth:scope:{AUTH}:{name}": AUTH for name in _AUTH_NAMES},
     TRANSFER_ALL: TRANSFER,
-    f"urn:globus:auth:scope:{GROUPS}:all": GROUPS,
-    f"urn:globus:auth:scope:{GROUPS}:view_my_groups_and_memberships": GROUPS,
+    GROUPS_ALL: GROUPS,
+    GROUPS_VIEW: GROUPS,
     f"urn:globus:auth:scope:{SEARCH}:all": SEARCH,
     f"urn:globus:auth:scope:{SEARCH}:search": SEARCH,
     f"https://auth.globus.org/scopes/{TIMERS}/timer": TIMERS,

@@ -97,6 +97,19 @@ def transfer_error_document(error: ApiError, request_id: str, resource: str) -> 
     return ErrorDocument(error.status, body, headers)
 
 
+def groups_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
+    """Groups' own: ``code`` and ``detail``; and "type zero"'s ``message``, which the SDK reads."""
+    body = {
+        "code": error.code,
+        "detail": error.message,
+        "message": error.message,
+        "request_id": request_id,
+        "resource": resource,
+        **error.extras,
+    }
+    return ErrorDocument(error.status, body, error.headers)
+
+
 def auth_error_document(
     error: ApiError,
     request_id: str,  # noqa: ARG001 - Auth names an error by a UUID
@@ -164,4 +177,5 @@ class ErrorShape:
 TRANSFER_ERRORS = ErrorShape(transfer_error_document, _dotted_code)
 AUTH_ERRORS = ErrorShape(auth_error_document, _upper_code)
 FLOWS_ERRORS = ErrorShape(flows_error_document, _upper_code)
-GROUPS_ERRORS = ErrorShape(transfer_error_document, _upper_code)
+GROUPS_ERRORS = ErrorShape(groups_error_document, _upper_code)
+SEARCH_ERRORS = ErrorShape(transfer_error_document, _upper_code)
