@@ -264,7 +264,7 @@ async def create(
 
 async def _below(connection: Connection, caller: Caller, parent_id: UUID) -> tuple[UUID, ...]:
     """The new subgroup's ancestors."""
-    parent = await see(connection, caller, parent_id)
+    parent = await see(connection, caller, parent_id, lock=True)
     require(parent, Right.CREATE_SUBGROUP, caller)
     ancestors = (*parent.group.ancestor_ids, parent_id)
     if len(ancestors) > DEPTH_LIMIT:
