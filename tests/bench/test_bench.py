@@ -187,6 +187,18 @@ def test_the_cost_of_sessions_is_measured_alone() -> None:
     assert "alone" in both.stderr
 
 
+def test_nexus_is_measured_alone() -> None:
+    done = bench("nexus", "--quick")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert all(figure > 0 for figure in told.values())
+    assert told["token_check_warm_p50_ms"] < told["introspection_cold_p50_ms"]
+    nothing = bench("nexus", "--quick", "--only", "sail")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "tokens" in nothing.stderr
+
+
 def test_recovery_is_measured_for_all_sides() -> None:
     done = bench("recovery", "--quick", "--only", "server")
     assert done.returncode == 0, done.stderr
