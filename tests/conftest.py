@@ -25,6 +25,8 @@ pytest_plugins = [
     "plugins.pairs",
     "plugins.dialogue",
     "plugins.own_server",
+    "plugins.nexus_people",
+    "plugins.browser",
     "plugins.node",
     "plugins.cast",
 ]

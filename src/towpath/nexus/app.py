@@ -13,7 +13,10 @@ from fastapi.responses import JSONResponse
 
 from towpath.nexus import documents, hashing, scopes
 from towpath.nexus.bootstrap import TRANSFER
-from towpath.nexus.pages import frame
+from towpath.nexus.pages import account, frame, joining, login, visitor
+from towpath.nexus.people.mail import NoMailer, Post
+from towpath.nexus.people.passwords import Passwords
+from towpath.nexus.people.service import People
 from towpath.nexus.store import clients, identities, tokens
 from towpath.platform.database import Connection, Database
 from towpath.platform.errors import AUTH_ERRORS, ApiError
@@ -42,10 +45,22 @@ def create_app(
     issuer: str,
     signing_key: rsa.RSAPublicKey,
     people: PeopleSettings = _PEOPLE,
+    post: Post | None = None,
+    passwords: Passwords | None = None,
 ) -> FastAPI:
-    """The app. ``issuer`` is the deployment's origin."""
+    """The app. ``issuer`` is the deployment's origin; without ``post`` no mail is sent."""
     app = new_app("nexus", AUTH_ERRORS, max_body_bytes=BODY_LIMIT)
     frame.install(app, frame.Frame.of(issuer, people))
+    visitor.install(app)
+    service = People(
+        database=database,
+        settings=people,
+        passwords=passwords or Passwords(people.logins_at_once),
+        post=post or Post(NoMailer(), "nobody@localhost"),
+        origin=issuer,
+    )
+    for pages in (login, joining, account):
+        app.include_router(pages.routes(service))
     keys = documents.key_document(signing_key)
 
     @app.post("/v2/oauth2/token")

@@ -271,6 +271,11 @@ def set_cookie(request: Request, name: str, value: str, *, max_age_s: int | None
     _pending(request)[name] = (value, max_age_s)
 
 
+def drop_cookies(request: Request) -> None:
+    """What this request would set is void: the transaction that it belongs to was rolled back."""
+    _pending(request).clear()
+
+
 def csrf_token(request: Request) -> str:
     """The token of this browser's forms; another one when somebody has logged in or out."""
     secret = _cookie(request, SESSION_COOKIE) or browser_value(request)

@@ -145,8 +145,8 @@ async def changes_after(connection: Connection, after: int, limit: int) -> list[
 
 
 async def close(connection: Connection, account_id: UUID) -> None:
-    """Delete the account. Its identities stay as tombstones without a name: what was done under
-    their ids stays readable, and the names become free.
+    """Delete the account itself. Its identities stay as tombstones without a name: what was done
+    under their ids stays readable, and the names become free.
     """
     await connection.execute(
         "UPDATE identity SET username = id || '@deleted.invalid', name = NULL, email = NULL,"
@@ -154,17 +154,4 @@ async def close(connection: Connection, account_id: UUID) -> None:
         " last_authentication = NULL WHERE account_id = %s",
         (account_id,),
     )
-    for table in (
-        "password",
-        "passkey",
-        "upstream_subject",
-        "known_browser",
-        "one_time_link",
-        "profile",
-    ):
-        await connection.execute(
-            f"DELETE FROM {table} WHERE identity_id IN"  # noqa: S608 - our own names
-            " (SELECT id FROM identity WHERE account_id = %s)",
-            (account_id,),
-        )
     await connection.execute("DELETE FROM account WHERE id = %s", (account_id,))

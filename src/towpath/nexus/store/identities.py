@@ -133,6 +133,41 @@ async def provision(
     )
 
 
+async def claim(
+    connection: Connection,
+    identity_id: UUID,
+    *,
+    name: str | None,
+    email: str | None,
+    organization: str | None,
+    email_verified: bool,
+) -> bool:
+    """Fill in an unused identity; whether it was one."""
+    cursor = await connection.execute(
+        "UPDATE identity SET name = %s, email = %s, organization = %s, email_verified = %s,"
+        " status = 'used' WHERE id = %s AND status = 'unused' AND account_id IS NULL",
+        (name, email, organization, email_verified, identity_id),
+    )
+    return cursor.rowcount == 1
+
+
+async def describe(
+    connection: Connection, identity_id: UUID, *, name: str | None, organization: str | None
+) -> None:
+    """Replace what the person tells of themselves."""
+    await connection.execute(
+        "UPDATE identity SET name = %s, organization = %s WHERE id = %s",
+        (name, organization, identity_id),
+    )
+
+
+async def set_email(connection: Connection, identity_id: UUID, email: str) -> None:
+    """Replace the address, by one that was verified."""
+    await connection.execute(
+        "UPDATE identity SET email = %s, email_verified = true WHERE id = %s", (email, identity_id)
+    )
+
+
 async def providers(connection: Connection) -> list[Provider]:
     """All of them, by name; a deployment has a few."""
     async with connection.cursor(row_factory=class_row(Provider)) as cursor:

@@ -177,3 +177,14 @@ async def end_of_account(
         (account_id, but),
     )
     return [row["id"] for row in await cursor.fetchall()]
+
+
+async def end_one_of_account(
+    connection: Connection, account_id: UUID, session_id: UUID
+) -> list[UUID]:
+    """End one of the account's sessions; returns it, or nothing if it is not the account's."""
+    cursor = await connection.execute(
+        "DELETE FROM browser_session WHERE id = %s AND account_id = %s RETURNING id",
+        (session_id, account_id),
+    )
+    return [row["id"] for row in await cursor.fetchall()]

@@ -63,3 +63,8 @@ async def find(connection: Connection, token: str) -> Token | None:
 async def revoke(connection: Connection, token: str) -> None:
     """Forget the token, if there is such a one."""
     await connection.execute("DELETE FROM token WHERE hash = %s", (digest(token),))
+
+
+async def revoke_of_identity(connection: Connection, identity_id: UUID) -> None:
+    """End all tokens of an identity, whatever the client."""
+    await connection.execute("DELETE FROM token WHERE identity_id = %s", (identity_id,))

@@ -1,0 +1,256 @@
+"""The pages of somebody's own account."""
+
+import json
+from uuid import UUID, uuid4
+
+from fastapi import APIRouter, Request, Response
+
+from towpath.nexus import audit
+from towpath.nexus.audit import Act
+from towpath.nexus.pages import frame
+from towpath.nexus.pages.frame import PageError
+from towpath.nexus.pages.user_agents import browser_name
+from towpath.nexus.pages.visitor import visitor
+from towpath.nexus.people import accounts, ssh_keys
+from towpath.nexus.people.accounts import NAME_LIMIT
+from towpath.nexus.people.mail import is_address
+from towpath.nexus.people.service import People
+from towpath.nexus.people.ssh_keys import SshKeyError
+from towpath.nexus.store import identities, passwords, profiles, sessions
+
+KEYS_LIMIT = 50
+"""SSH keys of a person."""
+
+
+def routes(people: People) -> APIRouter:
+    """The routes."""
+    router = APIRouter(prefix="/account", include_in_schema=False)
+    database = people.database
+
+    @router.get("")
+    async def overview(request: Request) -> Response:
+        async with database.connection() as connection:
+            me = await visitor(request, connection)
+            provider = await people.provider(connection)
+        return frame.render(
+            request,
+            "overview.html",
+            me=me,
+            verify=me.primary.identity_provider == provider.id and not me.primary.email_verified,
+        )
+
+    @router.post("/verify")
+    async def verify_again(request: Request) -> Response:
+        await frame.checked_form(request)
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            if me.primary.email:
+                await people.ask_to_verify(connection, me.primary.id, me.primary.email)
+        return _done(request, "Look into your mail", "A link is on its way. It works for a day.")
+
+    @router.get("/export")
+    async def export(request: Request) -> Response:
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            document = await accounts.export(connection, me.account)
+        return Response(
+            json.dumps(document, indent=2),
+            media_type="application/json",
+            headers={
+                "Content-Disposition": 'attachment; filename="account.json"',
+                "Cache-Control": "no-store",
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    @router.get("/profile")
+    async def show_profile(request: Request) -> Response:
+        async with database.connection() as connection:
+            me = await visitor(request, connection)
+            keys = await profiles.ssh_keys(connection, me.account.id)
+        saved = "saved" in request.query_params
+        return frame.render(
+            request, "profile.html", me=me, keys=keys, wrong={}, told="Saved." if saved else ""
+        )
+
+    @router.post("/profile")
+    async def save_profile(request: Request) -> Response:
+        form = await frame.checked_form(request)
+        name, email = form.get("name", "").strip(), form.get("email", "").strip()
+        organization = form.get("organization", "").strip()
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            wrong = {}
+            if not name or len(name) > NAME_LIMIT:
+                wrong["name"] = f"Give a name of at most {NAME_LIMIT} characters."
+            if len(organization) > NAME_LIMIT:
+                wrong["organization"] = f"At most {NAME_LIMIT} characters."
+            if not is_address(email):
+                wrong["email"] = "This is no address that mail can be sent to."
+            if wrong:
+                keys = await profiles.ssh_keys(connection, me.account.id)
+                return frame.render(
+                    request, "profile.html", status=422, me=me, keys=keys, wrong=wrong, told=""
+                )
+            await identities.describe(
+                connection, me.primary.id, name=name, organization=organization or None
+            )
+            asked = email.casefold() != (me.primary.email or "").casefold()
+            if asked:
+                await people.ask_to_verify(connection, me.primary.id, email)
+            changed = Act(
+                "account.changed",
+                actor=me.primary.id,
+                subject=me.primary.id,
+                details={"what": ["name", "organization"]},
+            )
+            await audit.append(connection, changed)
+        if asked:
+            return _done(
+                request,
+                "Look into your mail",
+                f"A link is on its way to {email}. When you follow it, mail goes there.",
+            )
+        return frame.redirect(request, "/account/profile?saved")
+
+    @router.post("/profile/keys")
+    async def add_key(request: Request) -> Response:
+        form = await frame.checked_form(request)
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            keys = await profiles.ssh_keys(connection, me.account.id)
+            try:
+                key = ssh_keys.read(form.get("public_key", ""))
+                if len(keys) >= KEYS_LIMIT:
+                    raise SshKeyError(f"There are {KEYS_LIMIT} keys already: remove one first.")
+            except SshKeyError as error:
+                return frame.render(
+                    request,
+                    "profile.html",
+                    status=422,
+                    me=me,
+                    keys=keys,
+                    wrong={"public_key": str(error)},
+                    told="",
+                )
+            await profiles.add_ssh_key(
+                connection,
+                key_id=uuid4(),
+                account_id=me.account.id,
+                name=form.get("key_name", "").strip()[:NAME_LIMIT] or key.comment or key.kind,
+                public_key=key.text,
+                fingerprint=key.fingerprint,
+            )
+            act = Act(
+                "account.changed",
+                actor=me.primary.id,
+                subject=me.primary.id,
+                details={"what": ["ssh_keys"], "fingerprint": key.fingerprint},
+            )
+            await audit.append(connection, act)
+        return frame.redirect(request, "/account/profile?saved")
+
+    @router.post("/profile/keys/remove")
+    async def remove_key(request: Request) -> Response:
+        form = await frame.checked_form(request)
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            await profiles.remove_ssh_key(connection, me.account.id, _id(form.get("key", "")))
+        return frame.redirect(request, "/account/profile?saved")
+
+    @router.get("/security")
+    async def show_security(request: Request) -> Response:
+        async with database.connection() as connection:
+            me = await visitor(request, connection)
+            provider = await people.provider(connection)
+            local = [one for one in me.identities if one.identity_provider == provider.id]
+            has_password = bool(local) and await passwords.of(connection, local[0].id) is not None
+        return frame.render(
+            request,
+            "security.html",
+            me=me,
+            has_password=has_password,
+            shortest=people.settings.password_length,
+            wrong={},
+        )
+
+    @router.post("/security/password")
+    async def change_password(request: Request) -> Response:
+        form = await frame.checked_form(request)
+        async with database.connection() as connection:
+            me = await visitor(request, connection)
+            provider = await people.provider(connection)
+            local = [one for one in me.identities if one.identity_provider == provider.id]
+        if not local:
+            raise PageError(404, "There is no password", "You log in with another institution.")
+        mine = local[0]
+        wrong = {}
+        if not await people.has_password(mine, form.get("current", "")):
+            wrong["current"] = "This is not your password, or there were too many attempts."
+        else:
+            bad = people.problem(form.get("password", ""), mine.username, mine.email, mine.name)
+            if bad:
+                wrong["password"] = bad
+        if wrong:
+            return frame.render(
+                request,
+                "security.html",
+                status=422,
+                me=me,
+                has_password=True,
+                shortest=people.settings.password_length,
+                wrong=wrong,
+            )
+        stored = await people.passwords.hash(form["password"])
+        async with database.transaction() as connection:
+            await people.set_password(connection, mine, stored, keep=me.session.id)
+            await sessions.rotate(connection, me.session.id, frame.new_session_value(request))
+        return _done(request, "Your new password is set", "All other browsers were logged out.")
+
+    @router.get("/sessions")
+    async def show_sessions(request: Request) -> Response:
+        async with database.connection() as connection:
+            me = await visitor(request, connection)
+            idle_s = frame.frame_of(request).session_idle_s
+            found = await sessions.of_account(connection, me.account.id, idle_s=idle_s)
+        rows = [(one, browser_name(one.user_agent)) for one in found]
+        return frame.render(request, "sessions.html", me=me, rows=rows)
+
+    @router.post("/sessions/end")
+    async def end_sessions(request: Request) -> Response:
+        form = await frame.checked_form(request)
+        async with database.transaction() as connection:
+            me = await visitor(request, connection)
+            if form.get("session") == "others":
+                ended = await sessions.end_of_account(connection, me.account.id, but=me.session.id)
+            else:
+                wanted = _id(form.get("session", ""))
+                ended = await sessions.end_one_of_account(connection, me.account.id, wanted)
+            for one in ended:
+                act = Act(
+                    "session.ended",
+                    actor=me.primary.id,
+                    subject=one,
+                    details={"how": "by its owner"},
+                )
+                await audit.append(connection, act)
+        return frame.redirect(request, "/account/sessions")
+
+    return router
+
+
+def _done(request: Request, title: str, message: str) -> Response:
+    return frame.render(
+        request,
+        "message.html",
+        title=title,
+        message=message,
+        link=("/account", "To your account"),
+    )
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise PageError(400, "This form cannot be read", "Go back and send it again.") from error
