@@ -434,10 +434,9 @@ _NEW = frozenset(action for action, by_status in OUTCOMES.items() if None in by_
 def _next_role(item: Item, before: Membership | None) -> Role:
     if item.action in (Action.ADD, Action.INVITE, Action.CHANGE_ROLE):
         return item.role or Role.MEMBER
-    if item.action in (Action.ACCEPT, Action.DECLINE):
-        return before.role if before is not None else Role.MEMBER
-    if item.action is Action.JOIN and before is not None and before.status is Status.INVITED:
-        return before.role  # as if accepted
+    taken_up = item.action in (Action.ACCEPT, Action.JOIN)
+    if taken_up and before is not None and before.status is Status.INVITED:
+        return before.role
     # who comes back, or is gone, has no more than a member's role to come back to
     return Role.MEMBER
 
