@@ -12,10 +12,12 @@ import httpx
 from rich.console import Console
 
 from towpath.nexus.app import create_app
-from towpath.nexus.bootstrap import ClientSecret, bootstrap, signing_key
+from towpath.nexus.bootstrap import ClientSecret, bootstrap
+from towpath.nexus.oauth.keys import KeyRing
 from towpath.platform import logs
 from towpath.platform.database import Database, EmbeddedPostgres
 from towpath.platform.migrations import migrate
+from towpath.platform.secrets import Sealer
 from towpath.platform.settings import LogSettings
 
 ISSUER = "https://bench.example"
@@ -65,10 +67,11 @@ async def _service(directory: Path) -> AsyncIterator[Service]:
     await postgres.start()
     try:
         await migrate(postgres.url, schema="nexus", package="towpath.nexus.store")
-        key = await asyncio.to_thread(signing_key, directory / "id_token.pem")
         async with Database(postgres.url, schema="nexus") as database:
             clients = await bootstrap(database, directory)
-            app = create_app(database, issuer=ISSUER, signing_key=key.public_key())
+            keys = KeyRing(database, Sealer(directory / "seal.key"))
+            await keys.ensure()
+            app = create_app(database, issuer=ISSUER, keys=keys)
             transport = httpx.ASGITransport(app=app)
             async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
                 yield Service(database, http, clients)

@@ -20,7 +20,6 @@ from typing import Any, cast
 import click
 import pytest
 from click.testing import CliRunner
-from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -196,12 +195,11 @@ def test_the_example_of_settings_is_accepted(tmp_path: Path) -> None:
 
 def routes() -> set[str]:
     """Every route that is there; the apps are only looked at, so they need no parts."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     nothing = cast("Any", None)
     apps: list[FastAPI] = [
         create_transfer(nothing),
         create_groups(nothing),
-        create_nexus(nothing, issuer="https://localhost", signing_key=key),
+        create_nexus(nothing, issuer="https://localhost", keys=nothing),
     ]
     return {
         f"{method.upper()} {path}"

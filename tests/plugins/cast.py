@@ -93,11 +93,16 @@ class Cast:
             await clients.add_client(
                 connection, client_id=identity_id, name=name, secret=name, administrator=False
             )
+            grant_id = await tokens.add_grant(
+                connection, client_id=identity_id, identity_id=identity_id
+            )
             for scope in (scopes.GROUPS_ALL, scopes.GROUPS_VIEW):
                 made.append(hashing.new_token())
                 await tokens.add(
                     connection,
                     made[-1],
+                    kind="access",
+                    grant_id=grant_id,
                     client_id=identity_id,
                     identity_id=identity_id,
                     resource_server=scopes.GROUPS,

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from argon2.exceptions import VerifyMismatchError
-from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import FastAPI
 
 from towpath.nexus.app import create_app
+from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.people.mail import Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import first_administrator_link, new_link
@@ -22,12 +22,6 @@ from towpath.platform.settings import PeopleSettings
 
 ORIGIN = "https://towpath.example"
 PASSWORD = "seven slow barges"
-
-
-@pytest.fixture(scope="session")
-def signing_public_key() -> rsa.RSAPublicKey:
-    """Made once: it takes a moment."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
 
 
 class CountingHasher:
@@ -184,7 +178,7 @@ def people_settings() -> PeopleSettings:
 @pytest.fixture
 async def town(
     nexus_database: Database,
-    signing_public_key: rsa.RSAPublicKey,
+    nexus_keys: KeyRing,
     people_settings: PeopleSettings,
 ) -> AsyncIterator[Town]:
     """Nobody lives there yet."""
@@ -194,7 +188,7 @@ async def town(
     app = create_app(
         nexus_database,
         issuer=ORIGIN,
-        signing_key=signing_public_key,
+        keys=nexus_keys,
         people=people_settings,
         post=post,
         passwords=passwords,

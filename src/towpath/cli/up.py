@@ -31,9 +31,9 @@ from towpath.nexus.bootstrap import (
     BootstrapError,
     ClientSecret,
     bootstrap,
-    signing_key,
 )
 from towpath.nexus.groups import app as groups
+from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
@@ -305,11 +305,13 @@ async def _apps(
 ) -> AsyncIterator[ASGIApp]:
     """Every service on one origin; Transfer reaches nexus as over the network, without one."""
     settings = place.settings
-    key = await asyncio.to_thread(signing_key, directory.secrets / "id_token.pem")
+    sealer = Sealer(directory.seal_key)
+    keys = KeyRing(databases["nexus"], sealer)
+    await at_start(keys.ensure)
     auth = nexus.create_app(
         databases["nexus"],
         issuer=place.url,
-        signing_key=key.public_key(),
+        keys=keys,
         people=settings.people,
     )
     async with httpx.AsyncClient(
@@ -318,7 +320,7 @@ async def _apps(
         service = TransferService(
             database=databases["transfer"],
             guard=Guard(client, transfer_client.client_id, transfer_client.client_secret),
-            sealer=Sealer(directory.seal_key),
+            sealer=sealer,
             dial=dial_policy(settings),
             limits=settings.limits,
             gridftp=settings.gridftp,

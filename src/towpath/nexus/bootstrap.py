@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-
 from towpath.nexus import hashing
-from towpath.nexus.store import clients
-from towpath.platform.database import Database
+from towpath.nexus.store import clients, scopes
+from towpath.nexus.store.scopes import Dependency
+from towpath.nexus.well_known import SERVICES, scope_id
+from towpath.platform.database import Connection, Database
 from towpath.platform.files import write_private
 
 OPERATOR = "operator"
 TRANSFER = "transfer"
-SIGNING_KEY_BITS = 2048
 
 
 class BootstrapError(Exception):
@@ -55,7 +53,7 @@ async def bootstrap(database: Database, secrets_directory: Path) -> dict[str, Cl
     Returns role -> client. Database and file agree afterwards, whichever was lost: a lost file gets
     a new secret, a lost row is made again from the file. Raises :class:`BootstrapError`.
     """
-    return {
+    made = {
         OPERATOR: await _ensure(
             database,
             secrets_directory / "operator.json",
@@ -71,6 +69,9 @@ async def bootstrap(database: Database, secrets_directory: Path) -> dict[str, Cl
             administrator=False,
         ),
     }
+    async with database.transaction() as connection:
+        await _ensure_services(connection, made[TRANSFER].client_id)
+    return made
 
 
 async def _ensure(
@@ -98,28 +99,35 @@ async def _ensure(
     return kept
 
 
-def signing_key(file: Path) -> rsa.RSAPrivateKey:
-    """The key for id tokens, made on first use, which takes a moment: call it in a thread.
-
-    Raises :class:`BootstrapError`.
-    """
-    try:
-        text = file.read_bytes()
-    except FileNotFoundError:
-        key = rsa.generate_private_key(65537, SIGNING_KEY_BITS)
-        write_private(
-            file,
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
-        return key
-    try:
-        loaded = serialization.load_pem_private_key(text, password=None)
-    except ValueError as error:
-        raise BootstrapError(f"{file} cannot be used; remove it to make a new one") from error
-    if not isinstance(loaded, rsa.RSAPrivateKey):
-        raise BootstrapError(f"{file} is not an RSA key, which the Globus clients need")
-    return loaded
+async def _ensure_services(connection: Connection, transfer: UUID) -> None:
+    """The clients and scopes that the Globus clients take for granted."""
+    ids: dict[str, UUID] = {}
+    for service in SERVICES:
+        client_id = transfer if service.role == TRANSFER else service.fixed_client_id
+        if not await clients.client_exists(connection, client_id):
+            await clients.add_client(
+                connection,
+                client_id=client_id,
+                name=service.name,
+                secret=None,
+                client_type="resource_server",
+            )
+        await clients.set_resource_server(connection, client_id, service.resource_server)
+        for one in service.scopes:
+            ids[one.scope] = scope_id(one.scope)
+            await scopes.ensure(
+                connection,
+                scope_id=ids[one.scope],
+                client_id=client_id,
+                scope_string=one.scope,
+                name=one.name,
+                description=one.description,
+            )
+    for service in SERVICES:
+        for one in service.scopes:
+            needs = [
+                # the service acts when the person has long gone
+                Dependency(ids[one.scope], ids[name], optional=False, requires_refresh_token=True)
+                for name in one.needs
+            ]
+            await scopes.set_dependencies(connection, ids[one.scope], needs)

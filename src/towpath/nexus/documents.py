@@ -1,29 +1,41 @@
 """The documents of the Auth API."""
 
-import base64
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import rsa
-
-from towpath.nexus.scopes import RESOURCE_SERVERS
+from towpath.nexus.oauth.grants import DEPENDENT_TOKEN, Issued
+from towpath.nexus.oauth.keys import ALGORITHM
+from towpath.nexus.scopes import EMAIL, OFFLINE_ACCESS, PROFILE, VIEW_IDENTITY_SET
+from towpath.nexus.store.consents import Consent
 from towpath.nexus.store.identities import Identity
-from towpath.nexus.store.tokens import LIFETIME_S, Token
+from towpath.nexus.store.tokens import LIFETIME_S, Grant, Token
 
 
-def token_document(
-    token: str, resource_server: str, scopes: Sequence[str], others: Sequence[dict[str, Any]] = ()
-) -> dict[str, Any]:
-    """What the token endpoint answers. ``other_tokens`` is always there: the SDK needs it."""
-    return {
-        "access_token": token,
-        "scope": " ".join(scopes),
+def token_document(issued: Issued, *, state: str | None = None) -> dict[str, Any]:
+    """One token, as the token endpoint answers it."""
+    document: dict[str, Any] = {
+        "access_token": issued.access_token,
+        "scope": " ".join(issued.scopes),
         "expires_in": LIFETIME_S,
         "token_type": "Bearer",
-        "resource_server": resource_server,
-        "other_tokens": list(others),
+        "resource_server": issued.resource_server,
     }
+    if issued.refresh_token is not None:
+        document["refresh_token"] = issued.refresh_token
+    if state is not None:
+        document["state"] = state
+    return document
+
+
+def tokens_document(
+    issued: Sequence[Issued], *, state: str | None = None, id_token: str | None = None
+) -> dict[str, Any]:
+    """All of them. ``other_tokens`` is always there: the SDK needs it."""
+    first, *others = [token_document(one, state=state) for one in issued]
+    if id_token is not None:
+        first["id_token"] = id_token
+    return {**first, "other_tokens": others}
 
 
 def identity_document(identity: Identity) -> dict[str, Any]:
@@ -40,39 +52,61 @@ def identity_document(identity: Identity) -> dict[str, Any]:
     }
 
 
-def userinfo_document(identity: Identity) -> dict[str, Any]:
-    """OpenID Connect's userinfo, with Globus' identity set."""
-    at = identity.last_authentication
-    last = None if at is None else int(at.timestamp())
-    common = {
-        "sub": str(identity.id),
-        "name": identity.name,
-        "email": identity.email,
-        "organization": identity.organization,
-        "identity_provider": str(identity.identity_provider),
-        "identity_provider_display_name": identity.provider_name,
-    }
-    member = {
-        **common,
-        "username": identity.username,
-        "status": identity.status,
-        "identity_type": "login",
-        "last_authentication": last,
-    }
-    return {
-        **common,
-        "preferred_username": identity.username,
-        "last_authentication": last,
-        "identity_set": [member],
-    }
+def person_claims(
+    identity: Identity, identity_set: Sequence[Identity], scopes: Collection[str]
+) -> dict[str, Any]:
+    """What a client may know of a person by its scopes: userinfo's claims, and id tokens'.
+
+    OpenID Connect Core 1.0, 5.4, with Globus' own claims.
+    """
+    claims: dict[str, Any] = {"sub": str(identity.id)}
+    if PROFILE in scopes:
+        claims |= {
+            "preferred_username": identity.username,
+            "name": identity.name,
+            "organization": identity.organization,
+            "identity_provider": str(identity.identity_provider),
+            "identity_provider_display_name": identity.provider_name,
+            "last_authentication": _seconds(identity.last_authentication),
+        }
+    if EMAIL in scopes:
+        claims["email"] = identity.email
+        if identity.email is not None:
+            claims["email_verified"] = identity.email_verified
+    if VIEW_IDENTITY_SET in scopes:
+        claims["identity_set"] = identity_set_detail(identity_set)
+    return claims
+
+
+def identity_set_detail(identity_set: Sequence[Identity]) -> list[dict[str, Any]]:
+    """A person's identities, in full."""
+    return [
+        {
+            "sub": str(one.id),
+            "username": one.username,
+            "name": one.name,
+            "email": one.email,
+            "organization": one.organization,
+            "identity_provider": str(one.identity_provider),
+            "identity_provider_display_name": one.provider_name,
+            "status": one.status,
+            "identity_type": "login",
+            "last_authentication": _seconds(one.last_authentication),
+        }
+        for one in identity_set
+    ]
+
+
+def _seconds(at: datetime | None) -> int | None:
+    return None if at is None else int(at.timestamp())
 
 
 def introspection_document(
-    token: Token, identity: Identity, issuer: str, include: frozenset[str]
+    token: Token, identity: Identity, audience: Sequence[str], issuer: str
 ) -> dict[str, Any]:
-    """RFC 7662, with what ``include`` asks for."""
+    """RFC 7662, of an active token."""
     issued = int(token.issued_at.timestamp())
-    document: dict[str, Any] = {
+    return {
         "active": True,
         "token_type": "Bearer",
         "scope": " ".join(token.scopes),
@@ -84,56 +118,89 @@ def introspection_document(
         "iat": issued,
         "nbf": issued,
         "sub": str(identity.id),
-        "aud": [token.resource_server, str(token.client_id)],
+        "aud": list(dict.fromkeys(audience)),
         "iss": issuer,
     }
-    if include & {"identity_set", "identities_set"}:
-        document["identity_set"] = [str(identity.id)]
-        document["identities_set"] = [str(identity.id)]
-    if "identity_set_detail" in include:
-        document["identity_set_detail"] = userinfo_document(identity)["identity_set"]
-    if "session_info" in include:
-        # a client proves itself with every token request; it has no session
-        document["session_info"] = {"session_id": str(identity.id), "authentications": {}}
-    return document
 
 
-def openid_configuration(issuer: str) -> dict[str, Any]:
-    """OpenID Connect Discovery 1.0: what is there."""
+def session_document(grant: Grant) -> dict[str, Any]:
+    """Who has logged in, in the session that a grant comes from. A client has none: it proves
+    itself with each request.
+    """
+    return {
+        "session_id": str(grant.session_id or grant.id),
+        "authentications": grant.authentications,
+    }
+
+
+def consent_document(consent: Consent) -> dict[str, Any]:
+    """All that the SDK's ``ConsentForest`` reads."""
+    return {
+        "id": consent.id,
+        "client": str(consent.client_id),
+        "scope": str(consent.scope_id),
+        "scope_name": consent.scope_string,
+        "effective_identity": str(consent.identity_id),
+        "dependency_path": consent.path,
+        "created": consent.created_at.isoformat(),
+        "updated": consent.updated_at.isoformat(),
+        "last_used": consent.last_used_at.isoformat(),
+        "status": "approved",
+        "allows_refresh": consent.allows_refresh,
+        "auto_approved": consent.auto_approved,
+        # a person takes back all that a client may, not a part of it
+        "atomically_revocable": False,
+    }
+
+
+def openid_configuration(issuer: str, scopes: Sequence[str]) -> dict[str, Any]:
+    """OpenID Connect Discovery 1.0 and RFC 8414: what is there."""
+    authentication = ["client_secret_basic", "client_secret_post"]
     return {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/v2/oauth2/authorize",
         "token_endpoint": f"{issuer}/v2/oauth2/token",
         "userinfo_endpoint": f"{issuer}/v2/oauth2/userinfo",
         "introspection_endpoint": f"{issuer}/v2/oauth2/token/introspect",
         "revocation_endpoint": f"{issuer}/v2/oauth2/token/revoke",
         "jwks_uri": f"{issuer}/jwk.json",
-        "scopes_supported": sorted(RESOURCE_SERVERS),
-        "grant_types_supported": ["client_credentials"],
-        "response_types_supported": [],
+        "scopes_supported": [*scopes, OFFLINE_ACCESS],
+        "grant_types_supported": [
+            "authorization_code",
+            "client_credentials",
+            "refresh_token",
+            DEPENDENT_TOKEN,
+        ],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": True,
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
         "subject_types_supported": ["public"],
-        "id_token_signing_alg_values_supported": ["RS512"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "id_token_signing_alg_values_supported": [ALGORITHM],
+        "token_endpoint_auth_methods_supported": [*authentication, "none"],
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "revocation_endpoint_auth_methods_supported": [*authentication, "none"],
+        "claims_supported": [
+            "at_hash",
+            "aud",
+            "auth_time",
+            "email",
+            "email_verified",
+            "exp",
+            "iat",
+            "identity_provider",
+            "identity_provider_display_name",
+            "identity_set",
+            "iss",
+            "last_authentication",
+            "name",
+            "nonce",
+            "organization",
+            "preferred_username",
+            "sub",
+        ],
+        "prompt_values_supported": ["none", "login", "consent", "select_account"],
+        "ui_locales_supported": ["en"],
     }
-
-
-def key_document(key: rsa.RSAPublicKey) -> dict[str, Any]:
-    """RFC 7517; the SDK uses the first key, and it must be RSA."""
-    numbers = key.public_numbers()
-    modulus, exponent = _base64url(numbers.n), _base64url(numbers.e)
-    # RFC 7638: the key's thumbprint names it
-    canonical = f'{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}'
-    name = base64.urlsafe_b64encode(hashlib.sha256(canonical.encode()).digest()).rstrip(b"=")
-    one = {
-        "kty": "RSA",
-        "use": "sig",
-        "alg": "RS512",
-        "kid": name.decode(),
-        "n": modulus,
-        "e": exponent,
-    }
-    return {"keys": [one]}
-
-
-def _base64url(number: int) -> str:
-    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()

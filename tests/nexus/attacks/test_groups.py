@@ -132,9 +132,14 @@ async def test_a_token_for_another_service_is_none_for_groups(
     """RFC 9700, 2.3 and 4.9.1: the audience of a token is checked; so is that it is one."""
     async with cast.database.connection() as connection:
         stray = hashing.new_token()
+        grant_id = await tokens.add_grant(
+            connection, client_id=people[0].id, identity_id=people[0].id
+        )
         await tokens.add(
             connection,
             stray,
+            kind="access",
+            grant_id=grant_id,
             client_id=people[0].id,
             identity_id=people[0].id,
             resource_server=scopes.TRANSFER,

@@ -7,13 +7,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from plugins.transfer_api import Api, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.nexus import app as nexus
 from towpath.nexus.bootstrap import TRANSFER, bootstrap
+from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.store import clients
 from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
@@ -24,17 +24,13 @@ from towpath.transfer.api import SCOPE, TransferService, create_app
 
 BODY_LIMIT = 4 * 1024 * 1024
 
-SIGNING_KEY = rsa.generate_private_key(65537, 2048)
-
 
 @pytest.fixture
 async def service(
-    database: Database, nexus_database: Database, tmp_path: Path
+    database: Database, nexus_database: Database, nexus_keys: KeyRing, tmp_path: Path
 ) -> AsyncIterator[TransferService]:
     made = await bootstrap(nexus_database, tmp_path)
-    auth = nexus.create_app(
-        nexus_database, issuer="https://towpath.test", signing_key=SIGNING_KEY.public_key()
-    )
+    auth = nexus.create_app(nexus_database, issuer="https://towpath.test", keys=nexus_keys)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
     ) as client:
@@ -52,13 +48,11 @@ async def service(
 
 @pytest.fixture
 async def login(
-    service: TransferService, nexus_database: Database
+    service: TransferService, nexus_database: Database, nexus_keys: KeyRing
 ) -> AsyncIterator[Callable[[], Awaitable[Api]]]:
     """`await login()` is a new user."""
     app = create_app(service, max_body_bytes=BODY_LIMIT)
-    auth = nexus.create_app(
-        nexus_database, issuer="https://towpath.test", signing_key=SIGNING_KEY.public_key()
-    )
+    auth = nexus.create_app(nexus_database, issuer="https://towpath.test", keys=nexus_keys)
     async with AsyncExitStack() as stack:
 
         async def make() -> Api:

@@ -1,31 +1,120 @@
-"""Clients."""
+"""Clients: programs that ask for tokens, and the secrets they prove themselves with."""
 
 import hmac
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from psycopg import sql
+from psycopg.rows import class_row
 
 from towpath.nexus.hashing import digest
 from towpath.nexus.store import identities
 from towpath.platform.database import Connection
 
+PUBLIC_TYPES = frozenset({"public_installed_client", "public_webapp_client"})
+"""Programs that cannot keep a secret (RFC 6749, 2.1)."""
+UNUSED_KEPT_H = 24
+"""A client that a program made for itself is removed if nobody has logged in with it by then."""
+_SWEPT_AT_ONCE = 100
+
 
 @dataclass(frozen=True)
 class Client:
-    """A program that can authenticate itself."""
+    """A registered client (RFC 6749, 2)."""
 
     id: UUID
     name: str
     administrator: bool
+    client_type: str = "client_identity"
+    resource_server: str | None = None
+    visibility: str = "private"
+    redirect_uris: Sequence[str] = ()
+    terms_and_conditions: str | None = None
+    privacy_policy: str | None = None
+    required_idp: UUID | None = None
+    preselect_idp: UUID | None = None
+    prompt_for_named_grant: bool = True
+    userinfo_from_effective_identity: bool = True
+    template_id: UUID | None = None
+    parent_id: UUID | None = None
+    project_id: UUID | None = None
+    created_at: datetime | None = None
+
+    @property
+    def public(self) -> bool:
+        """Whether it has no secret; it proves its requests by PKCE alone."""
+        return self.client_type in PUBLIC_TYPES
+
+    @property
+    def server_name(self) -> str:
+        """What the tokens for its scopes name as their resource server."""
+        return self.resource_server or str(self.id)
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A secret of a client, without the secret."""
+
+    id: UUID
+    client_id: UUID
+    name: str
+    created_at: datetime
+
+
+_COLUMNS = """
+SELECT c.id, c.name, c.administrator, c.client_type, c.resource_server, c.visibility,
+       c.redirect_uris, c.terms_and_conditions, c.privacy_policy, c.required_idp, c.preselect_idp,
+       c.prompt_for_named_grant, c.userinfo_from_effective_identity, c.template_id, c.parent_id,
+       c.project_id, c.created_at
+FROM client c
+"""
+SETTABLE = (
+    "name",
+    "visibility",
+    "redirect_uris",
+    "terms_and_conditions",
+    "privacy_policy",
+    "required_idp",
+    "preselect_idp",
+    "prompt_for_named_grant",
+    "userinfo_from_effective_identity",
+)
+"""Columns that whoever manages a client may change."""
 
 
 async def add_client(
-    connection: Connection, *, client_id: UUID, name: str, secret: str, administrator: bool
+    connection: Connection,
+    *,
+    client_id: UUID,
+    name: str,
+    secret: str | None,
+    administrator: bool = False,
+    client_type: str = "client_identity",
+    resource_server: str | None = None,
+    template_id: UUID | None = None,
+    parent_id: UUID | None = None,
+    project_id: UUID | None = None,
 ) -> None:
     """Make a client and the identity that it has itself (same id)."""
     await connection.execute(
-        "INSERT INTO client (id, name, secret_hash, administrator) VALUES (%s, %s, %s, %s)",
-        (client_id, name, digest(secret), administrator),
+        "INSERT INTO client (id, name, administrator, client_type, resource_server, template_id,"
+        " parent_id, project_id) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            client_id,
+            name,
+            administrator,
+            client_type,
+            resource_server,
+            template_id,
+            parent_id,
+            project_id,
+        ),
     )
+    if secret is not None:
+        await add_credential(connection, client_id, name="first", secret=secret)
     await identities.add_identity(
         connection,
         identity_id=client_id,
@@ -35,23 +124,157 @@ async def add_client(
     )
 
 
-async def set_secret(connection: Connection, client_id: UUID, secret: str) -> None:
-    """Replace a client's secret; its tokens go with the old one."""
-    await connection.execute(
-        "UPDATE client SET secret_hash = %s WHERE id = %s", (digest(secret), client_id)
+async def find(connection: Connection, client_id: UUID) -> Client | None:
+    """The client."""
+    found = await find_all(connection, [client_id])
+    return found[0] if found else None
+
+
+async def find_all(connection: Connection, ids: Sequence[UUID]) -> list[Client]:
+    """Those of ``ids`` that exist, in no order."""
+    async with connection.cursor(row_factory=class_row(Client)) as cursor:
+        await cursor.execute(f"{_COLUMNS} WHERE c.id = ANY(%s)", (list(ids),))
+        return await cursor.fetchall()
+
+
+async def of_projects(connection: Connection, project_ids: Sequence[UUID]) -> list[Client]:
+    """The clients of some projects, and their child clients, by name."""
+    async with connection.cursor(row_factory=class_row(Client)) as cursor:
+        await cursor.execute(
+            f"{_COLUMNS} LEFT JOIN client parent ON parent.id = c.parent_id"
+            " WHERE c.project_id = ANY(%(ids)s) OR parent.project_id = ANY(%(ids)s)"
+            " ORDER BY c.name, c.id",
+            {"ids": list(project_ids)},
+        )
+        return await cursor.fetchall()
+
+
+async def of_parent(connection: Connection, parent_id: UUID) -> list[Client]:
+    """A client's child clients, by name."""
+    async with connection.cursor(row_factory=class_row(Client)) as cursor:
+        await cursor.execute(
+            f"{_COLUMNS} WHERE c.parent_id = %s ORDER BY c.name, c.id", (parent_id,)
+        )
+        return await cursor.fetchall()
+
+
+async def update(connection: Connection, client_id: UUID, changes: Mapping[str, Any]) -> None:
+    """Set some of SETTABLE."""
+    assert changes.keys() <= set(SETTABLE)
+    if not changes:
+        return
+    columns = sql.SQL(", ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
     )
-    await connection.execute("DELETE FROM token WHERE client_id = %s", (client_id,))
+    await connection.execute(
+        sql.SQL("UPDATE client SET {} WHERE id = {}").format(columns, sql.Placeholder("id_")),
+        {**changes, "id_": client_id},
+    )
+    if "name" in changes:
+        await connection.execute(
+            "UPDATE identity SET name = %s WHERE id = %s", (changes["name"], client_id)
+        )
+
+
+async def delete(connection: Connection, client_id: UUID) -> None:
+    """Delete a client, with its child clients, scopes and tokens, and with their identities."""
+    cursor = await connection.execute(
+        "WITH RECURSIVE doomed AS (SELECT id FROM client WHERE id = %s"
+        " UNION SELECT c.id FROM client c JOIN doomed d ON c.parent_id = d.id)"
+        " SELECT id FROM doomed",
+        (client_id,),
+    )
+    ids = [row["id"] for row in await cursor.fetchall()]
+    await connection.execute("DELETE FROM client WHERE id = ANY(%s)", (ids,))
+    await connection.execute("DELETE FROM identity WHERE id = ANY(%s)", (ids,))
+
+
+async def add_credential(
+    connection: Connection, client_id: UUID, *, name: str, secret: str
+) -> Credential:
+    """Give a client one more secret."""
+    async with connection.cursor(row_factory=class_row(Credential)) as cursor:
+        await cursor.execute(
+            "INSERT INTO client_credential (id, client_id, name, secret_hash)"
+            " VALUES (%s, %s, %s, %s) RETURNING id, client_id, name, created_at",
+            (uuid4(), client_id, name, digest(secret)),
+        )
+        made = await cursor.fetchone()
+    assert made is not None
+    return made
+
+
+async def credentials(connection: Connection, client_id: UUID) -> list[Credential]:
+    """A client's secrets, the oldest first."""
+    async with connection.cursor(row_factory=class_row(Credential)) as cursor:
+        await cursor.execute(
+            "SELECT id, client_id, name, created_at FROM client_credential WHERE client_id = %s"
+            " ORDER BY created_at, id",
+            (client_id,),
+        )
+        return await cursor.fetchall()
+
+
+async def delete_credential(
+    connection: Connection, client_id: UUID, credential_id: UUID
+) -> Credential | None:
+    """Delete one of a client's secrets; None if it has no such one."""
+    async with connection.cursor(row_factory=class_row(Credential)) as cursor:
+        await cursor.execute(
+            "DELETE FROM client_credential WHERE id = %s AND client_id = %s"
+            " RETURNING id, client_id, name, created_at",
+            (credential_id, client_id),
+        )
+        return await cursor.fetchone()
+
+
+async def set_secret(connection: Connection, client_id: UUID, secret: str) -> None:
+    """Replace a client's secrets by one; its grants go with the old ones."""
+    await connection.execute("DELETE FROM client_credential WHERE client_id = %s", (client_id,))
+    await add_credential(connection, client_id, name="first", secret=secret)
+    await connection.execute("DELETE FROM oauth_grant WHERE client_id = %s", (client_id,))
 
 
 async def authenticate(connection: Connection, client_id: UUID, secret: str) -> Client | None:
-    """The client, if ``secret`` is its secret."""
+    """The client, if ``secret`` is one of its secrets."""
     cursor = await connection.execute(
-        "SELECT id, name, administrator, secret_hash FROM client WHERE id = %s", (client_id,)
+        "SELECT secret_hash FROM client_credential WHERE client_id = %s", (client_id,)
+    )
+    wanted = digest(secret)
+    known = [row["secret_hash"] for row in await cursor.fetchall()]
+    if not any([hmac.compare_digest(one, wanted) for one in known]):  # noqa: C419 - all, always
+        return None
+    return await find(connection, client_id)
+
+
+async def note_use(connection: Connection, client_id: UUID) -> None:
+    """Remember that somebody logs in with it: it is not swept any more."""
+    await connection.execute(
+        "UPDATE client SET used_at = now() WHERE id = %s AND used_at IS NULL", (client_id,)
+    )
+
+
+async def unused_since(connection: Connection, seconds: float) -> int:
+    """How many clients programs have made for themselves in that time, and not used."""
+    cursor = await connection.execute(
+        "SELECT count(*) AS n FROM client WHERE template_id IS NOT NULL AND used_at IS NULL"
+        " AND created_at > now() - make_interval(secs => %s)",
+        (seconds,),
     )
     row = await cursor.fetchone()
-    if row is None or not hmac.compare_digest(row["secret_hash"], digest(secret)):
-        return None
-    return Client(row["id"], row["name"], row["administrator"])
+    return 0 if row is None else int(row["n"])
+
+
+async def sweep_unused(connection: Connection) -> None:
+    """Remove some of the clients that programs made for themselves, and that nobody has used."""
+    cursor = await connection.execute(
+        "DELETE FROM client WHERE id IN (SELECT id FROM client WHERE template_id IS NOT NULL"
+        " AND used_at IS NULL AND created_at < now() - make_interval(hours => %s) LIMIT %s"
+        " FOR UPDATE SKIP LOCKED) RETURNING id",
+        (UNUSED_KEPT_H, _SWEPT_AT_ONCE),
+    )
+    ids = [row["id"] for row in await cursor.fetchall()]
+    await connection.execute("DELETE FROM identity WHERE id = ANY(%s)", (ids,))
 
 
 async def client_of_role(connection: Connection, role: str) -> UUID | None:
@@ -63,12 +286,31 @@ async def client_of_role(connection: Connection, role: str) -> UUID | None:
     return None if row is None else row["client_id"]
 
 
+async def is_service(connection: Connection, client_id: UUID) -> bool:
+    """Whether the client is a part of the deployment."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM service_client WHERE client_id = %s AND role <> 'operator'", (client_id,)
+    )
+    return await cursor.fetchone() is not None
+
+
 async def set_role(connection: Connection, role: str, client_id: UUID) -> None:
     """Make a client the deployment's ``role``."""
     await connection.execute(
         "INSERT INTO service_client (role, client_id) VALUES (%s, %s)"
         " ON CONFLICT (role) DO UPDATE SET client_id = excluded.client_id",
         (role, client_id),
+    )
+
+
+async def set_resource_server(connection: Connection, client_id: UUID, name: str) -> None:
+    """What tokens for the client's scopes name as their resource server."""
+    await connection.execute(
+        "UPDATE client SET resource_server = NULL WHERE resource_server = %s AND id <> %s",
+        (name, client_id),
+    )
+    await connection.execute(
+        "UPDATE client SET resource_server = %s WHERE id = %s", (name, client_id)
     )
 
 

@@ -1,23 +1,62 @@
-"""Access tokens, by hash."""
+"""Grants and their tokens, by hash. All tokens belong to a grant: one login of one client."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
+from typing import Any, Literal
+from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from towpath.nexus.hashing import digest
 from towpath.platform.database import Connection
 
 LIFETIME_S = 172_800
 """48 hours, as customary: the SDK asks for no refresh token unless it is told to."""
+REFRESH_IDLE_S = 180 * 86_400
+"""A refresh token that was not used for half a year is over, as at Globus."""
 _SWEPT_AT_ONCE = 100
+
+_EMPTY_GRANTS = """
+DELETE FROM oauth_grant g USING (SELECT DISTINCT grant_id FROM gone) AS touched
+WHERE g.id = touched.grant_id AND NOT EXISTS (
+    SELECT 1 FROM token t WHERE t.grant_id = g.id AND t.hash NOT IN (SELECT hash FROM gone))
+"""
+_SWEEP = f"""
+WITH gone AS (
+    DELETE FROM token WHERE hash IN (
+        SELECT hash FROM token WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING hash, grant_id)
+{_EMPTY_GRANTS}
+"""  # noqa: S608 - our own words
+_REVOKE = f"""
+WITH RECURSIVE doomed AS (
+    SELECT hash FROM token WHERE hash = %s
+    UNION SELECT t.hash FROM token t JOIN doomed d ON t.parent_hash = d.hash),
+gone AS (
+    DELETE FROM token WHERE hash IN (SELECT hash FROM doomed) RETURNING hash, grant_id)
+{_EMPTY_GRANTS}
+"""  # noqa: S608
+
+Kind = Literal["access", "refresh"]
+
+
+@dataclass(frozen=True)
+class Grant:
+    """One login of one client, or (without a session) a client for itself."""
+
+    id: UUID
+    client_id: UUID
+    identity_id: UUID
+    session_id: UUID | None
+    authentications: dict[str, Any]
+    """Of the browser session when it was made: identity -> idp, auth_time, acr, amr."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token that is active now."""
+    """A token that is active now, or a refresh token that was replaced."""
 
     client_id: UUID
     identity_id: UUID
@@ -25,46 +64,153 @@ class Token:
     scopes: list[str]
     issued_at: datetime
     expires_at: datetime
+    kind: Kind
+    grant_id: UUID
+    consent_ids: list[int]
+    """What its scopes stand on."""
+    replaced_at: datetime | None
+
+
+async def add_grant(
+    connection: Connection,
+    *,
+    client_id: UUID,
+    identity_id: UUID,
+    session_id: UUID | None = None,
+    authentications: dict[str, Any] | None = None,
+) -> UUID:
+    """Make a grant."""
+    made = uuid4()
+    await connection.execute(
+        "INSERT INTO oauth_grant (id, client_id, identity_id, session_id, authentications)"
+        " VALUES (%s, %s, %s, %s, %s)",
+        (made, client_id, identity_id, session_id, Jsonb(authentications or {})),
+    )
+    return made
+
+
+async def grant(connection: Connection, grant_id: UUID) -> Grant | None:
+    """The grant."""
+    async with connection.cursor(row_factory=class_row(Grant)) as cursor:
+        await cursor.execute(
+            "SELECT id, client_id, identity_id, session_id, authentications FROM oauth_grant"
+            " WHERE id = %s",
+            (grant_id,),
+        )
+        return await cursor.fetchone()
 
 
 async def add(
     connection: Connection,
     token: str,
     *,
+    kind: Kind,
+    grant_id: UUID,
     client_id: UUID,
     identity_id: UUID,
     resource_server: str,
     scopes: Sequence[str],
+    consent_ids: Sequence[int] = (),
+    parent: str | None = None,
 ) -> None:
-    """Store a new token; and remove some expired ones, so that the table does not grow for ever."""
+    """Store a new token; and remove some expired ones, so that the table does not grow for ever.
+
+    ``parent`` is the token that it was given for: it ends when that is revoked.
+    """
+    await connection.execute(_SWEEP, (_SWEPT_AT_ONCE,))
     await connection.execute(
-        "DELETE FROM token WHERE hash IN (SELECT hash FROM token WHERE expires_at < now()"
-        " LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (_SWEPT_AT_ONCE,),
-    )
-    await connection.execute(
-        "INSERT INTO token (hash, client_id, identity_id, resource_server, scopes, expires_at)"
-        " VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))",
-        (digest(token), client_id, identity_id, resource_server, list(scopes), LIFETIME_S),
+        "INSERT INTO token (hash, kind, grant_id, client_id, identity_id, resource_server, scopes,"
+        " consent_ids, parent_hash, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now() + make_interval(secs => %s))",
+        (
+            digest(token),
+            kind,
+            grant_id,
+            client_id,
+            identity_id,
+            resource_server,
+            list(scopes),
+            list(consent_ids),
+            None if parent is None else digest(parent),
+            LIFETIME_S if kind == "access" else REFRESH_IDLE_S,
+        ),
     )
 
 
-async def find(connection: Connection, token: str) -> Token | None:
-    """The token, if it is active."""
+async def find_any(connection: Connection, token: str, *, lock: bool = False) -> Token | None:
+    """The token of either kind, if it has not expired. Look at ``kind`` and ``replaced_at``.
+
+    ``lock`` keeps others from changing it until the transaction ends.
+    """
     async with connection.cursor(row_factory=class_row(Token)) as cursor:
         await cursor.execute(
-            "SELECT client_id, identity_id, resource_server, scopes, issued_at, expires_at"
-            " FROM token WHERE hash = %s AND expires_at > now()",
+            "SELECT client_id, identity_id, resource_server, scopes,"  # noqa: S608 - our own words
+            " issued_at, expires_at, kind,"
+            " grant_id, consent_ids, replaced_at"
+            " FROM token WHERE hash = %s AND expires_at > now()" + (" FOR UPDATE" if lock else ""),
             (digest(token),),
         )
         return await cursor.fetchone()
 
 
+async def find(connection: Connection, token: str) -> Token | None:
+    """The access token, if it is active."""
+    found = await find_any(connection, token)
+    return found if found is not None and found.kind == "access" else None
+
+
+async def note_use(connection: Connection, refresh_token: str) -> None:
+    """A refresh token lives on from each use."""
+    await connection.execute(
+        "UPDATE token SET expires_at = now() + make_interval(secs => %s) WHERE hash = %s",
+        (REFRESH_IDLE_S, digest(refresh_token)),
+    )
+
+
+async def replace(connection: Connection, old: str, new: str) -> None:
+    """Mark a rotated refresh token, and make what was given for it the new one's.
+
+    It is kept until it would have expired, to notice when it comes again (RFC 9700, 4.14.2).
+    """
+    await connection.execute(
+        "UPDATE token SET replaced_at = now(), parent_hash = NULL WHERE hash = %s", (digest(old),)
+    )
+    await connection.execute(
+        "UPDATE token SET parent_hash = %s WHERE parent_hash = %s", (digest(new), digest(old))
+    )
+
+
 async def revoke(connection: Connection, token: str) -> None:
-    """Forget the token, if there is such a one."""
-    await connection.execute("DELETE FROM token WHERE hash = %s", (digest(token),))
+    """End the token and all that were given for it; nothing if there is no such one."""
+    await connection.execute(_REVOKE, (digest(token),))
+
+
+async def revoke_of_grant(connection: Connection, grant_id: UUID) -> None:
+    """End a login: its code and all its tokens, also those that services got for it."""
+    await connection.execute("DELETE FROM oauth_grant WHERE id = %s", (grant_id,))
+
+
+async def revoke_of_session(connection: Connection, session_id: UUID) -> None:
+    """End all logins that were made in a browser session."""
+    await connection.execute("DELETE FROM oauth_grant WHERE session_id = %s", (session_id,))
 
 
 async def revoke_of_identity(connection: Connection, identity_id: UUID) -> None:
-    """End all tokens of an identity, whatever the client."""
-    await connection.execute("DELETE FROM token WHERE identity_id = %s", (identity_id,))
+    """End all logins of an identity, whatever the client."""
+    await connection.execute("DELETE FROM oauth_grant WHERE identity_id = %s", (identity_id,))
+
+
+async def revoke_of_client(connection: Connection, client_id: UUID) -> None:
+    """End all logins by a client, and what it got as a service for others' logins."""
+    await connection.execute("DELETE FROM oauth_grant WHERE client_id = %s", (client_id,))
+    await connection.execute("DELETE FROM token WHERE client_id = %s", (client_id,))
+
+
+async def revoke_of_client_for_identity(
+    connection: Connection, client_id: UUID, identity_id: UUID
+) -> None:
+    """End all logins of an identity by a client."""
+    await connection.execute(
+        "DELETE FROM oauth_grant WHERE client_id = %s AND identity_id = %s",
+        (client_id, identity_id),
+    )

@@ -1,0 +1,202 @@
+"""What the Globus clients take for granted: templates of clients, services, and their scopes.
+
+The ids and strings are literals inside those clients; see docs/reference/auth.md.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from towpath.nexus.scopes import AUTH, GROUPS, GROUPS_ALL, GROUPS_VIEW, TRANSFER, TRANSFER_ALL
+
+SCOPE_BASE = "https://auth.globus.org/scopes"
+"""How scopes of clients begin, on any deployment."""
+
+CLI_TEMPLATES: Mapping[UUID, str] = {
+    UUID(one): "Globus CLI"
+    for one in (
+        "95fdeba8-fac2-42bd-a357-e068d82ff78e",  # production, and any other name
+        "33b6a241-bce4-4359-9c6d-09f88b3c9eef",  # sandbox
+        "e0c31fd1-663b-44e1-840f-f4304bb9ee7a",  # integration
+        "0ebfd058-452f-40c3-babf-5a6b16a7b337",  # test
+        "3029c3cb-c8d9-4f2b-979c-c53330aa7327",  # staging
+        "b2867dbb-0846-4579-8486-dc70763d700b",  # preview
+    )
+}
+"""Programs that register a client of their own at each installation, without logging in."""
+
+SEARCH = "search.api.globus.org"
+TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"
+FLOWS = "flows.globus.org"
+NEXUS = "nexus.api.globus.org"
+_FLOWS_CLIENT = UUID("eec9b274-0c81-4334-bdc2-54e90e689b9a")
+
+_DATA_ACCESS = re.compile(rf"{re.escape(SCOPE_BASE)}/[0-9a-f-]{{36}}/data_access")
+
+
+@dataclass(frozen=True)
+class FixedScope:
+    """A scope of one of the services, as the consent page words it."""
+
+    scope: str
+    name: str
+    description: str
+    needs: tuple[str, ...] = ()
+    """Scopes that the service itself must have elsewhere to do this."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A resource server that is part of the deployment, or that the clients think is."""
+
+    resource_server: str
+    name: str
+    scopes: tuple[FixedScope, ...]
+    role: str | None = None
+    """Whose client is made at the first start; see `towpath.nexus.bootstrap`."""
+    client_id: UUID | None = None
+
+    @property
+    def fixed_client_id(self) -> UUID:
+        """Its client's id, unless a role says it."""
+        return self.client_id or uuid5(NAMESPACE_URL, f"towpath:{self.resource_server}")
+
+
+def scope_id(scope: str) -> UUID:
+    """A fixed scope's id, the same on every deployment."""
+    return uuid5(NAMESPACE_URL, f"towpath:scope:{scope}")
+
+
+def _urn(server: str, name: str) -> str:
+    return f"urn:globus:auth:scope:{server}:{name}"
+
+
+def _flows(name: str, title: str, description: str) -> FixedScope:
+    return FixedScope(f"{SCOPE_BASE}/{_FLOWS_CLIENT}/{name}", title, description)
+
+
+SERVICES = (
+    Service(
+        AUTH,
+        "Towpath identities",
+        (
+            FixedScope("openid", "Know who you are", "Your identity's id"),
+            FixedScope("profile", "View your profile", "Your name, user name and organization"),
+            FixedScope("email", "View your e-mail address", "The address of your identity"),
+            FixedScope(
+                _urn(AUTH, "view_identity_set"),
+                "View your linked identities",
+                "All identities linked to yours: their names and e-mail addresses",
+            ),
+            FixedScope(
+                _urn(AUTH, "view_identities"),
+                "Look up identities",
+                "Find identities by name or id",
+            ),
+            FixedScope(
+                _urn(AUTH, "view_authentications"),
+                "View your logins",
+                "When and how you have logged in",
+            ),
+            FixedScope(
+                _urn(AUTH, "view_consents"),
+                "View your consents",
+                "Which applications you have allowed what",
+            ),
+            FixedScope(
+                _urn(AUTH, "manage_projects"),
+                "Manage your projects",
+                "Create, change and delete projects, their applications, scopes and policies",
+            ),
+            FixedScope(
+                _urn(AUTH, "view_clients"), "View your applications", "The clients of your projects"
+            ),
+            FixedScope(
+                _urn(AUTH, "view_clients_and_scopes"),
+                "View your applications and scopes",
+                "The clients and scopes of your projects",
+            ),
+        ),
+    ),
+    Service(
+        TRANSFER,
+        "Towpath transfer",
+        (
+            FixedScope(
+                TRANSFER_ALL,
+                "Manage your data",
+                "List, transfer and delete files on your endpoints, and manage endpoints and tasks",
+            ),
+            FixedScope(
+                _urn(TRANSFER, "gcp_install"),
+                "Set up Connect on a computer",
+                "Create an endpoint for a computer of yours",
+            ),
+        ),
+        role="transfer",
+    ),
+    Service(
+        GROUPS,
+        "Towpath groups",
+        (
+            FixedScope(
+                GROUPS_ALL,
+                "Manage your groups",
+                "View, create, change and delete groups and memberships",
+            ),
+            FixedScope(
+                GROUPS_VIEW,
+                "View your groups",
+                "The groups that you are in, and your role in each",
+            ),
+        ),
+    ),
+    Service(
+        SEARCH,
+        "Search",
+        (
+            FixedScope(_urn(SEARCH, "all"), "Search and manage indices", "Everything in Search"),
+            FixedScope(_urn(SEARCH, "search"), "Search", "Search indices that you may see"),
+        ),
+    ),
+    Service(
+        TIMERS,
+        "Timers",
+        (
+            FixedScope(
+                f"{SCOPE_BASE}/{TIMERS}/timer",
+                "Manage your timers",
+                "Transfer data for you at the times that you set",
+                needs=(TRANSFER_ALL,),
+            ),
+        ),
+        client_id=UUID(TIMERS),
+    ),
+    Service(
+        FLOWS,
+        "Flows",
+        (
+            _flows("all", "Use Flows", "Everything in Flows"),
+            _flows("manage_flows", "Manage your flows", "Create, change and delete flows"),
+            _flows("view_flows", "View flows", "Flows that you may see"),
+            _flows("run", "Run flows", "Start flows for you"),
+            _flows("run_status", "View runs", "How runs of flows are going"),
+            _flows("run_manage", "Manage runs", "Cancel and change runs"),
+        ),
+        client_id=_FLOWS_CLIENT,
+    ),
+    Service(
+        NEXUS,
+        "Towpath groups, as before 2020",
+        (FixedScope(_urn(NEXUS, "groups"), "View your groups", "The groups that you are in"),),
+    ),
+)
+
+
+def may_depend(scope: str, dependency: str) -> bool:
+    """Whether a request may put ``dependency`` below ``scope`` though it is not registered there.
+
+    Transfer asks any collection for its data, and collections come and go.
+    """
+    return scope == TRANSFER_ALL and _DATA_ACCESS.fullmatch(dependency) is not None
