@@ -29,6 +29,7 @@ pytest_plugins = [
     "plugins.nexus_people",
     "plugins.browser",
     "plugins.node",
+    "plugins.federated",
     "plugins.cast",
 ]
 

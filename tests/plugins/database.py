@@ -46,6 +46,15 @@ def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+@pytest.fixture(scope="session")
+def shared_database_url(postgres: EmbeddedPostgres) -> str:
+    """The URL of a database that tests share which clear it themselves: a new one takes longer."""
+    name = "test_shared"
+    with psycopg.connect(postgres.url_of("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
+    return postgres.url_of(name)
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """The transfer service's pool on a fresh database."""

@@ -32,6 +32,8 @@ from towpath.nexus.bootstrap import (
     ClientSecret,
     bootstrap,
 )
+from towpath.nexus.federation.logins import Logins
+from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.groups import app as groups
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
@@ -48,6 +50,7 @@ from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS, TRANSFER_ERRORS
 from towpath.platform.guard import Guard
 from towpath.platform.http import PathDispatch, new_app, origin_of
 from towpath.platform.migrations import MigrationError, migrate
+from towpath.platform.outbound import Outbound
 from towpath.platform.secrets import Sealer, SealError
 from towpath.platform.serving import HttpsServer, bind
 from towpath.platform.settings import DataDirectory, Settings
@@ -313,6 +316,12 @@ async def _apps(
         issuer=place.url,
         keys=keys,
         people=settings.people,
+        logins=Logins(
+            databases["nexus"],
+            RelyingParty(Outbound(dial_policy(settings))),
+            Sealer(directory.seal_key),
+            place.url,
+        ),
     )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"

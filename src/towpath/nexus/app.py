@@ -2,11 +2,12 @@
 
 from fastapi import FastAPI
 
+from towpath.nexus.federation.logins import Logins
 from towpath.nexus.identity_routes import add_identity_routes
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.oauth.routes import add_discovery_routes, add_token_routes
-from towpath.nexus.pages import account, frame, joining, login, visitor
+from towpath.nexus.pages import account, frame, joining, login, upstreams, visitor
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
@@ -31,9 +32,11 @@ def create_app(
     people: PeopleSettings = _PEOPLE,
     post: Post | None = None,
     passwords: Passwords | None = None,
+    logins: Logins | None = None,
 ) -> FastAPI:
     """The app. ``issuer`` is the deployment's origin; ``keys`` are ready (`KeyRing.ensure`);
-    without ``post`` no mail is sent.
+    without ``post`` no mail is sent, without ``logins`` (those at upstream providers) nobody logs
+    in elsewhere.
     """
     app = new_app("nexus", AUTH_ERRORS, max_body_bytes=BODY_LIMIT)
     frame.install(app, frame.Frame.of(issuer, people))
@@ -47,6 +50,8 @@ def create_app(
     )
     for pages in (login, joining, account):
         app.include_router(pages.routes(service))
+    if logins is not None:
+        app.include_router(upstreams.routes(database, logins))
     core = Core(database, issuer, keys)
     add_token_routes(app, core)
     add_discovery_routes(app, core)

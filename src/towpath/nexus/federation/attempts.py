@@ -9,29 +9,9 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass
-from typing import Literal
-from uuid import UUID
 
 LIFETIME_S = 600
 """Long enough to find the second factor; short enough that what is left behind is of no use."""
-
-Purpose = Literal["login", "link"]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """What a login was begun for; stored under the hash of its state."""
-
-    upstream_id: UUID
-    purpose: Purpose
-    request: str | None
-    """The authorization request that waits for it."""
-    account_id: UUID | None
-    """Of ``link``: whom the new identity is for ..."""
-    session_id: UUID | None
-    """... and the browser session that asked."""
-    fresh: bool
-    """The person must authenticate anew."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ class FederationError(Exception):
     """A login at an upstream came to nothing. ``told`` is for the page, the message for the log."""
 
     told = "The login at your institution did not succeed. Try again."
+    status = 403
 
 
 class UpstreamDownError(FederationError):
     """The upstream does not answer, or with nothing that can be used."""
+
+    status = 502
 
     told = (
         "Your institution's login service does not answer at the moment."
@@ -24,6 +27,8 @@ class UpstreamRefusedError(FederationError):
 
 class NotOursError(FederationError):
     """The answer belongs to no login that this browser began here (RFC 9700, 4.7)."""
+
+    status = 400
 
     told = (
         "This login was not begun in this browser, or too long ago. Nothing was changed."

@@ -97,10 +97,3 @@ def link(
     if subject.account_size > 1 or subject.account_administrator:
         return OTHER_ACCOUNT
     return Link(found, empties=found.account_id)
-
-
-def new_username(proof: Proof, identity: Known, namesake: Known | None) -> str | None:
-    """The name that a known identity has from now on, if the upstream renamed it and it is free."""
-    if identity.username.lower() == proof.username or namesake is not None:
-        return None
-    return proof.username

@@ -36,6 +36,10 @@ make us ask for each of his tokens."""
 KEYS_LIMIT = 100
 MFA_CONTEXT = "https://refeds.org/profile/mfa"
 """How research federations say that more than one factor was used (REFEDS MFA profile)."""
+OLDEST_S = 14 * 86_400
+"""How old a login at an upstream may be: as old as one here. Besides, it makes `auth_time` a must
+(OpenID Connect Core, 2), without which nothing is known of how old it is."""
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 VALUES_LIMIT = 20
 TEXT_LIMIT = 255
 
@@ -60,8 +64,10 @@ class Proof:
     """In one of the upstream's domains, in lower case."""
     name: str | None
     email: str | None
+    email_verified: bool
     organization: str | None
     authenticated_at: datetime
+    """`LONG_AGO` where the upstream does not say: what needs a recent login must not trust it."""
     acr: str | None
     amr: tuple[str, ...] = field(default=())
 
@@ -106,9 +112,9 @@ class RelyingParty:
             "nonce": derived.nonce,
             "code_challenge": derived.challenge,
             "code_challenge_method": "S256",
+            "max_age": str(OLDEST_S),
         }
         if wish.fresh:
-            # max_age makes auth_time a must (OpenID Connect Core, 2): without it nothing is proven
             parameters |= {"prompt": "login", "max_age": "0"}
         if wish.mfa:
             parameters["acr_values"] = MFA_CONTEXT
@@ -317,8 +323,9 @@ def proof_of(upstream: Upstream, claims: Mapping[str, Any]) -> Proof:
         username=f"{local}@{domain}",
         name=_text(claims, "name"),
         email=None if claims.get("email_verified") is False else email,
+        email_verified=claims.get("email_verified") is True,
         organization=_text(claims, "organization"),
-        authenticated_at=at_time or datetime.fromtimestamp(claims["iat"], UTC),
+        authenticated_at=at_time or LONG_AGO,
         acr=acr,
         amr=tuple(one[:TEXT_LIMIT] for one in amr[:VALUES_LIMIT]),
     )

@@ -26,6 +26,10 @@ class Handover:
     form_targets: Sequence[str]
     """Where the browser may be sent in the end."""
     login_hint: str = ""
+    fresh: bool = False
+    """The person must prove who they are anew."""
+    mfa: bool = False
+    """With more than one factor."""
 
 
 async def find(connection: Connection, request_id: str, browser: str) -> Handover | None:

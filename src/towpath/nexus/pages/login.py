@@ -1,6 +1,7 @@
 """The pages for logging in and out, and for a forgotten password."""
 
 import math
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
@@ -10,7 +11,8 @@ from towpath.nexus.pages.handover import Handover, next_path, place_of, request_
 from towpath.nexus.pages.one_time import forget_link, keep_link, kept_link
 from towpath.nexus.people import accounts, throttle
 from towpath.nexus.people.service import NotLoggedIn, People
-from towpath.nexus.store import identities, links
+from towpath.nexus.store import federation, identities, links
+from towpath.nexus.store.federation import UpstreamRow
 from towpath.platform.database import Connection
 
 
@@ -24,6 +26,7 @@ def routes(people: People) -> APIRouter:
         request_id: str,
         place: str,
         found: Handover | None,
+        others: Sequence[UpstreamRow],
         username: str = "",
         told: str = "",
         status: int = 200,
@@ -34,6 +37,7 @@ def routes(people: People) -> APIRouter:
             status=status,
             form_targets=found.form_targets if found else (),
             handover=found,
+            upstreams=others,
             request_id=request_id,
             to=place,
             username=username,
@@ -56,9 +60,15 @@ def routes(people: People) -> APIRouter:
             found = await handover_of(request, connection, request_id)
             if not request_id and await frame.current_session(request, connection):
                 return frame.redirect(request, next_path("", place))
+            others = await federation.upstreams(connection)
         username = found.login_hint if found else ""
         return login_page(
-            request, request_id=request_id, place=place, found=found, username=username
+            request,
+            request_id=request_id,
+            place=place,
+            found=found,
+            others=others,
+            username=username,
         )
 
     @router.post("/login")
@@ -75,11 +85,13 @@ def routes(people: People) -> APIRouter:
         if isinstance(done, NotLoggedIn):
             async with people.database.connection() as connection:
                 found = await handover_of(request, connection, request_id)
+                others = await federation.upstreams(connection)
             page = login_page(
                 request,
                 request_id=request_id,
                 place=place,
                 found=found,
+                others=others,
                 username=typed[: accounts.NAME_LIMIT],
                 told=done.told,
                 status=429 if done.wait_s else 403,

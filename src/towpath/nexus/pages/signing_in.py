@@ -1,6 +1,7 @@
 """What every way of logging in ends with: the browser's session knows of it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from fastapi import Request
@@ -22,8 +23,11 @@ async def sign_in(
     provider_id: UUID,
     amr: Sequence[str],
     acr: str | None = None,
+    at: datetime | None = None,
 ) -> UUID:
-    """Note that the identity has proved itself in this browser, now; returns the session's id.
+    """Note that the identity has proved itself in this browser; returns the session's id.
+
+    That was now, or ``at`` a time that its provider says.
 
     The browser gets a new session cookie with the next :func:`frame.render` or
     :func:`frame.redirect`, so that a value which somebody knew from before is worth nothing (OWASP
@@ -57,7 +61,7 @@ async def sign_in(
             lifetime_s=frame.frame_of(request).session_lifetime_s,
         )
     await sessions.authenticated(
-        connection, session_id, identity_id, provider_id=provider_id, amr=amr, acr=acr
+        connection, session_id, identity_id, provider_id=provider_id, amr=amr, acr=acr, at=at
     )
     await throttle.know_browser(
         connection, frame.browser_value(request), identity_id, keep=BROWSERS_KEPT

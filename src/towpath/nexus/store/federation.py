@@ -9,6 +9,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from towpath.nexus.hashing import digest
+from towpath.nexus.store import tokens
 from towpath.platform.database import Connection
 
 _SWEPT_AT_ONCE = 100
@@ -35,6 +36,7 @@ class AttemptRow:
     provider_id: UUID
     purpose: Literal["login", "link"]
     request: str | None
+    place: str | None
     account_id: UUID | None
     session_id: UUID | None
     fresh: bool
@@ -146,13 +148,15 @@ async def begin(
     )
     await connection.execute(
         "INSERT INTO upstream_attempt (state_hash, browser_hash, provider_id, purpose, request,"
-        " account_id, session_id, fresh, begun_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        " place, account_id, session_id, fresh, begun_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
         (
             digest(state),
             digest(browser),
             attempt.provider_id,
             attempt.purpose,
             attempt.request,
+            attempt.place,
             attempt.account_id,
             attempt.session_id,
             attempt.fresh,
@@ -169,7 +173,7 @@ async def take(
         await cursor.execute(
             "DELETE FROM upstream_attempt WHERE state_hash = %s AND browser_hash = %s"
             " AND begun_at > now() - make_interval(secs => %s) RETURNING"
-            " provider_id, purpose, request, account_id, session_id, fresh, begun_at",
+            " provider_id, purpose, request, place, account_id, session_id, fresh, begun_at",
             (digest(state), digest(browser), lifetime_s),
         )
         return await cursor.fetchone()
@@ -222,3 +226,23 @@ async def describe(
         " email_verified = %s, organization = %s WHERE id = %s",
         (username, name, email, email_verified, organization, identity_id),
     )
+
+
+async def end_emptied(connection: Connection, account_id: UUID, identity_id: UUID) -> None:
+    """Delete an account whose only identity has become another's, with its browser sessions.
+
+    What it gave to applications ends: they knew the identity as a person of its own.
+    """
+    await tokens.revoke_of_identity(connection, identity_id)
+    await connection.execute("DELETE FROM account WHERE id = %s", (account_id,))
+
+
+async def session_age_s(connection: Connection, session_id: UUID) -> float:
+    """Seconds since a browser session began."""
+    cursor = await connection.execute(
+        "SELECT extract(epoch FROM now() - created_at)::float8 AS age FROM browser_session"
+        " WHERE id = %s",
+        (session_id,),
+    )
+    row = await cursor.fetchone()
+    return float("inf") if row is None else float(row["age"])
