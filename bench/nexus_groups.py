@@ -113,12 +113,16 @@ async def _asked(
     """The Groups app, and the headers of people who are logged in."""
     bearers = []
     async with database.transaction() as connection:
+        client = await _client(connection)
         for person in town.people[:count]:
             token = hashing.new_token()
+            grant = await tokens.add_grant(connection, client_id=client, identity_id=person)
             await tokens.add(
                 connection,
                 token,
-                client_id=await _client(connection),
+                kind="access",
+                grant_id=grant,
+                client_id=client,
                 identity_id=person,
                 resource_server=scopes.GROUPS,
                 scopes=[scopes.GROUPS_ALL],

@@ -1,6 +1,8 @@
 """Who calls the Groups API: the token's identity set, session and scopes."""
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
 
 from fastapi import Request
 
@@ -38,12 +40,25 @@ async def caller_of(
     return Caller(
         found.identity_id,
         frozenset(await identities.identity_set(connection, found.identity_id)),
-        # a client proves itself when it asks for a token
-        {found.identity_id: found.issued_at},
+        await _authenticated(connection, found),
         at,
         client_id=found.client_id,
         may_manage=may_manage,
     )
+
+
+async def _authenticated(connection: Connection, token: tokens.Token) -> Mapping[UUID, datetime]:
+    """When each identity was authenticated in the login that the token comes from."""
+    grant = await tokens.grant(connection, token.grant_id)
+    if grant is None:
+        return {}
+    if grant.session_id is None and not grant.authentications:
+        # a client for itself, which proves itself when it asks for a token
+        return {token.identity_id: token.issued_at} if grant.client_id == grant.identity_id else {}
+    return {
+        UUID(identity_id): datetime.fromtimestamp(login["auth_time"], UTC)
+        for identity_id, login in grant.authentications.items()
+    }
 
 
 def _unauthorized(code: str, message: str) -> ApiError:
