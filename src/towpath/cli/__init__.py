@@ -15,7 +15,7 @@ _COMMANDS = {
     "credential": "Give the service your credential for an endpoint.",
     "gridftp": "List, copy and sum files on GridFTP servers, without the service; serve files.",
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
-    "admin": "Look after the deployment: its audit log.",
+    "admin": "Look after the deployment: its people, its audit log.",
     "worker": "Run one more transfer worker.",
     "samples": "",
     "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",

@@ -3,6 +3,7 @@
 import click
 
 from towpath.cli.admin_audit import audit
+from towpath.cli.admin_user import user
 
 
 @click.group(name="admin")
@@ -11,3 +12,4 @@ def command() -> None:
 
 
 command.add_command(audit)
+command.add_command(user)

@@ -1,26 +1,21 @@
 """``towpath admin audit``: read the audit log, and prove that nobody changed it."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import click
-import psycopg
 
 from towpath.cli.deployment import Deployment, data_option
+from towpath.cli.on_nexus import on_nexus
 from towpath.nexus.audit_chain import Verdict, check
 from towpath.nexus.audit_sealing import Checkpoint, CheckpointError
 from towpath.nexus.store import audit as store
 from towpath.nexus.store.audit import Sealed
-from towpath.platform.database import Connection, Database
-from towpath.platform.logs import scrub
-
-T = TypeVar("T")
+from towpath.platform.database import Connection
 
 LIST_LIMIT = 10_000
 BROKEN = 1
@@ -60,7 +55,7 @@ def verify(output: str, checkpoint: Path | None, data: Path) -> None:
         verdict = await check(store.chain(connection), noted)
         return verdict, await store.pending(connection)
 
-    verdict, pending = _run(deployment, look)
+    verdict, pending = on_nexus(deployment, look)
     if output == "json":
         document = {
             "whole": verdict.broken_at is None,
@@ -106,7 +101,7 @@ def list_acts(
     """Show the newest records, the newest last."""
     since = None if since is None else since.replace(tzinfo=UTC)
     find = partial(store.listed, kind=kind, actor=actor, since=since, limit=limit)
-    rows = _run(Deployment.find(data), find)
+    rows = on_nexus(Deployment.find(data), find)
     if output == "json":
         click.echo(json.dumps([_document(row) for row in rows], indent=2))
         return
@@ -133,24 +128,3 @@ def _document(row: Sealed) -> dict[str, Any]:
         "details": row.details,
         "hash": row.hash.hex(),
     }
-
-
-def _run(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
-    """``work`` in one transaction on nexus' schema of the deployment's database."""
-    url = deployment.settings().database.url
-    assert url is not None
-
-    async def connected() -> T:
-        async with (
-            Database(url, schema="nexus", max_size=1) as database,
-            database.transaction() as connection,
-        ):
-            return await work(connection)
-
-    try:
-        return asyncio.run(connected())
-    except psycopg.OperationalError as error:
-        raise click.ClickException(
-            f"the deployment's database does not answer ({scrub(str(error))}): is"
-            f" 'towpath up --data {deployment.directory.root}' running?"
-        ) from error

@@ -17,16 +17,22 @@ ENVIRONMENT = "towpath"
 _SERVICES = ("TRANSFER", "GROUPS", "TIMER", "FLOWS", "SEARCH")
 
 
-def variables(deployment: Deployment, environment: Mapping[str, str]) -> dict[str, str]:
-    """What to export. ``environment`` is the caller's: its proxy exceptions are kept."""
+def variables(
+    deployment: Deployment, environment: Mapping[str, str], *, user: bool = False
+) -> dict[str, str]:
+    """What to export. ``environment`` is the caller's: its proxy exceptions are kept.
+
+    ``user``: for somebody who logs in, without the operator's client.
+    """
     found = {
         # Auth's ends in a slash: the CLI appends to it without one
         "GLOBUS_SDK_SERVICE_URL_AUTH": f"{deployment.url}/",
         **{f"GLOBUS_SDK_SERVICE_URL_{name}": deployment.url for name in _SERVICES},
         "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT,
-        "GLOBUS_CLI_CLIENT_ID": str(deployment.client_id),
-        "GLOBUS_CLI_CLIENT_SECRET": deployment.client_secret,
     }
+    if not user:
+        found["GLOBUS_CLI_CLIENT_ID"] = str(deployment.client_id)
+        found["GLOBUS_CLI_CLIENT_SECRET"] = deployment.client_secret
     if deployment.authority is not None:
         found["GLOBUS_SDK_VERIFY_SSL"] = str(deployment.authority)
     for name in ("NO_PROXY", "no_proxy"):
@@ -43,11 +49,15 @@ def quoted(value: str) -> str:
 
 
 @click.command(name="env")
+@click.option("--user", is_flag=True, help="For 'globus login', without the operator's secret.")
 @data_option
-def command(data: Path) -> None:
+def command(user: bool, data: Path) -> None:  # noqa: FBT001 - click passes it by name
     """Print export lines for the globus command: eval "$(towpath env)".
 
-    They hold the operator's client secret. Nothing is written anywhere.
+    Without --user they hold the operator's client secret. Nothing is written anywhere.
     """
-    for name, value in variables(Deployment.find(data), os.environ).items():
+    if user:
+        # those of the operator would win over a login
+        print("unset GLOBUS_CLI_CLIENT_ID GLOBUS_CLI_CLIENT_SECRET")
+    for name, value in variables(Deployment.find(data), os.environ, user=user).items():
         print(f"export {name}={quoted(value)}")

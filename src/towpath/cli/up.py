@@ -36,6 +36,9 @@ from towpath.nexus.federation.logins import Logins
 from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.groups import app as groups
 from towpath.nexus.oauth.keys import KeyRing
+from towpath.nexus.people.accounts import default_domain, local_provider
+from towpath.nexus.people.mail import Post, mailer
+from towpath.nexus.people.service import first_administrator_link
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
@@ -94,7 +97,8 @@ _log = structlog.stdlib.get_logger("towpath.up")
 def command(data: Path, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the whole service on this machine until SIGTERM.
 
-    Prints "ready https://HOST:PORT" when it serves. All its state is in the --data directory.
+    Prints "ready https://HOST:PORT" when it serves; before that, while nobody is administrator, a
+    link that makes the first one. All its state is in the --data directory.
     """
     directory = DataDirectory(data)
     http = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
@@ -179,6 +183,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         }
         clients = await at_start(partial(bootstrap, databases["nexus"], directory.secrets))
 
+        admin_link = await at_start(partial(_ready_for_people, databases["nexus"], settings, place))
         samples: Samples | None = None
         if settings.serve_samples:
             samples = await _prepare_samples(directory, databases["transfer"], clients[TRANSFER])
@@ -214,8 +219,19 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             failed.watch(postgres.keep_running(write_state), "the embedded PostgreSQL ended")
         stack.push_async_callback(failed.close)
         _log.info("up.ready", url=place.url, workers=settings.engine.workers)
+        if admin_link is not None:
+            print(f"administrator {admin_link}")
         print(f"ready {place.url}", flush=True)
         await failed.wait()
+
+
+async def _ready_for_people(database: Database, settings: Settings, place: "_Place") -> str | None:
+    """The deployment's own identity provider; and while there is no administrator, a link that
+    makes one.
+    """
+    async with database.transaction() as connection:
+        await local_provider(connection, settings.people, place.url)
+        return await first_administrator_link(connection, place.url)
 
 
 async def _prepare_samples(
@@ -311,6 +327,9 @@ async def _apps(
     sealer = Sealer(directory.seal_key)
     keys = KeyRing(databases["nexus"], sealer)
     await at_start(keys.ensure)
+    domain = settings.people.domain or default_domain(place.url)
+    sender = settings.mail.sender or f"towpath@{domain}"
+    post = Post(mailer(settings.mail, directory.mail), sender)
     auth = nexus.create_app(
         databases["nexus"],
         issuer=place.url,
@@ -322,6 +341,7 @@ async def _apps(
             Sealer(directory.seal_key),
             place.url,
         ),
+        post=post,
     )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
@@ -352,6 +372,7 @@ async def _apps(
                 default=new_app("origin", TRANSFER_ERRORS),
             )
         finally:
+            await post.close()
             await service.close()
 
 
