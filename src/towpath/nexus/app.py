@@ -7,7 +7,7 @@ from towpath.nexus.identity_routes import add_identity_routes
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.oauth.routes import add_discovery_routes, add_token_routes
-from towpath.nexus.pages import account, frame, joining, login, upstreams, visitor
+from towpath.nexus.pages import account, applications, frame, joining, login, upstreams, visitor
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
@@ -48,7 +48,7 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (login, joining, account):
+    for pages in (login, joining, account, applications):
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))

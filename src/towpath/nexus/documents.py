@@ -8,7 +8,7 @@ from towpath.nexus.oauth.grants import DEPENDENT_TOKEN, Issued
 from towpath.nexus.oauth.keys import ALGORITHM
 from towpath.nexus.scopes import EMAIL, OFFLINE_ACCESS, PROFILE, VIEW_IDENTITY_SET
 from towpath.nexus.store.consents import Consent
-from towpath.nexus.store.identities import Identity
+from towpath.nexus.store.identities import Identity, Provider
 from towpath.nexus.store.tokens import LIFETIME_S, Grant, Token
 
 
@@ -49,6 +49,17 @@ def identity_document(identity: Identity) -> dict[str, Any]:
         "status": identity.status,
         "identity_provider": str(identity.identity_provider),
         "identity_type": "login",
+    }
+
+
+def provider_document(provider: Provider) -> dict[str, Any]:
+    """As ``/v2/api/identity_providers`` lists it."""
+    return {
+        "id": str(provider.id),
+        "name": provider.name,
+        "short_name": provider.short_name,
+        "domains": provider.domains,
+        "alternative_names": provider.alternative_names,
     }
 
 

@@ -7,11 +7,16 @@ becomes part of a redirect (RFC 9700, 4.11).
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
+from uuid import UUID
 
+from towpath.nexus.oauth.requests import AuthorizationRequest
+from towpath.nexus.store import authorizations, clients, identities
 from towpath.platform.database import Connection
 
 RESUME = "/v2/oauth2/authorize/resume"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_TARGET = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9.:\[\]-]+)?")
 _PLACE = re.compile(r"/(account|groups)(/[A-Za-z0-9-]{1,64}){0,4}")
 
 
@@ -34,8 +39,36 @@ class Handover:
 
 async def find(connection: Connection, request_id: str, browser: str) -> Handover | None:
     """What is known of the request; None if there is none of that id in this browser."""
-    del connection, request_id, browser
-    return None
+    pending = await authorizations.find_request(connection, request_id, browser)
+    if pending is None:
+        return None
+    wanted = AuthorizationRequest.of_document(pending.parameters)
+    client = await clients.find(connection, pending.client_id)
+    required = await identities.identities_by_id(
+        connection, [UUID(one) for one in wanted.required_identities]
+    )
+    needed = [f"a login as {one.username}" for one in required]
+    if wanted.required_domains:
+        needed.append(f"a login of {' or '.join(wanted.required_domains)}")
+    if wanted.required_mfa:
+        needed.append("a login with a passkey, or another second proof")
+    return Handover(
+        client_name=client.name if client else None,
+        message=wanted.session_message,
+        needed=needed,
+        form_targets=form_targets(wanted.redirect_uri),
+        login_hint=wanted.login_hint or (required[0].username if len(required) == 1 else ""),
+    )
+
+
+def form_targets(redirect_uri: str) -> list[str]:
+    """What CSP's ``form-action`` calls the place that an answer goes to: an origin, or the scheme
+    of an application's own (RFC 8252, 7.1).
+    """
+    parts = urlsplit(redirect_uri)
+    web = parts.scheme in ("http", "https")
+    target = f"{parts.scheme}://{parts.netloc}" if web else f"{parts.scheme}:"
+    return [target] if _TARGET.fullmatch(target) else []
 
 
 def request_id_of(text: str | None) -> str:
