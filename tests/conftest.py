@@ -30,6 +30,7 @@ pytest_plugins = [
     "plugins.browser",
     "plugins.node",
     "plugins.federated",
+    "plugins.deployment",
     "plugins.cast",
 ]
 

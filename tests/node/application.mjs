@@ -1,8 +1,9 @@
 // An application of somebody else: `openid-client`, which logs people in with an OpenID provider.
 //
-// Reads its configuration as one line of JSON on standard input, and ends when that closes:
+// Reads its configuration as a line of JSON on standard input, and ends when that closes:
 //   cert, key: PEM   issuer, client_id, client_secret   scope   parameters: more for /authorize
-// Prints "ready URL". GET / sends the browser to log in; /callback shows as JSON what came of it,
+// Prints "ready URL". Each further line changes some of it, and is answered with "ok": a client is
+// registered with the redirect URI. GET / sends the browser to log in; /callback shows as JSON what came of it,
 // or {"error": ...}. The library checks state, nonce, `iss` and the id_token; with refresh tokens
 // the application uses one, and /end revokes what it has.
 
@@ -15,8 +16,8 @@ const lines = readline.createInterface({ input: process.stdin })
 lines.once('line', (line) => serve(JSON.parse(line)))
 lines.once('close', () => process.exit(0))
 
-function serve ({ cert, key, issuer, client_id: id, client_secret: secret, scope, parameters }) {
-  const server = https.createServer({ cert, key })
+function serve (known) {
+  const server = https.createServer({ cert: known.cert, key: known.key })
   const logins = new Map() // by the browser's state
   let tokens
   server.listen(0, '127.0.0.1', () => {
@@ -24,10 +25,16 @@ function serve ({ cert, key, issuer, client_id: id, client_secret: secret, scope
     const redirect = `${own}/callback`
     let configured
 
-    // `client` may come later than the redirect URI that it is registered with
+    lines.on('line', (line) => {
+      known = { ...known, ...JSON.parse(line) }
+      configured = undefined
+      console.log('ok')
+    })
+
     async function configuration () {
+      const secret = known.client_secret
       configured ??= await oidc.discovery(
-        new URL(issuer), id, undefined,
+        new URL(known.issuer), known.client_id, undefined,
         secret ? oidc.ClientSecretBasic(secret) : oidc.None()
       )
       return configured
@@ -40,12 +47,12 @@ function serve ({ cert, key, issuer, client_id: id, client_secret: secret, scope
       logins.set(state, { verifier, nonce })
       const target = oidc.buildAuthorizationUrl(await configuration(), {
         redirect_uri: redirect,
-        scope,
+        scope: known.scope,
         state,
         nonce,
         code_challenge: await oidc.calculatePKCECodeChallenge(verifier),
         code_challenge_method: 'S256',
-        ...parameters
+        ...known.parameters
       })
       response.writeHead(302, { location: target.href }).end()
     }

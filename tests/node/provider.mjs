@@ -1,9 +1,10 @@
 // An OpenID provider, as an institution runs one: `oidc-provider`, with the smallest login page.
 //
-// Reads its configuration as one line of JSON on standard input, and ends when that closes:
+// Reads its configuration as a line of JSON on standard input, and ends when that closes:
 //   cert, key: PEM          clients: as oidc-provider takes them
 //   people: {login: claims}  acr, amr: what a login here proves
-// Prints "ready ISSUER". Whoever writes a name of `people` into the form is that person.
+// Prints "ready ISSUER". Each further line changes some of it, and is answered with "ok": a client's
+// redirect URI may depend on the issuer. Whoever writes a name of `people` into the form is that person.
 
 import https from 'node:https'
 import readline from 'node:readline'
@@ -14,12 +15,21 @@ const lines = readline.createInterface({ input: process.stdin })
 lines.once('line', (line) => serve(JSON.parse(line)))
 lines.once('close', () => process.exit(0))
 
-function serve ({ cert, key, clients, people, acr, amr }) {
-  const server = https.createServer({ cert, key })
+function serve (first) {
+  const server = https.createServer({ cert: first.cert, key: first.key })
   server.listen(0, '127.0.0.1', () => {
     const issuer = `https://localhost:${server.address().port}`
-    const provider = make(issuer, clients, people, acr)
-    const rest = provider.callback()
+    let { people, acr, amr } = first
+    let provider = make(issuer, first)
+    let rest = provider.callback()
+    let known = first
+    lines.on('line', (line) => {
+      known = { ...known, ...JSON.parse(line) }
+      ;({ people, acr, amr } = known)
+      provider = make(issuer, known)
+      rest = provider.callback()
+      console.log('ok')
+    })
     server.on('request', (request, response) => {
       const route = request.url.startsWith('/interaction/') ? interact : rest
       Promise.resolve(route(request, response)).catch((error) => {
@@ -43,7 +53,7 @@ function serve ({ cert, key, clients, people, acr, amr }) {
   })
 }
 
-function make (issuer, clients, people, acr) {
+function make (issuer, { clients, people, acr }) {
   return new Provider(issuer, {
     clients,
     acrValues: acr ? [acr] : [],

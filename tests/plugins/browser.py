@@ -1,4 +1,4 @@
-"""Fixture: a real browser, one for each test process; each test gets its own profile.
+"""Fixture: a real browser, one for each test module; each test gets its own profile.
 
 Debian's chromium, driven by playwright. It trusts the certificates of the test's own deployment.
 """
@@ -26,9 +26,13 @@ BROWSER_GROUP = pytest.mark.xdist_group("browser")
 """Tests with the browser share a process, so that it is started once."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The browser, without a window."""
+    """The browser, without a window.
+
+    Not for longer than a module, whose tests are not async: while playwright runs, its event loop is
+    the thread's running one, and no other can run.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, headless=True, args=ARGUMENTS

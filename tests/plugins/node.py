@@ -55,6 +55,14 @@ class NodeProgram:
         cls(process, "").stop()
         raise AssertionError(f"{name} ended with {process.returncode} before it served")
 
+    def tell(self, changes: dict[str, Any]) -> None:
+        """Change its configuration; returns when that is done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(changes) + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "ok\n"
+
     def stop(self) -> None:
         """End it; does nothing the second time."""
         assert self.process.stdin is not None

@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from towpath.nexus import audit
@@ -46,17 +45,13 @@ class Logins:
         self._origin = origin
         self._clock = clock
 
-    def redirect_uri(self, provider_id: UUID) -> str:
-        """Where an upstream sends browsers back: one for each (RFC 9700, 4.4.2.2)."""
-        return f"{self._origin}/v2/web/upstream/{quote(str(provider_id))}/callback"
-
     async def begin(self, browser: str, attempt: AttemptRow, wish: Wish) -> str:
         """The URL that the browser goes to. Raises :class:`FederationError`."""
         upstream = await self._upstream(attempt.provider_id)
         state = secrets.token_urlsafe(32)
         url = await self._party.authorization_url(
             upstream,
-            redirect_uri=self.redirect_uri(upstream.id),
+            redirect_uri=redirect_uri(self._origin, upstream.id),
             state=state,
             derived=derive(browser, state),
             wish=wish,
@@ -82,7 +77,7 @@ class Logins:
         proof = await self._party.redeem(
             await self._upstream(provider_id),
             answer,
-            redirect_uri=self.redirect_uri(provider_id),
+            redirect_uri=redirect_uri(self._origin, provider_id),
             derived=derive(browser, state),
             fresh_since=attempt.begun_at if attempt.fresh else None,
         )
@@ -94,6 +89,11 @@ class Logins:
         if row is None:
             raise NotOursError(f"there is no upstream {provider_id}")
         return unsealed(row, self._sealer)
+
+
+def redirect_uri(origin: str, provider_id: UUID) -> str:
+    """Where an upstream sends browsers back: one for each (RFC 9700, 4.4.2.2)."""
+    return f"{origin}/v2/web/upstream/{provider_id}/callback"
 
 
 def secret_context(provider_id: UUID) -> bytes:

@@ -98,6 +98,11 @@ class RelyingParty:
         self._monotonic = monotonic
         self._known: dict[tuple[UUID, str], _Known] = {}
 
+    async def look(self, upstream: Upstream) -> None:
+        """Whether it is there and can be used. Raises :class:`UpstreamDownError`."""
+        known = await self._metadata(upstream)
+        await self._keys(upstream, known, at_most_old_s=KNOWN_FOR_S)
+
     async def authorization_url(
         self, upstream: Upstream, *, redirect_uri: str, state: str, derived: Derived, wish: Wish
     ) -> str:

@@ -1,0 +1,67 @@
+"""A whole deployment, as its operator starts it, for tests with a browser or other programs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+STOP_S = 60.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """One ``towpath up``."""
+
+    data: Path
+    url: str
+
+    @property
+    def authority(self) -> Path:
+        """The CA that its clients trust."""
+        return self.data / "tls" / "ca.pem"
+
+    def towpath(self, *words: str, typed: str | None = None) -> str:
+        """Run a command for it, which must succeed; what it prints."""
+        done = subprocess.run(
+            [BIN / "towpath", *words, "--data", str(self.data)],
+            input=typed,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A deployment at ``https://localhost:PORT`` without workers; one for all tests of a process.
+
+    Its name is no address: passkeys are for names only (WebAuthn, 5.1.2).
+    """
+    data = tmp_path_factory.mktemp("running") / "data"
+    words = ["up", "--data", str(data), "--host", "localhost", "--port", "0", "--workers", "0"]
+    process = subprocess.Popen(
+        [BIN / "towpath", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TOWPATH_SAMPLES__ENABLED": "false"},
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line.startswith("ready "):
+                yield Running(data, line.split()[1])
+                break
+        else:
+            raise AssertionError("towpath up ended before it was ready")
+    finally:
+        process.terminate()
+        process.wait(STOP_S)
+        process.stdout.close()
