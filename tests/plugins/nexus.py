@@ -1,10 +1,13 @@
 """Fixture `nexus`: the identity service in this process, on a real database, with people in it."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from uuid import UUID, uuid4
 
 import httpx
@@ -15,6 +18,7 @@ from joserfc.jwk import RSAKey
 from towpath.nexus import hashing
 from towpath.nexus.app import create_app
 from towpath.nexus.bootstrap import OPERATOR, TRANSFER, ClientSecret, bootstrap
+from towpath.nexus.oauth.grants import challenge_of
 from towpath.nexus.oauth.keys import KeyRing, generate
 from towpath.nexus.pages.frame import SESSION_COOKIE
 from towpath.nexus.scopes import TRANSFER_ALL
@@ -131,6 +135,85 @@ class Nexus:
             )
             await clients.update(connection, made.client_id, more)
         return made
+
+    async def answer(
+        self, cookie: str | None, client: ClientSecret, *, decision: str = "allow", **asked: str
+    ) -> dict[str, str]:
+        """What an application gets at its redirect URI, from a browser logged in by ``cookie``.
+
+        Whoever sits there says ``decision`` if they are asked.
+        """
+        async with self.browser(cookie) as browser:
+            page = await browser.get("/v2/oauth2/authorize", params=request(client, **asked))
+            if page.status_code == 200:
+                page = await consent(browser, page, decision)
+            assert page.status_code == 303, page.text
+            return answered(page)
+
+    async def log_in_at(
+        self,
+        client: ClientSecret,
+        person: Person | None = None,
+        *,
+        cookie: str | None = None,
+        **asked: str,
+    ) -> dict[str, Any]:
+        """The token document of a whole login of ``person`` at an application."""
+        if cookie is None:
+            person = person or await self.person()
+            _, cookie = await self.log_in(person)
+        public = "code_challenge" in asked
+        answer = await self.answer(cookie, client, **asked)
+        form = {
+            "grant_type": "authorization_code",
+            "code": answer["code"],
+            "redirect_uri": asked.get("redirect_uri", REDIRECT),
+        }
+        if public:
+            form |= {"code_verifier": VERIFIER, "client_id": str(client.client_id)}
+        done = await self.post("token", None if public else client, **form)
+        assert done.status_code == 200, done.text
+        document: dict[str, Any] = done.json()
+        return document
+
+
+REDIRECT = "https://app.example/callback"
+VERIFIER = "a-verifier-of-at-least-forty-three-characters"
+
+
+def request(client: ClientSecret, **asked: str) -> dict[str, str]:
+    """An authorization request; what is asked for as '' is left out."""
+    usual = {
+        "client_id": str(client.client_id),
+        "redirect_uri": REDIRECT,
+        "response_type": "code",
+        "scope": "openid",
+        "state": "a state",
+    }
+    return {name: value for name, value in (usual | asked).items() if value}
+
+
+def pkce() -> dict[str, str]:
+    """For VERIFIER."""
+    return {"code_challenge": challenge_of(VERIFIER), "code_challenge_method": "S256"}
+
+
+def answered(response: httpx.Response) -> dict[str, str]:
+    """The parameters of the address that a browser is sent to."""
+    pairs = parse_qsl(urlsplit(response.headers["location"]).query, strict_parsing=True)
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+async def consent(
+    browser: httpx.AsyncClient, page: httpx.Response, decision: str = "allow", **changed: str
+) -> httpx.Response:
+    """Send the form of a consent page."""
+    fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page.text))
+    form = {name: unescape(value) for name, value in fields.items()}
+    return await browser.post(
+        "/v2/oauth2/authorize/consent", data=form | {"decision": decision} | changed
+    )
 
 
 @pytest.fixture(scope="session")

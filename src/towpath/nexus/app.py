@@ -7,7 +7,16 @@ from towpath.nexus.identity_routes import add_identity_routes
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.oauth.routes import add_discovery_routes, add_token_routes
-from towpath.nexus.pages import account, applications, frame, joining, login, upstreams, visitor
+from towpath.nexus.pages import (
+    account,
+    applications,
+    authorize,
+    frame,
+    joining,
+    login,
+    upstreams,
+    visitor,
+)
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
@@ -53,6 +62,7 @@ def create_app(
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))
     core = Core(database, issuer, keys)
+    app.include_router(authorize.routes(core))
     add_token_routes(app, core)
     add_discovery_routes(app, core)
     add_identity_routes(app, core)

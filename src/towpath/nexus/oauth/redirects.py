@@ -1,5 +1,6 @@
 """Where a person may be sent back to with a code (RFC 6749, 3.1.2; RFC 8252, 7; RFC 9700, 4.1)."""
 
+import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
@@ -11,6 +12,7 @@ COUNT_LIMIT = 50
 """URIs of a client."""
 AUTH_CODE_PAGE = "/v2/web/auth-code"
 """Shows the code, to be copied into a terminal."""
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -25,9 +27,11 @@ def fault(uri: str, *, public: bool) -> str | None:
         return "it is not a URI"
     if "#" in uri:
         return "it must not have a fragment"  # RFC 6749, 3.1.2
-    if parts.scheme == "https" and parts.hostname and "@" not in parts.netloc:
+    if parts.netloc and not _HOST.fullmatch(parts.netloc):
+        return "its host is not a name or an address"
+    if parts.scheme == "https" and parts.hostname:
         return None
-    if parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS and "@" not in parts.netloc:
+    if parts.scheme == "http" and parts.hostname in _LOOPBACK_HOSTS:
         return None
     if public and "." in parts.scheme and "*" not in uri:
         return None
@@ -89,6 +93,6 @@ def is_shown(uri: str, issuer: str) -> bool:
     return uri == f"{issuer}{AUTH_CODE_PAGE}"
 
 
-def proves_the_client(uri: str) -> bool:
-    """Whether only the real client can receive what is sent there: https, which it controls."""
-    return uri.startswith("https://")
+def proves_the_client(uri: str, issuer: str) -> bool:
+    """Whether only the real client can receive what is sent there: its own https."""
+    return uri.startswith("https://") and not is_shown(uri, issuer)

@@ -227,6 +227,14 @@ def redirect(request: Request, path: str) -> RedirectResponse:
     return answer
 
 
+def leave(request: Request, uri: str) -> RedirectResponse:
+    """To an application, by GET. ``uri`` begins with a redirect URI that is registered for it."""
+    headers = _FIXED_HEADERS | {"Referrer-Policy": "no-referrer"}
+    answer = RedirectResponse(uri, status_code=303, headers=headers)
+    _set_cookies(request, answer)
+    return answer
+
+
 def show_person(request: Request, name: str) -> None:
     """Who is logged in, for the head of the page."""
     request.state.person = name

@@ -5,13 +5,14 @@ becomes part of a redirect (RFC 9700, 4.11).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from towpath.nexus.oauth.requests import AuthorizationRequest
-from towpath.nexus.store import authorizations, clients, identities
+from towpath.nexus.oauth import authorization
+from towpath.nexus.oauth.authorize import Requirement
+from towpath.nexus.store import identities
 from towpath.platform.database import Connection
 
 RESUME = "/v2/oauth2/authorize/resume"
@@ -39,26 +40,35 @@ class Handover:
 
 async def find(connection: Connection, request_id: str, browser: str) -> Handover | None:
     """What is known of the request; None if there is none of that id in this browser."""
-    pending = await authorizations.find_request(connection, request_id, browser)
+    pending = await authorization.find(connection, request_id, browser)
     if pending is None:
         return None
-    wanted = AuthorizationRequest.of_document(pending.parameters)
-    client = await clients.find(connection, pending.client_id)
-    required = await identities.identities_by_id(
-        connection, [UUID(one) for one in wanted.required_identities]
-    )
-    needed = [f"a login as {one.username}" for one in required]
-    if wanted.required_domains:
-        needed.append(f"a login of {' or '.join(wanted.required_domains)}")
-    if wanted.required_mfa:
-        needed.append("a login with a passkey, or another second proof")
+    required = await authorization.needed(connection, pending)
+    ids = [one.identity for one in required if one.identity is not None]
+    names = {one.id: one.username for one in await identities.identities_by_id(connection, ids)}
+    hint = names.get(ids[0], "") if len(ids) == 1 else ""
     return Handover(
-        client_name=client.name if client else None,
-        message=wanted.session_message,
-        needed=needed,
-        form_targets=form_targets(wanted.redirect_uri),
-        login_hint=wanted.login_hint or (required[0].username if len(required) == 1 else ""),
+        client_name=pending.client.name,
+        message=pending.request.session_message,
+        needed=[_in_words(one, names) for one in required],
+        form_targets=form_targets(pending.request.redirect_uri),
+        login_hint=pending.request.login_hint or hint,
     )
+
+
+def _in_words(one: Requirement, names: Mapping[UUID, str]) -> str:
+    """What a login must be."""
+    if one.identity is not None:
+        who = f"a login as {names.get(one.identity, one.identity)}"
+    elif one.domains is not None:
+        who = f"a login with an identity of {' or '.join(one.domains)}"
+    else:
+        who = "a login"
+    how = " with a second factor, such as a passkey" if one.mfa else ""
+    bars = f", not of {' or '.join(one.not_domains)}" if one.not_domains else ""
+    where = " at the identity provider that the application asks for" if one.provider else ""
+    when = f", after {one.not_before:%Y-%m-%d %H:%M} UTC" if one.not_before else ""
+    return f"{who}{where}{how}{bars}{when}"
 
 
 def form_targets(redirect_uri: str) -> list[str]:
