@@ -343,6 +343,7 @@ async def _apps(
         ),
         post=post,
     )
+    group = groups.create_app(databases["nexus"], origin=place.url, post=post)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
     ) as client:
@@ -367,7 +368,7 @@ async def _apps(
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
                     **dict.fromkeys(nexus.PREFIXES, auth),
-                    **dict.fromkeys(groups.PREFIXES, groups.create_app(databases["nexus"])),
+                    **dict.fromkeys(groups.PREFIXES, group),
                 },
                 default=new_app("origin", TRANSFER_ERRORS),
             )

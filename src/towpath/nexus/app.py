@@ -12,6 +12,7 @@ from towpath.nexus.pages import (
     applications,
     authorize,
     frame,
+    groups,
     joining,
     login,
     upstreams,
@@ -25,7 +26,7 @@ from towpath.platform.errors import AUTH_ERRORS
 from towpath.platform.http import new_app
 from towpath.platform.settings import PeopleSettings
 
-PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/account", "/.well-known", "/jwk.json")
+PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/account", "/groups", "/.well-known", "/jwk.json")
 """The paths on the deployment's origin that are nexus'."""
 
 _PEOPLE = PeopleSettings()
@@ -57,7 +58,7 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (login, joining, account, applications):
+    for pages in (login, joining, account, applications, groups):
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))

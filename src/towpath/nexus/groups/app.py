@@ -8,10 +8,11 @@ from uuid import UUID
 from fastapi import FastAPI, Request
 from pydantic import ValidationError
 
-from towpath.nexus.groups import bodies, documents, service
+from towpath.nexus.groups import bodies, documents, invitations, service
 from towpath.nexus.groups.callers import caller_of
 from towpath.nexus.groups.rules import Policies, Right, Status
 from towpath.nexus.groups.service import Words
+from towpath.nexus.people.mail import Post
 from towpath.nexus.store import groups
 from towpath.platform.database import Database
 from towpath.platform.errors import GROUPS_ERRORS, ApiError
@@ -27,9 +28,15 @@ INCLUDES = frozenset({"memberships", "my_memberships", "policies", "allowed_acti
 
 
 def create_app(
-    database: Database, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    database: Database,
+    *,
+    origin: str = "https://localhost",
+    post: Post | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> FastAPI:
-    """The app, on nexus' own database."""
+    """The app, on nexus' own database. `origin` is where people reach the pages; without `post`
+    nobody is mailed an invitation.
+    """
     app = new_app("groups", GROUPS_ERRORS, max_body_bytes=BODY_LIMIT)
 
     @app.get("/v2/groups/my_groups")
@@ -103,6 +110,10 @@ def create_app(
         async with database.transaction() as connection:
             caller = await caller_of(request, connection, now(), manage=True)
             done = await service.act(connection, caller, group_id, body.requests())
+            letters = await invitations.letters(connection, caller, done, origin)
+        if post is not None:
+            for letter in letters:
+                post.hand_over(letter.to, letter.subject, letter.text)
         return documents.done_document(done)
 
     @app.get("/v2/groups/{group_id}/policies")

@@ -153,17 +153,26 @@ def require(seen: Seen, right: Right, caller: Caller) -> None:
     require_fresh(seen, caller)
 
 
-def require_fresh(seen: Seen, caller: Caller) -> None:
-    """In a high assurance group: 403 with what the clients need to log in again."""
-    active = [
+def is_stale(seen: Seen, caller: Caller) -> bool:
+    """Whether the group is a high assurance one, and the caller's login too old for it."""
+    relevant = _active(seen) or caller.mine
+    return rules.is_stale(seen.group.policies, caller.authenticated, relevant, caller.at)
+
+
+def _active(seen: Seen) -> list[UUID]:
+    """The caller's identities that are in the group."""
+    return [
         record.membership.identity_id
         for record in seen.mine
         if record.membership.status is Status.ACTIVE
     ]
-    relevant = active or caller.mine
-    if not rules.is_stale(seen.group.policies, caller.authenticated, relevant, caller.at):
+
+
+def require_fresh(seen: Seen, caller: Caller) -> None:
+    """In a high assurance group: 403 with what the clients need to log in again."""
+    if not is_stale(seen, caller):
         return
-    wanted = sorted(map(str, active or [caller.identity_id]))
+    wanted = sorted(map(str, _active(seen) or [caller.identity_id]))
     message = "this group wants a login that is not older than its limit: log in again"
     raise ApiError(
         403,
