@@ -5,19 +5,24 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from html import unescape
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from argon2.exceptions import VerifyMismatchError
 from fastapi import FastAPI
+from joserfc.jwk import RSAKey
 
 from towpath.nexus.app import create_app
+from towpath.nexus.federation.logins import Logins
+from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.people.mail import Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import first_administrator_link, new_link
 from towpath.platform.database import Database
+from towpath.platform.secrets import Sealer
 from towpath.platform.settings import PeopleSettings
 
 ORIGIN = "https://towpath.example"
@@ -169,6 +174,30 @@ class Town:
             await connection.execute(query, values)  # type: ignore[call-overload]
 
 
+_CLEAR = """
+DELETE FROM browser_session;
+UPDATE identity SET account_id = NULL;
+DELETE FROM account;
+DELETE FROM identity;
+DELETE FROM one_time_link;
+DELETE FROM throttle;
+DELETE FROM account_change;
+DELETE FROM upstream_attempt;
+DELETE FROM upstream;
+DELETE FROM signing_key;
+DELETE FROM identity_provider WHERE kind <> 'clients';
+"""
+
+
+@pytest.fixture
+async def town_database(shared_database_url: str) -> AsyncIterator[Database]:
+    """Nexus' pool on a database in which nobody is yet."""
+    async with Database(shared_database_url, schema="nexus") as pool:
+        async with pool.connection() as connection:
+            await connection.execute(_CLEAR)
+        yield pool
+
+
 @pytest.fixture
 def people_settings() -> PeopleSettings:
     """Of the town; a test may have others."""
@@ -177,23 +206,34 @@ def people_settings() -> PeopleSettings:
 
 @pytest.fixture
 async def town(
-    nexus_database: Database,
-    nexus_keys: KeyRing,
+    town_database: Database,
+    signing_key: RSAKey,
     people_settings: PeopleSettings,
+    tmp_path: Path,
 ) -> AsyncIterator[Town]:
     """Nobody lives there yet."""
     mailbox, hasher = Mailbox(), CountingHasher()
+    sealer = Sealer(tmp_path / "town-seal.key")
+    keys = KeyRing(town_database, sealer, generate=lambda: signing_key)
+    await keys.ensure()
     post = Post(mailbox, "towpath@towpath.example")
     passwords = Passwords(1, hasher)
     app = create_app(
-        nexus_database,
+        town_database,
         issuer=ORIGIN,
-        keys=nexus_keys,
+        keys=keys,
         people=people_settings,
         post=post,
         passwords=passwords,
+        # its pages are there; no upstream is
+        logins=Logins(
+            town_database,
+            RelyingParty(None),  # type: ignore[arg-type]
+            sealer,
+            ORIGIN,
+        ),
     )
-    made = Town(app, nexus_database, mailbox, post, hasher, people_settings)
+    made = Town(app, town_database, mailbox, post, hasher, people_settings)
     yield made
     for browser in made.opened:
         await browser.http.aclose()

@@ -30,7 +30,7 @@ WAITING_LIMIT = 200
 """Logins that wait for a core at once: five seconds' worth. More are told to come back."""
 _SHORTEST_NAME = 4
 """A shorter name is in many a good password by chance."""
-_ROWS = ("abcdefghijklmnopqrstuvwxyz", "01234567890", "qwertyuiopasdfghjklzxcvbnm", "qwertzuiop")
+_ROWS = ("abcdefghijklmnopqrstuvwxyz", "0123456789", "qwertyuiopasdfghjklzxcvbnm", "qwertzuiop")
 
 
 class Hasher(Protocol):
@@ -83,12 +83,10 @@ class Passwords:
         """
         if len(password) > LONGEST:
             password = ""  # none is so long or so short: the same work, and no more
-        if stored is None:
-            if self._nobody is None:
-                self._nobody = await self._run(self._hasher.hash, "nobody's password")
-            await self._run(self._checked, self._nobody, normalized(password))
-            return False
-        return await self._run(self._checked, stored, normalized(password))
+        if self._nobody is None:  # at the first login of all, whoever it is
+            self._nobody = await self._run(self._hasher.hash, "nobody's password")
+        right = await self._run(self._checked, stored or self._nobody, normalized(password))
+        return right and stored is not None
 
     def is_old(self, stored: str) -> bool:
         """Whether the hash should be made anew at the next login: the parameters have changed."""
