@@ -1,0 +1,19 @@
+"""Whether everybody can use a page: axe-core's rules for WCAG 2.2 A and AA, in light and dark."""
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+_RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+_COLOURS = {"runOnly": ["color-contrast"]}
+"""All that differs in the dark."""
+
+
+def assert_accessible(page: Page) -> None:
+    """The page as it is now."""
+    axe = Axe()
+    for scheme, rules in (("light", _RULES), ("dark", _COLOURS)):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found = axe.run(page, options=rules).response
+        assert found["passes"], "axe found nothing to look at"
+        told = [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]]
+        assert not told, (page.url, scheme, told)
