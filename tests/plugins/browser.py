@@ -30,8 +30,8 @@ BROWSER_GROUP = pytest.mark.xdist_group("browser")
 def chromium() -> Iterator[Browser]:
     """The browser, without a window.
 
-    Not for longer than a module, whose tests are not async: while playwright runs, its event loop is
-    the thread's running one, and no other can run.
+    Not for longer than a module, whose tests are not async: while playwright runs, its event loop
+    is the thread's running one, and no other can run.
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

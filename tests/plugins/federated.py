@@ -13,17 +13,21 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from plugins.browsing import Browser
+from plugins.nexus_people import CountingHasher
 from plugins.upstream import FakeUpstream
 from towpath.nexus.app import create_app
 from towpath.nexus.federation.logins import Logins, secret_context
 from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.oauth.keys import KeyRing
+from towpath.nexus.people.passwords import Passwords
+from towpath.nexus.people.service import new_link
 from towpath.nexus.store import federation, identities
 from towpath.nexus.store.federation import UpstreamRow
 from towpath.platform.database import Database
 from towpath.platform.secrets import Sealer
 
 ORIGIN = "https://towpath.example"
+PASSWORD = "seven slow barges"
 UNI, LAB = UUID(int=7), UUID(int=8)
 
 
@@ -74,6 +78,20 @@ class Federated:
         state = await self.begin(browser, provider, **fields)
         return await self.back(browser, provider, state)
 
+    async def settle(self, name: str = "ann") -> Browser:
+        """Somebody with a local account, logged in."""
+        browser = self.browser()
+        async with self.database.transaction() as connection:
+            details: dict[str, object] = {"username": f"{name}@towpath.example"}
+            link = await new_link(connection, ORIGIN, "invitation", lifetime_s=60, details=details)
+        await browser.get(link.removeprefix(ORIGIN))
+        await browser.get("/v2/web/welcome")
+        done = await browser.send(
+            "/v2/web/welcome", name=name, password=PASSWORD, email=f"{name}@mail.example"
+        )
+        assert done.status_code == 303, done.text
+        return browser
+
     async def link(self, browser: Browser, provider: UUID = LAB) -> httpx.Response:
         await browser.get("/account/identities")
         answer = await browser.send(f"/account/identities/link/{provider}")
@@ -123,11 +141,13 @@ async def federated(
     made = Federated(people_database, None)
     keys = KeyRing(people_database, sealer, generate=lambda: signing_key)
     await keys.ensure()
+    passwords = Passwords(1, CountingHasher())
     party = RelyingParty(made)  # type: ignore[arg-type]
     made.app = create_app(
         people_database,
         issuer=ORIGIN,
         keys=keys,
+        passwords=passwords,
         logins=Logins(people_database, party, sealer, ORIGIN),
     )
     async with people_database.transaction() as connection:
@@ -150,3 +170,4 @@ async def federated(
     yield made
     for browser in made.browsers:
         await browser.close()
+    passwords.close()

@@ -15,6 +15,7 @@ from towpath.nexus.pages import (
     groups,
     joining,
     login,
+    passkeys,
     upstreams,
     visitor,
 )
@@ -58,7 +59,7 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (login, joining, account, applications, groups):
+    for pages in (login, joining, account, applications, groups, passkeys):
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))

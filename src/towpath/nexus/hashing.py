@@ -23,4 +23,9 @@ def new_secret() -> str:
 
 def digest(value: str) -> bytes:
     """What is stored instead of ``value``."""
-    return hashlib.sha256(value.encode()).digest()
+    return digest_bytes(value.encode())
+
+
+def digest_bytes(value: bytes) -> bytes:
+    """The same for what is no text."""
+    return hashlib.sha256(value).digest()

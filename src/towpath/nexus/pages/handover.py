@@ -53,6 +53,8 @@ async def find(connection: Connection, request_id: str, browser: str) -> Handove
         needed=[_in_words(one, names) for one in required],
         form_targets=form_targets(pending.request.redirect_uri),
         login_hint=pending.request.login_hint or hint,
+        fresh=any(one.not_before is not None for one in required),
+        mfa=any(one.mfa for one in required),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from towpath.nexus.pages import frame, handover, signing_in
+from towpath.nexus.pages import frame, handover, passkeys, signing_in
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.handover import Handover, next_path, place_of, request_id_of
 from towpath.nexus.pages.one_time import forget_link, keep_link, kept_link
@@ -38,6 +38,7 @@ def routes(people: People) -> APIRouter:
             form_targets=found.form_targets if found else (),
             handover=found,
             upstreams=others,
+            passkeys=passkeys.relying_party(people) is not None,
             request_id=request_id,
             to=place,
             username=username,
@@ -99,6 +100,18 @@ def routes(people: People) -> APIRouter:
             if done.wait_s:
                 page.headers["Retry-After"] = str(math.ceil(done.wait_s))
             return page
+        async with people.database.connection() as connection:
+            found = await handover_of(request, connection, request_id)
+        second = await passkeys.ask_second(
+            people,
+            request,
+            done.identity,
+            request_id=request_id,
+            place=place,
+            form_targets=found.form_targets if found else (),
+        )
+        if second is not None:
+            return second
         async with people.database.transaction() as connection:
             await signing_in.sign_in(
                 request,

@@ -16,6 +16,7 @@ from towpath.nexus.federation.logins import Logins, settle_link, settle_login, u
 from towpath.nexus.federation.relying_party import Proof, Wish
 from towpath.nexus.pages import frame, handover, signing_in
 from towpath.nexus.pages.frame import PageError
+from towpath.nexus.pages.recency import recent
 from towpath.nexus.pages.visitor import visitor
 from towpath.nexus.store import accounts, federation
 from towpath.nexus.store.federation import AttemptRow
@@ -23,8 +24,6 @@ from towpath.nexus.store.sessions import Session
 from towpath.platform.database import Connection, Database
 
 IDENTITIES = "/account/identities"
-RECENT_S = 900.0
-"""Who links an identity gives it the whole account: the login before must be this recent."""
 ANSWER_LIMIT = 8192
 """Characters of an upstream's answer; codes have some hundreds."""
 _TOLD = {
@@ -133,7 +132,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
         await frame.checked_form(request)
         async with database.connection() as connection:
             me = await visitor(request, connection)
-            await _recent(connection, me.session)
+            await recent(connection, me.session)
         return await leave(request, provider_id, "link", {}, me.session)
 
     @router.post(IDENTITIES + "/{identity_id}/primary")
@@ -141,7 +140,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
         await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            await _recent(connection, me.session)
+            await recent(connection, me.session)
             if not await accounts.set_primary(
                 connection, account_id=me.account.id, identity_id=identity_id
             ):
@@ -162,7 +161,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
         await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            await _recent(connection, me.session)
+            await recent(connection, me.session)
             if not await unlink(connection, me.account.id, identity_id):
                 raise _no_identity()
         return frame.redirect(request, f"{IDENTITIES}?told=unlinked")
@@ -179,20 +178,6 @@ async def _enter(request: Request, connection: Connection, proof: Proof, identit
         amr=proof.amr,
         acr=proof.acr,
         at=proof.authenticated_at,
-    )
-
-
-async def _recent(connection: Connection, session: Session) -> None:
-    """The login must be recent: an unlocked screen is no proof of whose account it is."""
-    if await federation.session_age_s(connection, session.id) <= RECENT_S:
-        return
-    now = datetime.now(UTC)
-    if any((now - one.at).total_seconds() <= RECENT_S for one in session.authentications.values()):
-        return
-    raise PageError(
-        403,
-        "Your login is some time ago",
-        "For this, log out, log in again, and come back to this page within 15 minutes.",
     )
 
 

@@ -235,14 +235,3 @@ async def end_emptied(connection: Connection, account_id: UUID, identity_id: UUI
     """
     await tokens.revoke_of_identity(connection, identity_id)
     await connection.execute("DELETE FROM account WHERE id = %s", (account_id,))
-
-
-async def session_age_s(connection: Connection, session_id: UUID) -> float:
-    """Seconds since a browser session began."""
-    cursor = await connection.execute(
-        "SELECT extract(epoch FROM now() - created_at)::float8 AS age FROM browser_session"
-        " WHERE id = %s",
-        (session_id,),
-    )
-    row = await cursor.fetchone()
-    return float("inf") if row is None else float(row["age"])

@@ -188,3 +188,14 @@ async def end_one_of_account(
         (session_id, account_id),
     )
     return [row["id"] for row in await cursor.fetchall()]
+
+
+async def age_s(connection: Connection, session_id: UUID) -> float:
+    """Seconds since the session began."""
+    cursor = await connection.execute(
+        "SELECT extract(epoch FROM now() - created_at)::float8 AS age FROM browser_session"
+        " WHERE id = %s",
+        (session_id,),
+    )
+    row = await cursor.fetchone()
+    return float("inf") if row is None else float(row["age"])

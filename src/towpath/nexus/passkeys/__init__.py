@@ -1,0 +1,1 @@
+"""Passkeys: WebAuthn credentials of local identities."""
