@@ -2,6 +2,9 @@
 
 from fastapi import FastAPI
 
+from towpath.nexus.developer.clients import add_client_routes
+from towpath.nexus.developer.projects import add_policy_routes, add_project_routes
+from towpath.nexus.developer.scopes import add_scope_routes
 from towpath.nexus.federation.logins import Logins
 from towpath.nexus.identity_routes import add_identity_routes
 from towpath.nexus.oauth.core import Core
@@ -68,4 +71,8 @@ def create_app(
     add_token_routes(app, core)
     add_discovery_routes(app, core)
     add_identity_routes(app, core)
+    add_client_routes(app, core)
+    add_scope_routes(app, core)
+    add_project_routes(app, core)
+    add_policy_routes(app, core)
     return app

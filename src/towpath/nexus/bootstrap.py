@@ -110,9 +110,8 @@ async def _ensure_services(connection: Connection, transfer: UUID) -> None:
                 client_id=client_id,
                 name=service.name,
                 secret=None,
-                client_type="resource_server",
             )
-        await clients.set_resource_server(connection, client_id, service.resource_server)
+        await clients.make_service(connection, client_id, service.resource_server)
         for one in service.scopes:
             ids[one.scope] = scope_id(one.scope)
             await scopes.ensure(

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from towpath.nexus.oauth.grants import DEPENDENT_TOKEN, Issued
+from towpath.nexus.oauth.grants import Issued
 from towpath.nexus.oauth.keys import ALGORITHM
 from towpath.nexus.scopes import EMAIL, OFFLINE_ACCESS, PROFILE, VIEW_IDENTITY_SET
+from towpath.nexus.store.clients import DEPENDENT_TOKEN
 from towpath.nexus.store.consents import Consent
 from towpath.nexus.store.identities import Identity, Provider
 from towpath.nexus.store.tokens import LIFETIME_S, Grant, Token

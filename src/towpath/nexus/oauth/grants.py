@@ -20,7 +20,6 @@ from towpath.nexus.store.consents import Consent
 from towpath.nexus.store.tokens import Token
 from towpath.platform.database import Connection
 
-DEPENDENT_TOKEN = "urn:globus:auth:grant_type:dependent_token"  # noqa: S105 - a name
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636, 4.1
 
 

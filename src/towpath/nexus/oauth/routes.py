@@ -25,14 +25,14 @@ from towpath.nexus.oauth.errors import (
     oauth_error,
     unauthorized,
 )
-from towpath.nexus.oauth.grants import DEPENDENT_TOKEN, Issued, Refused, Unapproved
+from towpath.nexus.oauth.grants import Issued, Refused, Unapproved
 from towpath.nexus.oauth.keys import PUBLISHED_AHEAD_S
 from towpath.nexus.store import clients, identities, tokens
 from towpath.nexus.store import consents as consent_store
 from towpath.nexus.store import groups as group_store
 from towpath.nexus.store import keys as key_store
 from towpath.nexus.store import scopes as scope_store
-from towpath.nexus.store.clients import Client
+from towpath.nexus.store.clients import DEPENDENT_TOKEN, Client
 from towpath.nexus.store.identities import Identity
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
@@ -50,12 +50,13 @@ def add_token_routes(app: FastAPI, core: Core) -> None:
             document: Any
             if grant is None:
                 raise oauth_error(400, "invalid_request", "grant_type is missing")
+            known = (*client.grant_types, "client_credentials", DEPENDENT_TOKEN)
+            if grant in known and grant not in client.grant_types:
+                raise oauth_error(400, "unauthorized_client", "this client may not ask so")
             if grant == "authorization_code":
                 document = await _code(core, connection, client, form)
             elif grant == "refresh_token":
                 document = await _refresh(connection, client, form)
-            elif client.public:
-                raise oauth_error(400, "unauthorized_client", "this needs a client with a secret")
             elif grant == "client_credentials":
                 document = await _client_credentials(core, connection, client, form)
             elif grant == DEPENDENT_TOKEN:

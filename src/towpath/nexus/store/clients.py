@@ -14,6 +14,11 @@ from towpath.nexus.hashing import digest
 from towpath.nexus.store import identities
 from towpath.platform.database import Connection
 
+_SERVICE_TYPES = frozenset(
+    {"resource_server", "hybrid_confidential_client_resource_server", "globus_connect_server"}
+)
+DEPENDENT_TOKEN = "urn:globus:auth:grant_type:dependent_token"  # noqa: S105 - a name
+"""The grant by which a service gets tokens for what it was asked to do."""
 PUBLIC_TYPES = frozenset({"public_installed_client", "public_webapp_client"})
 """Programs that cannot keep a secret (RFC 6749, 2.1)."""
 UNUSED_KEPT_H = 24
@@ -47,6 +52,14 @@ class Client:
     def public(self) -> bool:
         """Whether it has no secret; it proves its requests by PKCE alone."""
         return self.client_type in PUBLIC_TYPES
+
+    @property
+    def grant_types(self) -> Sequence[str]:
+        """What it may ask for at the token endpoint (RFC 7591, 2)."""
+        if self.public:
+            return ("authorization_code", "refresh_token")
+        own = ("authorization_code", "client_credentials", "refresh_token")
+        return (*own, DEPENDENT_TOKEN) if self.client_type in _SERVICE_TYPES else own
 
     @property
     def server_name(self) -> str:
@@ -303,14 +316,16 @@ async def set_role(connection: Connection, role: str, client_id: UUID) -> None:
     )
 
 
-async def set_resource_server(connection: Connection, client_id: UUID, name: str) -> None:
-    """What tokens for the client's scopes name as their resource server."""
+async def make_service(connection: Connection, client_id: UUID, name: str) -> None:
+    """Make the client the one whose scopes' tokens name ``name`` as their resource server."""
     await connection.execute(
         "UPDATE client SET resource_server = NULL WHERE resource_server = %s AND id <> %s",
         (name, client_id),
     )
     await connection.execute(
-        "UPDATE client SET resource_server = %s WHERE id = %s", (name, client_id)
+        "UPDATE client SET resource_server = %s,"
+        " client_type = 'hybrid_confidential_client_resource_server' WHERE id = %s",
+        (name, client_id),
     )
 
 

@@ -22,6 +22,15 @@ class Project:
     admin_group_ids: list[UUID]
 
 
+@dataclass(frozen=True)
+class AdminGroup:
+    """A group whose members are admins, as a project shows it."""
+
+    id: UUID
+    name: str
+    description: str | None
+
+
 _COLUMNS = "SELECT id, display_name, contact_email, admin_ids, admin_group_ids FROM project"
 SETTABLE = ("display_name", "contact_email", "admin_ids", "admin_group_ids")
 """Columns that an admin may change."""
@@ -47,6 +56,15 @@ async def of_admin(
             (list(identity_ids), list(group_ids)),
         )
         return await cursor.fetchall()
+
+
+async def groups_named(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, AdminGroup]:
+    """Those of some groups that exist, by id."""
+    async with connection.cursor(row_factory=class_row(AdminGroup)) as cursor:
+        await cursor.execute(
+            "SELECT id, name, description FROM user_group WHERE id = ANY(%s)", (list(ids),)
+        )
+        return {one.id: one for one in await cursor.fetchall()}
 
 
 async def add(connection: Connection, fields: Mapping[str, Any]) -> UUID:
@@ -77,6 +95,6 @@ async def update(connection: Connection, project_id: UUID, changes: Mapping[str,
 async def delete(connection: Connection, project_id: UUID) -> None:
     """Delete a project and its policies.
 
-    Raises ``psycopg.errors.ForeignKeyViolation`` while it has clients.
+    Raises ``psycopg.errors.RestrictViolation`` while it has clients.
     """
     await connection.execute("DELETE FROM project WHERE id = %s", (project_id,))

@@ -165,7 +165,11 @@ async def ensure(
 
 
 async def delete(connection: Connection, scope_id: UUID) -> None:
-    """Delete a scope, and all consents to it."""
+    """Delete a scope, all consents to it, and the tokens that stand on them."""
+    await connection.execute(
+        "DELETE FROM token t USING consent c WHERE c.scope_id = %s AND c.id = ANY(t.consent_ids)",
+        (scope_id,),
+    )
     await connection.execute("DELETE FROM scope WHERE id = %s", (scope_id,))
 
 
