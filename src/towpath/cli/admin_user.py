@@ -11,12 +11,14 @@ import click
 
 from towpath.cli.deployment import Deployment, data_option
 from towpath.cli.on_nexus import on_nexus
+from towpath.nexus import audit
+from towpath.nexus.audit import Act
 from towpath.nexus.people import accounts as acts
 from towpath.nexus.people import service
 from towpath.nexus.people.accounts import AccountError, NewPerson
 from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.passwords import argon2id, normalized, problem
-from towpath.nexus.store import accounts, identities, links
+from towpath.nexus.store import accounts, identities, links, passkeys
 from towpath.nexus.store.accounts import Account
 from towpath.nexus.store.identities import Identity, Provider
 from towpath.platform.database import Connection
@@ -196,6 +198,24 @@ def reset(who: str, data: Path) -> None:
         )
 
     click.echo(_on(deployment, work))
+
+
+@user.command(name="forget-passkeys")
+@click.argument("who", metavar="USER")
+@data_option
+def forget_passkeys(who: str, data: Path) -> None:
+    """Remove somebody's passkeys, when they are lost; the password alone is enough then."""
+
+    async def work(connection: Connection) -> tuple[str, int]:
+        identity, account = await _find(connection, who)
+        own = await identities.identities_of_account(connection, account.id)
+        removed = await passkeys.remove_all(connection, [one.id for one in own])
+        for whose in removed:
+            await audit.append(connection, Act("passkey.removed", subject=whose))
+        return identity.username, len(removed)
+
+    username, count = _on(Deployment.find(data), work)
+    click.echo(f"{username} had {count} passkeys, and has none now")
 
 
 @user.command()

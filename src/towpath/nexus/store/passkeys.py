@@ -127,6 +127,19 @@ async def remove(
     return UUID(str(row["identity_id"]))
 
 
+async def remove_all(connection: Connection, identity_ids: Sequence[UUID]) -> list[UUID]:
+    """Remove the identities' passkeys, and the wish to be asked for one; whose each was."""
+    cursor = await connection.execute(
+        "DELETE FROM passkey WHERE identity_id = ANY (%s) RETURNING identity_id",
+        (list(identity_ids),),
+    )
+    removed = [row["identity_id"] for row in await cursor.fetchall()]
+    await connection.execute(
+        "DELETE FROM passkey_wanted WHERE identity_id = ANY (%s)", (list(identity_ids),)
+    )
+    return removed
+
+
 async def is_wanted(connection: Connection, identity_id: UUID) -> bool:
     """Whether a password alone does not log the identity in."""
     cursor = await connection.execute(
