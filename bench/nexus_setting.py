@@ -21,6 +21,8 @@ from towpath.platform.secrets import Sealer
 from towpath.platform.settings import LogSettings
 
 ISSUER = "https://bench.example"
+AT_ONCE = 8
+"""Requests under way, for a rate."""
 T = TypeVar("T")
 
 
@@ -95,3 +97,18 @@ def spread(name: str, took_s: Sequence[float]) -> dict[str, float]:
         f"{name}_p{percent}_ms": round(took_s[len(took_s) * percent // 100] * 1000, 4)
         for percent in (50, 99)
     }
+
+
+async def rate_of(action: Callable[[], Awaitable[None]], count: int) -> tuple[float, float]:
+    """How many a second with AT_ONCE under way, and this process's CPU seconds for each."""
+    left = count
+    began, cpu_began = time.perf_counter(), time.process_time()
+
+    async def work() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await action()
+
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    return count / (time.perf_counter() - began), (time.process_time() - cpu_began) / count

@@ -1,13 +1,10 @@
 """What it takes a service to know whom a token stands for."""
 
-import asyncio
 import itertools
-import time
-from collections.abc import Awaitable, Callable
 from functools import partial
 
 from bench.measure import BenchError
-from bench.nexus_setting import Service, Setting, spread, timed
+from bench.nexus_setting import Service, Setting, rate_of, spread, timed
 from towpath.nexus.bootstrap import OPERATOR, TRANSFER
 from towpath.nexus.scopes import TRANSFER_ALL
 from towpath.platform.guard import Guard
@@ -16,8 +13,6 @@ WARM = 200_000
 COLD = 2_000
 TOKENS = 1_000
 """Different ones, so that the warm figures are not those of one entry."""
-AT_ONCE = 8
-"""Requests under way, for the rate."""
 
 
 def measure(setting: Setting) -> dict[str, float]:
@@ -43,28 +38,13 @@ async def _measure(setting: Setting, service: Service) -> dict[str, float]:
     turns = itertools.cycle(tokens)
     checks = await timed(lambda: known(warm, next(turns)), setting.count(WARM))
     colds = await timed(lambda: known(new_guard(), next(turns)), setting.count(COLD))
-    rate, cpu_s = await _rate(lambda: known(new_guard(), next(turns)), setting.count(COLD))
+    rate, cpu_s = await rate_of(lambda: known(new_guard(), next(turns)), setting.count(COLD))
     return {
         **spread("token_check_warm", checks),
         **spread("introspection_cold", colds),
         "introspections_per_s": round(rate),
         "introspection_cpu_ms": round(cpu_s * 1000, 3),
     }
-
-
-async def _rate(action: Callable[[], Awaitable[None]], count: int) -> tuple[float, float]:
-    """How many a second with AT_ONCE under way, and this process's CPU seconds for each."""
-    left = count
-    began, cpu_began = time.perf_counter(), time.process_time()
-
-    async def work() -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            await action()
-
-    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
-    return count / (time.perf_counter() - began), (time.process_time() - cpu_began) / count
 
 
 async def _token(service: Service) -> str:
