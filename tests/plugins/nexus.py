@@ -223,10 +223,17 @@ def signing_key() -> RSAKey:
 
 
 @pytest.fixture
-async def nexus_keys(nexus_database: Database, tmp_path: Path, signing_key: RSAKey) -> KeyRing:
+def nexus_sealer(tmp_path: Path) -> Sealer:
+    """What seals the keys."""
+    return Sealer(tmp_path / "nexus-seal" / "seal.key")
+
+
+@pytest.fixture
+async def nexus_keys(
+    nexus_database: Database, nexus_sealer: Sealer, signing_key: RSAKey
+) -> KeyRing:
     """The keys of id tokens, ready."""
-    sealer = Sealer(tmp_path / "nexus-seal" / "seal.key")
-    keys = KeyRing(nexus_database, sealer, generate=lambda: signing_key)
+    keys = KeyRing(nexus_database, nexus_sealer, generate=lambda: signing_key)
     await keys.ensure()
     return keys
 

@@ -63,6 +63,7 @@ Kind = Literal[
     "group.removed",
     "group.policies_changed",
     "membership.changed",
+    "key.added",
 ]
 """Every kind of act; closed, so that who reads the log knows what there can be."""
 
@@ -116,6 +117,7 @@ KINDS: dict[Kind, str] = {
     "group.policies_changed": "A group's policies were changed.",
     "membership.changed": "A membership was changed. Details: the action, and the role and status "
     "after it.",
+    "key.added": "A key that will sign id tokens was made. The subject is its `kid`.",
 }
 """What each kind says; `docs/reference/audit.md` has it from here."""
 

@@ -15,6 +15,7 @@ from typing import Any
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from towpath.nexus import audit
 from towpath.nexus.store import keys as store
 from towpath.nexus.store.keys import SigningKey
 from towpath.platform.database import Connection, Database
@@ -59,6 +60,31 @@ def generate() -> RSAKey:
     return RSAKey.generate_key(KEY_BITS)
 
 
+async def add(connection: Connection, sealer: Sealer, key: RSAKey, *, ahead_s: int) -> datetime:
+    """Publish a key that will sign in ``ahead_s``, and forget those that are over. Returns when it
+    begins. With 0 it is the first key, and nothing happens if there is one. In a transaction.
+    """
+    kid = key.thumbprint()
+    public = key.as_dict(private=False) | {"kid": kid, "use": "sig", "alg": ALGORITHM}
+    await store.lock(connection)
+    now = await store.now(connection)
+    known = succession(await store.all_keys(connection), now)
+    if known is not None and ahead_s == 0:  # another process was faster
+        return known.signer.signs_from
+    for one in known.over if known is not None else ():
+        await store.delete(connection, one.kid)
+    signs_from = now + timedelta(seconds=ahead_s)
+    await store.add(
+        connection,
+        kid=kid,
+        public_key=public,
+        private_key=sealer.seal(key.as_pem(private=True), _context(kid)),
+        signs_from=signs_from,
+    )
+    await audit.append(connection, audit.Act("key.added", subject=kid))
+    return signs_from
+
+
 class KeyRing:
     """The deployment's keys."""
 
@@ -76,30 +102,9 @@ class KeyRing:
             found = await store.all_keys(connection)
             if succession(found, await store.now(connection)) is not None:
                 return
-        await self._add(ahead_s=0)
-
-    async def rotate(self) -> datetime:
-        """Add a key, and forget those that are over. Returns when the new one begins to sign."""
-        return await self._add(ahead_s=PUBLISHED_AHEAD_S)
-
-    async def _add(self, *, ahead_s: int) -> datetime:
         key = await asyncio.to_thread(self._generate)
-        kid = key.thumbprint()
-        public = key.as_dict(private=False) | {"kid": kid, "use": "sig", "alg": ALGORITHM}
-        sealed = self._sealer.seal(key.as_pem(private=True), _context(kid))
         async with self._database.transaction() as connection:
-            await store.lock(connection)
-            now = await store.now(connection)
-            known = succession(await store.all_keys(connection), now)
-            if known is not None and ahead_s == 0:  # another process was faster
-                return known.signer.signs_from
-            for one in known.over if known is not None else ():
-                await store.delete(connection, one.kid)
-            signs_from = now + timedelta(seconds=ahead_s)
-            await store.add(
-                connection, kid=kid, public_key=public, private_key=sealed, signs_from=signs_from
-            )
-        return signs_from
+            await add(connection, self._sealer, key, ahead_s=0)
 
     async def published(self, connection: Connection) -> dict[str, Any]:
         """The JWK set (RFC 7517, 5)."""
