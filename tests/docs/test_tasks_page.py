@@ -71,7 +71,7 @@ def document() -> dict[str, Any]:
     counters = {name for name, kind in Task.__annotations__.items() if kind is int}
     task.configure_mock(**dict.fromkeys(counters, 1), nice_status=None, fatal_error=None)
     now = datetime.now(UTC)
-    task.configure_mock(paused_at=None, wait=None, outage=None)
+    task.configure_mock(paused_at=None, suspended_from=None, wait=None, outage=None)
     task.configure_mock(started_at=now, request_time=now, completion_time=None, deadline=now)
     return task_document(task, now)
 

@@ -451,7 +451,7 @@ class Scenario:
         at_once(cancel())
 
     async def _pause(self, asked: Asked) -> None:
-        change = Change("owner", timedelta(days=90), 100)
+        change = Change(timedelta(days=90), 100, "owner")
         for act, wait_s in (
             (tasks.pause, self.random.uniform(0, 5)),
             (tasks.resume, self.random.uniform(0, 60)),

@@ -66,6 +66,7 @@ from towpath.samples.registration import prepare as prepare_samples
 from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
+from towpath.transfer.owners import OwnerWatch
 
 SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
 CERTIFICATE_CHECK_S = 86_400
@@ -191,7 +192,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         else:
             await at_start(partial(withdraw_samples, databases["transfer"]))
         apps = await stack.enter_async_context(
-            _apps(place, directory, databases, clients[TRANSFER], samples)
+            _apps(place, directory, databases, clients[TRANSFER], samples, failed)
         )
         server = await _https_server(apps, bound, place, directory, failed)
         stack.push_async_callback(server.stop)
@@ -321,6 +322,7 @@ async def _apps(
     databases: dict[str, Database],
     transfer_client: ClientSecret,
     samples: Samples | None,
+    failed: "_Failures",
 ) -> AsyncIterator[ASGIApp]:
     """Every service on one origin; Transfer reaches nexus as over the network, without one."""
     settings = place.settings
@@ -357,6 +359,14 @@ async def _apps(
             engine=settings.engine,
             authorities={} if samples is None else samples.authorities,
         )
+        watch = OwnerWatch(
+            databases["transfer"],
+            client,
+            httpx.BasicAuth(str(transfer_client.client_id), transfer_client.client_secret),
+            limits=settings.limits,
+            engine=settings.engine,
+        )
+        failed.watch(watch.run(), "tasks do not follow their owners' accounts any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {
             **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),

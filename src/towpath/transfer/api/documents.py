@@ -273,6 +273,7 @@ class NiceStatus(StrEnum):
     OK = "OK"
     QUEUED = "Queued"
     PAUSED = "PAUSED"
+    OWNER_SUSPENDED = "OWNER_SUSPENDED"
     WAITING_FOR_TASK = "WAITING_FOR_TASK"
 
 
@@ -296,6 +297,13 @@ def _nice_status(task: Task) -> JsonObject:
 
 def _trouble(task: Task) -> tuple[str | None, str | None]:
     """Why a task that has not ended makes no progress, and more about it."""
+    if task.suspended_from is not None:
+        return NiceStatus.OWNER_SUSPENDED, json.dumps(
+            {
+                "reason": "The account of the task's owner is suspended.",
+                "next": "It goes on when the account is restored.",
+            }
+        )
     if task.paused_at is not None:
         return NiceStatus.PAUSED, json.dumps(
             {

@@ -60,6 +60,7 @@ class Renewal:
     cancel_requested: bool
     expired: bool
     paused: bool
+    """By its owner, or because its owner is suspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ WITH unreachable AS MATERIALIZED (
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND t.status IN ('ACTIVE', 'INACTIVE')
-      AND (t.paused_at IS NULL OR q.ending)
+      AND ((t.paused_at IS NULL AND t.suspended_from IS NULL) OR q.ending)
     ORDER BY q.ending DESC, q.turn, t.request_time
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -178,7 +179,8 @@ FROM task t JOIN unnest(%(tasks)s::bigint[], %(epochs)s::bigint[]) AS held (task
 WHERE t.lease_worker = %(worker)s AND t.lease_until > now()
 """
 _TOLD = """t.task_no, {renewed} AS renewed, t.lease_epoch, t.cancel_requested,
-t.deadline <= now() AS expired, t.paused_at IS NOT NULL AS paused"""
+t.deadline <= now() AS expired,
+t.paused_at IS NOT NULL OR t.suspended_from IS NOT NULL AS paused"""
 _RENEW = f"""
 WITH ours AS (SELECT t.task_no {_HELD} FOR NO KEY UPDATE OF t {{locked}})
 UPDATE task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
@@ -415,8 +417,8 @@ async def finish(
     await conn.execute(_DROP_PLAN, {"task_no": task_no})
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
-        " nice_status = NULL, nice_status_details = NULL, paused_at = NULL, waits_for = NULL,"
-        " waits_at = NULL WHERE task_no = %s",
+        " nice_status = NULL, nice_status_details = NULL, paused_at = NULL,"
+        " suspended_from = NULL, waits_for = NULL, waits_at = NULL WHERE task_no = %s",
         (status, None if fatal_error is None else json.dumps(fatal_error), task_no),
     )
     await claims.drop(conn, task_no)
@@ -441,7 +443,8 @@ async def suspend(
     """
     cursor = await conn.execute(
         f"""
-        UPDATE task SET status = 'INACTIVE'
+        UPDATE task SET status = 'INACTIVE',
+               suspended_from = CASE WHEN suspended_from IS NOT NULL THEN 'INACTIVE' END
          WHERE task_no = %(task_no)s
            AND (%(renewed)s::timestamptz[] IS NULL
                 OR NOT EXISTS ({_RENEWED} AND updated_at <> ALL(%(renewed)s::timestamptz[])))
@@ -457,7 +460,8 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
         await cur.execute(
             f"SELECT ARRAY({_RENEWED}) AS renewed, cancel_requested,"  # noqa: S608 - a constant
             " deadline <= now() AS expired,"
-            " paused_at IS NOT NULL AS paused, removals_unsettled, fatal_error"
+            " paused_at IS NOT NULL OR suspended_from IS NOT NULL AS paused,"
+            " removals_unsettled, fatal_error"
             " FROM task WHERE task_no = %s",
             (task_no,),
         )

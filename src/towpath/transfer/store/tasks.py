@@ -30,7 +30,8 @@ class Status(StrEnum):
     """Of a task. Each comment says who moves it on."""
 
     ACTIVE = "ACTIVE"  # a worker that has its lease, now or when its turn comes
-    INACTIVE = "INACTIVE"  # its owner, with a renewed credential; or its deadline
+    INACTIVE = "INACTIVE"  # its owner, with a renewed credential; who restores its owner's account;
+    # or its deadline
     SUCCEEDED = "SUCCEEDED"  # nobody
     FAILED = "FAILED"  # nobody; canceled and expired tasks too
 
@@ -115,6 +116,8 @@ class Task:
     destination_display_name: str | None
     destination_owner_string: str | None
     paused_at: datetime | None
+    suspended_from: str | None
+    """The status that it had when its owner was suspended; None: its owner is not."""
     waits: bool
     waits_at: str | None
     holder_id: UUID | None
@@ -181,7 +184,7 @@ _TASK = f"""
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
-           t.paused_at, {WAIT_COLUMNS}, {OUTAGE_COLUMN}
+           t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN}
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
@@ -363,12 +366,18 @@ async def request_cancel(conn: Connection, owner_id: UUID, task_id: UUID) -> boo
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A pause or its end: who wants it, and the deadline that follows if its owner gave none."""
+class Terms:
+    """Of a pause or its end: the deadline that follows if the task's owner gave none."""
 
-    by: str
     deadline: timedelta
     events_most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Terms):
+    """A pause or its end, and who wants it."""
+
+    by: str
 
 
 async def pause(conn: Connection, owner_id: UUID, task_id: UUID, change: Change) -> bool:
@@ -441,7 +450,11 @@ async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID
                    AND %s IN (source_endpoint_id, destination_endpoint_id)
                  ORDER BY task_no FOR NO KEY UPDATE
             )
-            UPDATE task t SET status = 'ACTIVE', not_before = now(), failures_in_a_row = 0,
+            UPDATE task t SET status = CASE WHEN suspended_from IS NULL THEN 'ACTIVE'
+                                            ELSE 'INACTIVE' END,
+                              suspended_from = CASE WHEN suspended_from IS NOT NULL
+                                               THEN 'ACTIVE' END,
+                              not_before = now(), failures_in_a_row = 0,
                               nice_status = NULL, nice_status_details = NULL
               FROM theirs WHERE t.task_no = theirs.task_no AND waited
             RETURNING t.task_no
