@@ -20,11 +20,13 @@ from towpath.nexus.pages import (
     login,
     passkeys,
     upstreams,
+    visibility,
     visitor,
 )
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
+from towpath.nexus.profile_routes import add_profile_routes
 from towpath.platform.database import Database
 from towpath.platform.errors import AUTH_ERRORS
 from towpath.platform.http import new_app
@@ -62,7 +64,7 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (login, joining, account, applications, groups, passkeys):
+    for pages in (login, joining, account, applications, groups, passkeys, visibility):
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))
@@ -75,4 +77,5 @@ def create_app(
     add_scope_routes(app, core)
     add_project_routes(app, core)
     add_policy_routes(app, core)
+    add_profile_routes(app, core)
     return app

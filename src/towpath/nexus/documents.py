@@ -39,14 +39,14 @@ def tokens_document(
     return {**first, "other_tokens": others}
 
 
-def identity_document(identity: Identity) -> dict[str, Any]:
-    """As ``/v2/api/identities`` lists it."""
+def identity_document(identity: Identity, seen: Collection[str]) -> dict[str, Any]:
+    """As ``/v2/api/identities`` lists it; ``seen`` are the fields that the caller sees of it."""
     return {
         "id": str(identity.id),
         "username": identity.username,
-        "name": identity.name,
-        "email": identity.email,
-        "organization": identity.organization,
+        "name": identity.name if "name" in seen else None,
+        "email": identity.email if "email" in seen else None,
+        "organization": identity.organization if "organization" in seen else None,
         "status": identity.status,
         "identity_provider": str(identity.identity_provider),
         "identity_type": "login",

@@ -10,10 +10,13 @@ from towpath.nexus import documents
 from towpath.nexus.oauth.callers import client_by_secret, client_or_bearer, listed, uuids
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.errors import forbidden, invalid, not_found
+from towpath.nexus.people import profile
 from towpath.nexus.store import accounts, clients, throttle
 from towpath.nexus.store import identities as store
 from towpath.nexus.store.clients import Client
+from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.throttle import Bucket
+from towpath.nexus.store.tokens import Token
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 
@@ -44,16 +47,18 @@ def add_identity_routes(app: FastAPI, core: Core) -> None:
                     who = caller.id if isinstance(caller, Client) else caller.identity_id
                     await _provision(connection, names, who)
                 found = await store.identities_by_username(connection, names)
-        return {"identities": [documents.identity_document(one) for one in found]}
+            shown = await _shown(connection, caller, found)
+        return {"identities": shown}
 
     @app.get("/v2/api/identities/{identity_id}")
     async def identity(request: Request, identity_id: str) -> dict[str, Any]:
         async with core.database.connection() as connection:
-            await client_or_bearer(request, connection)
+            caller = await client_or_bearer(request, connection)
             found = await store.identities_by_id(connection, uuids(identity_id))
-        if not found:
+            shown = await _shown(connection, caller, found)
+        if not shown:
             raise not_found(f"there is no identity {identity_id[:100]}")
-        return {"identity": documents.identity_document(found[0])}
+        return {"identity": shown[0]}
 
     @app.get("/v2/api/identity_providers")
     async def identity_providers(request: Request) -> dict[str, Any]:
@@ -91,6 +96,15 @@ def add_identity_routes(app: FastAPI, core: Core) -> None:
                 for one in found
             ]
         }
+
+
+async def _shown(
+    connection: Connection, caller: Client | Token, found: list[Identity]
+) -> list[dict[str, Any]]:
+    """As far as their owners let the caller see them."""
+    who = caller.id if isinstance(caller, Client) else caller.identity_id
+    seen = await profile.visible(connection, await store.identity_set(connection, who), found)
+    return [documents.identity_document(one, seen[one.id]) for one in found]
 
 
 async def _provision(connection: Connection, names: list[str], caller: UUID) -> None:

@@ -27,6 +27,8 @@ VIEW_IDENTITY_SET = f"urn:globus:auth:scope:{AUTH}:view_identity_set"
 VIEW_CONSENTS = f"urn:globus:auth:scope:{AUTH}:view_consents"
 VIEW_CLIENTS = f"urn:globus:auth:scope:{AUTH}:view_clients"
 VIEW_CLIENTS_AND_SCOPES = f"urn:globus:auth:scope:{AUTH}:view_clients_and_scopes"
+MANAGE_PROFILE = f"urn:globus:auth:scope:{AUTH}:manage_profile"
+"""Not one of Globus' own."""
 MANAGE_PROJECTS = f"urn:globus:auth:scope:{AUTH}:manage_projects"
 
 SCOPE_LIMIT = 16_384

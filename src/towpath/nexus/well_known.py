@@ -105,6 +105,11 @@ SERVICES = (
                 "Which applications you have allowed what",
             ),
             FixedScope(
+                _urn(AUTH, "manage_profile"),
+                "Manage your profile",
+                "Phone, address, SSH keys and who sees them; view and change",
+            ),
+            FixedScope(
                 _urn(AUTH, "manage_projects"),
                 "Manage your projects",
                 "Create, change and delete projects, their applications, scopes and policies",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from towpath.nexus.groups.rules import Action
 from towpath.nexus.groups.service import Caller, Done
-from towpath.nexus.people import throttle
+from towpath.nexus.people import profile, throttle
 from towpath.nexus.people.throttle import Attempt
 from towpath.nexus.store import identities
 from towpath.nexus.store.throttle import Bucket
@@ -43,6 +43,8 @@ async def letters(connection: Connection, caller: Caller, done: Done, origin: st
     found = []
     for one in known:
         if one.id not in invited or not one.email or not one.email_verified:
+            continue
+        if one.account_id and not (await profile.of(connection, one.account_id)).mail_invitations:
             continue
         attempt = Attempt(
             (

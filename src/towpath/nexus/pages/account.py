@@ -15,11 +15,8 @@ from towpath.nexus.people import accounts, ssh_keys
 from towpath.nexus.people.accounts import NAME_LIMIT
 from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
-from towpath.nexus.people.ssh_keys import SshKeyError
+from towpath.nexus.people.ssh_keys import KEYS_LIMIT, SshKeyError
 from towpath.nexus.store import identities, passwords, profiles, sessions
-
-KEYS_LIMIT = 50
-"""SSH keys of a person."""
 
 
 def routes(people: People) -> APIRouter:

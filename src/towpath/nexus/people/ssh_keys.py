@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 TEXT_LIMIT = 8192
 """Characters; RSA with 16,384 bits has 2,800."""
+KEYS_LIMIT = 50
+"""Of a person."""
 RSA_BITS = 2048
 """At least (NIST SP 800-57)."""
 _KINDS = frozenset(
