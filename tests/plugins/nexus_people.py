@@ -179,6 +179,7 @@ DELETE FROM browser_session;
 UPDATE identity SET account_id = NULL;
 DELETE FROM account;
 DELETE FROM identity;
+DELETE FROM user_group;
 DELETE FROM one_time_link;
 DELETE FROM throttle;
 DELETE FROM account_change;

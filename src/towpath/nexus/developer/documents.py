@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from towpath.nexus.documents import identity_document
+from towpath.nexus.people.profile import OF_IDENTITY
 from towpath.nexus.store.clients import Client, Credential
 from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.policies import Policy
@@ -84,7 +85,10 @@ def project_document(
         "admin_group_ids": [str(one) for one in project.admin_group_ids] or None,
         "admins": {
             "identities": [
-                identity_document(admins[one]) for one in project.admin_ids if one in admins
+                # whoever administers a project is known to the others by name and address
+                identity_document(admins[one], OF_IDENTITY)
+                for one in project.admin_ids
+                if one in admins
             ],
             "groups": [
                 {
