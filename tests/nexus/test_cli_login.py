@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 from playwright.sync_api import Page, expect
 
+from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
 from plugins.deployment import Running
 
@@ -205,3 +206,33 @@ def test_client_mode(running: Running, terminal: Terminal) -> None:
     assert terminal.json("session", "show")["authentications"] == {}
     assert "client credentials" in terminal.run("login", expect_code=2)
     terminal.run("logout", "--yes")
+
+
+def test_refused_by_the_person_and_revoked_later(terminal: Terminal) -> None:
+    page = terminal.page
+    process = terminal._start("login", "--no-local-server")
+    assert process.stdout is not None
+    address = next(
+        found
+        for line in process.stdout
+        if (found := re.search(r"https://\S+/authorize\?\S+", line))
+    )[0]
+    page.goto(address)
+    expect(page.get_by_text("to go on to Globus CLI")).to_be_visible()
+    page.get_by_label("Name").fill(terminal.username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in", exact=True).click()
+    assert_accessible(page)
+    page.get_by_role("button", name="Do not allow").click()
+    expect(page.locator("#code")).to_have_count(0)
+    said, _ = process.communicate("\n", timeout=WITHIN_S)
+    assert process.returncode != 0, said
+
+    terminal.with_a_code("login", "--no-local-server")
+    assert_accessible(page)
+    terminal.run("group", "list")
+    page.goto(f"{terminal.running.url}/account/applications")
+    assert_accessible(page)
+    page.get_by_role("button", name="Revoke Globus CLI").first.click()
+    expect(page.get_by_text("No application acts for you.")).to_be_visible()
+    assert "globus login" in terminal.run("group", "list", expect_code=4)
