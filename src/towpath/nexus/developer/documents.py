@@ -1,11 +1,10 @@
 """The documents of projects, clients, secrets, scopes and policies."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
 from towpath.nexus.documents import identity_document
-from towpath.nexus.people.profile import OF_IDENTITY
 from towpath.nexus.store.clients import Client, Credential
 from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.policies import Policy
@@ -73,9 +72,12 @@ def scope_document(scope: Scope, needs: Sequence[Dependency]) -> dict[str, Any]:
 
 
 def project_document(
-    project: Project, admins: Mapping[UUID, Identity], groups: Mapping[UUID, AdminGroup]
+    project: Project,
+    admins: Mapping[UUID, Identity],
+    seen: Mapping[UUID, Collection[str]],
+    groups: Mapping[UUID, AdminGroup],
 ) -> dict[str, Any]:
-    """A project, with its admins in full."""
+    """A project, with its admins as far as the caller sees them: anybody may be named as one."""
     return {
         "id": str(project.id),
         "project_name": project.display_name,
@@ -86,7 +88,7 @@ def project_document(
         "admins": {
             "identities": [
                 # whoever administers a project is known to the others by name and address
-                identity_document(admins[one], OF_IDENTITY)
+                identity_document(admins[one], seen[one])
                 for one in project.admin_ids
                 if one in admins
             ],

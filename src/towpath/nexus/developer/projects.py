@@ -14,6 +14,7 @@ from towpath.nexus.developer.documents import policy_document, project_document
 from towpath.nexus.developer.managers import Manager, own_project, own_projects, person
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.errors import invalid, not_found
+from towpath.nexus.people import profile
 from towpath.nexus.store import identities, policies, projects
 from towpath.nexus.store.policies import Policy
 from towpath.nexus.store.projects import Project
@@ -54,7 +55,7 @@ def add_project_routes(app: FastAPI, core: Core) -> None:
                 },
             )
             await _note(connection, "project.added", who, made)
-            document = await _shown(connection, made)
+            document = await _shown(connection, who, made)
         return JSONResponse({"project": document}, status_code=201)
 
     @app.get("/v2/api/projects")
@@ -62,7 +63,7 @@ def add_project_routes(app: FastAPI, core: Core) -> None:
         async with core.database.connection() as connection:
             who = await person(request, connection)
             found = await own_projects(connection, who)
-            documents = await _project_documents(connection, found)
+            documents = await _project_documents(connection, who, found)
         return {"projects": documents}
 
     @app.get("/v2/api/projects/{project_id}")
@@ -70,7 +71,7 @@ def add_project_routes(app: FastAPI, core: Core) -> None:
         async with core.database.connection() as connection:
             who = await person(request, connection)
             found = await own_project(connection, who, project_id)
-            documents = await _project_documents(connection, [found])
+            documents = await _project_documents(connection, who, [found])
         return {"project": documents[0]}
 
     @app.put("/v2/api/projects/{project_id}")
@@ -86,7 +87,7 @@ def add_project_routes(app: FastAPI, core: Core) -> None:
                 raise invalid("a project needs an admin")
             await projects.update(connection, project_id, given)
             await _note(connection, "project.changed", who, project_id, sorted(given))
-            return {"project": await _shown(connection, project_id)}
+            return {"project": await _shown(connection, who, project_id)}
 
     @app.delete("/v2/api/projects/{project_id}")
     async def delete(request: Request, project_id: UUID) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def add_project_routes(app: FastAPI, core: Core) -> None:
                 async with connection.transaction():
                     who = await person(request, connection)
                     await own_project(connection, who, project_id, lock=True)
-                    document = await _shown(connection, project_id)
+                    document = await _shown(connection, who, project_id)
                     await projects.delete(connection, project_id)
                     await _note(connection, "project.removed", who, project_id)
             except psycopg.errors.RestrictViolation as error:
@@ -170,20 +171,22 @@ async def _check_admins(
         raise invalid("a group of admin_group_ids is none that you are in")
 
 
-async def _shown(connection: Connection, project_id: UUID) -> dict[str, Any]:
+async def _shown(connection: Connection, who: Manager, project_id: UUID) -> dict[str, Any]:
     found = await projects.find(connection, project_id)
     assert found is not None
-    return (await _project_documents(connection, [found]))[0]
+    return (await _project_documents(connection, who, [found]))[0]
 
 
 async def _project_documents(
-    connection: Connection, found: Sequence[Project]
+    connection: Connection, who: Manager, found: Sequence[Project]
 ) -> list[dict[str, Any]]:
     ids = {one for project in found for one in project.admin_ids}
     group_ids = {one for project in found for one in project.admin_group_ids}
-    admins = {one.id: one for one in await identities.identities_by_id(connection, list(ids))}
+    known_admins = await identities.identities_by_id(connection, list(ids))
+    admins = {one.id: one for one in known_admins}
+    seen = await profile.visible(connection, list(who.identity_set), known_admins)
     known = await projects.groups_named(connection, list(group_ids))
-    return [project_document(one, admins, known) for one in found]
+    return [project_document(one, admins, seen, known) for one in found]
 
 
 async def _own_policy(connection: Connection, who: Manager, policy_id: UUID) -> Policy:
