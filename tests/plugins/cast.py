@@ -1,7 +1,7 @@
 """People who use the Groups API in-process: each an identity with tokens of its own."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +11,7 @@ import pytest
 
 from towpath.nexus import hashing, scopes
 from towpath.nexus.groups.app import create_app
-from towpath.nexus.store import clients, tokens
+from towpath.nexus.store import accounts, clients, tokens
 from towpath.platform.database import Database
 
 
@@ -109,6 +109,39 @@ class Cast:
                     scopes=[scope],
                 )
         return Person(identity_id, self.http, *made)
+
+    async def link(self, person: Person, *others: Person) -> None:
+        """Make them identities of one account, of which `person` is the primary one."""
+        account_id = uuid4()
+        async with self.database.transaction() as connection:
+            await accounts.create(connection, account_id=account_id, primary_identity=person.id)
+            for other in others:
+                await accounts.link(connection, account_id=account_id, identity_id=other.id)
+
+    async def logged_in(self, person: Person, ages_s: dict[Person, float]) -> Person:
+        """The person with a token of a login in which identities proved themselves so long ago."""
+        token = hashing.new_token()
+        logins = {
+            one.key: {"auth_time": int(self.now().timestamp() - age)} for one, age in ages_s.items()
+        }
+        async with self.database.transaction() as connection:
+            grant_id = await tokens.add_grant(
+                connection,
+                client_id=person.id,
+                identity_id=person.id,
+                authentications=logins,
+            )
+            await tokens.add(
+                connection,
+                token,
+                kind="access",
+                grant_id=grant_id,
+                client_id=person.id,
+                identity_id=person.id,
+                resource_server=scopes.GROUPS,
+                scopes=[scopes.GROUPS_ALL],
+            )
+        return replace(person, token=token)
 
     async def people(self, *names: str) -> list[Person]:
         """Several."""

@@ -379,6 +379,61 @@ async def test_high_assurance_asks_for_a_fresh_login(
     await manager.does("add", lake, stranger)
 
 
+async def test_what_counts_is_the_login_of_an_identity_that_is_in_the_group(
+    cast: Cast, people: list[Person], lake: str
+) -> None:
+    admin, _, member, other = people
+    await cast.link(member, other)
+    path = f"groups/{lake}/policies"
+    policies = {"is_high_assurance": True, "group_members_visibility": "members"}
+    await admin.ask("PUT", path, policies | {"authentication_assurance_timeout": 60})
+    for ages, status in (
+        ({member: 10.0}, 200),
+        ({member: 100.0}, 403),
+        ({other: 10.0}, 403),
+        ({member: 100.0, other: 10.0}, 403),
+        ({member: 10.0, other: 100.0}, 200),
+        ({}, 403),
+    ):
+        # a grant without logins is a client's own only if it is for the client itself
+        now = await cast.logged_in(other if not ages else member, ages)
+        told = await now.sees(lake, "memberships", status=status)
+        if status == 403:
+            wanted = told["authorization_parameters"]["session_required_identities"]
+            assert wanted == [member.key]
+
+
+async def test_all_identities_of_a_person_act_together(
+    cast: Cast, people: list[Person], lake: str
+) -> None:
+    admin, manager, member, stranger = people
+    await cast.link(stranger, manager)
+    # the effective identity is a stranger, but another one manages the group
+    assert (await stranger.sees(lake))["my_memberships"][0]["identity_id"] == manager.key
+    assert [one["id"] for one in await stranger.ask("GET", "groups/my_groups")] == [lake]
+    await stranger.does("remove", lake, member)
+    await stranger.does("invite", lake, stranger)
+    assert (await manager.does("accept", lake, stranger))["accept"][0][
+        "identity_id"
+    ] == stranger.key
+    assert await stranger.refused("remove", lake, manager) == "OWN_MEMBERSHIP"
+    both = sorted([manager.key, stranger.key])
+    assert sorted(await stranger.ask("GET", "preferences")) == both
+    told = await stranger.ask("PUT", "preferences", {"allow_add": False})
+    assert told == {one: {"allow_add": False} for one in both}
+    found = (await stranger.sees(lake, "allowed_actions"))["allowed_actions"]
+    assert (found["invite"], sorted(found["leave"])) == ([manager.key], both)
+    answer = await stranger.does("leave", lake, manager, stranger)
+    assert {one["status"] for one in answer["leave"]} == {"left"}
+    assert set(await roles(admin, lake)) == {"admin", "left", "removed"}
+
+
+async def roles(admin: Person, group: str) -> list[str]:
+    """What everybody is."""
+    found = (await admin.sees(group, "memberships"))["memberships"]
+    return [one["role"] if one["status"] == "active" else one["status"] for one in found]
+
+
 async def test_what_each_identity_may_do_is_told(people: list[Person], lake: str) -> None:
     admin, manager, member, stranger = people
     await manager.does("invite", lake, stranger)
