@@ -68,7 +68,7 @@ function make (issuer, { clients, people, acr }) {
     },
     conformIdTokenClaims: false, // the id_token has them all, as most providers do it
     cookies: { keys: ['a key of the tests'] },
-    features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
+    features: { claimsParameter: { enabled: true }, devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true } },
     findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id, ...people[id] }) }),
     interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
     async loadExistingGrant ({ oidc }) { // who logs in has consented

@@ -1,6 +1,7 @@
 """A whole deployment, as its operator starts it, for tests with a browser or other programs."""
 
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,10 @@ class Running:
     def authority(self) -> Path:
         """The CA that its clients trust."""
         return self.data / "tls" / "ca.pem"
+
+    def tls(self) -> ssl.SSLContext:
+        """Trusts it."""
+        return ssl.create_default_context(cafile=str(self.authority))
 
     def towpath(self, *words: str, typed: str | None = None) -> str:
         """Run a command for it, which must succeed; what it prints."""

@@ -59,6 +59,8 @@ class Metadata:
     signatures: frozenset[str]
     names_itself: bool
     """It puts ``iss`` into its answers (RFC 9207): one without it is not from there."""
+    takes_wishes: bool
+    """It takes the parameter ``claims`` (OpenID Connect Core, 5.5)."""
     secret_in_form: bool
     """It takes the client's secret only in the form (``client_secret_post``)."""
 
@@ -98,6 +100,7 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
         else None,
         signatures=frozenset(signatures),
         names_itself=document.get("authorization_response_iss_parameter_supported") is True,
+        takes_wishes=document.get("claims_parameter_supported") is True,
         secret_in_form="client_secret_basic" not in methods and "client_secret_post" in methods,
     )
 

@@ -1,6 +1,7 @@
 """The exchange with an upstream: where to send the browser, and what its answer proves."""
 
 import base64
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ OLDEST_S = 14 * 86_400
 """How old a login at an upstream may be: as old as one here. Besides, it makes `auth_time` a must
 (OpenID Connect Core, 2), without which nothing is known of how old it is."""
 LONG_AGO = datetime.fromtimestamp(0, UTC)
+_HOW = json.dumps({"id_token": {"acr": None, "amr": None, "auth_time": None}})
+"""How somebody logged in, which many providers say only if they are asked."""
 VALUES_LIMIT = 20
 TEXT_LIMIT = 255
 
@@ -119,6 +122,8 @@ class RelyingParty:
             "code_challenge_method": "S256",
             "max_age": str(OLDEST_S),
         }
+        if known.metadata.takes_wishes:
+            parameters["claims"] = _HOW
         if wish.fresh:
             parameters |= {"prompt": "login", "max_age": "0"}
         if wish.mfa:

@@ -130,10 +130,8 @@ def request_facts(pending: Pending) -> RequestFacts:
 
 
 async def needed(connection: Connection, pending: Pending) -> list[Requirement]:
-    """What the request asks of the session, beyond that somebody has logged in."""
-    now = await key_store.now(connection)
-    plain = [Requirement(), Requirement(not_before=pending.began_at)]
-    return [one for one in requirements(request_facts(pending), now) if one not in plain]
+    """What the request asks of the session."""
+    return requirements(request_facts(pending), await key_store.now(connection))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ async def client_by_secret(request: Request, connection: Connection) -> clients.
     try:
         text = base64.b64decode(value.strip(), validate=True).decode("utf-8")
         name, _, secret = text.partition(":")
-        id_ = UUID(name)
+        id_ = UUID(unquote_plus(name))  # some clients encode the dashes, too
     except (binascii.Error, ValueError) as error:
         raise unknown_client() from error
     return await _with_secret(connection, id_, secret)

@@ -44,13 +44,15 @@ async def find(connection: Connection, request_id: str, browser: str) -> Handove
     if pending is None:
         return None
     required = await authorization.needed(connection, pending)
+    # that somebody logs in, now, goes without saying on a login page
+    plain = (Requirement(), Requirement(not_before=pending.began_at))
     ids = [one.identity for one in required if one.identity is not None]
     names = {one.id: one.username for one in await identities.identities_by_id(connection, ids)}
     hint = names.get(ids[0], "") if len(ids) == 1 else ""
     return Handover(
         client_name=pending.client.name,
         message=pending.request.session_message,
-        needed=[_in_words(one, names) for one in required],
+        needed=[_in_words(one, names) for one in required if one not in plain],
         form_targets=form_targets(pending.request.redirect_uri),
         login_hint=pending.request.login_hint or hint,
         fresh=any(one.not_before is not None for one in required),

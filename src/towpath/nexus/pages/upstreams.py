@@ -24,6 +24,8 @@ from towpath.nexus.store.sessions import Session
 from towpath.platform.database import Connection, Database
 
 IDENTITIES = "/account/identities"
+HINT_LIMIT = 255
+"""Characters of a hint who will log in."""
 ANSWER_LIMIT = 8192
 """Characters of an upstream's answer; codes have some hundreds."""
 _TOLD = {
@@ -59,7 +61,11 @@ def routes(database: Database, logins: Logins) -> APIRouter:
         )
         # who is logged in here already, and for a link in any case, is asked there: what is wanted
         # may be another identity than the one that is logged in there
-        wish = Wish(fresh=attempt.fresh or session is not None, mfa="mfa" in form)
+        wish = Wish(
+            fresh=attempt.fresh or session is not None,
+            mfa="mfa" in form,
+            login_hint=form.get("hint", "")[:HINT_LIMIT] or None,
+        )
         try:
             url = await logins.begin(frame.browser_value(request), attempt, wish)
         except FederationError as error:
