@@ -456,6 +456,17 @@ async def _facts(
     )
 
 
+async def give(connection: Connection, group_id: UUID, identity_id: UUID) -> None:
+    """Make somebody an admin, by the deployment's operator and not by the group's rules: the way
+    out when a group has lost its last admin. Raises 404."""
+    if await groups.lock(connection, group_id) is None:
+        raise _not_found()
+    admin = Membership(identity_id, Role.ADMIN, Status.ACTIVE)
+    await groups.set_membership(connection, group_id, admin)
+    details = {"group": str(group_id), "action": "given", "role": "admin", "status": "active"}
+    await audit.append(connection, Act("membership.changed", subject=identity_id, details=details))
+
+
 async def signup_fields(
     connection: Connection, caller: Caller, group_id: UUID
 ) -> dict[UUID, dict[str, str]]:

@@ -354,14 +354,15 @@ async def active_admins(connection: Connection, group_id: UUID) -> int:
     return 0 if row is None else int(row["n"])
 
 
-async def managers(connection: Connection, group_id: UUID) -> list[UUID]:
-    """The group's active managers and admins."""
+async def without_admin(connection: Connection) -> list[tuple[UUID, str]]:
+    """Groups that have no active admin who can log in: id and name."""
     cursor = await connection.execute(
-        "SELECT identity_id FROM membership"
-        " WHERE group_id = %s AND role <> 'member' AND status = 'active'",
-        (group_id,),
+        "SELECT id, name FROM user_group g WHERE NOT EXISTS (SELECT FROM membership m"
+        " JOIN identity i ON i.id = m.identity_id LEFT JOIN account a ON a.id = i.account_id"
+        " WHERE m.group_id = g.id AND m.role = 'admin' AND m.status = 'active'"
+        " AND a.suspended_at IS NULL) ORDER BY name, id"
     )
-    return [row["identity_id"] async for row in cursor]
+    return [(row["id"], row["name"]) async for row in cursor]
 
 
 async def size(connection: Connection, group_id: UUID) -> int:
