@@ -5,7 +5,10 @@ import re
 import httpx
 import pytest
 
-from plugins.nexus_people import ORIGIN, Browser, Town, forms, said
+from plugins.cast import Cast
+from plugins.nexus_people import ORIGIN, PASSWORD, Browser, Town, forms, said
+from towpath.nexus.groups import invitations
+from towpath.nexus.groups.app import create_app
 
 
 def id_of(page: httpx.Response) -> str:
@@ -199,3 +202,45 @@ async def test_what_is_told_comes_from_us(town: Town) -> None:
         page = await ada.get(f"/groups?{query}")
         assert "You won" not in page.text
         assert 'class="notice' not in page.text
+
+
+async def test_a_link_leads_through_the_login(town: Town) -> None:
+    ada = await town.settle("ada")
+    lake = await make(ada)
+    stranger = town.browser()
+    answer = await stranger.http.get(f"/groups/{lake}")
+    assert answer.headers["location"] == f"/v2/web/login?to=/groups/{lake}"
+    done = await stranger.send(answer.headers["location"], username="ada", password=PASSWORD)
+    assert done.headers["location"] == f"/groups/{lake}"
+
+
+@pytest.mark.parametrize("verified", [True, False])
+async def test_an_invitation_over_the_api_is_mailed(town: Town, verified: bool) -> None:
+    await town.settle("ada")
+    await town.run("UPDATE identity SET email_verified = %s WHERE email IS NOT NULL", verified)
+    [ada] = await town.rows("SELECT id FROM identity WHERE username = 'ada@towpath.example'")
+    await town.post.delivered()
+    town.mailbox.messages.clear()
+    app = create_app(town.database, origin=ORIGIN, post=town.post)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ORIGIN) as http:
+        robot = await Cast(town.database, http).person("Robot")
+        lake = await robot.creates()
+        item = {"invite": [{"identity_id": str(ada["id"])}]}
+        assert (await robot.ask("POST", f"groups/{lake}", item))["invite"]
+    await town.post.delivered()
+    assert [one["To"] for one in town.mailbox.messages] == ["ada@mail.example"] * verified
+
+
+async def test_nobody_is_flooded_with_invitations(town: Town) -> None:
+    """OWASP API4:2023: many groups, one victim."""
+    ada = await town.settle("ada")
+    await town.settle("bob")
+    await town.post.delivered()
+    town.mailbox.messages.clear()
+    for number in range(invitations.RECEIVER_SIZE + 2):
+        lake = await make(ada, f"Lake {number}")
+        for _ in range(2):
+            told = await bring_in(ada, lake, "invite", username="bob")
+            assert "Invited." in said(told)
+    await town.post.delivered()
+    assert len(town.mailbox.messages) == invitations.RECEIVER_SIZE
