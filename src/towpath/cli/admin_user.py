@@ -115,6 +115,9 @@ def add(
             lifetime_s=service.INVITATION_S,
             details=details,
         )
+        await audit.append(
+            connection, Act("account.invited", subject=username, details={"mailed": False})
+        )
         return {"username": username, "link": link}
 
     made = _on(deployment, work)

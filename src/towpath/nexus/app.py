@@ -23,6 +23,7 @@ from towpath.nexus.pages import (
     visibility,
     visitor,
 )
+from towpath.nexus.pages import people as people_pages
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
@@ -36,6 +37,17 @@ PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/account", "/groups", "/.well-k
 """The paths on the deployment's origin that are nexus'."""
 
 _PEOPLE = PeopleSettings()
+
+_PAGES = (
+    login,
+    joining,
+    account,
+    applications,
+    groups,
+    passkeys,
+    visibility,
+    people_pages,
+)
 
 BODY_LIMIT = 64 * 1024
 
@@ -64,7 +76,16 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (login, joining, account, applications, groups, passkeys, visibility):
+    for pages in (
+        login,
+        joining,
+        account,
+        applications,
+        groups,
+        passkeys,
+        visibility,
+        people_pages,
+    ):
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))

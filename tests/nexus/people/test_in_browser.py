@@ -66,6 +66,9 @@ def test_an_invitation_with_the_keyboard_alone(running: Running, page: Page) -> 
     keyboard.press("Enter")
     page.wait_for_url(f"{running.url}/account")
     expect(page.get_by_text("administrator")).to_be_visible()
+    page.goto(f"{running.url}/account/people")
+    assert_accessible(page)
+    page.goto(f"{running.url}/account")
     keyboard.press("Tab")
     keyboard.press("Enter")  # the link that skips the head
     assert page.evaluate("document.activeElement.id") == "content"

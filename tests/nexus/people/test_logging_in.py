@@ -266,3 +266,52 @@ async def test_sessions_are_shown_and_ended(town: Town) -> None:
             headers={"Origin": ORIGIN},
         )
     assert (await browser.http.get("/account")).status_code == 200, "not bob's to end"
+
+
+async def test_administrators_look_after_people(town: Town) -> None:
+    ada = await town.settle("ada", administrator=True)
+    bob = await town.settle("bob")
+    assert "People" not in said(await bob.get("/account"))
+    assert (await bob.get("/account/people")).status_code == 404
+    page = said(await ada.get("/account/people"))
+    assert "ada@towpath.example" in page
+    assert "bob@mail.example" in page
+    assert "Ada" not in said(await ada.get("/account/people?search=B_b")).partition("Search")[2]
+    assert "bob@" in said(await ada.get("/account/people?search=BOB@mail"))
+
+    invite = ("/account/people", "/account/people/invite")
+    shown = await ada.send(*invite, username="carol", email="")
+    link = shown.text.partition(f"{ORIGIN}/v2/web/welcome?link=")[2][:43]
+    assert "carol@towpath.example" in said(await town.browser().get(f"/v2/web/welcome?link={link}"))
+    mailed = await ada.send(*invite, username="dora", email="dora@mail.example")
+    assert "link=" not in mailed.text, "or the address would not be proven"
+    await town.post.delivered()
+    assert town.mailbox.messages[-1]["To"] == "dora@mail.example"
+    for username, email in (("bob", ""), ("x y", ""), ("eve", "x")):
+        assert (await ada.send(*invite, username=username, email=email)).status_code == 422
+
+    assert (await ada.send("/account/people", "/account/people/suspend")).status_code == 303
+    assert "suspended" in said(await ada.get("/account/people"))
+    assert (await bob.http.get("/account")).status_code == 303
+    await ada.send("/account/people", "/account/people/restore")
+    await bob.log_in("bob")
+    assert (await bob.http.get("/account")).status_code == 200
+    [own] = await town.rows("SELECT id FROM account WHERE administrator")
+    assert (
+        await ada.send("/account/people", "/account/people/suspend", account=str(own["id"]))
+    ).status_code == 409
+
+
+async def test_only_administrators_do_what_administrators_do(town: Town) -> None:
+    ada = await town.settle("ada", administrator=True)
+    bob = await town.settle("bob")
+    [row] = await town.rows("SELECT id FROM account WHERE administrator")
+    token = (await bob.get("/account")).text.partition('name="csrf" value="')[2][:64]
+    for act in ("invite", "suspend", "restore"):
+        answer = await bob.http.post(
+            f"/account/people/{act}",
+            data={"csrf": token, "account": str(row["id"]), "username": "eve"},
+            headers={"Origin": ORIGIN},
+        )
+        assert answer.status_code == 404, act
+    assert (await ada.http.get("/account")).status_code == 200

@@ -209,6 +209,7 @@ def render(
             CSRF_FIELD, csrf_token(request)
         ),
         person=getattr(request.state, "person", None),
+        administrator=getattr(request.state, "administrator", False),
         path=request.url.path,
         **context,
     )
@@ -235,9 +236,10 @@ def leave(request: Request, uri: str) -> RedirectResponse:
     return answer
 
 
-def show_person(request: Request, name: str) -> None:
-    """Who is logged in, for the head of the page."""
+def show_person(request: Request, name: str, *, administrator: bool = False) -> None:
+    """Who is logged in, for the head of the page; administrators are shown their own pages, too."""
     request.state.person = name
+    request.state.administrator = administrator
 
 
 async def current_session(request: Request, connection: Connection) -> Session | None:

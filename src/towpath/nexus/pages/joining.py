@@ -73,7 +73,7 @@ def routes(people: People) -> APIRouter:
             request,
             "welcome.html",
             status=422 if wrong or told else 200,
-            administrator=link.details.get("administrator", False),
+            makes_administrator=link.details.get("administrator", False),
             meant=link.details.get("username"),
             email=link.details.get("email"),
             domain=provider.domains[0],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI, Request, Response
 
 from towpath.nexus.pages import frame
+from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.handover import login_path
 from towpath.nexus.store import accounts, identities
 from towpath.nexus.store.accounts import Account
@@ -43,7 +44,17 @@ async def visitor(request: Request, connection: Connection) -> Visitor:
         raise LoginNeededError
     own = await identities.identities_of_account(connection, account.id)
     found = Visitor(session, account, own)
-    frame.show_person(request, found.primary.username)
+    frame.show_person(request, found.primary.username, administrator=account.administrator)
+    return found
+
+
+async def administrator(request: Request, connection: Connection) -> Visitor:
+    """Who is logged in, if they are an administrator. Raises :class:`LoginNeededError`;
+    :class:`PageError`, the same as for a page that is not there.
+    """
+    found = await visitor(request, connection)
+    if not found.account.administrator:
+        raise PageError(404, "There is no such page", "The address may be mistyped.")
     return found
 
 

@@ -103,6 +103,36 @@ async def all_accounts(connection: Connection, *, after: UUID | None, limit: int
         return await cursor.fetchall()
 
 
+@dataclass(frozen=True)
+class Found:
+    """An account as administrators see it in a list."""
+
+    account_id: UUID
+    identity_id: UUID
+    username: str
+    name: str | None
+    email: str | None
+    administrator: bool
+    suspended_at: datetime | None
+    last_authentication: datetime | None
+
+
+async def search(connection: Connection, text: str, limit: int) -> list[Found]:
+    """Accounts with an identity whose name, username or address contains ``text``; by username."""
+    pattern = "%" + text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+    async with connection.cursor(row_factory=class_row(Found)) as cursor:
+        await cursor.execute(
+            "SELECT a.id AS account_id, p.id AS identity_id, p.username, p.name, p.email,"
+            " a.administrator, a.suspended_at, p.last_authentication"
+            " FROM account a JOIN identity p ON p.id = a.primary_identity"
+            " WHERE EXISTS (SELECT 1 FROM identity i WHERE i.account_id = a.id"
+            "  AND (i.username ILIKE %(p)s OR i.name ILIKE %(p)s OR i.email ILIKE %(p)s))"
+            " ORDER BY lower(p.username) LIMIT %(limit)s",
+            {"p": pattern, "limit": limit},
+        )
+        return await cursor.fetchall()
+
+
 async def there_are_administrators(connection: Connection) -> bool:
     """Whether somebody who can log in is an administrator."""
     cursor = await connection.execute(
