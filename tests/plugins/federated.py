@@ -120,6 +120,7 @@ DELETE FROM identity;
 DELETE FROM upstream_attempt;
 DELETE FROM upstream;
 DELETE FROM signing_key;
+DELETE FROM throttle;
 DELETE FROM identity_provider WHERE kind = 'oidc';
 """
 

@@ -10,6 +10,7 @@ import pytest
 
 from plugins.browsing import Browser
 from plugins.federated import LAB, ORIGIN, UNI, Federated, form_token
+from towpath.nexus.people import throttle
 from towpath.nexus.store import accounts
 
 
@@ -354,3 +355,28 @@ async def test_pages_cannot_be_framed_and_have_no_script_of_others(federated: Fe
     assert "frame-ancestors 'none'" in policy
     assert "default-src 'none'" in policy
     assert ORIGIN not in policy
+
+
+async def test_too_many_logins_from_one_address(federated: Federated) -> None:
+    """Nobody fills the database, or has us ask an institution without end."""
+    browser = federated.browser()
+    await federated.begin(browser, UNI)
+    for _ in range(throttle.ADDRESS_SIZE - 1):
+        answer = await browser.post(f"/v2/web/upstream/{UNI}", csrf=form_token(browser))
+        assert answer.status_code == 200
+    rows = await count(federated, "upstream_attempt")
+    answer = await browser.post(f"/v2/web/upstream/{UNI}", csrf=form_token(browser))
+    assert answer.status_code == 429
+    assert await count(federated, "upstream_attempt") == rows
+    assert federated.uni.asked.count("GET /.well-known/openid-configuration") == 1
+
+
+async def test_providers_that_are_none(federated: Federated) -> None:
+    browser = federated.browser()
+    await browser.get("/v2/web/login")
+    for provider in (uuid4(), "x"):
+        answer = await browser.post(f"/v2/web/upstream/{provider}", csrf=form_token(browser))
+        assert answer.status_code in (400, 404, 405), provider
+        answer = await browser.get(f"/v2/web/upstream/{provider}/callback?state=x&code=y")
+        assert answer.status_code in (400, 404), provider
+        assert answer.headers["content-type"].startswith("text/html")

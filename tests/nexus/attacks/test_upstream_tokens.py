@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from joserfc import jwk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc import jwk, jwt
 
 from plugins.upstream import ISSUER, FakeUpstream
+from towpath.nexus.federation import id_token
 from towpath.nexus.federation.attempts import derive
 from towpath.nexus.federation.errors import (
     FederationError,
@@ -22,8 +25,9 @@ from towpath.nexus.federation.errors import (
     UpstreamDownError,
     UpstreamRefusedError,
 )
-from towpath.nexus.federation.relying_party import Proof, RelyingParty, Wish
+from towpath.nexus.federation.relying_party import Proof, RelyingParty, Wish, proof_of
 
+KEY = FakeUpstream.new_key("first")
 REDIRECT = "https://towpath.example/v2/web/upstream/7"
 
 
@@ -331,3 +335,51 @@ async def test_new_key_is_fetched_once() -> None:
     now[0] = 7200.0
     with pytest.raises(UpstreamDownError):
         await again()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+_CLAIMS = st.sampled_from(
+    [
+        "iss",
+        "sub",
+        "aud",
+        "azp",
+        "exp",
+        "iat",
+        "nbf",
+        "nonce",
+        "auth_time",
+        "acr",
+        "amr",
+        "at_hash",
+        "preferred_username",
+        "name",
+        "email",
+        "email_verified",
+        "organization",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(_CLAIMS, _JSON, max_size=6))
+def test_whatever_an_upstream_signs(strange: dict[str, Any]) -> None:
+    """It is refused, or it is a proof that a database can keep; nothing else comes out."""
+    fake = FakeUpstream()
+    fake.nonce = "n"
+    claims = fake.honest_claims() | strange
+    token = jwt.encode({"alg": "ES256", "kid": "first"}, claims, KEY, algorithms=["ES256"])
+    expected = id_token.Expected(ISSUER, "towpath", "n", ["ES256"])
+    keys = [KEY.as_dict(private=False)]
+    try:
+        checked = id_token.check(token, keys, expected, access_token="at", now=datetime.now(UTC))
+        proof = proof_of(fake.registered(), checked)
+    except ProofRejectedError:
+        return
+    texts = (proof.subject, proof.username, proof.name, proof.email, proof.organization, proof.acr)
+    for text in (*texts, *proof.amr):
+        assert text is None or (text.isprintable() and 0 < len(text) <= 600)

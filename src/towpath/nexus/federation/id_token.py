@@ -18,6 +18,8 @@ from towpath.nexus.federation.errors import NotFreshError, ProofRejectedError
 LEEWAY = timedelta(seconds=60)
 """Between our clock and an upstream's."""
 TOKEN_LIMIT = 32 * 1024
+SUBJECT_LIMIT = 255
+"""Characters, all of them ASCII (OpenID Connect Core 1.0, 2)."""
 _TYPE_OF_SIGNATURE = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 _HASH_OF_SIGNATURE = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
@@ -138,8 +140,10 @@ def _check_addressee(claims: Mapping[str, Any], expected: Expected) -> None:
     if authorized is not None and authorized != expected.client_id:
         raise ProofRejectedError("the id_token was made for another client")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255:
+    if not isinstance(subject, str) or not 0 < len(subject) <= SUBJECT_LIMIT:
         raise ProofRejectedError("the id_token has no subject")
+    if not (subject.isascii() and subject.isprintable()):
+        raise ProofRejectedError("the id_token's subject is no text")
 
 
 def _check_times(claims: Mapping[str, Any], now: datetime) -> None:

@@ -84,7 +84,8 @@ def read_metadata(document: Mapping[str, Any], issuer: str) -> Metadata:
     """Check a metadata document. Raises :class:`UpstreamDownError`."""
     if document.get("issuer") != issuer:
         # OpenID Connect Discovery 1.0, 4.3: or one provider could speak as another
-        raise UpstreamDownError(f"the metadata of {issuer} are those of another issuer")
+        stated = str(document.get("issuer"))[:200]
+        raise UpstreamDownError(f"the metadata of {issuer} are those of another issuer: {stated}")
     signatures = SIGNATURES & _words(document, "id_token_signing_alg_values_supported")
     if not signatures:
         raise UpstreamDownError(f"{issuer} signs with no algorithm that is accepted")

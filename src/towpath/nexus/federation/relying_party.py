@@ -154,7 +154,9 @@ class RelyingParty:
         if "code" not in answer:
             raise NotOursError("an answer without code and without error")
         tokens = await self._tokens(upstream, known.metadata, answer["code"], redirect_uri, derived)
-        access_token = _text(tokens, "access_token")
+        access_token = tokens.get("access_token")
+        if not isinstance(access_token, str) or not access_token.isascii():
+            raise ProofRejectedError(f"{upstream.name} gives no access token")
         claims = await self._checked(upstream, known, tokens, access_token, derived, fresh_since)
         if _text(claims, upstream.username_claim) is None or "name" not in claims:
             claims = await self._with_userinfo(upstream, known.metadata, claims, access_token)
@@ -202,7 +204,7 @@ class RelyingParty:
         upstream: Upstream,
         known: _Known,
         tokens: Mapping[str, Any],
-        access_token: str | None,
+        access_token: str,
         derived: Derived,
         fresh_since: datetime | None,
     ) -> dict[str, Any]:
@@ -234,9 +236,9 @@ class RelyingParty:
         upstream: Upstream,
         metadata: Metadata,
         claims: dict[str, Any],
-        access_token: str | None,
+        access_token: str,
     ) -> dict[str, Any]:
-        if metadata.userinfo_endpoint is None or access_token is None:
+        if metadata.userinfo_endpoint is None:
             return claims
         headers = {"Authorization": f"Bearer {access_token}"}
         answer = await self._ask(upstream, "GET", metadata.userinfo_endpoint, headers=headers)
@@ -358,8 +360,11 @@ def _document(upstream: Upstream, answer: Answer) -> dict[str, Any]:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    """A text of an upstream as a database and a page can have it."""
     value = claims.get(name)
-    return value[: 16 * TEXT_LIMIT] if isinstance(value, str) and value else None
+    if not isinstance(value, str):
+        return None
+    return "".join(one for one in value if one.isprintable())[:TEXT_LIMIT] or None
 
 
 __all__ = ["FederationError", "Proof", "RelyingParty", "Wish", "proof_of"]

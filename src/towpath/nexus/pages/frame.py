@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -132,7 +133,10 @@ def install(app: FastAPI, frame: Frame) -> None:
     """Give ``app`` the frame: its state, the static files, and errors of pages as pages."""
     app.state.frame = frame
     # what a page cannot say better goes the way of the app's other errors
-    elsewhere = {kind: app.exception_handlers[kind] for kind in (ApiError, HTTPException)}
+    elsewhere = {
+        kind: app.exception_handlers[kind]
+        for kind in (ApiError, HTTPException, RequestValidationError)
+    }
 
     async def on_page_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, PageError)
@@ -159,7 +163,15 @@ def install(app: FastAPI, frame: Frame) -> None:
         answer: Response = await elsewhere[HTTPException](request, error)  # type: ignore[misc]
         return answer
 
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        if is_page(request):  # an id in the address that is none
+            return await on_http_exception(request, HTTPException(404))
+        answer: Response = await elsewhere[RequestValidationError](request, error)  # type: ignore[misc]
+        return answer
+
     app.add_exception_handler(PageError, on_page_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_exception)
 

@@ -17,10 +17,12 @@ from towpath.nexus.audit import Act
 from towpath.nexus.pages import frame, signing_in
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.handover import next_path, place_of, request_id_of
+from towpath.nexus.pages.metered import counted, not_too_many
 from towpath.nexus.pages.recency import RECENT_S, recent
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.passkeys import ceremonies
 from towpath.nexus.passkeys.ceremonies import CHALLENGE_S, Asserted, PasskeyError, RelyingParty
+from towpath.nexus.people import throttle
 from towpath.nexus.people.service import People
 from towpath.nexus.store import identities
 from towpath.nexus.store import passkeys as store
@@ -171,6 +173,7 @@ def routes(people: People) -> APIRouter:
     async def login_challenge(request: Request) -> Response:
         frame.check_same_origin(request)
         async with database.transaction() as connection:
+            await not_too_many(request, connection)
             session = await frame.current_session(request, connection)
             known: Sequence[Passkey] = ()
             if session is not None:  # somebody who is known is asked for what they have
@@ -196,6 +199,7 @@ def routes(people: People) -> APIRouter:
                     " the key can come after it.",
                 )
             await _enter(people, request, connection, passkey, amr)
+            await throttle.give_back(connection, counted(request))
         request_id, place = request_id_of(form.get("request")), place_of(form.get("to"))
         return frame.redirect(request, next_path(request_id, place))
 

@@ -16,8 +16,10 @@ from towpath.nexus.federation.logins import Logins, settle_link, settle_login, u
 from towpath.nexus.federation.relying_party import Proof, Wish
 from towpath.nexus.pages import frame, handover, signing_in
 from towpath.nexus.pages.frame import PageError
+from towpath.nexus.pages.metered import counted, not_too_many
 from towpath.nexus.pages.recency import recent
 from towpath.nexus.pages.visitor import visitor
+from towpath.nexus.people import throttle
 from towpath.nexus.store import accounts, federation
 from towpath.nexus.store.federation import AttemptRow
 from towpath.nexus.store.sessions import Session
@@ -78,7 +80,8 @@ def routes(database: Database, logins: Logins) -> APIRouter:
     @router.post("/v2/web/upstream/{provider_id}")
     async def log_in(request: Request, provider_id: UUID) -> Response:
         form = await frame.checked_form(request)
-        async with database.connection() as connection:
+        async with database.transaction() as connection:
+            await not_too_many(request, connection)
             session = await frame.current_session(request, connection)
         return await leave(request, provider_id, "login", form, session)
 
@@ -91,6 +94,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
                 return await linked(request, attempt, proof)
             async with database.transaction() as connection:
                 identity_id = await settle_login(connection, proof)
+                await throttle.give_back(connection, counted(request))
                 await _enter(request, connection, proof, identity_id)
         except FederationError as error:
             async with database.transaction() as connection:

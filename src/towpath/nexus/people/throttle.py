@@ -78,6 +78,13 @@ def mail_attempt(to: str, address: str) -> Attempt:
     )
 
 
+def elsewhere_attempt(address: str) -> Attempt:
+    """The meter of what anybody may begin and nothing can be guessed with: a login at an
+    institution, a passkey's challenge. It keeps rows and requests few.
+    """
+    return Attempt((Bucket(f"elsewhere {place(address)}", ADDRESS_SIZE, ADDRESS_EVERY_S),))
+
+
 async def take(connection: Connection, attempt: Attempt) -> float:
     """Count the attempt; 0 if there may be one, else the seconds until there may be."""
     for number, bucket in enumerate(attempt.buckets):
