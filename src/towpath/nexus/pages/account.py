@@ -1,6 +1,7 @@
 """The pages of somebody's own account."""
 
 import json
+from collections.abc import Mapping, Sequence
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response
@@ -10,13 +11,14 @@ from towpath.nexus.audit import Act
 from towpath.nexus.pages import frame
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.user_agents import browser_name
-from towpath.nexus.pages.visitor import visitor
+from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.people import accounts, ssh_keys
 from towpath.nexus.people.accounts import NAME_LIMIT
 from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
 from towpath.nexus.people.ssh_keys import KEYS_LIMIT, SshKeyError
 from towpath.nexus.store import identities, passwords, profiles, sessions
+from towpath.nexus.store.profiles import SshKeyRow
 
 
 def routes(people: People) -> APIRouter:
@@ -65,10 +67,8 @@ def routes(people: People) -> APIRouter:
         async with database.connection() as connection:
             me = await visitor(request, connection)
             keys = await profiles.ssh_keys(connection, me.account.id)
-        saved = "saved" in request.query_params
-        return frame.render(
-            request, "profile.html", me=me, keys=keys, wrong={}, told="Saved." if saved else ""
-        )
+        told = "Saved." if "saved" in request.query_params else ""
+        return _profile_page(request, me, keys, told=told)
 
     @router.post("/profile")
     async def save_profile(request: Request) -> Response:
@@ -86,9 +86,7 @@ def routes(people: People) -> APIRouter:
                 wrong["email"] = "This is no address that mail can be sent to."
             if wrong:
                 keys = await profiles.ssh_keys(connection, me.account.id)
-                return frame.render(
-                    request, "profile.html", status=422, me=me, keys=keys, wrong=wrong, told=""
-                )
+                return _profile_page(request, me, keys, form=form, wrong=wrong)
             await identities.describe(
                 connection, me.primary.id, name=name, organization=organization or None
             )
@@ -121,15 +119,7 @@ def routes(people: People) -> APIRouter:
                 if len(keys) >= KEYS_LIMIT:
                     raise SshKeyError(f"There are {KEYS_LIMIT} keys already: remove one first.")
             except SshKeyError as error:
-                return frame.render(
-                    request,
-                    "profile.html",
-                    status=422,
-                    me=me,
-                    keys=keys,
-                    wrong={"public_key": str(error)},
-                    told="",
-                )
+                return _profile_page(request, me, keys, wrong={"public_key": str(error)})
             await profiles.add_ssh_key(
                 connection,
                 key_id=uuid4(),
@@ -234,6 +224,31 @@ def routes(people: People) -> APIRouter:
         return frame.redirect(request, "/account/sessions")
 
     return router
+
+
+def _profile_page(
+    request: Request,
+    me: Visitor,
+    keys: Sequence[SshKeyRow],
+    *,
+    form: Mapping[str, str] | None = None,
+    wrong: Mapping[str, str] | None = None,
+    told: str = "",
+) -> Response:
+    own = me.primary
+    shown = {"name": own.name, "organization": own.organization, "email": own.email}
+    if form is not None:  # what is wrong is put right, not typed again
+        shown = {name: form.get(name, "")[:NAME_LIMIT] for name in shown}
+    return frame.render(
+        request,
+        "profile.html",
+        status=422 if wrong else 200,
+        me=me,
+        keys=keys,
+        form={name: value or "" for name, value in shown.items()},
+        wrong=wrong or {},
+        told=told,
+    )
 
 
 def _done(request: Request, title: str, message: str) -> Response:
