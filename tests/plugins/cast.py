@@ -149,12 +149,13 @@ class Cast:
 
 
 @pytest.fixture
-async def cast(nexus_database: Database) -> AsyncIterator[Cast]:
-    """The Groups app on a fresh database."""
+async def cast(shared_database_url: str) -> AsyncIterator[Cast]:
+    """The Groups app. Others have left people and groups in the database; nobody here knows them."""
     made: list[Cast] = []
-    app = create_app(nexus_database, now=lambda: made[0].now())  # noqa: PLW0108 - it comes later
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app), base_url="https://towpath.example"
-    ) as http:
-        made.append(Cast(nexus_database, http))
-        yield made[0]
+    async with Database(shared_database_url, schema="nexus") as database:
+        app = create_app(database, now=lambda: made[0].now())  # noqa: PLW0108 - it comes later
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=app), base_url="https://towpath.example"
+        ) as http:
+            made.append(Cast(database, http))
+            yield made[0]
