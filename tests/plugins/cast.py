@@ -150,7 +150,7 @@ class Cast:
 
 @pytest.fixture
 async def cast(shared_database_url: str) -> AsyncIterator[Cast]:
-    """The Groups app. Others have left people and groups in the database; nobody here knows them."""
+    """The Groups app. Others have left people and groups in the database: all ids here are new."""
     made: list[Cast] = []
     async with Database(shared_database_url, schema="nexus") as database:
         app = create_app(database, now=lambda: made[0].now())  # noqa: PLW0108 - it comes later
