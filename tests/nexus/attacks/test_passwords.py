@@ -93,6 +93,37 @@ async def test_guesses_at_an_account_are_few(town: Town) -> None:
     assert await attempts(town, 20, "nobody", "198.51.100.5") == ACCOUNT_SIZE, "like any other"
 
 
+async def test_who_hammers_on_fills_no_log(town: Town) -> None:
+    """ASVS 16.4: refusals are recorded once a minute for an address."""
+    await attempts(town, ACCOUNT_SIZE + 20, "nobody")
+    records = "SELECT count(*) AS n FROM audit_pending"
+    [before] = await town.rows(records)
+    await attempts(town, 20, "nobody")
+    assert await town.rows(records) == [before]
+
+
+async def test_nobody_fills_somebody_elses_mailbox(town: Town) -> None:
+    """ASVS 2.4.1: not with addresses that are to be confirmed either."""
+    ada = await town.settle("ada")
+    fields = {"name": "A", "organization": "", "email": "victim@mail.example"}
+    codes = [
+        (await ada.send("/account/profile", **fields, current=PASSWORD)).status_code
+        for _ in range(MAIL_SIZE + 2)
+    ]
+    assert codes == [200] * MAIL_SIZE + [429] * 2
+    await town.post.delivered()
+    assert len(town.mailbox.messages) == MAIL_SIZE
+
+
+async def test_a_stolen_session_does_not_get_the_address(town: Town) -> None:
+    """ASVS 7.5.1: a new address could set a new password."""
+    thief = await town.settle("ada")
+    fields = {"name": "A", "organization": "", "email": "thief@mail.example"}
+    assert (await thief.send("/account/profile", **fields, current="")).status_code == 422
+    await town.post.delivered()
+    assert town.mailbox.messages == []
+
+
 async def test_a_known_browser_is_counted_by_itself(town: Town) -> None:
     """Who sits before it has no free hand either; others of the household are not hindered."""
     ada = await town.settle("ada")

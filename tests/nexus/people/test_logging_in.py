@@ -208,7 +208,11 @@ async def test_the_pages_of_an_account(town: Town) -> None:
     assert "Ada King" in said(await browser.get("/account"))
     wrong = await browser.send("/account/profile", name="", organization="", email="x")
     assert wrong.status_code == 422
-    await browser.send("/account/profile", name="Ada", organization="", email="new@mail.example")
+    new = {"name": "Ada", "organization": "", "email": "new@mail.example"}
+    refused = await browser.send("/account/profile", **new, current="not the password")
+    assert "A new address needs your password" in said(refused)
+    assert 'value="new@mail.example"' in refused.text
+    await browser.send("/account/profile", **new, current=PASSWORD)
     await town.post.delivered()
     assert town.mailbox.messages[-1]["To"] == "new@mail.example"
     assert "new@mail.example" not in said(await browser.get("/account"))

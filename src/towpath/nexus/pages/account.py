@@ -12,7 +12,7 @@ from towpath.nexus.pages import frame
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.user_agents import browser_name
 from towpath.nexus.pages.visitor import Visitor, visitor
-from towpath.nexus.people import accounts, ssh_keys
+from towpath.nexus.people import accounts, ssh_keys, throttle
 from towpath.nexus.people.accounts import NAME_LIMIT
 from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
@@ -44,7 +44,11 @@ def routes(people: People) -> APIRouter:
         async with database.transaction() as connection:
             me = await visitor(request, connection)
             if me.primary.email:
-                await people.ask_to_verify(connection, me.primary.id, me.primary.email)
+                wait_s = await people.ask_to_verify(
+                    connection, me.primary.id, me.primary.email, address=_address(request)
+                )
+                if wait_s:
+                    raise PageError(429, "Not so often", throttle.told(wait_s))
         return _done(request, "Look into your mail", "A link is on its way. It works for a day.")
 
     @router.get("/export")
@@ -75,9 +79,15 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         name, email = form.get("name", "").strip(), form.get("email", "").strip()
         organization = form.get("organization", "").strip()
-        async with database.transaction() as connection:
+        async with database.connection() as connection:
             me = await visitor(request, connection)
-            wrong = {}
+            secured = await passwords.of(connection, me.primary.id) is not None
+        asked = email.casefold() != (me.primary.email or "").casefold()
+        wrong = {}
+        # the address can set a new password: who only has the session must not have it changed
+        if asked and secured and not await people.has_password(me.primary, form.get("current", "")):
+            wrong["current"] = "A new address needs your password."
+        async with database.transaction() as connection:
             if not name or len(name) > NAME_LIMIT:
                 wrong["name"] = f"Give a name of at most {NAME_LIMIT} characters."
             if len(organization) > NAME_LIMIT:
@@ -90,9 +100,12 @@ def routes(people: People) -> APIRouter:
             await identities.describe(
                 connection, me.primary.id, name=name, organization=organization or None
             )
-            asked = email.casefold() != (me.primary.email or "").casefold()
             if asked:
-                await people.ask_to_verify(connection, me.primary.id, email)
+                wait_s = await people.ask_to_verify(
+                    connection, me.primary.id, email, address=_address(request)
+                )
+                if wait_s:
+                    raise PageError(429, "Not so often", throttle.told(wait_s))
             changed = Act(
                 "account.changed",
                 actor=me.primary.id,
@@ -224,6 +237,10 @@ def routes(people: People) -> APIRouter:
         return frame.redirect(request, "/account/sessions")
 
     return router
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 def _profile_page(

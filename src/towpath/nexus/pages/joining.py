@@ -112,7 +112,10 @@ def routes(people: People) -> APIRouter:
                     raise PageError(410, "This link is of no use any more", _GONE)
                 identity_id = await accounts.register(connection, provider, person, stored)
                 if person.email and not person.email_verified:
-                    await people.ask_to_verify(connection, identity_id, person.email)
+                    address = request.client.host if request.client else ""
+                    await people.ask_to_verify(
+                        connection, identity_id, person.email, address=address
+                    )
                 await signing_in.sign_in(
                     request,
                     connection,
@@ -156,6 +159,8 @@ def routes(people: People) -> APIRouter:
             link, identity = await verification(request, connection)
             await links.use(connection, kept_link(request, "verification"), "verification")
             await identities.set_email(connection, identity.id, str(link.details["email"]))
+            # links in the old mailbox are not for whoever reads it now
+            await links.withdraw(connection, identity.id, "reset")
             act = Act(
                 "account.changed",
                 actor=identity.id,

@@ -76,8 +76,10 @@ class People:
             wait_s = await throttle.take(connection, attempt)
             stored = None if found is None else await passwords.of(connection, found.id)
             if wait_s:
-                subject = None if found is None else found.id
-                await audit.append(connection, Act("login.throttled", subject=subject))
+                # who hammers on must not fill the log, which is kept for ever
+                if not await throttle.take(connection, throttle.record_of_refusal(address)):
+                    subject = None if found is None else found.id
+                    await audit.append(connection, Act("login.throttled", subject=subject))
                 return NotLoggedIn(throttle.told(wait_s), wait_s)
         right = await self.passwords.verify(stored, password)
         async with self.database.transaction() as connection:
@@ -88,8 +90,9 @@ class People:
                 )
                 return NotLoggedIn(WRONG)
             await throttle.give_back(connection, attempt)
-            if self.passwords.is_old(stored):
-                anew = await self.passwords.hash(password)
+        if self.passwords.is_old(stored):
+            anew = await self.passwords.hash(password)
+            async with self.database.connection() as connection:
                 await passwords.rehash(connection, found.id, stored, anew)
         return LoggedIn(found)
 
@@ -201,8 +204,13 @@ class People:
         self.post.hand_over(email, f"Your account at {self.settings.service_name}", text)
         return 0.0
 
-    async def ask_to_verify(self, connection: Connection, identity_id: UUID, email: str) -> None:
-        """Mail a link that makes ``email`` the identity's address."""
+    async def ask_to_verify(
+        self, connection: Connection, identity_id: UUID, email: str, *, address: str
+    ) -> float:
+        """Mail a link that makes ``email`` the identity's address; 0, or the seconds to wait."""
+        wait_s = await throttle.take(connection, throttle.mail_attempt(email, address))
+        if wait_s:
+            return wait_s
         link = await self.new_link(
             connection,
             "verification",
@@ -217,6 +225,7 @@ class People:
             f"Confirm it with this link, within a day:\n{link}\n\n"
             "If it was not you, do nothing.\n",
         )
+        return 0.0
 
     async def new_link(
         self,

@@ -27,6 +27,7 @@ ADDRESS_SIZE, ADDRESS_EVERY_S = 50, 10.0
 """Many people may share an address (NAT): fifty errors at once, and six a minute."""
 MAIL_SIZE, MAIL_EVERY_S = 3, 1200.0
 """Mails to one address: three, then one each twenty minutes. Nobody's mailbox is flooded."""
+REFUSAL_EVERY_S = 60.0
 BROWSERS_KEPT = 20
 _IPV6_NETWORK = 64
 """Bits: what one customer gets at least."""
@@ -66,6 +67,11 @@ def login_attempt(username: str, address: str, browser: str, *, known: bool) -> 
 def again_attempt(identity_id: UUID) -> Attempt:
     """The meter of somebody who is logged in and proves it again."""
     return Attempt((Bucket(f"again {identity_id}", BROWSER_SIZE, BROWSER_EVERY_S),))
+
+
+def record_of_refusal(address: str) -> Attempt:
+    """The meter of what is recorded of attempts that were refused: one a minute of an address."""
+    return Attempt((Bucket(f"refusals {place(address)}", 1, REFUSAL_EVERY_S),))
 
 
 def mail_attempt(to: str, address: str) -> Attempt:
