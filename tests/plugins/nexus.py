@@ -238,12 +238,38 @@ async def nexus_keys(
     return keys
 
 
+_CLEAR = """
+DELETE FROM browser_session;
+DELETE FROM throttle;
+UPDATE identity SET account_id = NULL;
+DELETE FROM account;
+DELETE FROM service_client;
+DELETE FROM client;
+DELETE FROM project;
+DELETE FROM user_group;
+DELETE FROM identity;
+DELETE FROM signing_key;
+DELETE FROM identity_provider WHERE kind <> 'clients';
+"""
+
+
 @pytest.fixture
 async def nexus(
-    nexus_database: Database, nexus_keys: KeyRing, tmp_path: Path
+    shared_database_url: str, nexus_sealer: Sealer, signing_key: RSAKey, tmp_path: Path
 ) -> AsyncIterator[Nexus]:
-    """On a fresh database. ``tmp_path`` has the clients' secrets."""
-    made = await bootstrap(nexus_database, tmp_path)
-    app = create_app(nexus_database, issuer=ISSUER, keys=nexus_keys)
+    """With nobody there yet. ``tmp_path`` has the clients' secrets."""
+    async with Database(shared_database_url, schema="nexus") as database:
+        async with database.connection() as connection:
+            await connection.execute(_CLEAR)
+        keys = KeyRing(database, nexus_sealer, generate=lambda: signing_key)
+        await keys.ensure()
+        async with _nexus(database, keys, tmp_path) as made:
+            yield made
+
+
+@asynccontextmanager
+async def _nexus(database: Database, keys: KeyRing, directory: Path) -> AsyncIterator[Nexus]:
+    made = await bootstrap(database, directory)
+    app = create_app(database, issuer=ISSUER, keys=keys)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ISSUER) as http:
-        yield Nexus(http, made[OPERATOR], made[TRANSFER], nexus_database, app, nexus_keys)
+        yield Nexus(http, made[OPERATOR], made[TRANSFER], database, app, keys)

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-import pytest
 
 from plugins.nexus import Nexus, Person
 from towpath.nexus.bootstrap import ClientSecret
@@ -243,30 +242,30 @@ async def test_child_clients(nexus: Nexus) -> None:
     assert (await basic(nexus, own, "GET", place)).status_code == 401, "it went with its parent"
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"redirect_uris": ["javascript:alert(1)"]},
-        {"redirect_uris": ["http://app.example/cb"]},
-        {"redirect_uris": ["https://app.example/cb#part"]},
-        {"redirect_uris": ["https://user@app.example/cb"]},
-        {"redirect_uris": ["https://app.example\\@evil.example"]},
-        {"redirect_uris": ["com.example.app:/cb"]},
-        {"redirect_uris": ["https://app.example;x/cb"]},
-        {"name": "a\nb"},
-        {"name": " "},
-        {"links": {"privacy_policy": "javascript:alert(1)"}},
-        {"required_idp": str(uuid4())},
-        {"client_type": "public_installed_client"},
-        {"client_type": "gardener"},
-        {"visibility": "loud"},
-    ],
-)
-async def test_clients_that_cannot_be(nexus: Nexus, fields: dict[str, Any]) -> None:
+IMPOSSIBLE: list[dict[str, Any]] = [
+    {"redirect_uris": ["javascript:alert(1)"]},
+    {"redirect_uris": ["http://app.example/cb"]},
+    {"redirect_uris": ["https://app.example/cb#part"]},
+    {"redirect_uris": ["https://user@app.example/cb"]},
+    {"redirect_uris": ["https://app.example\\@evil.example"]},
+    {"redirect_uris": ["com.example.app:/cb"]},
+    {"redirect_uris": ["https://app.example;x/cb"]},
+    {"name": "a\nb"},
+    {"name": " "},
+    {"links": {"privacy_policy": "javascript:alert(1)"}},
+    {"required_idp": str(uuid4())},
+    {"client_type": "public_installed_client"},
+    {"client_type": "gardener"},
+    {"visibility": "loud"},
+]
+
+
+async def test_clients_that_cannot_be(nexus: Nexus) -> None:
     ada = await developer(nexus)
     usual = {"name": "Tide tables", "public_client": False, "project": await ada.project()}
-    answer = await ada.call("POST", "clients", {"client": usual | fields}, 400)
-    assert answer["errors"][0]["status"] == "400"
+    for fields in IMPOSSIBLE:
+        answer = await ada.call("POST", "clients", {"client": usual | fields}, 400)
+        assert answer["errors"][0]["status"] == "400"
 
 
 async def test_a_project_keeps_an_admin_that_exists(nexus: Nexus) -> None:
