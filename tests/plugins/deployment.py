@@ -5,10 +5,14 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from towpath.cli import main
 
 BIN = Path(sys.executable).parent
 STOP_S = 60.0
@@ -31,16 +35,14 @@ class Running:
         return ssl.create_default_context(cafile=str(self.authority))
 
     def towpath(self, *words: str, typed: str | None = None) -> str:
-        """Run a command for it, which must succeed; what it prints."""
-        done = subprocess.run(
-            [BIN / "towpath", *words, "--data", str(self.data)],
-            input=typed,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        """Run a command for it, which must succeed; what it prints.
+
+        In a thread: in this one playwright's event loop may be running.
+        """
+        command = [*words, "--data", str(self.data)]
+        with ThreadPoolExecutor(1) as thread:
+            done = thread.submit(CliRunner().invoke, main, command, input=typed).result()
+        assert done.exit_code == 0, done.output
         return done.stdout
 
 

@@ -123,24 +123,13 @@ def test_institution_says_no(running: Running, institutions: list[Institution], 
     expect(page.get_by_text("did not log you in")).to_be_visible()
 
 
-def test_institution_that_is_down(
-    running: Running, start_node: StartNode, tmp_path: Path, page: Page
-) -> None:
-    files = server_certificate(tmp_path, ["localhost"])
-    configuration = {
-        "cert": files.cert.read_text(),
-        "key": files.key.read_text(),
-        "clients": [],
-        "people": {},
-    }
-    gone = Institution(
-        running, start_node("provider.mjs", configuration), "Institution C", files.authority
-    )
-    gone.register("c.example")
-    gone.program.stop()
+def test_institution_that_is_down(running: Running, page: Page) -> None:
+    issuer = "https://localhost:9"  # nobody listens there
+    words = ["--issuer", issuer, "--client-id", "x", "--domain", "c.example", "--unseen"]
+    running.towpath("admin", "provider", "add", "Institution C", *words)
     try:
         page.goto(f"{running.url}/v2/web/login")
         page.get_by_role("button", name="Institution C").click()
         expect(page.get_by_text("does not answer at the moment")).to_be_visible()
     finally:
-        running.towpath("admin", "provider", "remove", gone.program.url)
+        running.towpath("admin", "provider", "remove", issuer)
