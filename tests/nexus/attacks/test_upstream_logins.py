@@ -380,3 +380,18 @@ async def test_providers_that_are_none(federated: Federated) -> None:
         answer = await browser.get(f"/v2/web/upstream/{provider}/callback?state=x&code=y")
         assert answer.status_code in (400, 404), provider
         assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_unlinked_identity_keeps_no_session(federated: Federated) -> None:
+    """Who took over an identity, and is logged in by it, is out when its owner unlinks it."""
+    owner = federated.browser()
+    await federated.log_in(owner)
+    await federated.link(owner)
+    thief = federated.browser()
+    await federated.log_in(thief, LAB)
+    assert "ada@uni.example" in (await thief.get("/account/identities")).text
+    lab = await federated.identity("ada@lab.example")
+    await owner.get("/account/identities")
+    assert (await owner.send(f"/account/identities/{lab.id}/unlink")).status_code == 303
+    await nobody_is_logged_in(thief)
+    assert "ada@uni.example" in (await owner.get("/account/identities")).text

@@ -79,9 +79,10 @@ async def test_link_primary_unlink(federated: Federated) -> None:
         account = await accounts.account(connection, lab.account_id)  # type: ignore[arg-type]
     assert account is not None
     assert account.primary_identity == lab.id
-    # the browser that had logged in as uni is of the account still, but not as uni
+    # the browser that had logged in as both is in the account still, by the other one
     page = await browser.get("/account/identities")
     assert "ada@uni.example" not in page.text
+    assert "ada@lab.example" in page.text
 
 
 async def test_identity_of_an_account_of_its_own_moves(federated: Federated) -> None:

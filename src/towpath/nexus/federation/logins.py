@@ -14,7 +14,7 @@ from towpath.nexus.federation.errors import FederationError, NotOursError
 from towpath.nexus.federation.linking import Create, Open, Refuse, TakeOver
 from towpath.nexus.federation.providers import Upstream
 from towpath.nexus.federation.relying_party import Proof, RelyingParty, Wish
-from towpath.nexus.store import accounts, federation, identities
+from towpath.nexus.store import accounts, federation, identities, sessions, tokens
 from towpath.nexus.store.federation import AttemptRow, UpstreamRow
 from towpath.platform.database import Connection, Database
 from towpath.platform.secrets import Sealer
@@ -172,11 +172,18 @@ async def settle_link(connection: Connection, proof: Proof, account_id: UUID) ->
 async def unlink(connection: Connection, account_id: UUID, identity_id: UUID) -> bool:
     """Take an identity, not the primary one, out of the account; it is alone in one of its own.
 
-    In ``connection``'s transaction. Returns whether it was there.
+    Whoever was logged in to the account by it alone is so no longer, nor are the applications that
+    they allowed. In ``connection``'s transaction. Returns whether it was there.
     """
     await federation.lock_accounts(connection)
     if not await accounts.unlink(connection, account_id=account_id, identity_id=identity_id):
         return False
+    for ended in await sessions.forget_identity(connection, account_id, identity_id):
+        await tokens.revoke_of_session(connection, ended)
+        await audit.append(
+            connection,
+            Act("session.ended", actor=identity_id, subject=ended, details={"how": "unlinked"}),
+        )
     await _new_account(connection, identity_id)
     await audit.append(connection, Act("identity.unlinked", actor=identity_id, subject=account_id))
     return True

@@ -199,3 +199,22 @@ async def age_s(connection: Connection, session_id: UUID) -> float:
     )
     row = await cursor.fetchone()
     return float("inf") if row is None else float(row["age"])
+
+
+async def forget_identity(
+    connection: Connection, account_id: UUID, identity_id: UUID
+) -> list[UUID]:
+    """The account's sessions know of no login as this identity any more; those that rested on it
+    alone end. Returns which.
+    """
+    await connection.execute(
+        "DELETE FROM session_authentication a USING browser_session s"
+        " WHERE s.id = a.session_id AND s.account_id = %s AND a.identity_id = %s",
+        (account_id, identity_id),
+    )
+    cursor = await connection.execute(
+        "DELETE FROM browser_session s WHERE account_id = %s AND NOT EXISTS"
+        " (SELECT 1 FROM session_authentication a WHERE a.session_id = s.id) RETURNING id",
+        (account_id,),
+    )
+    return [row["id"] for row in await cursor.fetchall()]
