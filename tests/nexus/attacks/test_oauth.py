@@ -461,6 +461,7 @@ async def test_an_error_goes_nowhere_but_to_the_registered_place(nexus: Nexus) -
 async def test_a_client_is_not_another_one(nexus: Nexus) -> None:
     """RFC 9700, 2.5 and RFC 6749, 2.3: a client with a secret must show it, once, and its own."""
     client, other = await nexus.client(), await nexus.client()
+    before = await acts(nexus, "client.refused")
     form = {"grant_type": "client_credentials", "scope": "openid"}
     for login, more, status in (
         (None, {"client_id": str(client.client_id)}, 401),
@@ -474,6 +475,7 @@ async def test_a_client_is_not_another_one(nexus: Nexus) -> None:
     ):
         answer = await nexus.post("token", login, **form, **more)
         assert answer.status_code == status, more
+    assert await acts(nexus, "client.refused") == before + 2, "told, of clients that exist"
     public = await nexus.client(client_type="public_installed_client")
     answer = await nexus.post("token", None, client_id=str(public.client_id), **form)
     assert (answer.status_code, answer.json()["error"]) == (400, "unauthorized_client")

@@ -166,7 +166,12 @@ def next_step(
         if silent:
             return Refuse("login_required", "somebody must log in first")
         return Login(unmet)
-    must_ask = consent.missing or not consent.client_proven or "consent" in request.prompt
+    # the consent page is where another account can be chosen
+    must_ask = (
+        consent.missing
+        or not consent.client_proven
+        or bool(request.prompt & {"consent", "select_account"})
+    )
     if must_ask and not consent.asked:
         if silent:
             return Refuse("consent_required", "the person must be asked first")

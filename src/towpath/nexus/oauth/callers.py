@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import Request
 
-from towpath.nexus import scopes
+from towpath.nexus import audit, scopes
 from towpath.nexus.oauth.errors import (
     forbidden,
     invalid,
@@ -16,10 +16,13 @@ from towpath.nexus.oauth.errors import (
     unauthorized,
     unknown_client,
 )
-from towpath.nexus.store import clients, tokens
+from towpath.nexus.store import clients, throttle, tokens
+from towpath.nexus.store.throttle import Bucket
 from towpath.platform.database import Connection
 
 FIELDS_LIMIT = 50
+REFUSALS_TOLD, REFUSAL_TOLD_EVERY_S = 10, 600.0
+"""Wrong secrets of a client that the audit log has: ten, then one each ten minutes."""
 IDS_LIMIT = 500
 """Things asked for at once by id; the SDK asks for 100."""
 
@@ -62,6 +65,11 @@ async def _with_secret(connection: Connection, id_: UUID, secret: str) -> client
         found = await clients.authenticate(connection, id_, candidate)
         if found is not None:
             return found
+    # a client that somebody tries to be; told now and then, or it would fill the log
+    if await clients.client_exists(connection, id_) and not await throttle.take(
+        connection, Bucket(f"refused {id_}", REFUSALS_TOLD, REFUSAL_TOLD_EVERY_S)
+    ):
+        await audit.append(connection, audit.Act("client.refused", subject=id_, client=id_))
     raise unknown_client()
 
 
