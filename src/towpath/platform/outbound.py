@@ -9,6 +9,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ from towpath.platform.dial import DialPolicy, DialRefused
 
 TIMEOUT_S = 10.0
 """For a whole exchange: somebody waits for it in front of a browser."""
+TRUSTS_KEPT = 64
+"""Sets of authorities; a deployment asks a few servers."""
 BODY_LIMIT = 256 * 1024
 """Of an answer. Key sets and metadata have a few kilobytes."""
 
@@ -138,7 +141,9 @@ class Outbound:
                 await answer.aclose()
 
 
+@lru_cache(maxsize=TRUSTS_KEPT)
 def _tls(authority: str | None) -> ssl.SSLContext:
+    """Made once: to read all of the system's authorities takes some 20 ms of a core."""
     context = ssl.create_default_context()
     if authority is not None:
         context.load_verify_locations(cadata=authority)

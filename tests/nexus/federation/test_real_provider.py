@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
 from plugins.deployment import Running
 from plugins.node import NodeProgram, StartNode
@@ -92,7 +93,10 @@ def test_login_link_and_login_with_the_other_one(
     running: Running, institutions: list[Institution], page: Page
 ) -> None:
     a, b = institutions
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
     page.goto(f"{running.url}/account/identities")
+    assert_accessible(page)
     log_in(page, a, "ada")
     # back where the person wanted to go
     page.wait_for_url(f"{running.url}/account/identities")
@@ -100,6 +104,8 @@ def test_login_link_and_login_with_the_other_one(
     log_in(page, b, "bob")
     expect(page.get_by_role("status")).to_have_text("The identity was linked.")
     expect(page.locator("ul.rows > li")).to_have_count(2)
+    assert_accessible(page)
+    assert not [line for line in told if "Content Security Policy" in line]
     # a browser that was never here, with the other identity
     page.context.clear_cookies()
     page.goto(f"{running.url}/account/identities")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
+from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
 from plugins.deployment import Running
 
@@ -56,6 +57,7 @@ def test_add_log_in_and_ask_for_it(
     expect(page.get_by_role("status")).to_have_text("The passkey was added.")
     (kept,) = devtools.send("WebAuthn.getCredentials", authenticator)["credentials"]
     assert kept["rpId"] == "localhost"
+    assert_accessible(page)
     # the authenticator itself says that it has one already
     page.get_by_role("button", name="Add a passkey").click()
     expect(page.get_by_role("alert")).to_contain_text("has a passkey for this account already")
@@ -69,6 +71,7 @@ def test_add_log_in_and_ask_for_it(
     page.get_by_role("button", name="Ask for a passkey after the password").click()
     log_out(page)
     log_in(page, running, person)
+    assert_accessible(page)
     page.get_by_role("button", name="Use your passkey").click()
     page.wait_for_url(f"{running.url}/account/security/passkeys")
 
