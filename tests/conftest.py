@@ -16,6 +16,7 @@ from towpath.demo.gct import GctServer
 sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = [
+    "plugins.secrets_seen",
     "plugins.database",
     "plugins.nexus",
     "plugins.tasks",

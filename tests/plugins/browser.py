@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from plugins import secrets_seen
+
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
@@ -46,7 +48,9 @@ def profile(chromium: Browser) -> Iterator[BrowserContext]:
     """A fresh profile: no cookies, nothing kept."""
     context = chromium.new_context(ignore_https_errors=True)
     context.set_default_timeout(WAIT_MS)
+    secrets_seen.watch(context)
     yield context
+    secrets_seen.cookies_of(context)
     context.close()
 
 
