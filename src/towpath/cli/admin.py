@@ -3,6 +3,7 @@
 import click
 
 from towpath.cli.admin_audit import audit
+from towpath.cli.admin_client import client
 from towpath.cli.admin_group import group
 from towpath.cli.admin_keys import keys
 from towpath.cli.admin_provider import provider
@@ -16,6 +17,7 @@ def command() -> None:
 
 command.add_command(audit)
 command.add_command(group)
+command.add_command(client)
 command.add_command(keys)
 command.add_command(provider)
 command.add_command(user)

@@ -162,6 +162,19 @@ async def of_projects(connection: Connection, project_ids: Sequence[UUID]) -> li
         return await cursor.fetchall()
 
 
+async def registered(connection: Connection) -> list[Client]:
+    """Those that somebody has registered, by name: no parts of the deployment, and none that
+    programs made for themselves.
+    """
+    async with connection.cursor(row_factory=class_row(Client)) as cursor:
+        await cursor.execute(
+            f"{_COLUMNS} WHERE c.template_id IS NULL AND c.resource_server IS NULL"  # noqa: S608 - our own words
+            " AND NOT c.administrator AND NOT EXISTS"
+            " (SELECT 1 FROM service_client s WHERE s.client_id = c.id) ORDER BY c.name, c.id"
+        )
+        return await cursor.fetchall()
+
+
 async def of_parent(connection: Connection, parent_id: UUID) -> list[Client]:
     """A client's child clients, by name."""
     async with connection.cursor(row_factory=class_row(Client)) as cursor:
