@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -82,9 +81,6 @@ class Logins:
             derived=derive(browser, state),
             fresh_since=attempt.begun_at if attempt.fresh else None,
         )
-        if attempt.fresh and proof.authenticated_at < attempt.begun_at:
-            # within the leeway: it was checked, and to us it was after we asked
-            proof = replace(proof, authenticated_at=attempt.begun_at)
         return attempt, proof
 
     async def _upstream(self, provider_id: UUID) -> Upstream:

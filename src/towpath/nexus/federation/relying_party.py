@@ -13,7 +13,6 @@ from uuid import UUID
 from towpath.nexus.federation import id_token
 from towpath.nexus.federation.attempts import Derived
 from towpath.nexus.federation.errors import (
-    FederationError,
     NotOursError,
     ProofRejectedError,
     UpstreamDownError,
@@ -324,7 +323,8 @@ def proof_of(upstream: Upstream, claims: Mapping[str, Any]) -> Proof:
         raise ProofRejectedError(f"{upstream.name} has no say in {domain[:TEXT_LIMIT]!r}")
     acr = _text(claims, "acr")
     methods = claims.get("amr")
-    amr = [one for one in methods if isinstance(one, str)] if isinstance(methods, list) else []
+    said = methods[:VALUES_LIMIT] if isinstance(methods, list) else []
+    amr = [clean for one in said if (clean := _clean(one)) is not None]
     if acr == MFA_CONTEXT and "mfa" not in amr:
         amr.append("mfa")
     at_time = id_token.authenticated_at(claims)
@@ -339,7 +339,7 @@ def proof_of(upstream: Upstream, claims: Mapping[str, Any]) -> Proof:
         organization=_text(claims, "organization"),
         authenticated_at=at_time or LONG_AGO,
         acr=acr,
-        amr=tuple(one[:TEXT_LIMIT] for one in amr[:VALUES_LIMIT]),
+        amr=tuple(amr),
     )
 
 
@@ -360,11 +360,11 @@ def _document(upstream: Upstream, answer: Answer) -> dict[str, Any]:
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str | None:
+    return _clean(claims.get(name))
+
+
+def _clean(value: object) -> str | None:
     """A text of an upstream as a database and a page can have it."""
-    value = claims.get(name)
     if not isinstance(value, str):
         return None
     return "".join(one for one in value if one.isprintable())[:TEXT_LIMIT] or None
-
-
-__all__ = ["FederationError", "Proof", "RelyingParty", "Wish", "proof_of"]

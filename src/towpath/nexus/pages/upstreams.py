@@ -95,7 +95,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
             async with database.transaction() as connection:
                 identity_id = await settle_login(connection, proof)
                 await throttle.give_back(connection, counted(request))
-                await _enter(request, connection, proof, identity_id)
+                await _enter(request, connection, attempt, proof, identity_id)
         except FederationError as error:
             async with database.transaction() as connection:
                 await audit.append(
@@ -121,7 +121,7 @@ def routes(database: Database, logins: Logins) -> APIRouter:
             ):
                 raise NotOursError("the session that asked for the link is not this one")
             identity_id = await settle_link(connection, proof, session.account_id)
-            await _enter(request, connection, proof, identity_id)
+            await _enter(request, connection, attempt, proof, identity_id)
         return frame.redirect(request, f"{IDENTITIES}?told=linked")
 
     @router.get(IDENTITIES)
@@ -179,7 +179,13 @@ def routes(database: Database, logins: Logins) -> APIRouter:
     return router
 
 
-async def _enter(request: Request, connection: Connection, proof: Proof, identity_id: UUID) -> None:
+async def _enter(
+    request: Request,
+    connection: Connection,
+    attempt: AttemptRow,
+    proof: Proof,
+    identity_id: UUID,
+) -> None:
     await signing_in.sign_in(
         request,
         connection,
@@ -187,7 +193,9 @@ async def _enter(request: Request, connection: Connection, proof: Proof, identit
         provider_id=proof.upstream_id,
         amr=proof.amr,
         acr=proof.acr,
-        at=proof.authenticated_at,
+        # that it was fresh has been checked; the database's clock says when, as it says since when
+        # a login must be
+        at=None if attempt.fresh else proof.authenticated_at,
     )
 
 

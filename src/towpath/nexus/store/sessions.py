@@ -98,10 +98,12 @@ async def authenticated(
     acr: str | None = None,
     at: datetime | None = None,
 ) -> None:
-    """Note that an identity has logged in, in the session: now, or when its provider says."""
+    """Note that an identity has logged in, in the session: now, or when its provider says, but not
+    in the future.
+    """
     await connection.execute(
         "INSERT INTO session_authentication (session_id, identity_id, provider_id, at, amr, acr)"
-        " VALUES (%s, %s, %s, coalesce(%s, clock_timestamp()), %s, %s)"
+        " VALUES (%s, %s, %s, least(%s, clock_timestamp()), %s, %s)"
         " ON CONFLICT (session_id, identity_id) DO UPDATE SET provider_id = excluded.provider_id,"
         " at = excluded.at, amr = excluded.amr, acr = excluded.acr",
         (session_id, identity_id, provider_id, at, list(amr), acr),
