@@ -183,3 +183,38 @@ async def test_a_scope_without_refresh_tokens(nexus: Nexus) -> None:
     assert document["scope"] == "openid email"
     form = {"grant_type": "refresh_token", "refresh_token": document["refresh_token"]}
     assert (await nexus.post("token", client, **form)).json()["scope"] == "openid"
+
+
+async def test_what_is_over_does_not_stay(nexus: Nexus) -> None:
+    """Grants whose tokens have expired or were revoked, codes that nobody fetched, old requests."""
+    client = await nexus.client(redirect_uris=[REDIRECT])
+    _, cookie = await nexus.log_in(await nexus.person())
+
+    async def rows() -> dict[str, int]:
+        tables = ("oauth_grant", "token", "authorization_code", "authorization_request")
+        found = {}
+        async with nexus.database.connection() as connection:
+            for table in tables:
+                cursor = await connection.execute(f"SELECT count(*) AS n FROM {table}")  # type: ignore[arg-type]
+                row = await cursor.fetchone()
+                assert row is not None
+                found[table] = int(row["n"])
+        return found
+
+    async with nexus.database.connection() as connection:
+        await nexus.log_in_at(client, cookie=cookie)
+        await nexus.answer(cookie, client)
+        await nexus.answer(None, client, prompt="none")
+        async with nexus.browser() as browser:
+            await browser.get("/v2/oauth2/authorize", params=request(client))
+        for table in ("token", "authorization_code", "authorization_request"):
+            await connection.execute(f"UPDATE {table} SET expires_at = now() - interval '1 s'")  # type: ignore[arg-type]
+        document = await nexus.log_in_at(client, cookie=cookie)
+        assert await rows() == {
+            "oauth_grant": 1,
+            "token": 1,
+            "authorization_code": 1,
+            "authorization_request": 0,
+        }
+        await nexus.post("token/revoke", client, token=document["access_token"])
+        assert set((await rows()).values()) == {0}
