@@ -14,7 +14,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench import nexus_audit, nexus_groups, nexus_logins, nexus_tokens
+from bench import nexus_audit, nexus_codes, nexus_groups, nexus_logins, nexus_tokens
 from bench.measure import BenchError
 from bench.nexus_setting import Setting
 
@@ -23,6 +23,7 @@ AREA = "nexus"
 PARTS: Mapping[str, Callable[[Setting], dict[str, float]]] = {
     "tokens": nexus_tokens.measure,
     "logins": nexus_logins.measure,
+    "codes": nexus_codes.measure,
     "audit": nexus_audit.measure,
     "groups": nexus_groups.measure,
 }
