@@ -134,3 +134,36 @@ async def test_a_session_ends_by_idleness_by_age_and_with_its_account(
         assert await sessions.find(connection, "second", idle_s=100) is not None
         await connection.execute("UPDATE browser_session SET expires_at = now()")
         assert await sessions.find(connection, "second", idle_s=100) is None
+
+
+async def test_an_account_has_so_many_sessions(
+    nexus_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "SESSIONS_KEPT", 3)
+    identity, account, provider = uuid4(), uuid4(), uuid4()
+    async with nexus_database.transaction() as connection:
+        await identities.set_local_provider(
+            connection, provider_id=provider, name="Here", domain="here.example"
+        )
+        await identities.add_identity(
+            connection, identity_id=identity, username="ada@here.example", provider=provider
+        )
+        await accounts.create(connection, account_id=account, primary_identity=identity)
+    for number in range(5):
+        async with nexus_database.transaction() as connection:
+            await sessions.create(
+                connection,
+                session_id=uuid4(),
+                value=f"value {number}",
+                account_id=account,
+                address="",
+                user_agent="",
+                lifetime_s=60,
+            )
+    async with nexus_database.connection() as connection:
+        left = [
+            number
+            for number in range(5)
+            if await sessions.find(connection, f"value {number}", idle_s=60)
+        ]
+    assert left == [2, 3, 4]

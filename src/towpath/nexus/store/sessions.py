@@ -15,6 +15,8 @@ USER_AGENT_LIMIT = 300
 """Characters kept; real ones have 100 to 200."""
 SEEN_EVERY_S = 60
 """How exactly the time of last use is kept: not every page is a write."""
+SESSIONS_KEPT = 100
+"""Of an account: more browsers than a person has. The one used least lately goes."""
 _SWEPT_AT_ONCE = 100
 
 
@@ -77,6 +79,12 @@ async def create(
             user_agent[:USER_AGENT_LIMIT],
             lifetime_s,
         ),
+    )
+    await connection.execute(
+        "DELETE FROM browser_session WHERE account_id = %(account)s AND id IN"
+        " (SELECT id FROM browser_session WHERE account_id = %(account)s"
+        "  ORDER BY last_seen_at DESC, created_at DESC OFFSET %(keep)s)",
+        {"account": account_id, "keep": SESSIONS_KEPT},
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from towpath.nexus.hashing import digest
 from towpath.platform.database import Connection
 
-_SWEPT_AT_ONCE = 100
-_FORGOTTEN_AFTER_S = 2 * 86_400
-"""No bucket takes longer to run empty."""
+_SWEPT_AT_ONCE = 10
+_FORGOTTEN_AFTER_S = 6 * 3600
+"""No bucket takes longer to run empty: an account's takes two and a half hours."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Bucket:
 async def take(connection: Connection, bucket: Bucket) -> float:
     """Count an attempt; 0 if there may be one, else seconds until there may be, uncounted.
 
-    One statement, so that attempts at the same time cannot all pass.
+    One statement, so that attempts at the same time cannot all pass. Another one forgets some
+    buckets that are empty: a crowd of names adds no more than it takes away.
     """
     cursor = await connection.execute(
         "INSERT INTO throttle AS t (key, level, at) VALUES (%(key)s, 1, clock_timestamp())"
@@ -36,6 +37,11 @@ async def take(connection: Connection, bucket: Bucket) -> float:
         {"key": digest(bucket.key), "every": bucket.every_s, "size": bucket.size},
     )
     if await cursor.fetchone() is not None:
+        await connection.execute(
+            "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
+            " WHERE at < now() - make_interval(secs => %s) LIMIT %s FOR UPDATE SKIP LOCKED)",
+            (_FORGOTTEN_AFTER_S, _SWEPT_AT_ONCE),
+        )
         return 0.0
     cursor = await connection.execute(
         "SELECT extract(epoch FROM at - clock_timestamp())::float8 + (level - %s) * %s AS wait"
@@ -47,14 +53,9 @@ async def take(connection: Connection, bucket: Bucket) -> float:
 
 
 async def give_back(connection: Connection, bucket: Bucket) -> None:
-    """The attempt was no failure: it does not count. And forget some buckets that are empty."""
+    """The attempt was no failure: it does not count."""
     await connection.execute(
         "UPDATE throttle SET level = greatest(0, level - 1) WHERE key = %s", (digest(bucket.key),)
-    )
-    await connection.execute(
-        "DELETE FROM throttle WHERE key IN (SELECT key FROM throttle"
-        " WHERE at < now() - make_interval(secs => %s) LIMIT %s FOR UPDATE SKIP LOCKED)",
-        (_FORGOTTEN_AFTER_S, _SWEPT_AT_ONCE),
     )
 
 
