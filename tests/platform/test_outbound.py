@@ -1,5 +1,6 @@
 """Asking https servers: which are dialled, whom we believe, and how much we read."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -110,3 +111,10 @@ async def test_urls_that_are_not_asked(url: str) -> None:
 async def test_nobody_there() -> None:
     with pytest.raises(UnreachableError):
         await Outbound(LOCAL).request("GET", "https://localhost:1/")
+
+
+async def test_somebody_who_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
+        with pytest.raises(UnreachableError, match="does not answer within"):
+            await Outbound(LOCAL, timeout_s=0.1).request("GET", url)

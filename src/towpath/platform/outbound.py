@@ -77,7 +77,7 @@ class Outbound:
                 return await self._request(method, url, headers, form, authority)
         except DialRefused as error:
             raise OutboundError(str(error)) from error
-        except TimeoutError as error:
+        except (TimeoutError, httpx.TimeoutException) as error:
             raise UnreachableError(
                 f"{host} does not answer within {self._timeout_s:g} s"
             ) from error
@@ -112,9 +112,11 @@ class Outbound:
         form: Mapping[str, str] | None,
         authority: str | None,
     ) -> Answer:
-        # trust_env: a proxy in the environment would dial for us, where no policy looks
+        # trust_env: a proxy in the environment would dial for us, where no policy looks.
+        # timeout: for each step; it comes before the one for all, because httpx leaves a connection
+        # open that is cancelled in its TLS handshake
         async with httpx.AsyncClient(
-            verify=_tls(authority), trust_env=False, timeout=self._timeout_s
+            verify=_tls(authority), trust_env=False, timeout=self._timeout_s / 2
         ) as client:
             request = client.build_request(
                 method,

@@ -1,9 +1,13 @@
 """Logins at an upstream, and linking, through the pages, on a real database."""
 
+import asyncio
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from plugins.federated import LAB, UNI, Federated, form_token
+from towpath.nexus.federation.logins import settle_login
+from towpath.nexus.federation.relying_party import proof_of
 from towpath.nexus.store import accounts, identities, sessions
 
 
@@ -123,3 +127,19 @@ async def test_wishes_are_handed_on(federated: Federated) -> None:
     await federated.begin(browser, UNI)
     asked = parse_qs(urlsplit(browser.onward()).query)
     assert "prompt" not in asked
+
+
+async def test_two_first_logins_at_once(federated: Federated) -> None:
+    """One identity and one account come of it."""
+    claims = federated.uni.honest_claims()
+    proof = proof_of(federated.uni.registered(), claims)
+    assert proof.authenticated_at < datetime.now(UTC)
+
+    async def once() -> UUID:
+        async with federated.database.transaction() as connection:
+            return await settle_login(connection, proof)
+
+    assert len(set(await asyncio.gather(*(once() for _ in range(5))))) == 1
+    async with federated.database.connection() as connection:
+        cursor = await connection.execute("SELECT count(*) AS n FROM account")
+        assert await cursor.fetchone() == {"n": 1}
