@@ -123,8 +123,11 @@ def request_facts(pending: Pending) -> RequestFacts:
         ],
         mfa=request.required_mfa,
         provider=pending.client.required_idp,
+        # what a scope needs elsewhere, too: whoever registers a scope may let it depend on any
         scope_domains=[
-            one.scope.required_domains for one in pending.wanted if one.scope.required_domains
+            one.scope.required_domains
+            for one in consents.flattened(pending.wanted)
+            if one.scope.required_domains
         ],
     )
 

@@ -11,12 +11,14 @@ from uuid import UUID
 
 from towpath.nexus import hashing, scopes
 from towpath.nexus.oauth import consents
+from towpath.nexus.oauth.authorize import matches
 from towpath.nexus.store import authorizations, tokens
 from towpath.nexus.store import consents as consent_store
 from towpath.nexus.store import scopes as scope_store
 from towpath.nexus.store.authorizations import Code
 from towpath.nexus.store.clients import Client
 from towpath.nexus.store.consents import Consent
+from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.nexus.store.tokens import Token
 from towpath.platform.database import Connection
 
@@ -185,6 +187,10 @@ async def client_credentials(
     if not trees:
         raise scopes.ScopeError("scope is missing")
     wanted = await consents.plan(connection, trees, offline=False)
+    for one in consents.flattened(wanted):
+        domains = one.scope.required_domains
+        if domains and not any(matches(CLIENTS_DOMAIN, domain) for domain in domains):
+            raise scopes.ScopeError(f"{one.scope.scope_string} is for people of some domains only")
     ids = await consents.record(
         connection, wanted, identity_id=client.id, client_id=client.id, auto_approved=True
     )

@@ -159,8 +159,8 @@ def _true(given: dict[str, str], name: str) -> bool:
 
 def _list(given: dict[str, str], name: str) -> list[str]:
     found = [part.strip() for part in given.get(name, "").split(",") if part.strip()]
-    if len(found) > LIST_LIMIT or any(len(part) > 255 for part in found):
-        raise RequestError("invalid_request", f"{name} is too long")
+    if len(found) > LIST_LIMIT or any(len(part) > 255 or not part.isprintable() for part in found):
+        raise RequestError("invalid_request", f"{name} is too long, or has control characters")
     return found
 
 

@@ -311,7 +311,9 @@ async def _introspected(
         document["identity_set"] = document["identities_set"] = [str(one) for one in ids]
     if "identity_set_detail" in include:
         document["identity_set_detail"] = documents.identity_set_detail(identity_set)
-    if "groups" in include:
+    # whose scopes say nothing of groups is not told of them: only the deployment's own services,
+    # whose access rules name groups
+    if "groups" in include and await clients.is_service(connection, client.id):
         document["groups"] = [str(one) for one in await group_store.group_ids_of(connection, ids)]
     if "session_info" in include:
         grant = await tokens.grant(connection, found.grant_id)
