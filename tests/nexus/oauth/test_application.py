@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from plugins.browser import BROWSER_GROUP
 from plugins.deployment import Running
@@ -139,6 +139,27 @@ def test_person_says_no(application: Application, page: Page) -> None:
     log_in(page)
     page.get_by_role("button", name="Do not allow").click()
     assert application.shown(page)["error"] == "access_denied"
+
+
+def test_second_factor_by_passkey(
+    running: Running, application: Application, profile: BrowserContext, page: Page
+) -> None:
+    """A password was enough before; an application that wants more gets a passkey's word."""
+    devtools = profile.new_cdp_session(page)
+    devtools.send("WebAuthn.enable")
+    options: dict[str, Any] = {"protocol": "ctap2", "transport": "internal"}
+    options |= dict.fromkeys(("hasResidentKey", "hasUserVerification", "isUserVerified"), True)
+    devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    page.goto(f"{running.url}/account/security/passkeys")
+    log_in(page)
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_role("status")).to_have_text("The passkey was added.")
+    application.asks(prompt="consent", session_required_mfa="true")
+    page.goto(application.program.url)
+    expect(page.get_by_text("a second factor, such as a passkey")).to_be_visible()
+    page.get_by_role("button", name="Log in with a passkey").click()
+    allow(page)
+    assert application.shown(page)["person"]["preferred_username"].startswith("olga@")
 
 
 class Institution:
