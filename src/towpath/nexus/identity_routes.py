@@ -38,7 +38,7 @@ def add_identity_routes(app: FastAPI, core: Core) -> None:
             raise invalid("give either ids or usernames")
         provision = request.query_params.get("provision", "false").lower() == "true"
         async with core.database.connection() as connection:
-            caller = await client_or_bearer(request, connection)
+            caller = await _caller(request, connection)
             if ids is not None:
                 found = await store.identities_by_id(connection, uuids(ids))
             else:
@@ -53,7 +53,7 @@ def add_identity_routes(app: FastAPI, core: Core) -> None:
     @app.get("/v2/api/identities/{identity_id}")
     async def identity(request: Request, identity_id: str) -> dict[str, Any]:
         async with core.database.connection() as connection:
-            caller = await client_or_bearer(request, connection)
+            caller = await _caller(request, connection)
             found = await store.identities_by_id(connection, uuids(identity_id))
             shown = await _shown(connection, caller, found)
         if not shown:
@@ -96,6 +96,15 @@ def add_identity_routes(app: FastAPI, core: Core) -> None:
                 for one in found
             ]
         }
+
+
+async def _caller(request: Request, connection: Connection) -> Client | Token:
+    """Who may look people up: a registered client, or who is logged in."""
+    caller = await client_or_bearer(request, connection)
+    if isinstance(caller, Client) and caller.template_id is not None:
+        # or whoever has no account here would make himself such a client, and find everybody
+        raise forbidden("a program that has registered itself looks nobody up before a login")
+    return caller
 
 
 async def _shown(

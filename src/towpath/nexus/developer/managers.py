@@ -42,6 +42,11 @@ async def manager(request: Request, connection: Connection, *or_scopes: str) -> 
     """
     if has_basic(request):
         client = await client_by_secret(request, connection)
+        if client.template_id is not None and request.method not in ("GET", "DELETE"):
+            # nobody knows who made it: it gets no other place to send people to, and no scopes
+            raise forbidden(
+                "a program that has registered itself can only be looked at and deleted"
+            )
         return Manager(client.id, [client.id], [], client)
     token = await bearer_with(request, connection, scopes.MANAGE_PROJECTS, *or_scopes)
     own = await identities.identity_set(connection, token.identity_id)

@@ -169,9 +169,9 @@ async def _consent_page(
     core: Core, request: Request, connection: Connection, pending: Pending, person: Person
 ) -> Response:
     client, uri = pending.client, pending.request.redirect_uri
-    project = None
-    if client.project_id is not None:
-        project = await projects.find(connection, client.project_id)
+    parent = await clients.find(connection, client.parent_id) if client.parent_id else None
+    project_id = (parent or client).project_id
+    project = await projects.find(connection, project_id) if project_id else None
     is_shown = redirects.is_shown(uri, core.issuer)
     frame.show_person(request, person.identity.username)
     return frame.render(

@@ -58,6 +58,9 @@ class Client:
         """What it may ask for at the token endpoint (RFC 7591, 2)."""
         if self.public:
             return ("authorization_code", "refresh_token")
+        if self.template_id is not None:
+            # anybody makes such a one: it acts for people who log in with it, and not for itself
+            return ("authorization_code", "refresh_token")
         own = ("authorization_code", "client_credentials", "refresh_token")
         return (*own, DEPENDENT_TOKEN) if self.client_type in _SERVICE_TYPES else own
 
