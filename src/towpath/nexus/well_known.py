@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from towpath.nexus.scopes import AUTH, GROUPS, GROUPS_ALL, GROUPS_VIEW, TRANSFER, TRANSFER_ALL
+from towpath.nexus.store.clients import Client
 
 SCOPE_BASE = "https://auth.globus.org/scopes"
 """How scopes of clients begin, on any deployment."""
@@ -197,6 +198,13 @@ SERVICES = (
         (FixedScope(_urn(NEXUS, "groups"), "View your groups", "The groups that you are in"),),
     ),
 )
+
+
+def shown_name(client: Client) -> str:
+    """What pages call a client. One that registered itself may have given itself any name."""
+    if client.template_id is not None:
+        return CLI_TEMPLATES.get(client.template_id, "A program")
+    return client.name
 
 
 def may_depend(scope: str, dependency: str) -> bool:

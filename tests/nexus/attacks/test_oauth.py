@@ -494,3 +494,36 @@ async def test_a_person_who_is_gone_has_no_tokens(nexus: Nexus) -> None:
     for token in (document["access_token"], renewed["access_token"], document["refresh_token"]):
         assert not await active(nexus, client, token)
     assert is_invalid_grant(await nexus.post("token", client, **form))
+
+
+async def test_a_program_that_registered_itself_is_no_place_for_codes(nexus: Nexus) -> None:
+    """RFC 9700, 4.1 and RFC 7591, 5: anybody can register one, so it can send people nowhere but to
+    their own computer, and its pages do not carry the name that it gave itself.
+    """
+    body = {"client": {"template_id": CLI, "name": "Your bank"}}
+    made = (await nexus.http.post("/v2/api/clients", json=body)).json()
+    program = ClientSecret(made["client"]["id"], made["included"]["client_credential"]["secret"])
+    auth = httpx.BasicAuth(str(program.client_id), program.client_secret)
+    place = f"/v2/api/clients/{program.client_id}"
+    evil = {"redirect_uris": ["https://evil.example/cb"]}
+    for method, path, body in (
+        ("PUT", place, {"client": evil}),
+        ("PUT", place, {"client": {"name": "Your bank"}}),
+        ("POST", "/v2/api/clients", {"client": {"name": "x", "public_client": True} | evil}),
+        (
+            "POST",
+            f"{place}/scopes",
+            {"scope": {"name": "n", "description": "d", "scope_suffix": "s"}},
+        ),
+    ):
+        answer = await nexus.http.request(method, path, json=body, auth=auth)
+        assert answer.status_code in (400, 403), path
+    async with nexus.browser(await a_cookie(nexus)) as browser:
+        asked = request(program, redirect_uri="http://localhost:50123")
+        page = await browser.get("/v2/oauth2/authorize", params=asked)
+        assert page.status_code == 200
+        assert "Your bank" not in page.text
+        page = await browser.get(
+            "/v2/oauth2/authorize", params=asked | {"redirect_uri": "https://evil.example/cb"}
+        )
+        assert page.status_code == 400

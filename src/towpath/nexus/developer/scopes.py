@@ -38,8 +38,8 @@ def add_scope_routes(app: FastAPI, core: Core) -> None:
         async with core.database.transaction() as connection:
             who = await manager(request, connection)
             client = await own_client(connection, who, client_id)
-            if client.public:
-                raise invalid("a public client is no service: it cannot have scopes")
+            if not client.is_service:
+                raise invalid("only a client of a service's type can have scopes")
             if len(await store.of_clients(connection, [client_id])) >= SCOPES_LIMIT:
                 raise ApiError(409, "CONFLICT", f"it has {SCOPES_LIMIT} already")
             made = await _saved(connection, None, client_id, fields)

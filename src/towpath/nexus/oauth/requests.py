@@ -13,6 +13,8 @@ TEXT_LIMIT = 2000
 """Characters of state, nonce, and messages."""
 LIST_LIMIT = 20
 """Identities, domains and policies of a session requirement."""
+PART_LIMIT = 255
+"""Characters of one of them; a domain's longest."""
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url, RFC 7636, 4.2
 _PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 
@@ -159,7 +161,9 @@ def _true(given: dict[str, str], name: str) -> bool:
 
 def _list(given: dict[str, str], name: str) -> list[str]:
     found = [part.strip() for part in given.get(name, "").split(",") if part.strip()]
-    if len(found) > LIST_LIMIT or any(len(part) > 255 or not part.isprintable() for part in found):
+    if len(found) > LIST_LIMIT or any(
+        len(part) > PART_LIMIT or not part.isprintable() for part in found
+    ):
         raise RequestError("invalid_request", f"{name} is too long, or has control characters")
     return found
 

@@ -17,7 +17,7 @@ from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.handover import RESUME, form_targets, request_id_of
 from towpath.nexus.store import clients, projects
 from towpath.nexus.store.clients import Client
-from towpath.nexus.well_known import CLI_TEMPLATES
+from towpath.nexus.well_known import CLI_TEMPLATES, shown_name
 from towpath.platform.database import Connection
 
 PARAMETERS_LIMIT = 50
@@ -179,6 +179,7 @@ async def _consent_page(
         "consent.html",
         form_targets=form_targets(uri),
         client=client,
+        name=shown_name(client),
         project=project,
         program=CLI_TEMPLATES.get(client.template_id) if client.template_id else None,
         me=person.identity,

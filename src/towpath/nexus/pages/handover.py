@@ -13,6 +13,7 @@ from uuid import UUID
 from towpath.nexus.oauth import authorization
 from towpath.nexus.oauth.authorize import Requirement
 from towpath.nexus.store import identities
+from towpath.nexus.well_known import shown_name
 from towpath.platform.database import Connection
 
 RESUME = "/v2/oauth2/authorize/resume"
@@ -50,7 +51,7 @@ async def find(connection: Connection, request_id: str, browser: str) -> Handove
     names = {one.id: one.username for one in await identities.identities_by_id(connection, ids)}
     hint = names.get(ids[0], "") if len(ids) == 1 else ""
     return Handover(
-        client_name=pending.client.name,
+        client_name=shown_name(pending.client),
         message=pending.request.session_message,
         needed=[_in_words(one, names) for one in required if one not in plain],
         form_targets=form_targets(pending.request.redirect_uri),

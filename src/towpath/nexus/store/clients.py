@@ -54,6 +54,11 @@ class Client:
         return self.client_type in PUBLIC_TYPES
 
     @property
+    def is_service(self) -> bool:
+        """Whether others ask for tokens for it."""
+        return self.client_type in _SERVICE_TYPES
+
+    @property
     def grant_types(self) -> Sequence[str]:
         """What it may ask for at the token endpoint (RFC 7591, 2)."""
         if self.public:
@@ -62,7 +67,7 @@ class Client:
             # anybody makes such a one: it acts for people who log in with it, and not for itself
             return ("authorization_code", "refresh_token")
         own = ("authorization_code", "client_credentials", "refresh_token")
-        return (*own, DEPENDENT_TOKEN) if self.client_type in _SERVICE_TYPES else own
+        return (*own, DEPENDENT_TOKEN) if self.is_service else own
 
     @property
     def server_name(self) -> str:
