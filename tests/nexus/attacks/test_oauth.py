@@ -365,6 +365,21 @@ async def test_a_token_for_another_service(nexus: Nexus) -> None:
     assert is_invalid_grant(await nexus.post("token", stranger, **form))
 
 
+async def test_an_application_learns_no_more_by_introspection(nexus: Nexus) -> None:
+    """RFC 9700, 2.3 and RFC 7662, 4: about its own token it is told what the scopes let it see."""
+    client = await nexus.client(redirect_uris=[REDIRECT])
+    person = await nexus.person()
+    include = "identity_set,identity_set_detail,groups"
+    document = await nexus.log_in_at(client, person)
+    seen = await nexus.post(
+        "token/introspect", client, token=document["access_token"], include=include
+    )
+    told = seen.json()
+    assert told["active"]
+    assert (told["name"], told["email"]) == (None, None)
+    assert not {"identity_set", "identities_set", "identity_set_detail", "groups"} & set(told)
+
+
 async def test_a_service_gets_no_more_than_was_allowed(nexus: Nexus) -> None:
     """RFC 9700, 2.3: what its scope needs is what the person has seen. Nothing is allowed by the
     service alone, nor taken from what other clients were allowed.

@@ -307,6 +307,12 @@ async def _introspected(
     audience = [found.resource_server, *sorted(owners), str(found.client_id)]
     document = documents.introspection_document(found, identity, audience, core.issuer)
     ids = [one.id for one in identity_set]
+    if found.resource_server != client.server_name:
+        # an application about its own token: no more than userinfo would tell it
+        document["name"] = identity.name if scopes.PROFILE in found.scopes else None
+        document["email"] = identity.email if scopes.EMAIL in found.scopes else None
+        if scopes.VIEW_IDENTITY_SET not in found.scopes:
+            include -= {"identity_set", "identities_set", "identity_set_detail"}
     if include & {"identity_set", "identities_set"}:
         document["identity_set"] = document["identities_set"] = [str(one) for one in ids]
     if "identity_set_detail" in include:

@@ -14,6 +14,7 @@ from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.people.service import People
 from towpath.nexus.store import clients, consents, scopes, tokens
+from towpath.nexus.well_known import shown_name
 from towpath.platform.database import Connection
 
 
@@ -74,7 +75,7 @@ async def _applications(connection: Connection, me: Visitor) -> list[Application
     by_client: dict[UUID, list[consents.Consent]] = {}
     for consent in given:
         by_client.setdefault(consent.root_client_id, []).append(consent)
-    names = {one.id: one.name for one in await clients.find_all(connection, list(by_client))}
+    names = {one.id: shown_name(one) for one in await clients.find_all(connection, list(by_client))}
     words = {
         one.id: one.name
         for one in await scopes.by_id(connection, list({consent.scope_id for consent in given}))
