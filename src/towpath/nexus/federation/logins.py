@@ -172,14 +172,16 @@ async def unlink(connection: Connection, account_id: UUID, identity_id: UUID) ->
     they allowed. In ``connection``'s transaction. Returns whether it was there.
     """
     await federation.lock_accounts(connection)
+    await accounts.lock(connection, account_id)
     if not await accounts.unlink(connection, account_id=account_id, identity_id=identity_id):
         return False
     for ended in await sessions.forget_identity(connection, account_id, identity_id):
-        await tokens.revoke_of_session(connection, ended)
         await audit.append(
             connection,
             Act("session.ended", actor=identity_id, subject=ended, details={"how": "unlinked"}),
         )
+    await tokens.revoke_of_identity(connection, identity_id)
+    await tokens.revoke_without_login(connection, account_id)
     await _new_account(connection, identity_id)
     await audit.append(connection, Act("identity.unlinked", actor=identity_id, subject=account_id))
     return True

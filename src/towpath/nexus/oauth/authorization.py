@@ -148,8 +148,10 @@ class Person:
 
 
 async def person_of(connection: Connection, session: Session | None) -> Person | None:
-    """Whose session it is; None if nobody is logged in."""
-    if session is None:
+    """Whose session it is; None if nobody is logged in. In a transaction: the account is neither
+    suspended nor deleted before it ends, or it would have a grant afterwards.
+    """
+    if session is None or not await accounts.hold(connection, session.account_id):
         return None
     account = await accounts.account(connection, session.account_id)
     if account is None:

@@ -35,7 +35,7 @@ async def sign_in(
     a transaction. Raises :class:`PageError` for an account that is suspended.
     """
     account = await accounts.account_of_identity(connection, identity_id)
-    if account is None or account.suspended_at is not None:
+    if account is None or not await accounts.hold(connection, account.id):
         raise PageError(
             403,
             "This account is suspended",

@@ -191,6 +191,7 @@ async def delete(connection: Connection, account_id: UUID, actor: UUID | None = 
     """Forget the person. Their ids stay, as tombstones without a name, so that what others keep
     under them stays readable. Call it in a transaction.
     """
+    await accounts.lock(connection, account_id)
     await _end_everything(connection, account_id)
     await accounts.note_change(connection, account_id, "deleted")
     own = [one.id for one in await identities.identities_of_account(connection, account_id)]

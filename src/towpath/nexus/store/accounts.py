@@ -82,6 +82,23 @@ async def account(connection: Connection, account_id: UUID) -> Account | None:
         return await cursor.fetchone()
 
 
+async def hold(connection: Connection, account_id: UUID) -> bool:
+    """Keep the account from being suspended or deleted until the transaction ends: what is given to
+    it meanwhile ends with the others. Whether it is there, and not suspended.
+    """
+    cursor = await connection.execute(
+        "SELECT 1 FROM account WHERE id = %s AND suspended_at IS NULL FOR SHARE", (account_id,)
+    )
+    return await cursor.fetchone() is not None
+
+
+async def lock(connection: Connection, account_id: UUID) -> None:
+    """Wait for all who :func:`hold` the account, and let nobody hold it until the transaction
+    ends.
+    """
+    await connection.execute("SELECT 1 FROM account WHERE id = %s FOR UPDATE", (account_id,))
+
+
 async def account_of_identity(connection: Connection, identity_id: UUID) -> Account | None:
     """Whose identity it is; None for a client's, and for one that nobody has logged in with."""
     async with connection.cursor(row_factory=class_row(Account)) as cursor:

@@ -190,14 +190,22 @@ async def revoke_of_grant(connection: Connection, grant_id: UUID) -> None:
     await connection.execute("DELETE FROM oauth_grant WHERE id = %s", (grant_id,))
 
 
-async def revoke_of_session(connection: Connection, session_id: UUID) -> None:
-    """End all logins that were made in a browser session."""
-    await connection.execute("DELETE FROM oauth_grant WHERE session_id = %s", (session_id,))
-
-
 async def revoke_of_identity(connection: Connection, identity_id: UUID) -> None:
     """End all logins of an identity, whatever the client."""
     await connection.execute("DELETE FROM oauth_grant WHERE identity_id = %s", (identity_id,))
+
+
+async def revoke_without_login(connection: Connection, account_id: UUID) -> None:
+    """End the account's logins at clients that rest on no identity which it still has; also those
+    of browser sessions that have ended.
+    """
+    await connection.execute(
+        "DELETE FROM oauth_grant g USING identity i WHERE i.id = g.identity_id"
+        " AND i.account_id = %(account)s AND g.session_id IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM identity o WHERE o.account_id = %(account)s"
+        "  AND g.authentications ? o.id::text)",
+        {"account": account_id},
+    )
 
 
 async def revoke_of_client(connection: Connection, client_id: UUID) -> None:
