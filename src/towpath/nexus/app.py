@@ -2,11 +2,12 @@
 
 from fastapi import FastAPI
 
+from towpath.nexus.api.identities import add_identity_routes
+from towpath.nexus.api.profiles import add_profile_routes
 from towpath.nexus.developer.clients import add_client_routes
 from towpath.nexus.developer.projects import add_policy_routes, add_project_routes
 from towpath.nexus.developer.scopes import add_scope_routes
 from towpath.nexus.federation.logins import Logins
-from towpath.nexus.identity_routes import add_identity_routes
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.oauth.routes import add_discovery_routes, add_token_routes
@@ -27,7 +28,6 @@ from towpath.nexus.pages import people as people_pages
 from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
-from towpath.nexus.profile_routes import add_profile_routes
 from towpath.platform.database import Database
 from towpath.platform.errors import AUTH_ERRORS
 from towpath.platform.http import new_app
@@ -76,16 +76,7 @@ def create_app(
         post=post or Post(NoMailer(), "nobody@localhost"),
         origin=issuer,
     )
-    for pages in (
-        login,
-        joining,
-        account,
-        applications,
-        groups,
-        passkeys,
-        visibility,
-        people_pages,
-    ):
+    for pages in _PAGES:
         app.include_router(pages.routes(service))
     if logins is not None:
         app.include_router(upstreams.routes(database, logins))

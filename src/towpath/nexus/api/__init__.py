@@ -1,0 +1,1 @@
+"""Routes of the Auth API that are neither OAuth nor for developers."""
