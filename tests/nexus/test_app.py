@@ -129,6 +129,8 @@ async def test_userinfo(nexus: Nexus) -> None:
     url = "/v2/oauth2/userinfo"
     answer = await nexus.http.get(url, headers=bearer(await nexus.token("openid profile")))
     assert answer.json()["preferred_username"].startswith(str(nexus.operator.client_id))
+    posted = await nexus.http.post(url, headers=bearer(await nexus.token("openid profile")))
+    assert posted.json() == answer.json()  # OpenID Connect Core 1.0, 5.3.1
     answer = await nexus.http.get(url, headers=bearer(await nexus.token("email")))
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (403, "FORBIDDEN")
     for token in (await nexus.token(), "x"):
@@ -154,6 +156,10 @@ async def test_identities(nexus: Nexus) -> None:
 
 async def test_discovery(nexus: Nexus) -> None:
     document = (await nexus.http.get("/.well-known/openid-configuration")).json()
+    same = await nexus.http.get("/.well-known/oauth-authorization-server")  # RFC 8414
+    assert same.json() == document
+    assert document["code_challenge_methods_supported"] == ["S256"]
+    assert TRANSFER_ALL in document["scopes_supported"]
     keys = (await nexus.http.get(document["jwks_uri"].removeprefix(ISSUER))).json()["keys"]
     assert keys[0]["kty"] == "RSA"
     assert keys[0]["alg"] in document["id_token_signing_alg_values_supported"]
