@@ -44,7 +44,8 @@ MODIFIED = 1_700_000_000
 
 LARGE = TreeFile("large", LARGE_FILE_BYTES + 12345)
 SMALL = [TreeFile(f"{place}f{n}", 1000 * n) for place in ("", "d/", "d/e/") for n in range(4)]
-SAMPLE = {"mirror": 3, "copy": 3, "delete": 2}
+SAMPLE = {"mirror": 2, "copy": 1, "delete": 1}
+"""Of all commits; each one is killed at by the long tests."""
 """How many points of each `make test` tries, spread over all."""
 
 WHEN: tuple[When, ...] = ("before", "after")

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import psycopg
+import pytest
 
 from plugins.site import SESSIONS_END_S, SITE_GROUP, Site, until
 from towpath.demo.deployment import Deployment
@@ -133,6 +134,7 @@ def test_a_running_task_stops_with_its_owner_and_goes_on_with_him(
     site.assert_well()
 
 
+@pytest.mark.long
 def test_a_deleted_owners_tasks_are_cancelled_and_his_credentials_forgotten(
     site: Site, tmp_path: Path
 ) -> None:

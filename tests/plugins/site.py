@@ -51,16 +51,26 @@ def until(look: Callable[[], T | None], timeout_s: float, what: str, every_s: fl
 
 
 def connections(pid: int) -> Iterator[tuple[int, int]]:
-    """(own port, peer's port) of the established IPv4 connections of a process."""
+    """(own port, peer's port) of the established connections of a process."""
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
             inodes.add(str(descriptor.readlink()))
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "01" and f"socket:[{fields[9]}]" in inodes:
-            own, peer = (int(end.rpartition(":")[2], 16) for end in fields[1:3])
-            yield own, peer
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "01" and f"socket:[{fields[9]}]" in inodes:
+                own, peer = (int(end.rpartition(":")[2], 16) for end in fields[1:3])
+                yield own, peer
+
+
+def is_connected(pid: int) -> bool:
+    """Whether a server's session still has a client. One that has none may hang all the same: a
+    GCT server's now and then waits for ever when it is cut off."""
+    try:
+        return next(connections(pid), None) is not None
+    except OSError:
+        return False
 
 
 @dataclass
