@@ -101,6 +101,7 @@ async def exchange_code(
     await authorizations.use_code(connection, code)
     allowed = await consent_store.by_id(connection, found.consent_ids)
     if not allowed:
+        await tokens.revoke_of_grant(connection, found.grant_id)  # nothing will come of it
         return Refused("the consent was taken back", identity_id=found.identity_id)
     issued = await issue(
         connection,
@@ -220,7 +221,7 @@ async def dependent(
 
     Only what the person allowed on this very path: this client, this scope, this service.
     """
-    found = await tokens.find(connection, token)
+    found = await tokens.find(connection, token, lock=True)
     if found is None or found.resource_server != service.server_name:
         return Refused("a token that is not for this service")
     allowed = await consent_store.below(connection, found.consent_ids, service.id)

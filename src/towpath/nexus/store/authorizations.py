@@ -113,8 +113,9 @@ async def add_code(
 ) -> None:
     """Store a code; and remove some whose grant has come to nothing."""
     await connection.execute(
-        "DELETE FROM oauth_grant g USING (SELECT grant_id FROM authorization_code"
-        " WHERE expires_at < now() AND used_at IS NULL LIMIT %s) AS old WHERE g.id = old.grant_id",
+        "DELETE FROM oauth_grant WHERE id IN (SELECT g.id FROM authorization_code c"
+        " JOIN oauth_grant g ON g.id = c.grant_id WHERE c.expires_at < now() AND c.used_at IS NULL"
+        " LIMIT %s FOR UPDATE OF g SKIP LOCKED)",
         (_SWEPT_AT_ONCE,),
     )
     await connection.execute(
@@ -136,14 +137,20 @@ async def add_code(
 
 
 async def find_code(connection: Connection, code: str) -> Code | None:
-    """The code, locked until the transaction ends, also when it is used or too old."""
+    """The code, also when it is used or too old. Its grant is held until the transaction ends."""
+    # the grant first, as whoever ends it does: from the other end each would wait for the other
+    await connection.execute(
+        "SELECT 1 FROM oauth_grant g JOIN authorization_code c ON c.grant_id = g.id"
+        " WHERE c.hash = %s FOR UPDATE OF g",
+        (digest(code),),
+    )
     async with connection.cursor(row_factory=class_row(Code)) as cursor:
         await cursor.execute(
             "SELECT c.grant_id, g.client_id, g.identity_id, c.redirect_uri, c.code_challenge,"
             " c.offline, c.nonce, c.state, c.consent_ids, c.expires_at <= now() AS expired,"
             " c.used_at IS NOT NULL AS used"
             " FROM authorization_code c JOIN oauth_grant g ON g.id = c.grant_id"
-            " WHERE c.hash = %s FOR UPDATE OF c",
+            " WHERE c.hash = %s",
             (digest(code),),
         )
         return await cursor.fetchone()

@@ -23,13 +23,28 @@ DELETE FROM oauth_grant g USING (SELECT DISTINCT grant_id FROM gone) AS touched
 WHERE g.id = touched.grant_id AND NOT EXISTS (
     SELECT 1 FROM token t WHERE t.grant_id = g.id AND t.hash NOT IN (SELECT hash FROM gone))
 """
+# One at a time: of two who sweep the last tokens of a grant neither would see that it is empty.
+# What was given for an expired token ends with what that one was given for, a refresh token.
 _SWEEP = f"""
-WITH gone AS (
+WITH RECURSIVE turn AS MATERIALIZED (
+    SELECT pg_try_advisory_xact_lock(hashtext('nexus.token sweep')) AS mine),
+gone AS (
     DELETE FROM token WHERE hash IN (
-        SELECT hash FROM token WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED)
-    RETURNING hash, grant_id)
+        SELECT hash FROM token WHERE expires_at < now() AND (SELECT mine FROM turn)
+        LIMIT %s FOR UPDATE SKIP LOCKED)
+    RETURNING hash, grant_id, parent_hash),
+above AS (
+    SELECT hash, parent_hash FROM gone
+    UNION SELECT a.hash, g.parent_hash FROM above a JOIN gone g ON g.hash = a.parent_hash),
+adopted AS (
+    UPDATE token t SET parent_hash = a.parent_hash FROM above a
+    WHERE t.parent_hash = a.hash AND t.hash NOT IN (SELECT hash FROM gone)
+    AND (a.parent_hash IS NULL OR a.parent_hash NOT IN (SELECT hash FROM gone)))
 {_EMPTY_GRANTS}
 """  # noqa: S608 - our own words
+_HOLD = """
+SELECT 1 FROM oauth_grant g JOIN token t ON t.grant_id = g.id WHERE t.hash = %s FOR UPDATE OF g
+"""
 _REVOKE = f"""
 WITH RECURSIVE doomed AS (
     SELECT hash FROM token WHERE hash = %s
@@ -140,22 +155,26 @@ async def add(
 async def find_any(connection: Connection, token: str, *, lock: bool = False) -> Token | None:
     """The token of either kind, if it has not expired. Look at ``kind`` and ``replaced_at``.
 
-    ``lock`` keeps others from changing it until the transaction ends.
+    ``lock``: until the transaction ends nobody else refreshes, revokes or ends what belongs to its
+    grant, nor gives more for it.
     """
+    if lock:
+        # always the grant, and first: whoever ends it takes the same way
+        await connection.execute(_HOLD, (digest(token),))
     async with connection.cursor(row_factory=class_row(Token)) as cursor:
         await cursor.execute(
-            "SELECT client_id, identity_id, resource_server, scopes,"  # noqa: S608 - our own words
+            "SELECT client_id, identity_id, resource_server, scopes,"
             " issued_at, expires_at, kind,"
             " grant_id, consent_ids, replaced_at"
-            " FROM token WHERE hash = %s AND expires_at > now()" + (" FOR UPDATE" if lock else ""),
+            " FROM token WHERE hash = %s AND expires_at > now()",
             (digest(token),),
         )
         return await cursor.fetchone()
 
 
-async def find(connection: Connection, token: str) -> Token | None:
-    """The access token, if it is active."""
-    found = await find_any(connection, token)
+async def find(connection: Connection, token: str, *, lock: bool = False) -> Token | None:
+    """The access token, if it is active; ``lock`` as in :func:`find_any`."""
+    found = await find_any(connection, token, lock=lock)
     return found if found is not None and found.kind == "access" else None
 
 
@@ -181,7 +200,10 @@ async def replace(connection: Connection, old: str, new: str) -> None:
 
 
 async def revoke(connection: Connection, token: str) -> None:
-    """End the token and all that were given for it; nothing if there is no such one."""
+    """End the token and all that were given for it; nothing if there is no such one. In a
+    transaction.
+    """
+    await connection.execute(_HOLD, (digest(token),))
     await connection.execute(_REVOKE, (digest(token),))
 
 
