@@ -95,6 +95,7 @@ def contest(ours: Mover, peer: Mover | None = None, name: str = "c") -> Contest:
     return Contest(name, sides, (Ratio(name, "ours", ("peer",)),), check)
 
 
+@pytest.mark.long
 def test_the_gridftp_area_works_and_ends_with_json() -> None:
     done = bench("gridftp", "--quick")
     assert done.returncode == 0, done.stderr
@@ -133,8 +134,10 @@ def test_every_area_works() -> None:
 def test_contests_are_chosen_by_name_and_the_library_is_profiled(tmp_path: Path) -> None:
     done = bench("gridftp", "--quick", "--only", "^tiny", "--profile", str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert "mean nothing" in done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert set(told) == {"tiny_file_vs_guc", "tiny_file_command_vs_guc"}
+    assert all(ratio > 0 for ratio in told.values())
     assert [path.name for path in tmp_path.iterdir()] == ["tiny_file-library.txt"]
     assert "function calls" in (tmp_path / "tiny_file-library.txt").read_text()
 
@@ -174,7 +177,8 @@ def test_a_contest_that_goes_wrong_does_not_end_the_others(
     assert "no figure for closed, bad" in done.stderr
 
 
-def test_the_cost_of_sessions_is_measured_alone() -> None:
+@pytest.mark.long
+def test_the_cost_of_sessions_is_measured() -> None:
     done = bench("sessions", "--quick")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
@@ -182,13 +186,17 @@ def test_the_cost_of_sessions_is_measured_alone() -> None:
     assert (told["idle_sessions"], told["active_sessions"]) == (40, 6)
     assert all(figure > 0 for figure in told.values())
     assert 10_000 < told["idle_bytes_per_session"] <= told["active_bytes_per_session"] < 1_000_000
+
+
+def test_some_areas_are_measured_alone() -> None:
     both = bench("sessions", "gridftp", "--quick")
     assert both.returncode == 2
     assert "alone" in both.stderr
 
 
-def test_nexus_is_measured_alone() -> None:
-    done = bench("nexus", "--quick")
+@pytest.mark.parametrize("only", ["tokens", pytest.param("", marks=pytest.mark.long)])
+def test_nexus_is_measured(only: str) -> None:
+    done = bench("nexus", "--quick", "--only", only)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     told = json.loads(line)

@@ -441,6 +441,7 @@ def test_gridftp_server_down(site: Site, domain_a: Domain) -> None:
     assert f"localhost:{port}" in told
 
 
+@pytest.mark.long
 def test_service_down(site: Site) -> None:
     """The client itself asks six times before it gives up; it must end then, by itself."""
     with socket.socket() as closed:
