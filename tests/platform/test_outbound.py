@@ -12,7 +12,7 @@ import pytest
 
 from towpath.platform.certificates import server_certificate
 from towpath.platform.dial import DialPolicy
-from towpath.platform.outbound import BODY_LIMIT, Outbound, OutboundError, UnreachableError
+from towpath.platform.outbound import BODY_LIMIT, Answer, Outbound, OutboundError, UnreachableError
 
 
 class Place:
@@ -118,3 +118,12 @@ async def test_somebody_who_says_nothing() -> None:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(UnreachableError, match="does not answer within"):
             await Outbound(LOCAL, timeout_s=0.1).request("GET", url)
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"no JSON", b"\xff", b"[" * 100_000], ids=["list", "text", "bytes", "deep"]
+)
+def test_answers_that_are_no_document(body: bytes) -> None:
+    """Of whatever shape: also nested deeper than a reader goes."""
+    with pytest.raises(OutboundError):
+        Answer(200, body).document()

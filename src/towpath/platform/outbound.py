@@ -44,7 +44,7 @@ class Answer:
         """The body as a JSON object. Raises :class:`OutboundError`."""
         try:
             document = json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise OutboundError("the answer is not JSON") from error
         if not isinstance(document, dict):
             raise OutboundError("the answer is not a JSON object")

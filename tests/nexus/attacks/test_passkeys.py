@@ -5,6 +5,8 @@ from html import unescape
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from plugins.authenticator import Authenticator
 from plugins.browsing import Browser
 from plugins.federated import ORIGIN, PASSWORD, Federated, form_token
@@ -202,6 +204,23 @@ async def test_credential_id_that_is_taken(federated: Federated) -> None:
     browser = federated.browser()
     assert await log_in(browser, mine) == 303
     assert "ann@towpath.example" in (await browser.get("/account")).text
+
+
+@pytest.mark.parametrize("transports", [1, [[]], [{"usb": 1}], "usb"])
+async def test_registration_with_transports_that_are_none(
+    federated: Federated, transports: object
+) -> None:
+    """5.8.4: authenticators say what they want; what is unknown is left out, or all is refused."""
+    browser = await federated.settle()
+    answer = json.loads(key().create(await challenge(browser, PAGE)))
+    answer["response"]["transports"] = transports
+    assert await send(browser, PAGE, json.dumps(answer)) in (303, 403)
+
+
+async def test_answers_nested_deeper_than_a_reader_goes(federated: Federated) -> None:
+    browser = federated.browser()
+    await browser.get("/v2/web/login")
+    assert await send(browser, LOGIN, "[" * 15_000) == 403
 
 
 async def test_registration_for_another_account(federated: Federated) -> None:

@@ -14,6 +14,7 @@ from plugins.nexus import REDIRECT, Nexus, Person
 from towpath.nexus.bootstrap import ClientSecret
 from towpath.nexus.federation import logins
 from towpath.nexus.people import accounts
+from towpath.nexus.scopes import GROUPS_ALL, TRANSFER_ALL
 from towpath.nexus.store import authorizations, consents, scopes, sessions, tokens
 from towpath.nexus.store.clients import DEPENDENT_TOKEN
 from towpath.nexus.store.scopes import Dependency
@@ -206,3 +207,25 @@ async def test_a_code_whose_consent_is_gone_leaves_nothing(nexus: Nexus) -> None
             "SELECT 1 FROM oauth_grant WHERE client_id = %s", (client.client_id,)
         )
         assert await cursor.fetchone() is None
+
+
+async def test_the_same_scopes_in_another_order_at_once(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OWASP ASVS 5.0, 15.4.4: two requests of one client do not wait for each other's rows."""
+    client = await nexus.client()
+    put = consents.put
+
+    async def slowly(connection: Connection, **fields: Any) -> int:
+        made = await put(connection, **fields)
+        await asyncio.sleep(0.05)
+        return made
+
+    monkeypatch.setattr(consents, "put", slowly)
+    answers = await asyncio.gather(
+        *(
+            nexus.post("token", client, grant_type="client_credentials", scope=scope)
+            for scope in (f"{TRANSFER_ALL} {GROUPS_ALL}", f"{GROUPS_ALL} {TRANSFER_ALL}")
+        )
+    )
+    assert [answer.status_code for answer in answers] == [200, 200]

@@ -368,3 +368,12 @@ def test_whatever_an_upstream_signs(strange: dict[str, Any]) -> None:
     texts = (proof.subject, proof.username, proof.name, proof.email, proof.organization, proof.acr)
     for text in (*texts, *proof.amr):
         assert text is None or (text.isprintable() and 0 < len(text) <= 600)
+
+
+@pytest.mark.parametrize("header", [b"no JSON", b"[]", b"[" * 20_000], ids=["text", "list", "deep"])
+def test_a_header_that_cannot_be_read(header: bytes) -> None:
+    """RFC 8725, 3.1: also one that is nested deeper than a reader goes."""
+    token = base64.urlsafe_b64encode(header).decode().rstrip("=") + ".e30.AA"
+    expected = id_token.Expected(ISSUER, "towpath", "nonce", ["RS256"])
+    with pytest.raises(ProofRejectedError):
+        id_token.check(token, [], expected, access_token=None, now=datetime.now(UTC))

@@ -95,7 +95,7 @@ def _header(token: str) -> dict[str, Any]:
     first = token.partition(".")[0]
     try:
         header = json.loads(base64.urlsafe_b64decode(first + "=" * (-len(first) % 4)))
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, binascii.Error, RecursionError) as error:
         raise ProofRejectedError("the id_token is none") from error
     if not isinstance(header, dict):
         raise ProofRejectedError("the id_token is none")

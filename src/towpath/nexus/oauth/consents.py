@@ -98,7 +98,8 @@ async def record(
 ) -> list[int]:
     """Note that the identity allows all this. Returns the roots, one for each scope asked for.
 
-    Earlier consents are added to, and never narrowed.
+    Earlier consents are added to, and never narrowed. In one order, whatever that of the request:
+    two at once would wait for each other's rows.
     """
 
     async def put(one: Wanted, parent: int | None, asker: UUID) -> int:
@@ -112,11 +113,15 @@ async def record(
             allows_refresh=one.allows_refresh,
             auto_approved=auto_approved,
         )
-        for child in one.needs:
+        for child in sorted(one.needs, key=_place):
             await put(child, made, one.scope.client_id)
         return made
 
-    return [await put(one, None, client_id) for one in wanted]
+    return [await put(one, None, client_id) for one in sorted(wanted, key=_place)]
+
+
+def _place(wanted: Wanted) -> str:
+    return wanted.scope.scope_string
 
 
 def flattened(wanted: Sequence[Wanted]) -> Iterator[Wanted]:

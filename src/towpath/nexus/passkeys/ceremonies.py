@@ -37,6 +37,17 @@ _TIMEOUT_MS = CHALLENGE_S * 1000
 _TRANSPORTS = frozenset(one.value for one in AuthenticatorTransport)
 
 
+# what documents of another shape than they should have raise, in the library and here
+_UNREADABLE = (
+    WebAuthnException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+
+
 class PasskeyError(Exception):
     """An answer that proves nothing; the message is for the log."""
 
@@ -123,14 +134,15 @@ class RelyingParty:
                 expected_rp_id=self.id,
                 expected_origin=self.origin,
             )
-            transports = json.loads(answer).get("response", {}).get("transports") or []
-        except (WebAuthnException, ValueError, TypeError, KeyError, AttributeError) as error:
+            told = json.loads(answer).get("response", {}).get("transports") or []
+            transports = [one for one in told if one in _TRANSPORTS]
+        except _UNREADABLE as error:
             raise PasskeyError(str(error)) from error
         return NewPasskey(
             credential_id=made.credential_id,
             public_key=made.credential_public_key,
             sign_count=made.sign_count,
-            transports=[one for one in transports if one in _TRANSPORTS],
+            transports=transports,
             synced=made.credential_device_type is CredentialDeviceType.MULTI_DEVICE,
         )
 
@@ -151,7 +163,7 @@ class RelyingParty:
                 credential_public_key=passkey.public_key,
                 credential_current_sign_count=passkey.sign_count,
             )
-        except (WebAuthnException, ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise PasskeyError(str(error)) from error
         return Asserted(
             sign_count=done.new_sign_count,
@@ -166,7 +178,7 @@ def challenge_of(answer: str) -> bytes:
     try:
         document = json.loads(_decoded(client_data))
         return _decoded(document["challenge"])
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise PasskeyError("the answer has no challenge") from error
 
 
@@ -200,7 +212,7 @@ def _field(answer: str, *path: str) -> str:
         value = json.loads(answer)
         for name in path:
             value = value[name]
-    except (ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise PasskeyError(f"the answer has no {path[-1]}") from error
     if not isinstance(value, str):
         raise PasskeyError(f"the answer has no {path[-1]}")
