@@ -251,12 +251,8 @@ async def refuse(
     description: str,
 ) -> str:
     """End the request without a code. Returns where the browser goes with the error."""
-    if error == "access_denied":
-        act = audit.Act(
-            "consent.refused",
-            actor=None if person is None else person.identity.id,
-            client=pending.client.id,
-        )
+    if error == "access_denied" and person is not None:
+        act = audit.Act("consent.refused", actor=person.identity.id, client=pending.client.id)
         await audit.append(connection, act)
     await authorizations.end_request(connection, pending.id)
     return error_uri(

@@ -18,3 +18,11 @@ async def not_too_many(request: Request, connection: Connection) -> None:
     wait_s = await throttle.take(connection, counted(request))
     if wait_s:
         raise PageError(429, "Too many attempts", throttle.told(wait_s))
+
+
+async def is_recorded(request: Request, connection: Connection) -> bool:
+    """Whether a refusal that anybody can cause, as often as they like, goes into the audit log,
+    which is kept for ever: one a minute of an address.
+    """
+    address = request.client.host if request.client else ""
+    return not await throttle.take(connection, throttle.record_of_refusal(address))

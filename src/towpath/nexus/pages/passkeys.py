@@ -17,7 +17,7 @@ from towpath.nexus.audit import Act
 from towpath.nexus.pages import frame, signing_in
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.handover import next_path, place_of, request_id_of
-from towpath.nexus.pages.metered import counted, not_too_many
+from towpath.nexus.pages.metered import counted, is_recorded, not_too_many
 from towpath.nexus.pages.recency import RECENT_S, recent
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.passkeys import ceremonies
@@ -256,9 +256,11 @@ async def _assert(
 ) -> tuple[Passkey, Asserted]:
     """The passkey that answered a challenge of this browser. Raises :class:`PageError`."""
     passkey = None
+    begun = False
     try:
         challenge = ceremonies.challenge_of(answer)
         whose = await _take(people, request, challenge, purpose)
+        begun = True
         async with people.database.transaction() as connection:
             passkey = await store.by_credential(connection, ceremonies.credential_of(answer))
             if passkey is None:
@@ -269,14 +271,16 @@ async def _assert(
             await store.used(connection, passkey.id, sign_count=done.sign_count, synced=done.synced)
     except PasskeyError as error:
         async with people.database.transaction() as connection:
-            await audit.append(
-                connection,
-                Act(
-                    "login.failed",
-                    subject=passkey.identity_id if passkey else None,
-                    details={"amr": ["hwk"]},
-                ),
-            )
+            # challenges are counted; what answers none of them is not
+            if begun or await is_recorded(request, connection):
+                await audit.append(
+                    connection,
+                    Act(
+                        "login.failed",
+                        subject=passkey.identity_id if passkey else None,
+                        details={"amr": ["hwk"]},
+                    ),
+                )
         raise _refused(error, "You are not logged in") from error
     return passkey, done
 

@@ -16,7 +16,7 @@ from towpath.nexus.federation.logins import Logins, settle_link, settle_login, u
 from towpath.nexus.federation.relying_party import Proof, Wish
 from towpath.nexus.pages import frame, handover, signing_in
 from towpath.nexus.pages.frame import PageError
-from towpath.nexus.pages.metered import counted, not_too_many
+from towpath.nexus.pages.metered import counted, is_recorded, not_too_many
 from towpath.nexus.pages.recency import recent
 from towpath.nexus.pages.visitor import visitor
 from towpath.nexus.people import throttle
@@ -98,13 +98,15 @@ def routes(database: Database, logins: Logins) -> APIRouter:
                 await _enter(request, connection, attempt, proof, identity_id)
         except FederationError as error:
             async with database.transaction() as connection:
-                await audit.append(
-                    connection,
-                    Act(
-                        "login.failed",
-                        details={"provider": str(provider_id), "why": type(error).__name__},
-                    ),
-                )
+                # how many logins are begun is counted; what belongs to none of them is not
+                if not isinstance(error, NotOursError) or await is_recorded(request, connection):
+                    await audit.append(
+                        connection,
+                        Act(
+                            "login.failed",
+                            details={"provider": str(provider_id), "why": type(error).__name__},
+                        ),
+                    )
             raise _page_error(error, provider_id) from error
         return frame.redirect(
             request, handover.next_path(attempt.request or "", attempt.place or "")

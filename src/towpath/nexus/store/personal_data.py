@@ -12,7 +12,9 @@ from psycopg import sql
 
 from towpath.platform.database import Connection
 
-_PROOFS = frozenset({"hash", "value_hash", "browser_hash", "parent_hash", "private_key"})
+_PROOFS = frozenset(
+    {"hash", "value_hash", "browser_hash", "parent_hash", "state_hash", "private_key"}
+)
 """Columns that say nothing of the person and would help whoever finds the export."""
 _REFERENCES = """
 SELECT c.conrelid::regclass::text AS table, a.attname AS column, c.confdeltype::text AS on_delete,
