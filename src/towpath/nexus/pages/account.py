@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 
@@ -45,7 +45,7 @@ def routes(people: People) -> APIRouter:
             me = await visitor(request, connection)
             if me.primary.email:
                 wait_s = await people.ask_to_verify(
-                    connection, me.primary.id, me.primary.email, address=_address(request)
+                    connection, me.primary.id, me.primary.email, address=frame.address_of(request)
                 )
                 if wait_s:
                     raise PageError(429, "Not so often", throttle.told(wait_s))
@@ -102,7 +102,7 @@ def routes(people: People) -> APIRouter:
             )
             if asked:
                 wait_s = await people.ask_to_verify(
-                    connection, me.primary.id, email, address=_address(request)
+                    connection, me.primary.id, email, address=frame.address_of(request)
                 )
                 if wait_s:
                     raise PageError(429, "Not so often", throttle.told(wait_s))
@@ -155,7 +155,9 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            await profiles.remove_ssh_key(connection, me.account.id, _id(form.get("key", "")))
+            await profiles.remove_ssh_key(
+                connection, me.account.id, frame.id_of(form.get("key", ""))
+            )
         return frame.redirect(request, "/account/profile?saved")
 
     @router.get("/security")
@@ -224,7 +226,7 @@ def routes(people: People) -> APIRouter:
             if form.get("session") == "others":
                 ended = await sessions.end_of_account(connection, me.account.id, but=me.session.id)
             else:
-                wanted = _id(form.get("session", ""))
+                wanted = frame.id_of(form.get("session", ""))
                 ended = await sessions.end_one_of_account(connection, me.account.id, wanted)
             for one in ended:
                 act = Act(
@@ -237,10 +239,6 @@ def routes(people: People) -> APIRouter:
         return frame.redirect(request, "/account/sessions")
 
     return router
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _profile_page(
@@ -276,10 +274,3 @@ def _done(request: Request, title: str, message: str) -> Response:
         message=message,
         link=("/account", "To your account"),
     )
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise PageError(400, "This form cannot be read", "Go back and send it again.") from error

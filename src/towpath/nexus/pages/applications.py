@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from towpath.nexus import audit
 from towpath.nexus.audit import Act
 from towpath.nexus.pages import frame
-from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.people.service import People
 from towpath.nexus.store import clients, consents, scopes, tokens
@@ -46,12 +45,7 @@ def routes(people: People) -> APIRouter:
     @router.post("/revoke")
     async def revoke(request: Request) -> Response:
         form = await frame.checked_form(request)
-        try:
-            client_id = UUID(form.get("client", ""))
-        except ValueError as error:
-            raise PageError(
-                400, "This form cannot be read", "Go back and send it again."
-            ) from error
+        client_id = frame.id_of(form.get("client", ""))
         async with people.database.transaction() as connection:
             me = await visitor(request, connection)
             for one in me.identities:

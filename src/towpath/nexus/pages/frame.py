@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+from uuid import UUID
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -246,6 +247,19 @@ def leave(request: Request, uri: str) -> RedirectResponse:
     answer = RedirectResponse(uri, status_code=303, headers=headers)
     _set_cookies(request, answer)
     return answer
+
+
+def address_of(request: Request) -> str:
+    """Whence the request comes, as far as that is known."""
+    return request.client.host if request.client else ""
+
+
+def id_of(text: str) -> UUID:
+    """An id of a form. Raises :class:`PageError`."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise PageError(400, "This form cannot be read", "Go back and send it again.") from error
 
 
 def show_person(request: Request, name: str, *, administrator: bool = False) -> None:

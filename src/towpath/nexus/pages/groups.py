@@ -64,7 +64,7 @@ def routes(people: People) -> APIRouter:
             parent = request.query_params.get("in")
             above = None
             if parent is not None:
-                above = await service.see(connection, caller_of(me), _id(parent))
+                above = await service.see(connection, caller_of(me), frame.id_of(parent))
         return frame.render(request, "group_new.html", me=me, above=above, wrong=None)
 
     @router.post("/new")
@@ -72,7 +72,7 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            parent = _id(form["parent"]) if form.get("parent") else None
+            parent = frame.id_of(form["parent"]) if form.get("parent") else None
             try:
                 words = _words(form)
             except ValueError as error:
@@ -247,7 +247,7 @@ async def _item(connection: Connection, form: Mapping[str, str], me: Visitor) ->
     if "username" in form:
         found = await _named(connection, form["username"].strip())
         return None if found is None else Item(action, found, role)
-    return Item(action, _id(form.get("identity", str(me.primary.id))), role)
+    return Item(action, frame.id_of(form.get("identity", str(me.primary.id))), role)
 
 
 async def _named(connection: Connection, username: str) -> UUID | None:
@@ -299,10 +299,3 @@ def _refused(request: Request) -> str:
         return ""
     text = rules.DETAILS[Code(code)]
     return f"Not done: {text}."
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise PageError(400, "This form cannot be read", "Go back and send it again.") from error

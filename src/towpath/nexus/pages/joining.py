@@ -40,7 +40,7 @@ def routes(people: People) -> APIRouter:
             return frame.render(
                 request, "sign_up.html", status=422, told=told, email=email[:NAME_LIMIT]
             )
-        address = request.client.host if request.client else ""
+        address = frame.address_of(request)
         wait_s = await people.ask_to_sign_up(email, address=address)
         if wait_s:
             told = throttle.told(wait_s)
@@ -112,7 +112,7 @@ def routes(people: People) -> APIRouter:
                     raise PageError(410, "This link is of no use any more", _GONE)
                 identity_id = await accounts.register(connection, provider, person, stored)
                 if person.email and not person.email_verified:
-                    address = request.client.host if request.client else ""
+                    address = frame.address_of(request)
                     await people.ask_to_verify(
                         connection, identity_id, person.email, address=address
                     )

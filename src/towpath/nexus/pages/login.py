@@ -80,7 +80,7 @@ def routes(people: People) -> APIRouter:
         done = await people.log_in(
             typed,
             form.get("password", ""),
-            address=request.client.host if request.client else "",
+            address=frame.address_of(request),
             browser=frame.browser_value(request),
         )
         if isinstance(done, NotLoggedIn):
@@ -149,7 +149,7 @@ def routes(people: People) -> APIRouter:
     async def forgot(request: Request) -> Response:
         form = await frame.checked_form(request)
         wait_s = await people.ask_for_reset(
-            form.get("username", ""), address=request.client.host if request.client else ""
+            form.get("username", ""), address=frame.address_of(request)
         )
         if wait_s:
             return frame.render(request, "forgot.html", status=429, told=throttle.told(wait_s))

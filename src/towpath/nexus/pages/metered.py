@@ -2,6 +2,7 @@
 
 from fastapi import Request
 
+from towpath.nexus.pages import frame
 from towpath.nexus.pages.frame import PageError
 from towpath.nexus.people import throttle
 from towpath.nexus.people.throttle import Attempt
@@ -10,7 +11,7 @@ from towpath.platform.database import Connection
 
 def counted(request: Request) -> Attempt:
     """What the request is counted against; given back when somebody has logged in."""
-    return throttle.elsewhere_attempt(request.client.host if request.client else "")
+    return throttle.elsewhere_attempt(frame.address_of(request))
 
 
 async def not_too_many(request: Request, connection: Connection) -> None:
@@ -24,5 +25,5 @@ async def is_recorded(request: Request, connection: Connection) -> bool:
     """Whether a refusal that anybody can cause, as often as they like, goes into the audit log,
     which is kept for ever: one a minute of an address.
     """
-    address = request.client.host if request.client else ""
+    address = frame.address_of(request)
     return not await throttle.take(connection, throttle.record_of_refusal(address))

@@ -1,7 +1,5 @@
 """The page on which administrators look after people's accounts."""
 
-from uuid import UUID
-
 from fastapi import APIRouter, Request, Response
 
 from towpath.nexus import audit
@@ -108,7 +106,7 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await administrator(request, connection)
-            wanted = _id(form.get("account", ""))
+            wanted = frame.id_of(form.get("account", ""))
             if wanted == me.account.id:
                 raise PageError(
                     409, "This is your own account", "Let another administrator suspend it."
@@ -121,14 +119,7 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await administrator(request, connection)
-            await acts.restore(connection, _id(form.get("account", "")), me.primary.id)
+            await acts.restore(connection, frame.id_of(form.get("account", "")), me.primary.id)
         return frame.redirect(request, "/account/people")
 
     return router
-
-
-def _id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError as error:
-        raise PageError(400, "This form cannot be read", "Go back and send it again.") from error

@@ -43,7 +43,7 @@ async def sign_in(
         )
     current = await frame.current_session(request, connection)
     value = frame.new_session_value(request)
-    address = request.client.host if request.client else ""
+    address = frame.address_of(request)
     if current is not None and current.account_id == account.id:
         session_id = current.id
         await sessions.rotate(connection, session_id, value)
