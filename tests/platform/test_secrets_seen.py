@@ -37,6 +37,12 @@ def test_what_is_sent_is_searched_for_too(seen: Seen) -> None:
     assert len(seen.leaks_in(f"{SECRET} {TOKEN} a b c d e")) == 3
 
 
+def test_a_login_that_is_none_is_no_obstacle(seen: Seen) -> None:
+    request = httpx.Request("GET", "https://h/", headers={"Authorization": f"Basic {TOKEN}"})
+    seen.exchange(request, httpx.Response(401))
+    assert len(seen.leaks_in(TOKEN)) == 1
+
+
 def test_a_code_may_stand_in_the_redirect_to_the_client_alone(seen: Seen) -> None:
     request = httpx.Request("GET", "https://h/v2/oauth2/authorize/resume?request=1")
     back = f"{APP}?code={TOKEN}&state=s"

@@ -122,7 +122,11 @@ class Seen:
         if kind.lower() == "bearer":
             self.note("token", value)
         elif kind.lower() == "basic":
-            decoded = base64.b64decode(value).decode(errors="replace")
+            try:
+                decoded = base64.b64decode(value).decode(errors="replace")
+            except ValueError:
+                self.note("client secret", value)  # not what it should be, but perhaps a secret
+                return
             self.note("client secret", unquote(decoded.partition(":")[2]))
 
     def _cookie(self, header: str) -> None:
