@@ -238,6 +238,13 @@ async def test_ssh_keys(town: Town) -> None:
         assert (await browser.send(path, action, public_key=text)).status_code == 422
     await browser.send(path, "/account/profile/keys/remove")
     assert "SHA256:" not in said(await browser.get(path))
+    async with town.database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT 1 FROM audit_pending WHERE kind = 'account.changed'"
+            " AND details->'what' ? 'ssh_keys'"
+        )
+        recorded = await cursor.fetchall()
+    assert len(recorded) == 3, "that it was added, twice, and removed"
 
 
 async def test_sessions_are_shown_and_ended(town: Town) -> None:

@@ -1,20 +1,18 @@
 """Profiles: one's own, and what others let one see. Not in the Globus API."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict
 
-from towpath.nexus import audit
-from towpath.nexus.audit import Act
 from towpath.nexus.oauth.callers import bearer, bearer_with, uuids
 from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.errors import forbidden, invalid, not_found
 from towpath.nexus.people import profile as profiles
 from towpath.nexus.people import ssh_keys
 from towpath.nexus.people.profile import OF_IDENTITY, TOLD, Field, Profile, ProfileError
-from towpath.nexus.people.ssh_keys import KEYS_LIMIT, SshKeyError
+from towpath.nexus.people.ssh_keys import SshKeyError
 from towpath.nexus.scopes import MANAGE_PROFILE
 from towpath.nexus.store import accounts, identities
 from towpath.nexus.store import profiles as store
@@ -22,8 +20,6 @@ from towpath.nexus.store.accounts import Account
 from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.profiles import SshKeyRow
 from towpath.platform.database import Connection
-
-NAME_LIMIT = 200
 
 
 class _Preferences(BaseModel):
@@ -92,35 +88,21 @@ def add_profile_routes(app: FastAPI, core: Core) -> None:
         async with database.transaction() as connection:
             account = await _account(request, connection)
             try:
-                key = ssh_keys.read(body.ssh_key.public_key)
+                added = await ssh_keys.add(
+                    connection, account, body.ssh_key.public_key, body.ssh_key.name
+                )
             except SshKeyError as error:
                 raise invalid(str(error)) from error
-            if len(await store.ssh_keys(connection, account.id)) >= KEYS_LIMIT:
-                raise invalid(f"There are {KEYS_LIMIT} keys already: remove one first.")
-            name = "".join(filter(str.isprintable, body.ssh_key.name)).strip()[:NAME_LIMIT]
-            await store.add_ssh_key(
-                connection,
-                key_id=uuid4(),
-                account_id=account.id,
-                name=name or key.comment or key.kind,
-                public_key=key.text,
-                fingerprint=key.fingerprint,
-            )
-            await _note_keys(connection, account, key.fingerprint)
-            rows = await store.ssh_keys(connection, account.id)
-        [added] = [one for one in rows if one.fingerprint == key.fingerprint]
         return {"ssh_key": _key_document(added)}
 
     @app.delete("/v2/api/profile/ssh_keys/{key_id}")
     async def remove_key(request: Request, key_id: UUID) -> dict[str, Any]:
         async with database.transaction() as connection:
             account = await _account(request, connection)
-            known = {one.id: one for one in await store.ssh_keys(connection, account.id)}
-            if key_id not in known:
+            removed = await ssh_keys.remove(connection, account, key_id)
+            if removed is None:
                 raise not_found("you have no such key")
-            await store.remove_ssh_key(connection, account.id, key_id)
-            await _note_keys(connection, account, known[key_id].fingerprint)
-        return {"ssh_key": _key_document(known[key_id])}
+        return {"ssh_key": _key_document(removed)}
 
     @app.get("/v2/api/profile/{identity_id}")
     async def other(request: Request, identity_id: str) -> dict[str, Any]:
@@ -131,16 +113,6 @@ def add_profile_routes(app: FastAPI, core: Core) -> None:
                 raise not_found(f"there is no identity {identity_id[:100]}")
             mine = await identities.identity_set(connection, viewer.identity_id)
             return await _seen_document(connection, mine, found[0])
-
-
-async def _note_keys(connection: Connection, account: Account, fingerprint: str) -> None:
-    act = Act(
-        "account.changed",
-        actor=account.primary_identity,
-        subject=account.primary_identity,
-        details={"what": ["ssh_keys"], "fingerprint": fingerprint},
-    )
-    await audit.append(connection, act)
 
 
 async def _account(request: Request, connection: Connection) -> Account:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from uuid import uuid4
 
 from fastapi import APIRouter, Request, Response
 
@@ -16,7 +15,7 @@ from towpath.nexus.people import accounts, ssh_keys, throttle
 from towpath.nexus.people.accounts import NAME_LIMIT
 from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
-from towpath.nexus.people.ssh_keys import KEYS_LIMIT, SshKeyError
+from towpath.nexus.people.ssh_keys import SshKeyError
 from towpath.nexus.store import identities, passwords, profiles, sessions
 from towpath.nexus.store.profiles import SshKeyRow
 
@@ -126,28 +125,13 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            keys = await profiles.ssh_keys(connection, me.account.id)
             try:
-                key = ssh_keys.read(form.get("public_key", ""))
-                if len(keys) >= KEYS_LIMIT:
-                    raise SshKeyError(f"There are {KEYS_LIMIT} keys already: remove one first.")
+                await ssh_keys.add(
+                    connection, me.account, form.get("public_key", ""), form.get("key_name", "")
+                )
             except SshKeyError as error:
+                keys = await profiles.ssh_keys(connection, me.account.id)
                 return _profile_page(request, me, keys, wrong={"public_key": str(error)})
-            await profiles.add_ssh_key(
-                connection,
-                key_id=uuid4(),
-                account_id=me.account.id,
-                name=form.get("key_name", "").strip()[:NAME_LIMIT] or key.comment or key.kind,
-                public_key=key.text,
-                fingerprint=key.fingerprint,
-            )
-            act = Act(
-                "account.changed",
-                actor=me.primary.id,
-                subject=me.primary.id,
-                details={"what": ["ssh_keys"], "fingerprint": key.fingerprint},
-            )
-            await audit.append(connection, act)
         return frame.redirect(request, "/account/profile?saved")
 
     @router.post("/profile/keys/remove")
@@ -155,9 +139,7 @@ def routes(people: People) -> APIRouter:
         form = await frame.checked_form(request)
         async with database.transaction() as connection:
             me = await visitor(request, connection)
-            await profiles.remove_ssh_key(
-                connection, me.account.id, frame.id_of(form.get("key", ""))
-            )
+            await ssh_keys.remove(connection, me.account, frame.id_of(form.get("key", "")))
         return frame.redirect(request, "/account/profile?saved")
 
     @router.get("/security")

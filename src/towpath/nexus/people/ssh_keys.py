@@ -3,15 +3,25 @@
 import base64
 import hashlib
 from dataclasses import dataclass
+from uuid import UUID, uuid4
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from towpath.nexus import audit
+from towpath.nexus.audit import Act
+from towpath.nexus.store import profiles
+from towpath.nexus.store.accounts import Account
+from towpath.nexus.store.profiles import SshKeyRow
+from towpath.platform.database import Connection
+
 TEXT_LIMIT = 8192
 """Characters; RSA with 16,384 bits has 2,800."""
 KEYS_LIMIT = 50
 """Of a person."""
+NAME_LIMIT = 200
+"""Characters."""
 RSA_BITS = 2048
 """At least (NIST SP 800-57)."""
 _KINDS = frozenset(
@@ -65,3 +75,44 @@ def read(text: str) -> SshKey:
         raise SshKeyError("This key is damaged. Copy the whole line of the .pub file.") from error
     fingerprint = base64.b64encode(hashlib.sha256(blob).digest()).rstrip(b"=").decode()
     return SshKey(kind, f"{kind} {encoded}", f"SHA256:{fingerprint}", comment.strip()[:200])
+
+
+async def add(connection: Connection, account: Account, text: str, name: str) -> SshKeyRow:
+    """Give the account a key; one that it has already stays as it is. In a transaction. Raises
+    :class:`SshKeyError`.
+    """
+    key = read(text)
+    if len(await profiles.ssh_keys(connection, account.id)) >= KEYS_LIMIT:
+        raise SshKeyError(f"There are {KEYS_LIMIT} keys already: remove one first.")
+    shown = "".join(filter(str.isprintable, name)).strip()[:NAME_LIMIT]
+    await profiles.add_ssh_key(
+        connection,
+        key_id=uuid4(),
+        account_id=account.id,
+        name=shown or key.comment or key.kind,
+        public_key=key.text,
+        fingerprint=key.fingerprint,
+    )
+    await _note(connection, account, key.fingerprint)
+    rows = await profiles.ssh_keys(connection, account.id)
+    return next(one for one in rows if one.fingerprint == key.fingerprint)
+
+
+async def remove(connection: Connection, account: Account, key_id: UUID) -> SshKeyRow | None:
+    """Forget one of the account's keys; None if it has no such one. In a transaction."""
+    known = {one.id: one for one in await profiles.ssh_keys(connection, account.id)}
+    found = known.get(key_id)
+    if found is not None:
+        await profiles.remove_ssh_key(connection, account.id, key_id)
+        await _note(connection, account, found.fingerprint)
+    return found
+
+
+async def _note(connection: Connection, account: Account, fingerprint: str) -> None:
+    act = Act(
+        "account.changed",
+        actor=account.primary_identity,
+        subject=account.primary_identity,
+        details={"what": ["ssh_keys"], "fingerprint": fingerprint},
+    )
+    await audit.append(connection, act)
