@@ -11,7 +11,7 @@ import httpx
 
 from plugins.nexus import REDIRECT, Nexus, pkce, request
 from towpath.nexus.bootstrap import ClientSecret
-from towpath.nexus.scopes import GROUPS_ALL, MANAGE_PROJECTS, TRANSFER_ALL
+from towpath.nexus.scopes import DEPTH_LIMIT, GROUPS_ALL, MANAGE_PROJECTS, TRANSFER_ALL
 from towpath.nexus.store import scopes
 from towpath.nexus.store.scopes import Dependency
 
@@ -147,3 +147,16 @@ async def test_a_child_client_does_not_pass_for_the_operators(nexus: Nexus) -> N
         page = await browser.get("/v2/oauth2/authorize", params=asked)
     assert "m@evil.example" in page.text
     assert "the people who run this service" not in page.text
+
+
+async def test_a_chain_of_scopes_that_goes_deeper_than_anybody_reads(nexus: Nexus) -> None:
+    """OWASP ASVS 5.0, 2.2.1: who registers scopes decides how long it is; it is cut, and no failure
+    of ours.
+    """
+    below = None
+    for _ in range(DEPTH_LIMIT + 3):
+        below = await a_scope(nexus, await nexus.client(client_type="resource_server"), needs=below)
+    assert below is not None
+    client = await nexus.client(redirect_uris=[REDIRECT])
+    document = await nexus.log_in_at(client, scope=below)
+    assert document["scope"] == below

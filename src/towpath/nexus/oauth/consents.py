@@ -53,7 +53,11 @@ def planned(
         scope = known.get(node.scope)
         if scope is None:
             raise ScopeError(f"there is no scope {node.scope[:200]!r} in this deployment")
-        registered = {by_id[one.depends_on].scope_string: one for one in needs.get(scope.id, ())}
+        registered = {
+            by_id[one.depends_on].scope_string: one
+            for one in needs.get(scope.id, ())
+            if one.depends_on in by_id  # not what is below the depth that is looked at
+        }
         for named in node.dependencies:
             if named not in registered and not may_depend(node.scope, named):
                 raise ScopeError(f"{node.scope[:200]!r} does not depend on {named[:200]!r}")
