@@ -102,9 +102,10 @@ async def record(
 ) -> list[int]:
     """Note that the identity allows all this. Returns the roots, one for each scope asked for.
 
-    Earlier consents are added to, and never narrowed. In one order, whatever that of the request:
-    two at once would wait for each other's rows.
+    Earlier consents are added to, and never narrowed. In a transaction: requests of one client for
+    one identity come one after the other, or two would wait for each other's rows.
     """
+    await store.hold(connection, identity_id, client_id)
 
     async def put(one: Wanted, parent: int | None, asker: UUID) -> int:
         made = await store.put(
@@ -117,15 +118,11 @@ async def record(
             allows_refresh=one.allows_refresh,
             auto_approved=auto_approved,
         )
-        for child in sorted(one.needs, key=_place):
+        for child in one.needs:
             await put(child, made, one.scope.client_id)
         return made
 
-    return [await put(one, None, client_id) for one in sorted(wanted, key=_place)]
-
-
-def _place(wanted: Wanted) -> str:
-    return wanted.scope.scope_string
+    return [await put(one, None, client_id) for one in wanted]
 
 
 def flattened(wanted: Sequence[Wanted]) -> Iterator[Wanted]:

@@ -72,6 +72,16 @@ async def below(connection: Connection, ids: Sequence[int], client_id: UUID) -> 
     )
 
 
+async def hold(connection: Connection, identity_id: UUID, client_id: UUID) -> None:
+    """Be the only one who puts consents of the identity for the client, until the transaction
+    ends.
+    """
+    await connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+        (f"nexus.consent {identity_id} {client_id}",),
+    )
+
+
 async def put(
     connection: Connection,
     *,
