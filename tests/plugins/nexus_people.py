@@ -183,6 +183,7 @@ DELETE FROM user_group;
 DELETE FROM one_time_link;
 DELETE FROM throttle;
 DELETE FROM account_change;
+DELETE FROM audit_pending;
 DELETE FROM upstream_attempt;
 DELETE FROM upstream;
 DELETE FROM signing_key;
