@@ -20,6 +20,12 @@ _SUBSTITUTED = re.compile(r"\$\(([^)]*)\)")
 _PROGRAMS: dict[str, click.Command] = {"towpath": towpath, "globus": globus}
 
 
+@pytest.fixture(autouse=True)
+def loggers_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading its options, the command sets logging up, which turns off all loggers there are."""
+    monkeypatch.setattr("globus_cli.parsing.command_state._setup_logging", lambda **_options: None)
+
+
 def _name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
