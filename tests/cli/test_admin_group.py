@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from plugins.left_by_up import leave
 from towpath.cli import main
 
 GROUP = str(uuid4())
@@ -16,19 +17,7 @@ GROUP = str(uuid4())
 @pytest.fixture
 def place(tmp_path: Path, database_url: str) -> Path:
     """What `up` leaves in its directory, and a group whose admin is suspended."""
-    for name in ("run", "secrets"):
-        (tmp_path / name).mkdir()
-    state = {
-        "url": "https://towpath.example:8443",
-        "host": "towpath.example",
-        "bound_host": "127.0.0.1",
-        "port": 8443,
-        "authority": None,
-        "database_url": database_url,
-    }
-    (tmp_path / "run" / "state.json").write_text(json.dumps(state))
-    client = {"client_id": str(uuid4()), "client_secret": "x"}
-    (tmp_path / "secrets" / "operator.json").write_text(json.dumps(client))
+    leave(tmp_path, database_url)
     people = {"ada": str(uuid4()), "bob": str(uuid4())}
     with psycopg.connect(database_url, options="-c search_path=nexus") as connection:
         for name, id_ in people.items():

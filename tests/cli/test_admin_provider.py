@@ -6,30 +6,14 @@ from pathlib import Path
 import psycopg
 from click.testing import CliRunner, Result
 
+from plugins.left_by_up import leave
 from towpath.cli import main
 
 ISSUER = "https://login.uni.example"
 
 
-def prepare(directory: Path, database_url: str) -> None:
-    """What `up` leaves in its directory."""
-    (directory / "run").mkdir()
-    (directory / "secrets").mkdir()
-    state = {
-        "url": "https://towpath.example:8443",
-        "host": "towpath.example",
-        "bound_host": "127.0.0.1",
-        "port": 8443,
-        "authority": None,
-        "database_url": database_url,
-    }
-    (directory / "run" / "state.json").write_text(json.dumps(state))
-    client = {"client_id": "6e2f1e1a-9a9b-4f0c-8c62-0a1a8c1b7b11", "client_secret": "x"}
-    (directory / "secrets" / "operator.json").write_text(json.dumps(client))
-
-
 def test_add_change_list_remove(tmp_path: Path, database_url: str) -> None:
-    prepare(tmp_path, database_url)
+    leave(tmp_path, database_url)
 
     def run(*words: str, stdin: str = "") -> Result:
         return CliRunner().invoke(

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from plugins.left_by_up import leave
 from towpath.cli import main
 
 PASSWORD = "seven slow barges"
@@ -42,19 +43,7 @@ class Operator:
 @pytest.fixture
 def operator(tmp_path: Path, database_url: str) -> Operator:
     """What `up` leaves in its directory."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "secrets").mkdir()
-    state = {
-        "url": "https://towpath.example:8443",
-        "host": "towpath.example",
-        "bound_host": "127.0.0.1",
-        "port": 8443,
-        "authority": None,
-        "database_url": database_url,
-    }
-    (tmp_path / "run" / "state.json").write_text(json.dumps(state))
-    client = {"client_id": "6e2f1e1a-9a9b-4f0c-8c62-0a1a8c1b7b11", "client_secret": "x"}
-    (tmp_path / "secrets" / "operator.json").write_text(json.dumps(client))
+    leave(tmp_path, database_url)
     with psycopg.connect(database_url, options="-c search_path=nexus") as connection:
         connection.execute(
             "INSERT INTO identity_provider (id, name, short_name, kind, domains) VALUES"

@@ -159,3 +159,18 @@ async def cast(shared_database_url: str) -> AsyncIterator[Cast]:
         ) as http:
             made.append(Cast(database, http))
             yield made[0]
+
+
+@pytest.fixture
+async def people(cast: Cast) -> list[Person]:
+    return await cast.people("admin", "manager", "member", "stranger")
+
+
+@pytest.fixture
+async def lake(people: list[Person]) -> str:
+    """A private group with one of each role."""
+    admin, manager, member, _ = people
+    group = await admin.creates()
+    await admin.does("add", group, manager, role="manager")
+    await admin.does("add", group, member)
+    return group

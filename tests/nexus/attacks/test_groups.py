@@ -29,21 +29,6 @@ ACTIONS = [
 ]
 
 
-@pytest.fixture
-async def people(cast: Cast) -> list[Person]:
-    return await cast.people("admin", "manager", "member", "stranger")
-
-
-@pytest.fixture
-async def lake(people: list[Person]) -> str:
-    """A private group with one of each role."""
-    admin, manager, member, _ = people
-    group = await admin.creates()
-    await admin.does("add", group, manager, role="manager")
-    await admin.does("add", group, member)
-    return group
-
-
 async def roles(admin: Person, group: str) -> dict[str, tuple[str, str]]:
     """What an admin sees of everybody."""
     found = (await admin.sees(group, "memberships"))["memberships"]

@@ -12,21 +12,6 @@ from towpath.nexus.groups import service
 from towpath.nexus.store import groups
 
 
-@pytest.fixture
-async def people(cast: Cast) -> list[Person]:
-    return await cast.people("admin", "manager", "member", "stranger")
-
-
-@pytest.fixture
-async def lake(people: list[Person]) -> str:
-    """A private group with one of each role."""
-    admin, manager, member, _ = people
-    group = await admin.creates()
-    await admin.does("add", group, manager, role="manager")
-    await admin.does("add", group, member)
-    return group
-
-
 async def test_a_new_group_is_private_and_its_creator_its_admin(cast: Cast) -> None:
     ann = await cast.person("ann")
     body = {"name": " Lake ", "description": "Water", "parent_id": None}
