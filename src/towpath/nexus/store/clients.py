@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg import sql
 from psycopg.rows import class_row
 
 from towpath.nexus.hashing import digest
 from towpath.nexus.store import identities
+from towpath.nexus.store.columns import set_columns
 from towpath.platform.database import Connection
 
 _SERVICE_TYPES = frozenset(
@@ -194,16 +194,7 @@ async def of_parent(connection: Connection, parent_id: UUID) -> list[Client]:
 
 async def update(connection: Connection, client_id: UUID, changes: Mapping[str, Any]) -> None:
     """Set some of SETTABLE."""
-    assert changes.keys() <= set(SETTABLE)
-    if not changes:
-        return
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
-    )
-    await connection.execute(
-        sql.SQL("UPDATE client SET {} WHERE id = {}").format(columns, sql.Placeholder("id_")),
-        {**changes, "id_": client_id},
-    )
+    await set_columns(connection, "client", client_id, changes, SETTABLE)
     if "name" in changes:
         await connection.execute(
             "UPDATE identity SET name = %s WHERE id = %s", (changes["name"], client_id)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg import sql
 from psycopg.rows import class_row
 
+from towpath.nexus.store.columns import set_columns
 from towpath.platform.database import Connection
 
 
@@ -71,18 +71,7 @@ async def add(connection: Connection, fields: Mapping[str, Any]) -> UUID:
 
 async def update(connection: Connection, policy_id: UUID, changes: Mapping[str, Any]) -> None:
     """Set some of a policy's fields."""
-    assert changes.keys() <= set(_NAMES)
-    if not changes:
-        return
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
-    )
-    await connection.execute(
-        sql.SQL("UPDATE authentication_policy SET {} WHERE id = {}").format(
-            columns, sql.Placeholder("id_")
-        ),
-        {**changes, "id_": policy_id},
-    )
+    await set_columns(connection, "authentication_policy", policy_id, changes, _NAMES)
 
 
 async def delete(connection: Connection, policy_id: UUID) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg import sql
 from psycopg.rows import class_row
 
+from towpath.nexus.store.columns import set_columns
 from towpath.platform.database import Connection
 
 
@@ -80,16 +80,7 @@ async def add(connection: Connection, fields: Mapping[str, Any]) -> UUID:
 
 async def update(connection: Connection, project_id: UUID, changes: Mapping[str, Any]) -> None:
     """Set some of SETTABLE."""
-    assert changes.keys() <= set(SETTABLE)
-    if not changes:
-        return
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
-    )
-    await connection.execute(
-        sql.SQL("UPDATE project SET {} WHERE id = {}").format(columns, sql.Placeholder("id_")),
-        {**changes, "id_": project_id},
-    )
+    await set_columns(connection, "project", project_id, changes, SETTABLE)
 
 
 async def delete(connection: Connection, project_id: UUID) -> None:

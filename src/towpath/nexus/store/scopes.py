@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from psycopg import sql
 from psycopg.rows import class_row
 
+from towpath.nexus.store.columns import set_columns
 from towpath.platform.database import Connection
 
 
@@ -117,16 +117,7 @@ async def add(
 
 async def update(connection: Connection, scope_id: UUID, changes: Mapping[str, Any]) -> None:
     """Set some of SETTABLE, and ``scope_string``. Raises ``psycopg.errors.UniqueViolation``."""
-    assert changes.keys() <= {*SETTABLE, "scope_string"}
-    if not changes:
-        return
-    columns = sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(name)) for name in changes
-    )
-    await connection.execute(
-        sql.SQL("UPDATE scope SET {} WHERE id = {}").format(columns, sql.Placeholder("id_")),
-        {**changes, "id_": scope_id},
-    )
+    await set_columns(connection, "scope", scope_id, changes, {*SETTABLE, "scope_string"})
 
 
 async def set_dependencies(
