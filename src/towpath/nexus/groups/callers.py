@@ -8,6 +8,7 @@ from fastapi import Request
 
 from towpath.nexus import scopes
 from towpath.nexus.groups.service import Caller
+from towpath.nexus.oauth.callers import bearer_value, token_for
 from towpath.nexus.store import identities, tokens
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
@@ -21,12 +22,10 @@ async def caller_of(
     `manage`: only with a token that may do more than see its owner's memberships. Raises 401, and
     403 for a scope that is missing.
     """
-    kind, _, value = request.headers.get("Authorization", "").partition(" ")
-    if kind.lower() != "bearer" or not value.strip():
+    if bearer_value(request) is None:
         raise _unauthorized("AUTHENTICATION_ERROR", "a bearer token is needed")
-    found = await tokens.find(connection, value.strip())
-    # a token for another service is not one for us
-    if found is None or found.resource_server != scopes.GROUPS:
+    found = await token_for(scopes.GROUPS, request, connection)
+    if found is None:
         raise _unauthorized("INVALID_TOKEN", "the token is not active, or not for Groups")
     granted = frozenset(found.scopes)
     may_manage = scopes.GROUPS_ALL in granted

@@ -97,12 +97,25 @@ async def client_at_token_endpoint(
     return client
 
 
+def bearer_value(request: Request) -> str | None:
+    """The bearer token that came with the request (RFC 6750, 2.1)."""
+    kind, _, value = request.headers.get("Authorization", "").partition(" ")
+    return (value.strip() or None) if kind.lower() == "bearer" else None
+
+
+async def token_for(
+    resource_server: str, request: Request, connection: Connection
+) -> tokens.Token | None:
+    """The active bearer token that the caller has, if it is for that service and no other."""
+    value = bearer_value(request)
+    found = None if value is None else await tokens.find(connection, value)
+    return found if found is not None and found.resource_server == resource_server else None
+
+
 async def bearer(request: Request, connection: Connection) -> tokens.Token:
     """The active token of the Auth API that the caller has."""
-    kind, _, value = request.headers.get("Authorization", "").partition(" ")
-    found = await tokens.find(connection, value.strip()) if kind.lower() == "bearer" else None
-    # a token for another service is not one for us
-    if found is None or found.resource_server != scopes.AUTH:
+    found = await token_for(scopes.AUTH, request, connection)
+    if found is None:
         raise unauthorized("the token is not active")
     return found
 
