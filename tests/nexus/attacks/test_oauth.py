@@ -24,7 +24,7 @@ from plugins.nexus import (
 from towpath.nexus.bootstrap import ClientSecret
 from towpath.nexus.oauth.grants import challenge_of
 from towpath.nexus.scopes import GROUPS_ALL, MANAGE_PROJECTS, TRANSFER_ALL
-from towpath.nexus.store import authorizations
+from towpath.nexus.store import authorizations, tokens
 
 CLI = "95fdeba8-fac2-42bd-a357-e068d82ff78e"
 
@@ -307,6 +307,26 @@ async def test_of_two_who_refresh_at_once_one_is_a_thief(nexus: Nexus) -> None:
     (good,) = [one for one in answers if one.status_code == 200]
     again = form | {"refresh_token": good.json()["refresh_token"]}
     assert is_invalid_grant(await nexus.post("token", None, **again))
+
+
+async def test_a_program_that_refreshes_in_a_loop_fills_no_table(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 9700, 4.14.2: the latest ones are remembered; ASVS 15.1.3: and no more."""
+    monkeypatch.setattr(tokens, "REPLACED_KEPT", 2)
+    client = await nexus.client(client_type="public_installed_client", redirect_uris=[REDIRECT])
+    document = await nexus.log_in_at(client, access_type="offline", **pkce())
+    named = {"grant_type": "refresh_token", "client_id": str(client.client_id)}
+    had = [document["refresh_token"]]
+    for _ in range(5):
+        answer = await nexus.post("token", None, refresh_token=had[-1], **named)
+        had.append(answer.json()["refresh_token"])
+    async with nexus.database.connection() as connection:
+        kept = [await tokens.find_any(connection, one) is not None for one in had]
+    assert kept == [False] * 3 + [True] * 3
+    assert is_invalid_grant(await nexus.post("token", None, refresh_token=had[-2], **named))
+    newest = await nexus.post("token", None, refresh_token=had[-1], **named)
+    assert is_invalid_grant(newest), "it came again: the login is over"
 
 
 async def test_another_clients_refresh_token(nexus: Nexus) -> None:

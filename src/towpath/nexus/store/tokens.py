@@ -16,6 +16,9 @@ LIFETIME_S = 172_800
 """48 hours, as customary: the SDK asks for no refresh token unless it is told to."""
 REFRESH_IDLE_S = 180 * 86_400
 """A refresh token that was not used for half a year is over, as at Globus."""
+REPLACED_KEPT = 100
+"""Rotated refresh tokens that a login remembers for each service, the latest. A thief comes back
+with a recent one; a program that refreshes in a loop must not fill the table for half a year."""
 _SWEPT_AT_ONCE = 100
 
 _EMPTY_GRANTS = """
@@ -189,13 +192,20 @@ async def note_use(connection: Connection, refresh_token: str) -> None:
 async def replace(connection: Connection, old: str, new: str) -> None:
     """Mark a rotated refresh token, and make what was given for it the new one's.
 
-    It is kept until it would have expired, to notice when it comes again (RFC 9700, 4.14.2).
+    It is kept, as one of the latest, to notice when it comes again (RFC 9700, 4.14.2).
     """
     await connection.execute(
         "UPDATE token SET replaced_at = now(), parent_hash = NULL WHERE hash = %s", (digest(old),)
     )
     await connection.execute(
         "UPDATE token SET parent_hash = %s WHERE parent_hash = %s", (digest(new), digest(old))
+    )
+    await connection.execute(
+        "DELETE FROM token WHERE hash IN (SELECT t.hash FROM token t"
+        " JOIN token latest ON latest.grant_id = t.grant_id AND latest.client_id = t.client_id"
+        " AND latest.resource_server = t.resource_server WHERE latest.hash = %s"
+        " AND t.replaced_at IS NOT NULL ORDER BY t.replaced_at DESC OFFSET %s)",
+        (digest(new), REPLACED_KEPT),
     )
 
 
