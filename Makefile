@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, MyProxy and a
-# PAM of its own for the tests, what breaks networks and clocks there (nftables, faketime), a browser for the pages (chromium), and what the bench
-# compares with: OpenSSH, gfal-rm and rclone. The packages of MyProxy and OpenSSH may start their servers on the
-# machine.
+# PAM of its own for the tests, what breaks networks and clocks there (nftables, faketime), a browser for the
+# pages (chromium), and what the bench compares with: OpenSSH, gfal-rm and rclone. The packages of MyProxy and
+# OpenSSH may start their servers on the machine.
 DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils \
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium
