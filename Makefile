@@ -14,7 +14,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium
 
-.PHONY: help deps setup demo test test-long faults simulate fuzz conformance check format bench clean lock
+.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ fuzz: setup ## bent and random input against the GridFTP server: SECONDS=n in al
 
 conformance: setup ## our answers against the SDK's examples; writes docs/reference/compatibility.md
 	PYTHONPATH=tests $(BIN)/python -m conformance
+
+openapi: setup ## the document of the Transfer API; writes docs/reference/openapi.json
+	PYTHONPATH=tests $(BIN)/python tests/docs/test_openapi.py
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .

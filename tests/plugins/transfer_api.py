@@ -1,13 +1,19 @@
 """Helpers of the Transfer API's tests: a user, the document of a server, what errors look like."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import httpx
+from fastapi import FastAPI
+from fastapi.routing import RouteContext, iter_route_contexts
+from pydantic import TypeAdapter
+from starlette.routing import compile_path
 
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
+from towpath.transfer.api.answers.base import Error
 
 
 @dataclass
@@ -51,3 +57,41 @@ def assert_error(response: httpx.Response, status: int, code: str) -> str:
     message: str = document["message"]
     assert message
     return message
+
+
+def held_to_schemas(
+    app: FastAPI, seen: set[str] | None = None
+) -> Callable[[httpx.Response], Awaitable[None]]:
+    """For a client of the Transfer API's `app` (hook `response`): each answer has exactly the
+    fields that the document of the API gives it. `seen` gets the names of the routes.
+    """
+
+    routes = list(iter_route_contexts(app.routes))
+
+    async def hold(response: httpx.Response) -> None:
+        if response.headers.get("content-type") != "application/json":
+            return
+        body = await response.aread()
+        if response.status_code >= 400:
+            TypeAdapter(Error).validate_json(body)
+            return
+        route = _route(routes, response.request)
+        if "fields" in response.request.url.params:
+            return
+        model = route.responses.get(response.status_code, {}).get("model")
+        if response.status_code == (route.status_code or 200):
+            model = route.response_model
+        assert model is not None, f"{route.name} answers {response.status_code}: not documented"
+        TypeAdapter(model).validate_json(body)
+        if seen is not None:
+            seen.add(route.name or "")
+
+    return hold
+
+
+def _route(routes: list[RouteContext], request: httpx.Request) -> RouteContext:
+    for route in routes:
+        path, *_ = compile_path(route.path or "")
+        if request.method in (route.methods or ()) and path.match(request.url.path):
+            return route
+    raise AssertionError(f"no route {request.method} {request.url.path}")

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from plugins.transfer_api import Api, server_document
+from plugins.transfer_api import Api, held_to_schemas, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.nexus import app as nexus
@@ -74,6 +74,7 @@ async def login(
                     transport=httpx.ASGITransport(app=app),
                     base_url="https://towpath.test",
                     headers={"Authorization": f"Bearer {answer.json()['access_token']}"},
+                    event_hooks={"response": [held_to_schemas(app)]},
                 )
             )
             return Api(http, client_id)

@@ -1,6 +1,7 @@
 """Puts the routes together: the Transfer API under /v0.10."""
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import new_app
@@ -18,5 +19,10 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
     app.state.transfer = transfer
     for routes in (endpoints, operations, submissions, tasks):
-        app.include_router(routes.router, prefix=PREFIX)
+        app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What the document of the API calls a route: as its function here."""
+    return route.name

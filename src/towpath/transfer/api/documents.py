@@ -31,7 +31,7 @@ DETAIL_TEXTS = (
     "location",
 )
 
-_NULL_ENDPOINT_FIELDS = (
+NULL_ENDPOINT_FIELDS = (
     "acl_max_expiration_period_mins",
     "authentication_assurance_timeout",
     "authentication_policy_id",
@@ -69,7 +69,7 @@ _NULL_ENDPOINT_FIELDS = (
     "tlsftp_server",
 )
 
-_FALSE_ENDPOINT_FIELDS = (
+FALSE_ENDPOINT_FIELDS = (
     "acl_available",
     "acl_editable",
     "activated",
@@ -125,8 +125,8 @@ def endpoint_document(endpoint: Endpoint, viewer: UUID) -> JsonObject:
         "owner_string": endpoint.owner_string,
         "public": endpoint.public,
         **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
-        **dict.fromkeys(_FALSE_ENDPOINT_FIELDS, False),
-        **dict.fromkeys(_NULL_ENDPOINT_FIELDS),
+        **dict.fromkeys(FALSE_ENDPOINT_FIELDS, False),
+        **dict.fromkeys(NULL_ENDPOINT_FIELDS),
         "network_use": endpoint.details.get("network_use") or "normal",
         "expires_in": -1,
         "my_effective_roles": ["administrator"] if endpoint.owner_id == viewer else [],

@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from towpath.gridftp.security.credentials import Credential
 from towpath.platform.errors import ApiError
 from towpath.transfer import times
+from towpath.transfer.api.answers import endpoints as answers
+from towpath.transfer.api.answers.base import CredentialStored, EndpointCreated, Result, reads
 from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import JsonObject, endpoint_document, result
 from towpath.transfer.api.endpoint_bodies import CredentialDocument, EndpointDocument
@@ -30,7 +32,12 @@ MAX_SEARCH_RESULTS = 1000
 MAX_SEARCH_WORDS = 20
 
 
-@router.post("/endpoint")
+@router.post(
+    "/endpoint",
+    status_code=201,
+    response_model=EndpointCreated,
+    openapi_extra=reads(EndpointDocument),
+)
 async def create_endpoint(request: Request, caller: Caller, service: Service) -> JSONResponse:
     """Register a GridFTP server."""
     document = await read_document(request, EndpointDocument)
@@ -68,7 +75,7 @@ async def create_endpoint(request: Request, caller: Caller, service: Service) ->
     )
 
 
-@router.get("/endpoint/{endpoint_id}")
+@router.get("/endpoint/{endpoint_id}", response_model=answers.Endpoint)
 async def show_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JSONResponse:
     """The endpoint document."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
@@ -77,7 +84,7 @@ async def show_endpoint(endpoint_id: str, caller: Caller, service: Service) -> J
     return JSONResponse(endpoint_document(endpoint, caller.sub))
 
 
-@router.put("/endpoint/{endpoint_id}")
+@router.put("/endpoint/{endpoint_id}", response_model=Result, openapi_extra=reads(EndpointDocument))
 async def update_endpoint(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -112,7 +119,7 @@ async def update_endpoint(
     )
 
 
-@router.delete("/endpoint/{endpoint_id}")
+@router.delete("/endpoint/{endpoint_id}", response_model=Result)
 async def delete_endpoint(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -127,7 +134,11 @@ async def delete_endpoint(
     )
 
 
-@router.put("/endpoint/{endpoint_id}/credential")
+@router.put(
+    "/endpoint/{endpoint_id}/credential",
+    response_model=CredentialStored,
+    openapi_extra=reads(CredentialDocument),
+)
 async def put_credential(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -189,7 +200,7 @@ _SCOPES = {
 }
 
 
-@router.get("/endpoint_search")
+@router.get("/endpoint_search", response_model=answers.EndpointList)
 async def search_endpoints(
     caller: Caller,
     service: Service,

@@ -12,6 +12,8 @@ from towpath.gridftp.errors import GridFTPError
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import names
+from towpath.transfer.api.answers import endpoints as answers
+from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads, takes
 from towpath.transfer.api.bodies import ApiPath, Document, not_supported, read_document
 from towpath.transfer.api.documents import JsonObject, file_document, result
 from towpath.transfer.api.service import (
@@ -84,7 +86,13 @@ def _checked(text: str) -> str:
         raise ApiError.bad_request(f"path: {error}", reason="InvalidPath") from None
 
 
-@router.get("/ls")
+@router.get(
+    "/ls",
+    response_model=answers.FileList,
+    openapi_extra=takes(
+        "path", "If absent: where the endpoint's owner wants one to begin, or the home directory"
+    ),
+)
 async def ls(
     endpoint_id: str,
     request: Request,
@@ -134,7 +142,11 @@ def _file_list(endpoint: Endpoint, listed: Directory, limit: int, offset: int) -
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-@router.get("/stat")
+@router.get(
+    "/stat",
+    response_model=answers.File,
+    openapi_extra=takes("path", "Of what to look at", required=True),
+)
 async def stat(
     endpoint_id: str,
     request: Request,
@@ -154,7 +166,12 @@ async def stat(
     return JSONResponse(file_document(entry, name))
 
 
-@router.post("/mkdir")
+@router.post(
+    "/mkdir",
+    status_code=202,
+    response_model=DirectoryCreated,
+    openapi_extra=reads(MkdirDocument),
+)
 async def mkdir(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -177,7 +194,7 @@ async def mkdir(
     )
 
 
-@router.post("/rename")
+@router.post("/rename", response_model=Result, openapi_extra=reads(RenameDocument))
 async def rename(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
@@ -11,6 +12,7 @@ from fastapi.responses import JSONResponse
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.transfer.api.answers.base import SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import Caller, Service, TransferService, visible_endpoint
@@ -34,13 +36,24 @@ _ACCEPTED = {
 }
 
 
-@router.get("/submission_id")
+_AGAIN: dict[int | str, dict[str, Any]] = {
+    200: {"model": Submitted, "description": "It was accepted before"}
+}
+
+
+@router.get("/submission_id", response_model=SubmissionId)
 async def submission_id(_caller: Caller) -> JSONResponse:
     """A fresh id. Nothing is kept: any UUID is accepted later."""
     return JSONResponse({"DATA_TYPE": "submission_id", "value": str(uuid4())})
 
 
-@router.post("/transfer")
+@router.post(
+    "/transfer",
+    status_code=202,
+    response_model=Submitted,
+    responses=_AGAIN,
+    openapi_extra=reads(TransferDocument),
+)
 async def submit_transfer(request: Request, caller: Caller, service: Service) -> JSONResponse:
     """Accept a transfer."""
     document = await read_document(request, TransferDocument)
@@ -74,7 +87,13 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     return await _submit(request, service, caller, task, check)
 
 
-@router.post("/delete")
+@router.post(
+    "/delete",
+    status_code=202,
+    response_model=Submitted,
+    responses=_AGAIN,
+    openapi_extra=reads(DeleteDocument),
+)
 async def submit_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
     """Accept a delete."""
     document = await read_document(request, DeleteDocument)

@@ -13,6 +13,8 @@ from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import names, times
+from towpath.transfer.api.answers import tasks as answers
+from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import event_document, only, result, task_document
 from towpath.transfer.api.fidelity import fidelity_document
@@ -56,7 +58,7 @@ async def _own_task(conn: Connection, task_id: str, owner_id: UUID) -> Task:
     return task
 
 
-@router.get("/task_list")
+@router.get("/task_list", response_model=answers.TaskList)
 async def list_tasks(
     caller: Caller,
     service: Service,
@@ -88,7 +90,7 @@ async def list_tasks(
     )
 
 
-@router.get("/task/{task_id}")
+@router.get("/task/{task_id}", response_model=answers.Task)
 async def show_task(
     task_id: str, caller: Caller, service: Service, fields: str | None = None
 ) -> JSONResponse:
@@ -98,7 +100,7 @@ async def show_task(
     return JSONResponse(only(task_document(task, service.now()), fields))
 
 
-@router.put("/task/{task_id}")
+@router.put("/task/{task_id}", response_model=Result, openapi_extra=reads(TaskDocument))
 async def update_task(
     task_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -129,7 +131,7 @@ async def update_task(
     )
 
 
-@router.post("/task/{task_id}/cancel")
+@router.post("/task/{task_id}/cancel", response_model=Result, responses={202: {"model": Result}})
 async def cancel_task(
     task_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -169,7 +171,7 @@ async def _ends_soon(service: TransferService, owner_id: UUID, task_id: UUID) ->
     return False
 
 
-@router.post("/task/{task_id}/pause")
+@router.post("/task/{task_id}/pause", response_model=Result)
 async def pause_task(
     task_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -188,7 +190,7 @@ async def pause_task(
     return JSONResponse(result("result", "Paused", message, request.url.path))
 
 
-@router.post("/task/{task_id}/resume")
+@router.post("/task/{task_id}/resume", response_model=Result)
 async def resume_task(
     task_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
@@ -222,7 +224,7 @@ def _complete(request: Request) -> JSONResponse:
     )
 
 
-@router.get("/task/{task_id}/event_list")
+@router.get("/task/{task_id}/event_list", response_model=answers.EventList)
 async def list_events(
     task_id: str,
     caller: Caller,
@@ -253,7 +255,7 @@ async def list_events(
     )
 
 
-@router.get("/task/{task_id}/successful_transfers")
+@router.get("/task/{task_id}/successful_transfers", response_model=answers.SuccessfulTransfers)
 async def successful_transfers(
     task_id: str,
     caller: Caller,
@@ -268,7 +270,7 @@ async def successful_transfers(
         )
 
 
-@router.get("/task/{task_id}/skipped_errors")
+@router.get("/task/{task_id}/skipped_errors", response_model=answers.SkippedErrors)
 async def skipped_errors(
     task_id: str,
     caller: Caller,
@@ -348,7 +350,7 @@ def _paths(path: str, item: NewItem) -> dict[str, str | None]:
     }
 
 
-@router.get("/task/{task_id}/fidelity")
+@router.get("/task/{task_id}/fidelity", response_model=answers.FidelityReport)
 async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSONResponse:
     """What a transfer could not carry over, as far as is known by now."""
     async with service.database.connection() as conn:
@@ -359,7 +361,7 @@ async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSO
     return JSONResponse(fidelity_document(task, found))
 
 
-@router.get("/task/{task_id}/pause_info")
+@router.get("/task/{task_id}/pause_info", response_model=answers.PauseInfo)
 async def pause_info(task_id: str, caller: Caller, service: Service) -> JSONResponse:
     """Whether its owner has paused a task: nobody else can, there are no pause rules."""
     async with service.database.connection() as conn:

@@ -1,0 +1,107 @@
+"""Endpoints and what is there: files and directories."""
+
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from pydantic import create_model
+
+from towpath.transfer.api.answers.base import Answer
+from towpath.transfer.api.documents import (
+    DETAIL_TEXTS,
+    FALSE_ENDPOINT_FIELDS,
+    NULL_ENDPOINT_FIELDS,
+)
+
+
+class Server(Answer):
+    """The GridFTP server of an endpoint."""
+
+    DATA_TYPE: Literal["server"]
+    id: int
+    hostname: str
+    port: int
+    scheme: Literal["gsiftp"]
+    uri: str
+    subject: str | None
+    is_connected: None
+    is_paused: None
+    incoming_data_port_start: None
+    incoming_data_port_end: None
+    outgoing_data_port_start: None
+    outgoing_data_port_end: None
+
+
+class _Endpoint(Answer):
+    DATA_TYPE: Literal["endpoint"]
+    id: UUID
+    entity_type: Literal["GCSv4_host"]
+    display_name: str
+    canonical_name: str
+    name: str
+    username: str
+    owner_id: UUID
+    owner_string: str
+    public: bool
+    network_use: str
+    expires_in: int
+    my_effective_roles: list[Literal["administrator"]]
+    DATA: list[Server]
+    data_hosts: list[str]
+
+
+Endpoint = create_model(
+    "Endpoint",
+    __base__=_Endpoint,
+    __doc__="An endpoint, with its one server, as the caller sees it.",
+    __module__=__name__,
+    **cast(
+        "dict[str, Any]",
+        dict.fromkeys(DETAIL_TEXTS, (str | None, ...))
+        | dict.fromkeys(FALSE_ENDPOINT_FIELDS, (bool, ...))
+        | dict.fromkeys(NULL_ENDPOINT_FIELDS, (None, ...)),
+    ),
+)
+
+
+class EndpointList(Answer):
+    """A page of what was found."""
+
+    DATA_TYPE: Literal["endpoint_list"]
+    DATA: list[Endpoint]  # type: ignore[valid-type]
+    limit: int
+    offset: int
+    has_next_page: bool
+
+
+class File(Answer):
+    """A file, a directory, or something else that has a name."""
+
+    DATA_TYPE: Literal["file"]
+    name: str
+    type: Literal["file", "dir", "invalid_symlink", "other"]
+    size: int
+    permissions: str | None
+    user: str | None
+    group: str | None
+    last_modified: str | None
+    link_target: str | None
+    link_size: None
+    link_user: None
+    link_group: None
+    link_last_modified: None
+
+
+class FileList(Answer):
+    """A page of a directory."""
+
+    DATA_TYPE: Literal["file_list"]
+    endpoint: UUID
+    path: str
+    absolute_path: str
+    rename_supported: bool
+    symlink_supported: bool
+    length: int
+    total: int
+    limit: int
+    offset: int
+    DATA: list[File]
