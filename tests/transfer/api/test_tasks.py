@@ -368,6 +368,8 @@ async def test_list_and_filter(alice: Api, bob: Api, lake: str) -> None:
     assert await found(filter="label:!one/type:TRANSFER", orderby="label DESC") == ["two", "three"]
     assert await found(filter=f"task_id:{ids[0]}") == ["one"]
     assert await found(filter="status:SUCCEEDED,FAILED") == []
+    assert await found(filter=f"endpoint:{uuid4()},{lake}/label:~*w*") == ["two"]
+    assert await found(filter=f"endpoint:{uuid4()}") == []
     assert await found(filter="request_time:2020-01-01 00:00:00,") == ["three", "two", "one"]
     assert await found(filter="request_time:,2020-01-01") == []
     assert (await bob.get("task_list")).json()["DATA"] == []
@@ -376,6 +378,7 @@ async def test_list_and_filter(alice: Api, bob: Api, lake: str) -> None:
         {"filter": "x"},
         {"filter": "label:\0"},
         {"filter": "task_id:x"},
+        {"filter": "endpoint:lake"},
         {"filter": "request_time:yesterday,"},
         {"orderby": "password"},
         {"limit": 1001},

@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from towpath.platform.database import Database
-from towpath.transfer.store import endpoints, tasks
+from towpath.transfer.store import endpoints, items, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Clause, NewItem, NewTask
 
@@ -62,19 +62,19 @@ async def store(database: Database, task: NewTask) -> tasks.Created:
 
 
 async def test_create_and_show(database: Database, somewhere: UUID) -> None:
-    items = [
+    asked = [
         NewItem("/a\tb\\.", "/c\nd", True, "SHA1"),
         NewItem("/é", "/ü", None, "ADLER32", "0062003f"),
     ]
-    created = await store(database, new_task(somewhere, items=items, label="first"))
+    created = await store(database, new_task(somewhere, items=asked, label="first"))
     async with database.connection() as conn:
         task = await tasks.show(conn, OWNER, created.id)
         assert task is not None
-        stored = await tasks.some_items(conn, task.task_no, [0, 1])
+        stored = await items.some(conn, task.task_no, [0, 1])
         stranger = await tasks.show(conn, OTHER, created.id)
     assert (task.status, task.label, task.options) == ("ACTIVE", "first", {"verify_checksum": True})
     assert task.source_display_name == "data"
-    assert stored == dict(enumerate(items))
+    assert stored == dict(enumerate(asked))
     assert stranger is None
 
 

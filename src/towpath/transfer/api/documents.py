@@ -12,7 +12,7 @@ from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.events import EventCode
-from towpath.transfer.store.tasks import Event, Status, Task
+from towpath.transfer.store.tasks import Event, NewItem, Status, Task
 
 JsonObject = dict[str, Any]
 
@@ -233,6 +233,7 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "delete_destination_extra": options.get("delete_destination_extra", False),
         "recursive_symlinks": options.get("recursive_symlinks", "ignore"),
         "filter_rules": options.get("filter_rules"),
+        "first_item": None if task.first_item is None else item_document(task.first_item),
         **_side(
             "source", task.source_endpoint_id, task.source_display_name, task.source_owner_string
         ),
@@ -242,6 +243,17 @@ def task_document(task: Task, now: datetime) -> JsonObject:
             task.destination_display_name,
             task.destination_owner_string,
         ),
+    }
+
+
+def item_document(item: NewItem) -> JsonObject:
+    """One thing that a task was asked for. Of a delete, `source_path` is the path."""
+    return {
+        "source_path": item.source_path,
+        "destination_path": item.destination_path,
+        "recursive": item.recursive,
+        "checksum_algorithm": item.checksum_algorithm,
+        "external_checksum": item.external_checksum,
     }
 
 

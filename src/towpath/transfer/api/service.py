@@ -18,8 +18,9 @@ from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSett
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.sessions import EndpointSessions
-from towpath.transfer.store import endpoints
+from towpath.transfer.store import endpoints, tasks
 from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.tasks import Task
 
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 """A fixed literal inside the clients, on any deployment."""
@@ -100,3 +101,12 @@ async def owned_endpoint(conn: Connection, endpoint_id: UUID, caller: UUID) -> E
     held = await endpoints.get(conn, endpoint_id, lock=True)
     assert held is not None, "endpoints are never removed from the table"
     return held
+
+
+async def own_task(conn: Connection, task_id: str, caller: UUID) -> Task:
+    """A task of the caller's. 404 for others: they do not exist for him (I7)."""
+    wanted = parse_id(task_id, "task", "TaskNotFound")
+    task = await tasks.show(conn, caller, wanted)
+    if task is None:
+        raise ApiError.not_found(f"No such task '{wanted}'", code="TaskNotFound")
+    return task

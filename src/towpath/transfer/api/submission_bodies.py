@@ -100,6 +100,13 @@ class TransferItem(Document):
         return self
 
 
+class AgainDocument(Document):
+    """Body of POST /task/<id>/run_again. Without `label` the task gets the earlier one's."""
+
+    submission_id: UUID
+    label: Label | None = None
+
+
 class FilterRuleDocument(Document):
     """One of a transfer's filter rules."""
 

@@ -1,7 +1,8 @@
 """Routes that make tasks: submission_id, transfer, delete."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,14 +14,24 @@ from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer.api.answers.base import SubmissionId, Submitted, reads
-from towpath.transfer.api.bodies import read_document
-from towpath.transfer.api.documents import result
-from towpath.transfer.api.service import Caller, Service, TransferService, visible_endpoint
-from towpath.transfer.api.submission_bodies import DeleteDocument, TransferDocument
+from towpath.transfer.api.bodies import parse_document, read_document
+from towpath.transfer.api.documents import item_document, result
+from towpath.transfer.api.service import (
+    Caller,
+    Service,
+    TransferService,
+    own_task,
+    visible_endpoint,
+)
+from towpath.transfer.api.submission_bodies import (
+    AgainDocument,
+    DeleteDocument,
+    TransferDocument,
+)
 from towpath.transfer.claims import storage_of
-from towpath.transfer.store import tasks
+from towpath.transfer.store import items, tasks
 from towpath.transfer.store.endpoints import Endpoint
-from towpath.transfer.store.tasks import Created, NewTask
+from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
 
 router = APIRouter()
 
@@ -56,7 +67,68 @@ async def submission_id(_caller: Caller) -> JSONResponse:
 )
 async def submit_transfer(request: Request, caller: Caller, service: Service) -> JSONResponse:
     """Accept a transfer."""
-    document = await read_document(request, TransferDocument)
+    return await _transfer(request, service, caller, await read_document(request, TransferDocument))
+
+
+@router.post(
+    "/delete",
+    status_code=202,
+    response_model=Submitted,
+    responses=_AGAIN,
+    openapi_extra=reads(DeleteDocument),
+)
+async def submit_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Accept a delete."""
+    return await _delete(request, service, caller, await read_document(request, DeleteDocument))
+
+
+@router.post(
+    "/task/{task_id}/run_again",
+    status_code=202,
+    response_model=Submitted,
+    responses=_AGAIN,
+    openapi_extra=reads(AgainDocument),
+)
+async def run_again(
+    task_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Accept a task like an earlier one: as if its document had been submitted once more, with a
+    deadline of its own."""
+    document = await read_document(request, AgainDocument)
+    async with service.database.connection() as conn:
+        task = await own_task(conn, task_id, caller.sub)
+        asked, _ = await items.page(conn, task.task_no, limit=None, offset=0)
+    label = document.label if "label" in document.model_fields_set else task.label
+    raw = await asyncio.to_thread(_as_submitted, task, asked, document.submission_id, label)
+    if task.type == "TRANSFER":
+        transfer = await asyncio.to_thread(parse_document, raw, TransferDocument)
+        return await _transfer(request, service, caller, transfer)
+    delete = await asyncio.to_thread(parse_document, raw, DeleteDocument)
+    return await _delete(request, service, caller, delete)
+
+
+def _as_submitted(
+    task: Task, asked: Sequence[NewItem], submission_id: UUID, label: str | None
+) -> bytes:
+    """The document that makes another task like this one. Seconds for a large batch."""
+    document = {**task.options, "submission_id": str(submission_id), "label": label}
+    if task.type == "TRANSFER":
+        document |= {
+            "source_endpoint": str(task.source_endpoint_id),
+            "destination_endpoint": str(task.destination_endpoint_id),
+            "DATA": [item_document(item) for item in asked],
+        }
+    else:
+        document |= {
+            "endpoint": str(task.source_endpoint_id),
+            "DATA": [{"path": item.source_path} for item in asked],
+        }
+    return json.dumps(document).encode()
+
+
+async def _transfer(
+    request: Request, service: TransferService, caller: Principal, document: TransferDocument
+) -> JSONResponse:
     _check_number_of_items(len(document.DATA), service)
 
     async def check(source: Endpoint, destination: Endpoint) -> None:
@@ -87,16 +159,9 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     return await _submit(request, service, caller, task, check)
 
 
-@router.post(
-    "/delete",
-    status_code=202,
-    response_model=Submitted,
-    responses=_AGAIN,
-    openapi_extra=reads(DeleteDocument),
-)
-async def submit_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
-    """Accept a delete."""
-    document = await read_document(request, DeleteDocument)
+async def _delete(
+    request: Request, service: TransferService, caller: Principal, document: DeleteDocument
+) -> JSONResponse:
     _check_number_of_items(len(document.DATA), service)
     task = NewTask(
         id=uuid4(),

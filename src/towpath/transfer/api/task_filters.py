@@ -5,7 +5,7 @@ from uuid import UUID
 
 from towpath.transfer import times
 from towpath.transfer.store.endpoints import escape_like
-from towpath.transfer.store.tasks import ORDER_COLUMNS, Clause, Status
+from towpath.transfer.store.tasks import ENDPOINTS, ORDER_COLUMNS, Clause, Status
 
 MAX_FILTER_CHARACTERS = 4096
 MAX_VALUES = 50
@@ -62,12 +62,16 @@ def _values(text: str) -> list[str]:
     return values
 
 
-def _ids(text: str) -> Sequence[Clause]:
-    try:
-        ids = [UUID(value.strip()) for value in _values(text)]
-    except ValueError:
-        raise ValueError(f"filter: task_id takes ids, not {text[:80]!r}") from None
-    return [Clause("id", "= ANY", ids)]
+def _ids(field: str, column: str, operator: str) -> Callable[[str], Sequence[Clause]]:
+    def parse(text: str) -> Sequence[Clause]:
+        values = _values(text)
+        try:
+            ids = [UUID(value.strip()) for value in values]
+        except ValueError:
+            raise ValueError(f"filter: {field} takes ids, not {text[:80]!r}") from None
+        return [Clause(column, operator, ids)]
+
+    return parse
 
 
 def _words(column: str, known: frozenset[str]) -> Callable[[str], Sequence[Clause]]:
@@ -124,7 +128,8 @@ def _times(column: str) -> Callable[[str], Sequence[Clause]]:
 
 
 _FIELDS: dict[str, Callable[[str], Sequence[Clause]]] = {
-    "task_id": _ids,
+    "task_id": _ids("task_id", "id", "= ANY"),
+    "endpoint": _ids("endpoint", ENDPOINTS, "&&"),  # ours: at either end
     "type": _words("type", _TYPES),
     "status": _words("status", _STATUSES),
     "label": _labels,

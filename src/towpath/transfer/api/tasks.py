@@ -16,12 +16,18 @@ from towpath.transfer import names, times
 from towpath.transfer.api.answers import tasks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, read_document
-from towpath.transfer.api.documents import event_document, only, result, task_document
+from towpath.transfer.api.documents import (
+    event_document,
+    item_document,
+    only,
+    result,
+    task_document,
+)
 from towpath.transfer.api.fidelity import fidelity_document
-from towpath.transfer.api.service import Caller, Service, TransferService, parse_id
+from towpath.transfer.api.service import Caller, Service, TransferService, own_task
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
-from towpath.transfer.store import fidelity, segments, tasks
+from towpath.transfer.store import fidelity, items, segments, tasks
 from towpath.transfer.store.tasks import Change, NewItem, Task
 
 router = APIRouter()
@@ -39,6 +45,9 @@ CANCEL_POLL_S = 0.25
 
 PAUSED_BY_OWNER = "Paused by its owner; resume or cancel it."
 
+DEFAULT_ITEMS = 100
+"""On a page of them: most tasks have fewer."""
+
 Roots = dict[int, NewItem]
 """Source and destination path of items, by number."""
 
@@ -48,14 +57,6 @@ class TaskDocument(Document):
 
     label: Label | None = None
     deadline: Deadline | None = None
-
-
-async def _own_task(conn: Connection, task_id: str, owner_id: UUID) -> Task:
-    wanted = parse_id(task_id, "task", "TaskNotFound")
-    task = await tasks.show(conn, owner_id, wanted)
-    if task is None:
-        raise ApiError.not_found(f"No such task '{wanted}'", code="TaskNotFound")
-    return task
 
 
 @router.get("/task_list", response_model=answers.TaskList)
@@ -96,7 +97,7 @@ async def show_task(
 ) -> JSONResponse:
     """One task."""
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
     return JSONResponse(only(task_document(task, service.now()), fields))
 
 
@@ -107,7 +108,7 @@ async def update_task(
     """Change label or deadline of a task that runs."""
     document = await read_document(request, TaskDocument)
     async with service.database.transaction() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         label = document.label if "label" in document.model_fields_set else task.label
         deadline = task.deadline
         if document.deadline is not None:
@@ -137,7 +138,7 @@ async def cancel_task(
 ) -> JSONResponse:
     """End a task. Repeating it is harmless."""
     async with service.database.transaction() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         asked = await tasks.request_cancel(conn, caller.sub, task.id)
     if not asked:
         return _complete(request)
@@ -177,7 +178,7 @@ async def pause_task(
 ) -> JSONResponse:
     """Stop a task for a while. Repeating it is harmless."""
     async with service.database.transaction() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         paused = await tasks.pause(
             conn,
             caller.sub,
@@ -196,7 +197,7 @@ async def resume_task(
 ) -> JSONResponse:
     """Let a paused task go on. Repeating it is harmless."""
     async with service.database.transaction() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         resumed = await tasks.resume(
             conn,
             caller.sub,
@@ -224,6 +225,29 @@ def _complete(request: Request) -> JSONResponse:
     )
 
 
+@router.get("/task/{task_id}/items", response_model=answers.TaskItems)
+async def list_items(
+    task_id: str,
+    caller: Caller,
+    service: Service,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = DEFAULT_ITEMS,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET)] = 0,
+) -> JSONResponse:
+    """What the task was asked for."""
+    async with service.database.connection() as conn:
+        task = await own_task(conn, task_id, caller.sub)
+        page, total = await items.page(conn, task.task_no, limit=limit, offset=offset)
+    return JSONResponse(
+        {
+            "DATA_TYPE": "task_items",
+            "total": total,
+            "limit": limit,
+            "offset": offset,
+            "DATA": [item_document(item) for item in page],
+        }
+    )
+
+
 @router.get("/task/{task_id}/event_list", response_model=answers.EventList)
 async def list_events(
     task_id: str,
@@ -239,7 +263,7 @@ async def list_events(
     except ValueError as error:
         raise ApiError.bad_request(str(error)) from None
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         page, total = await tasks.list_events(
             conn, task.task_no, is_error=is_error, limit=limit, offset=offset
         )
@@ -264,7 +288,7 @@ async def successful_transfers(
 ) -> JSONResponse:
     """What was copied, a history segment at a time; `marker` is the last segment's number."""
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         return await _page(
             conn, task, "successful_transfers", segments.Finished, _successes, marker
         )
@@ -279,7 +303,7 @@ async def skipped_errors(
 ) -> JSONResponse:
     """What was left out, in pages as `successful_transfers`."""
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         return await _page(conn, task, "skipped_errors", segments.Skipped, _skips, marker)
 
 
@@ -295,7 +319,7 @@ async def _page(
     found = await segments.read_segment(conn, task.task_no, record, marker)
     data: list[dict[str, Any]] = []
     if found is not None:
-        roots = await tasks.some_items(conn, task.task_no, {one.item_no for one in found[1]})
+        roots = await items.some(conn, task.task_no, {one.item_no for one in found[1]})
         data = await asyncio.to_thread(documents, found[1], roots)
     return JSONResponse(
         {
@@ -354,7 +378,7 @@ def _paths(path: str, item: NewItem) -> dict[str, str | None]:
 async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSONResponse:
     """What a transfer could not carry over, as far as is known by now."""
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
         if task.type != "TRANSFER":
             raise ApiError.bad_request("Only transfers have a fidelity report")
         found = await fidelity.report(conn, task.task_no)
@@ -365,7 +389,7 @@ async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSO
 async def pause_info(task_id: str, caller: Caller, service: Service) -> JSONResponse:
     """Whether its owner has paused a task: nobody else can, there are no pause rules."""
     async with service.database.connection() as conn:
-        task = await _own_task(conn, task_id, caller.sub)
+        task = await own_task(conn, task_id, caller.sub)
     return JSONResponse(
         {
             "DATA_TYPE": "pause_info_limited",

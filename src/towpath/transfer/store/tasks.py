@@ -1,7 +1,7 @@
 """Tasks as their owners see them: create, show, list, change, cancel; and their events."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -124,6 +124,12 @@ class Task:
     holder_label: str | None
     holder_state: str | None
     outage_row: dict[str, Any] | None
+    first_item_row: dict[str, Any] | None
+
+    @property
+    def first_item(self) -> NewItem | None:
+        """What its owner named first."""
+        return None if self.first_item_row is None else NewItem(**self.first_item_row)
 
     @property
     def outage(self) -> Outage | None:
@@ -156,13 +162,17 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One condition of a task list: a column from `FILTER_COLUMNS`, an operator, its value."""
+    """One condition of a task list: a column from `FILTER_COLUMNS`, an operator, its value.
+
+    The column ENDPOINTS, of both ends, has the one operator `&&`, with a list of ids.
+    """
 
     column: str
     operator: str
     value: object
 
 
+ENDPOINTS = "endpoints"
 FILTER_COLUMNS = frozenset({"id", "type", "status", "label", "request_time", "completion_time"})
 ORDER_COLUMNS = FILTER_COLUMNS | {
     "deadline",
@@ -173,7 +183,8 @@ ORDER_COLUMNS = FILTER_COLUMNS | {
     "files_skipped",
     "bytes_transferred",
 }
-_OPERATORS = frozenset({"= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=", "<="})
+_ENDS = sql.SQL("ARRAY[t.source_endpoint_id, t.destination_endpoint_id]")
+_OPERATORS = frozenset({"&&", "= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=", "<="})
 
 _TASK = f"""
     SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
@@ -184,10 +195,12 @@ _TASK = f"""
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
-           t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN}
+           t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
+           to_jsonb(i) - '{{task_no,item_no}}'::text[] AS first_item_row
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
+      LEFT JOIN item i ON i.task_no = t.task_no AND i.item_no = 0
       {WAIT_JOIN}
       {OUTAGE_JOIN}
 """  # noqa: S608 - constants
@@ -282,10 +295,10 @@ async def list_page(
     conditions: list[sql.Composable] = [sql.SQL("t.owner_id = %s")]
     values: list[object] = [owner_id]
     for clause in clauses:
-        assert clause.column in FILTER_COLUMNS
+        assert clause.column in FILTER_COLUMNS or clause.column == ENDPOINTS
         assert clause.operator in _OPERATORS
         value = sql.SQL("(%s)") if clause.operator.endswith(("ANY", "ALL")) else sql.SQL("%s")
-        column = sql.Identifier("t", clause.column)
+        column = _ENDS if clause.column == ENDPOINTS else sql.Identifier("t", clause.column)
         if clause.column == "label" and clause.operator in ("<> ALL", "NOT ILIKE"):
             # a task without a label is not called what the filter excludes
             condition = sql.SQL("coalesce({}, '') {} {}")
@@ -490,20 +503,6 @@ async def list_events(
         row = await counter.fetchone()
     assert row is not None
     return events, row["total"]
-
-
-async def some_items(
-    conn: Connection, task_no: int, item_nos: Collection[int]
-) -> dict[int, NewItem]:
-    """Items by number, as they were submitted."""
-    async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(
-            "SELECT item_no, source_path, destination_path, recursive, checksum_algorithm,"
-            " external_checksum FROM item WHERE task_no = %s AND item_no = ANY(%s)",
-            (task_no, list(item_nos)),
-        )
-        rows = await cursor.fetchall()
-    return {row.pop("item_no"): NewItem(**row) for row in rows}
 
 
 async def count_active(conn: Connection, owner_id: UUID) -> int:

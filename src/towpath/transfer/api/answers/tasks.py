@@ -33,6 +33,26 @@ class FilterRule(TypedDict):
     type: NotRequired[Kind]
 
 
+class TaskItem(Answer):
+    """One thing that a task was asked for. Of a delete, `source_path` is the path."""
+
+    source_path: str
+    destination_path: str | None
+    recursive: bool | None
+    checksum_algorithm: str | None
+    external_checksum: str | None
+
+
+class TaskItems(Answer):
+    """A page of them, in their order."""
+
+    DATA_TYPE: Literal["task_items"]
+    total: int
+    limit: int
+    offset: int
+    DATA: list[TaskItem]
+
+
 class Task(Answer):
     """A task with all its counters. With the parameter `fields` only some of these."""
 
@@ -85,6 +105,7 @@ class Task(Answer):
     delete_destination_extra: bool
     recursive_symlinks: Literal["ignore", "keep", "copy"]
     filter_rules: list[FilterRule] | None
+    first_item: TaskItem | None
     source_endpoint: str | None
     source_endpoint_id: UUID | None
     source_endpoint_display_name: str | None
