@@ -196,11 +196,11 @@ _TASK = f"""
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
            t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
-           to_jsonb(i) - '{{task_no,item_no}}'::text[] AS first_item_row
+           (SELECT to_jsonb(i) - '{{task_no,item_no}}'::text[] FROM item i
+             WHERE i.task_no = t.task_no AND i.item_no = 0) AS first_item_row
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
-      LEFT JOIN item i ON i.task_no = t.task_no AND i.item_no = 0
       {WAIT_JOIN}
       {OUTAGE_JOIN}
 """  # noqa: S608 - constants
