@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+WEB_BUILT := src/towpath/gui/built/.sources
+WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print) docs/reference/openapi.json
 
 # What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, MyProxy and a
 # PAM of its own for the tests, what breaks networks and clocks there (nftables, faketime), a browser for the
@@ -14,7 +16,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium
 
-.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock
+.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock web-dev
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,12 +27,16 @@ deps: ## install the Debian packages (as root)
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN_PACKAGES); \
 	fi
 
-setup: $(READY) ## make .venv with everything in it
+setup: $(READY) $(WEB_BUILT) ## make .venv with everything in it
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(WEB_BUILT): $(READY) hatch_build.py $(WEB_SOURCES)
+	$(BIN)/python hatch_build.py
 	@touch $@
 
 demo: setup ## move a real tree between two GridFTP servers, killing the worker half-way
@@ -65,10 +71,15 @@ check: setup ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python web/npm.py run --silent check
 
 format: setup ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python web/npm.py run --silent format
+
+web-dev: setup ## the web interface, rebuilt and reloaded as it is edited; TOWPATH=https://127.0.0.1:8443
+	$(BIN)/python web/npm.py run dev
 
 bench: setup ## the benchmarks; AREA=name for one, ONLY=pattern for some of its contests
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory deps; fi
@@ -79,4 +90,4 @@ lock: setup ## resolve the dependencies again into requirements.lock
 	  --python-version 3.11 --group dev pyproject.toml --upgrade -o requirements.lock
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build web/node_modules src/towpath/gui/built

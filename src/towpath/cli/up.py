@@ -24,6 +24,8 @@ from starlette.types import ASGIApp
 
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
+from towpath.gui.app import LOGIN_CALLBACK
+from towpath.gui.app import create_app as create_gui
 from towpath.nexus import app as nexus
 from towpath.nexus.audit_sealing import AuditSealer, Checkpoint, CheckpointError
 from towpath.nexus.bootstrap import (
@@ -31,6 +33,7 @@ from towpath.nexus.bootstrap import (
     BootstrapError,
     ClientSecret,
     bootstrap,
+    ensure_web_client,
 )
 from towpath.nexus.federation.logins import Logins
 from towpath.nexus.federation.relying_party import RelyingParty
@@ -40,6 +43,7 @@ from towpath.nexus.people.accounts import default_domain, local_provider
 from towpath.nexus.people.mail import Post, mailer
 from towpath.nexus.people.service import first_administrator_link
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
+from towpath.nexus.well_known import WEB_CLIENT
 from towpath.platform import logs
 from towpath.platform.certificates import CertificateError, server_certificate
 from towpath.platform.database import (
@@ -49,7 +53,7 @@ from towpath.platform.database import (
     at_start,
 )
 from towpath.platform.dial import dial_policy
-from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS, TRANSFER_ERRORS
+from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS
 from towpath.platform.guard import Guard
 from towpath.platform.http import PathDispatch, new_app, origin_of
 from towpath.platform.migrations import MigrationError, migrate
@@ -227,11 +231,12 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
 
 
 async def _ready_for_people(database: Database, settings: Settings, place: "_Place") -> str | None:
-    """The deployment's own identity provider; and while there is no administrator, a link that
-    makes one.
+    """The deployment's own identity provider and web interface; and while there is no administrator,
+    a link that makes one.
     """
     async with database.transaction() as connection:
         await local_provider(connection, settings.people, place.url)
+        await ensure_web_client(connection, place.url + LOGIN_CALLBACK)
         return await first_administrator_link(connection, place.url)
 
 
@@ -380,7 +385,7 @@ async def _apps(
                     **dict.fromkeys(nexus.PREFIXES, auth),
                     **dict.fromkeys(groups.PREFIXES, group),
                 },
-                default=new_app("origin", TRANSFER_ERRORS),
+                default=create_gui(service_name=settings.people.service_name, client_id=WEB_CLIENT),
             )
         finally:
             await post.close()

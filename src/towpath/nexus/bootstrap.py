@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from towpath.nexus import hashing
 from towpath.nexus.store import clients, scopes
 from towpath.nexus.store.scopes import Dependency
-from towpath.nexus.well_known import SERVICES, scope_id
+from towpath.nexus.well_known import SERVICES, WEB_CLIENT, scope_id
 from towpath.platform.database import Connection, Database
 from towpath.platform.files import write_private
 
@@ -130,3 +130,16 @@ async def _ensure_services(connection: Connection, transfer: UUID) -> None:
                 for name in one.needs
             ]
             await scopes.set_dependencies(connection, ids[one.scope], needs)
+
+
+async def ensure_web_client(connection: Connection, redirect_uri: str) -> None:
+    """The web interface's OAuth client, and where it has its answers: a deployment may move."""
+    if not await clients.client_exists(connection, WEB_CLIENT):
+        await clients.add_client(
+            connection,
+            client_id=WEB_CLIENT,
+            name="Towpath web interface",
+            secret=None,
+            client_type="public_webapp_client",
+        )
+    await clients.update(connection, WEB_CLIENT, {"redirect_uris": [redirect_uri]})

@@ -27,6 +27,9 @@ CLI_TEMPLATES: Mapping[UUID, str] = {
 }
 """Programs that register a client of their own at each installation, without logging in."""
 
+WEB_CLIENT = uuid5(NAMESPACE_URL, "towpath:web")
+"""The deployment's own web interface: a public client, but part of the deployment."""
+
 SEARCH = "search.api.globus.org"
 TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"
 FLOWS = "flows.globus.org"

@@ -32,6 +32,7 @@ from towpath.nexus.store import keys as key_store
 from towpath.nexus.store.clients import Client
 from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.sessions import Session
+from towpath.nexus.well_known import WEB_CLIENT
 from towpath.platform.database import Connection
 
 
@@ -185,7 +186,12 @@ async def decide(
     return next_step(
         request_facts(pending),
         None if person is None else person.authentications,
-        ConsentFacts(missing=missing, client_proven=proven, asked=asked),
+        ConsentFacts(
+            missing=missing,
+            client_proven=proven,
+            asked=asked,
+            own=pending.client.id == WEB_CLIENT,
+        ),
         await key_store.now(connection),
     )
 

@@ -88,6 +88,8 @@ class ConsentFacts:
     """
     asked: bool = False
     """The person has just said yes to this request."""
+    own: bool = False
+    """The client is the deployment's own web interface: who logs in here has chosen it."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def next_step(
         return Login(unmet)
     # the consent page is where another account can be chosen
     must_ask = (
-        consent.missing
+        (consent.missing and not consent.own)
         or not consent.client_proven
         or bool(request.prompt & {"consent", "select_account"})
     )

@@ -1,0 +1,69 @@
+"""Builds the web interface into the wheel, so that whoever installs it needs no Node.js.
+
+Node.js itself comes as a wheel, a build requirement. What is built already from the same sources is
+left alone.
+"""
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+WEB = ROOT / "web"
+BUILT = ROOT / "src" / "towpath" / "gui" / "built"
+STAMP = BUILT / ".sources"
+INPUTS = (
+    "web/*.json",
+    "web/*.ts",
+    "web/*.html",
+    "web/.npmrc",
+    "web/src/**/*",
+    "docs/reference/openapi.json",
+    "src/towpath/nexus/pages/static/tokens.css",
+)
+
+
+class WebInterface(BuildHookInterface):  # type: ignore[type-arg]
+    """Hatchling's hook."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Before anything is packed."""
+        build()
+
+
+def build() -> None:
+    """Build, unless the sources are those of the last build."""
+    sources = _digest(sorted({file for pattern in INPUTS for file in ROOT.glob(pattern)}))
+    if STAMP.is_file() and STAMP.read_text() == sources:
+        return
+    lock = WEB / "package-lock.json"
+    installed = WEB / "node_modules" / ".towpath"
+    if not installed.is_file() or installed.read_text() != _digest([lock]):
+        _npm("ci", "--ignore-scripts", "--loglevel=error")
+        installed.write_text(_digest([lock]))
+    _npm("run", "--silent", "build", "--", "--logLevel", "warn")
+    STAMP.write_text(sources)
+
+
+def _npm(*words: str) -> None:
+    sys.path.insert(0, str(WEB))
+    from npm import npm  # noqa: PLC0415 - its Node.js is there only where something is built
+
+    if npm(*words) != 0:
+        raise SystemExit(f"the web interface could not be built: npm {' '.join(words)} failed")
+
+
+def _digest(sources: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in sources:
+        if file.is_file() and file.name != "schema.ts":
+            digest.update(f"{file.relative_to(ROOT)}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+if __name__ == "__main__":
+    build()

@@ -1,0 +1,106 @@
+/** The addresses. Pages are loaded when they are first needed; what they show is in their address. */
+
+import {
+  createRootRoute,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from "@tanstack/react-router";
+import { finishLogin, LoginNeeded, person } from "@/api/session";
+import { Broken } from "@/app/Boundary";
+import { LoginFailed, LoginPage } from "@/app/LoginPage";
+import { NotFound } from "@/app/NotFound";
+import { Shell } from "@/app/Shell";
+import { activitySearch } from "@/features/activity/search";
+import { endpointsSearch } from "@/features/endpoints/search";
+import { filesSearch } from "@/features/files/search";
+
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: Broken });
+
+const callback = createRoute({
+  getParentRoute: () => root,
+  path: "/login/callback",
+  validateSearch: (search: Record<string, unknown>) => search,
+  beforeLoad: async () => {
+    const answer = new URLSearchParams(location.search);
+    // the code is of no use any more, but it has no business in an address either
+    history.replaceState(null, "", location.pathname);
+    const returnTo = await finishLogin(answer);
+    throw redirect({ href: returnTo, replace: true });
+  },
+  component: Outlet,
+  errorComponent: LoginFailed,
+});
+
+/** All pages that need somebody to be logged in. */
+const inside = createRoute({
+  getParentRoute: () => root,
+  id: "inside",
+  beforeLoad: async () => ({ person: await person() }),
+  component: Shell,
+  errorComponent: ({ error }) => (error instanceof LoginNeeded ? <LoginPage /> : <Broken />),
+});
+
+const home = createRoute({
+  getParentRoute: () => inside,
+  path: "/",
+  beforeLoad: () => {
+    throw redirect({ to: "/files", replace: true });
+  },
+});
+
+const files = createRoute({
+  getParentRoute: () => inside,
+  path: "/files",
+  validateSearch: filesSearch,
+  component: lazyRouteComponent(() => import("@/features/files/FilesPage"), "FilesPage"),
+});
+
+const activity = createRoute({
+  getParentRoute: () => inside,
+  path: "/activity",
+  validateSearch: activitySearch,
+  component: lazyRouteComponent(() => import("@/features/activity/ActivityPage"), "ActivityPage"),
+});
+
+const task = createRoute({
+  getParentRoute: () => inside,
+  path: "/activity/$taskId",
+  component: lazyRouteComponent(() => import("@/features/activity/TaskPage"), "TaskPage"),
+});
+
+const endpoints = createRoute({
+  getParentRoute: () => inside,
+  path: "/endpoints",
+  validateSearch: endpointsSearch,
+  component: lazyRouteComponent(() => import("@/features/endpoints/EndpointsPage"), "EndpointsPage"),
+});
+
+const newEndpoint = createRoute({
+  getParentRoute: () => inside,
+  path: "/endpoints/new",
+  component: lazyRouteComponent(() => import("@/features/endpoints/NewEndpointPage"), "NewEndpointPage"),
+});
+
+const endpoint = createRoute({
+  getParentRoute: () => inside,
+  path: "/endpoints/$endpointId",
+  component: lazyRouteComponent(() => import("@/features/endpoints/EndpointPage"), "EndpointPage"),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    callback,
+    inside.addChildren([home, files, activity, task, endpoints, newEndpoint, endpoint]),
+  ]),
+  defaultPreload: "intent",
+  scrollRestoration: true,
+});
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: typeof router;
+  }
+}

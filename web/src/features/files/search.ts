@@ -1,0 +1,6 @@
+/** What the address of the page holds. */
+export function filesSearch(search: Record<string, unknown>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(search).filter((pair): pair is [string, string] => typeof pair[1] === "string"),
+  );
+}

@@ -1,0 +1,45 @@
+import type { ReactNode } from "react";
+import { Button as AriaButton, type ButtonProps, Tooltip, TooltipTrigger } from "react-aria-components";
+import styles from "@/ui/Button.module.css";
+import { classes } from "@/ui/classes";
+
+interface Looks {
+  variant?: "normal" | "primary" | "danger" | "quiet";
+  size?: "normal" | "small";
+  className?: string;
+}
+
+export function Button({
+  variant = "normal",
+  size = "normal",
+  className,
+  ...props
+}: Omit<ButtonProps, "className"> & Looks) {
+  return (
+    <AriaButton {...props} className={classes(styles.button, styles[variant], styles[size], className)} />
+  );
+}
+
+/** A button that is a picture: its name is read out, and shown when the pointer or the focus is on it. */
+export function IconButton({
+  label,
+  children,
+  variant = "quiet",
+  className,
+  ...props
+}: Omit<ButtonProps, "className" | "children"> & Looks & { label: string; children: ReactNode }) {
+  return (
+    <TooltipTrigger delay={500}>
+      <AriaButton
+        {...props}
+        aria-label={label}
+        className={classes(styles.button, styles.icon, styles[variant], className)}
+      >
+        {children}
+      </AriaButton>
+      <Tooltip className={styles.tooltip ?? ""} offset={6}>
+        {label}
+      </Tooltip>
+    </TooltipTrigger>
+  );
+}

@@ -1,0 +1,59 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
+import react from "@vitejs/plugin-react";
+import { defineConfig, type Plugin } from "vitest/config";
+
+const SMALLEST_COMPRESSED = 1024;
+
+/** Beside each asset its brotli and gzip: compressed once, here, and never by the service. */
+function precompressed(): Plugin {
+  const best = { params: { [constants.BROTLI_PARAM_QUALITY]: constants.BROTLI_MAX_QUALITY } };
+  return {
+    name: "precompressed",
+    apply: "build",
+    enforce: "post",
+    async writeBundle({ dir }, bundle) {
+      if (!dir) return;
+      await Promise.all(
+        Object.keys(bundle)
+          .filter((name) => /\.(js|css|svg|json)$/.test(name))
+          .map(async (name) => {
+            const file = join(dir, name);
+            const content = await readFile(file);
+            if (content.length < SMALLEST_COMPRESSED) return;
+            await writeFile(`${file}.br`, await promisify(brotliCompress)(content, best));
+            await writeFile(`${file}.gz`, await promisify(gzip)(content, { level: 9 }));
+          }),
+      );
+    },
+  };
+}
+
+export default defineConfig({
+  plugins: [react(), precompressed()],
+  resolve: { tsconfigPaths: true },
+  build: {
+    outDir: "../src/towpath/gui/built",
+    emptyOutDir: true,
+    assetsDir: "app",
+    // one file is one request: nothing of ours is worth being part of an address
+    assetsInlineLimit: 0,
+    sourcemap: false,
+    target: "es2023",
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+    chunkSizeWarningLimit: 700,
+  },
+  server: {
+    // all but the pages themselves comes from a real service
+    proxy: {
+      "^/(v0.10|v2|account|groups|jwk.json|.well-known)": {
+        target: process.env.TOWPATH ?? "https://127.0.0.1:8443",
+        secure: false,
+      },
+    },
+  },
+  test: { include: ["src/**/*.test.{ts,tsx}"] },
+});
