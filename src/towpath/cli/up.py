@@ -231,8 +231,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
 
 
 async def _ready_for_people(database: Database, settings: Settings, place: "_Place") -> str | None:
-    """The deployment's own identity provider and web interface; and while there is no administrator,
-    a link that makes one.
+    """The deployment's own identity provider and web interface; and while there is no
+    administrator, a link that makes one.
     """
     async with database.transaction() as connection:
         await local_provider(connection, settings.people, place.url)
