@@ -100,6 +100,22 @@ def test_whoami(site: Site) -> None:
     assert site.globus.json("whoami")["sub"] == client_id
 
 
+def test_bookmarks(site: Site, tree: Path) -> None:
+    globus = site.globus
+    made = globus.text("bookmark", "create", f"{site.a}:{tree}/", "my tree")
+    bookmark_id = made.removeprefix("Bookmark ID: ").strip()
+    listed = globus.text("bookmark", "list")
+    assert all(word in listed for word in ("my tree", bookmark_id, "Lake A", f"{tree}/"))
+    assert globus.text("bookmark", "rename", "my tree", "oak") == "Success\n"
+    place = globus.text("bookmark", "show", "oak").strip()
+    assert place == f"{site.a}:{tree}/"
+    assert "one.txt" in globus.text("ls", place)
+    assert "already" in globus.fails("bookmark", "create", f"{site.b}:/~/", "oak")
+    assert globus.json("bookmark", "show", bookmark_id)["name"] == "oak"
+    assert "deleted" in globus.text("bookmark", "delete", "oak")
+    assert "No bookmark found" in globus.fails("bookmark", "show", bookmark_id)
+
+
 def test_endpoint_search_show_update_and_delete(site: Site, domain_a: Domain) -> None:
     globus = site.globus
     found = globus.json("endpoint", "search", "lake")

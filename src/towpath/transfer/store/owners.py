@@ -51,6 +51,8 @@ async def take_over(conn: Connection, change: AccountChange) -> None:
             " ON CONFLICT (owner_id) DO UPDATE SET what = excluded.what, at = excluded.at",
             (owners, change.what),
         )
+    if change.what == "deleted":
+        await conn.execute("DELETE FROM bookmark WHERE owner_id = ANY(%s)", (owners,))
     await conn.execute("UPDATE account_cursor SET after = %s", (change.n,))
 
 
