@@ -32,6 +32,7 @@ pytest_plugins = [
     "plugins.node",
     "plugins.federated",
     "plugins.deployment",
+    "plugins.gui",
     "plugins.cast",
 ]
 

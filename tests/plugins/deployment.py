@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from plugins.rig import QUICK
 from towpath.cli import main
 
 BIN = Path(sys.executable).parent
@@ -48,17 +49,17 @@ class Running:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A deployment at ``https://localhost:PORT`` without workers; one for all tests of a process.
+    """A deployment at ``https://localhost:PORT`` with one worker, for all tests of a process.
 
     Its name is no address: passkeys are for names only (WebAuthn, 5.1.2).
     """
     data = tmp_path_factory.mktemp("running") / "data"
-    words = ["up", "--data", str(data), "--host", "localhost", "--port", "0", "--workers", "0"]
+    words = ["up", "--data", str(data), "--host", "localhost", "--port", "0", "--workers", "1"]
     process = subprocess.Popen(
         [BIN / "towpath", *words],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TOWPATH_SAMPLES__ENABLED": "false"},
+        env=os.environ | QUICK | {"TOWPATH_SAMPLES__ENABLED": "false"},
     )
     assert process.stdout is not None
     try:
