@@ -16,7 +16,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium
 
-.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock web-dev
+.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock web-dev screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ conformance: setup ## our answers against the SDK's examples; writes docs/refere
 
 openapi: setup ## the document of the Transfer API; writes docs/reference/openapi.json
 	PYTHONPATH=tests $(BIN)/python tests/docs/test_openapi.py
+
+screenshots: setup ## pictures of every page into docs/images/web; ONLY=names
+	PYTHONPATH=tests $(BIN)/python -m screenshots $(if $(ONLY),--only '$(ONLY)')
 
 check: setup ## format, lint, types, layers
 	$(BIN)/ruff format --check .
