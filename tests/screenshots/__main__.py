@@ -2,24 +2,18 @@
 
 import argparse
 import base64
-import hashlib
-import secrets
-import ssl
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
-import httpx
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from plugins.browser import ARGUMENTS, CHROMIUM, WAIT_MS
+from plugins.deployment import Running
+from plugins.gui import Person
 from screenshots.world import World, world
 from towpath.demo.deployment import Deployment
-from towpath.nexus.well_known import WEB_CLIENT
 
 PICTURES = Path(__file__).parents[2] / "docs" / "images" / "web"
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -27,8 +21,6 @@ SCHEMES = ("light", "dark")
 QUALITY = 82
 SETTLED_MS = 1200
 """After a page is there: what still moves has come to rest."""
-PASSWORD = "a towpath runs beside the canal"
-SCOPE = "openid urn:globus:auth:scope:transfer.api.globus.org:all"
 
 
 @dataclass(frozen=True)
@@ -52,14 +44,12 @@ def main() -> None:
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        state = _first_person(browser, deployment)
-        with (
-            _client(browser, deployment, state) as api,
-            world(Path(temporary), api) as made,
-        ):
+        person = Person.settle(Running(deployment.data_dir, deployment.url), "lina")
+        with world(Path(temporary), person.http) as made:
             for shot in _shots(made):
                 if not only or shot.name in only:
-                    _take(browser, deployment.url, state, shot)
+                    _take(browser, deployment.url, person, shot)
+        person.http.close()
         browser.close()
 
 
@@ -93,17 +83,18 @@ def _shots(made: World) -> list[Shot]:
     ]
 
 
-def _take(browser: Browser, url: str, state: Any, shot: Shot) -> None:
+def _take(browser: Browser, url: str, person: Person, shot: Shot) -> None:
     for size, (width, height) in SIZES.items():
         for scheme in SCHEMES:
             context = browser.new_context(
                 ignore_https_errors=True,
                 viewport={"width": width, "height": height},
                 color_scheme=scheme,  # type: ignore[arg-type]
-                storage_state=state if shot.logged_in else None,
                 locale="en-GB",
             )
             context.set_default_timeout(WAIT_MS)
+            if shot.logged_in:
+                context.add_cookies(person.cookies())  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(url + shot.path)
             page.wait_for_selector("h1, h2, [role=grid]")
@@ -117,66 +108,6 @@ def _write(page: Page, file: Path) -> None:
     session = page.context.new_cdp_session(page)
     options = {"format": "webp", "quality": QUALITY}
     file.write_bytes(base64.b64decode(session.send("Page.captureScreenshot", options)["data"]))
-
-
-def _first_person(browser: Browser, deployment: Deployment) -> Any:
-    """Make the first administrator as `towpath up` offers it; the browser's cookies afterwards."""
-    link = deployment.administrator_link
-    assert link is not None
-    context = browser.new_context(ignore_https_errors=True)
-    page = context.new_page()
-    page.goto(link)
-    for name, value in (
-        ("username", "ada"),
-        ("name", "Ada Lovelace"),
-        ("email", "ada@example.org"),
-        ("password", PASSWORD),
-    ):
-        page.fill(f"input[name={name}]", value)
-    page.click("main button")
-    page.wait_for_load_state()
-    state = context.storage_state()
-    context.close()
-    return state
-
-
-@contextmanager
-def _client(browser: Browser, deployment: Deployment, state: Any) -> Iterator[httpx.Client]:
-    """The API as the person who is logged in, with a token as the web interface gets it."""
-    context = browser.new_context(ignore_https_errors=True, storage_state=state)
-    token = _token(context, deployment.url)
-    context.close()
-    verify = ssl.create_default_context(cafile=deployment.data_dir / "tls" / "ca.pem")
-    headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=deployment.url, verify=verify, headers=headers) as client:
-        yield client
-
-
-def _token(context: BrowserContext, url: str) -> str:
-    verifier = secrets.token_urlsafe(32)
-    digest = hashlib.sha256(verifier.encode()).digest()
-    common = {"client_id": str(WEB_CLIENT), "redirect_uri": f"{url}/login/callback"}
-    query = common | {
-        "response_type": "code",
-        "scope": SCOPE,
-        "prompt": "none",
-        "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
-        "code_challenge_method": "S256",
-    }
-    answer = context.request.get(f"{url}/v2/oauth2/authorize?{urlencode(query)}", max_redirects=0)
-    code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
-    form = common | {
-        "grant_type": "authorization_code",
-        "code": code,
-        "code_verifier": verifier,
-    }
-    first = context.request.post(f"{url}/v2/oauth2/token", form=form).json()
-    found = [first, *first["other_tokens"]]
-    return next(
-        str(one["access_token"])
-        for one in found
-        if one["resource_server"] == "transfer.api.globus.org"
-    )
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ def ended(document: dict[str, Any]) -> bool:
 def world(directory: Path, api: httpx.Client) -> Iterator[World]:
     """Start the servers and fill the person's history."""
     with ExitStack() as stack:
-        beamline = Domain.create(directory / "beamline", "Synchrotron", user="Ada Lovelace")
-        university = Domain.create(directory / "university", "University", user="Ada Lovelace")
+        beamline = Domain.create(directory / "beamline", "Synchrotron", user="Lina Lock")
+        university = Domain.create(directory / "university", "University", user="Lina Lock")
         roots = [directory / name for name in ("detector", "archive", "cluster")]
         _measurements(roots[0])
         (roots[1] / "archive" / "2025").mkdir(parents=True)

@@ -34,17 +34,9 @@ class DeploymentError(Exception):
 class Deployment:
     """One `towpath up` on a data directory; use `start`."""
 
-    def __init__(
-        self,
-        data_dir: Path,
-        process: subprocess.Popen[str],
-        url: str,
-        administrator_link: str | None = None,
-    ) -> None:
+    def __init__(self, data_dir: Path, process: subprocess.Popen[str], url: str) -> None:
         self.data_dir = data_dir
         self.url = url
-        self.administrator_link = administrator_link
-        """Where the first administrator is made; None if there is one."""
         self._process = process
         self._client: httpx.Client | None = None
 
@@ -66,14 +58,10 @@ class Deployment:
         assert process.stdout is not None
         timer = threading.Timer(START_TIMEOUT_S, process.kill)
         timer.start()
-        link = None
         try:
             for line in process.stdout:
-                word, _, told = line.strip().partition(" ")
-                if word == "administrator":
-                    link = told
-                if word == "ready":
-                    return cls(data_dir, process, told, link)
+                if line.startswith("ready "):
+                    return cls(data_dir, process, line.split()[1])
         finally:
             timer.cancel()
         process.wait()
