@@ -65,6 +65,8 @@ class Seen:
         content_type = request.headers.get("Content-Type", "")
         if content_type.startswith("application/x-www-form-urlencoded"):
             self.form(request.content.decode(errors="replace"))
+        if request.url.path.endswith("/myproxy"):
+            self._pass_phrase(request.content)
         for value in response.headers.get_list("Set-Cookie"):
             self._cookie(value)
         location = response.headers.get("Location", "")
@@ -88,6 +90,12 @@ class Seen:
         for name, value in parse_qsl(body):
             if name in _TYPED:
                 self.note("password" if "password" in name else "client secret", value)
+
+    def _pass_phrase(self, body: bytes) -> None:
+        try:
+            self.note("password", str(json.loads(body)["passphrase"]))
+        except (ValueError, KeyError, TypeError):
+            return
 
     def leaks_in(self, text: str) -> list[str]:
         """What of it stands in a text: kind, beginning and surroundings."""

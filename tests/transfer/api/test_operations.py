@@ -349,7 +349,7 @@ async def test_many_operations_at_once_are_bounded(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert most == browser.PER_ENDPOINT
-    assert service.browser._gates == {}
+    assert len(service.browser._gates) == 0
 
 
 async def test_a_large_directory_in_pages(alice: Api, lake: str, tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ async def test_a_cancelled_operation_leaves_nothing_behind(
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await looking
-    assert service.browser._gates == {}
+    assert len(service.browser._gates) == 0
     assert len(service.sessions._pool._sessions) == 0
 
 
@@ -386,7 +386,7 @@ async def test_too_busy(
 ) -> None:
     endpoint = await add_silent(alice, silent, domain_a)
     monkeypatch.setattr(service.browser, "_operation_s", 2.0)
-    monkeypatch.setattr(browser, "WAIT_S", 0.2)
+    monkeypatch.setattr(service.browser._gates, "_wait_s", 0.2)
     answers = await asyncio.gather(
         *(alice.get(f"operation/endpoint/{endpoint}/ls", path="/") for _ in range(9))
     )

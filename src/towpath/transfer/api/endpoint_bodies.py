@@ -1,4 +1,4 @@
-"""Request documents about endpoints and credentials."""
+"""Request documents about endpoints."""
 
 import ipaddress
 import re
@@ -26,7 +26,8 @@ _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A
 _TRUST_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(signing_policy|r?[0-9])")
 
 
-def _host(text: str) -> str:
+def host_name(text: str) -> str:
+    """A host name or an address. Raises a validation error."""
     bare = text.removeprefix("[").removesuffix("]")
     try:
         return str(ipaddress.ip_address(bare))
@@ -106,7 +107,7 @@ class ServerDocument(Document):
                 raise refuse("missing", "a server has a 'uri' or a 'hostname'")
             if self.scheme not in (None, "gsiftp"):
                 raise not_supported(f"scheme {self.scheme[:20]!r}")
-            return _host(self.hostname), self.port or DEFAULT_PORT
+            return host_name(self.hostname), self.port or DEFAULT_PORT
         try:
             if not self.uri.isprintable() or " " in self.uri:
                 raise ValueError("urlsplit would drop line ends")
@@ -118,7 +119,7 @@ class ServerDocument(Document):
             raise refuse("invalid_uri", "the URI of a server looks like gsiftp://host:2811")
         if not host or parts.username is not None or parts.path not in ("", "/") or parts.query:
             raise refuse("invalid_uri", "the URI of a server has a host and a port, nothing else")
-        return _host(host), port or DEFAULT_PORT
+        return host_name(host), port or DEFAULT_PORT
 
 
 class EndpointDocument(Document):
@@ -161,9 +162,3 @@ class EndpointDocument(Document):
             if name in self.model_fields_set:
                 changed[name] = getattr(self, name)
         return {name: value for name, value in changed.items() if value is not None}
-
-
-class CredentialDocument(Document):
-    """A proxy, in PEM: certificate, key, chain."""
-
-    proxy: Text

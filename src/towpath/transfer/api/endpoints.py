@@ -1,20 +1,17 @@
-"""Routes of endpoints: create, show, change, delete, search; and the caller's credential."""
+"""Routes of endpoints: create, show, change, delete, search."""
 
-import asyncio
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from towpath.gridftp.security.credentials import Credential
 from towpath.platform.errors import ApiError
-from towpath.transfer import times
 from towpath.transfer.api.answers import endpoints as answers
-from towpath.transfer.api.answers.base import CredentialStored, EndpointCreated, Result, reads
+from towpath.transfer.api.answers.base import EndpointCreated, Result, reads
 from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import JsonObject, endpoint_document, result
-from towpath.transfer.api.endpoint_bodies import CredentialDocument, EndpointDocument
+from towpath.transfer.api.endpoint_bodies import EndpointDocument
 from towpath.transfer.api.service import (
     Caller,
     Service,
@@ -22,7 +19,7 @@ from towpath.transfer.api.service import (
     parse_id,
     visible_endpoint,
 )
-from towpath.transfer.store import credentials, endpoints, tasks
+from towpath.transfer.store import credentials, endpoints
 from towpath.transfer.store.endpoints import Endpoint, Scope
 
 router = APIRouter()
@@ -131,61 +128,6 @@ async def delete_endpoint(
         await credentials.delete_all(conn, wanted)
     return JSONResponse(
         result("result", "Deleted", "Endpoint deleted successfully", request.url.path)
-    )
-
-
-@router.put(
-    "/endpoint/{endpoint_id}/credential",
-    response_model=CredentialStored,
-    openapi_extra=reads(CredentialDocument),
-)
-async def put_credential(
-    endpoint_id: str, request: Request, caller: Caller, service: Service
-) -> JSONResponse:
-    """Keep the caller's credential for an endpoint, sealed; tasks that waited for it go on."""
-    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
-    async with service.database.connection() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
-    document = await read_document(request, CredentialDocument)
-    pem = document.proxy.encode()
-    try:
-        credential = await asyncio.to_thread(Credential.from_pem, pem)
-    except ValueError as error:
-        raise ApiError.bad_request(
-            f"proxy: {error}. Give the file that grid-proxy-init or voms-proxy-init wrote:"
-            " certificate, private key and chain in PEM, the key without a passphrase.",
-            reason="InvalidCredential",
-        ) from None
-    if credential.expired(service.now()):
-        raise ApiError.bad_request(
-            f"proxy: the credential of {credential.subject} expired at"
-            f" {times.show(credential.not_after)}. Make a new one, for example with"
-            " grid-proxy-init, and give that.",
-            reason="CredentialExpired",
-        )
-    sealed = service.sealer.seal(credential.to_pem(), credentials.seal_context(wanted, caller.sub))
-    async with service.database.transaction() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
-        await credentials.put(
-            conn,
-            endpoint_id=wanted,
-            owner_id=caller.sub,
-            sealed=sealed,
-            subject=credential.subject,
-            not_after=credential.not_after,
-        )
-        resumed = await tasks.credential_renewed(conn, caller.sub, wanted)
-    return JSONResponse(
-        result(
-            "credential_result",
-            "Stored",
-            f"The credential is stored; {resumed} waiting tasks go on"
-            if resumed
-            else "The credential is stored",
-            request.url.path,
-            subject=credential.subject,
-            expiration_time=times.show(credential.not_after),
-        )
     )
 
 

@@ -16,6 +16,7 @@ from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
 from towpath.transfer.browse.browser import Browser
+from towpath.transfer.browse.logon import MyProxyLogons
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, tasks
@@ -43,6 +44,7 @@ class TransferService:
     issuing: Issuing = field(init=False)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
+    logons: MyProxyLogons = field(init=False)
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -50,6 +52,7 @@ class TransferService:
         sessions = EndpointSessions(self.database, self.sealer, self.dial, self.gridftp, issuing)
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "browser", Browser(sessions))
+        object.__setattr__(self, "logons", MyProxyLogons(sessions))
 
     async def close(self) -> None:
         """Close the sessions that browsing parked."""

@@ -1,8 +1,7 @@
 """Looks into endpoints and makes small changes there, each operation bounded in time and number."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 from uuid import UUID
@@ -11,8 +10,8 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import names
-from towpath.transfer.browse.errors import TooBusy
 from towpath.transfer.browse.filters import OrderKey, Predicate
+from towpath.transfer.browse.gates import Gates
 from towpath.transfer.sessions import EndpointSessions, home_directory
 
 OPERATION_S = 45.0
@@ -78,21 +77,17 @@ class Directory:
     total: int
 
 
-@dataclass(slots=True)
-class _Gate:
-    """The slots of one endpoint; forgotten when nobody uses it."""
-
-    slots: asyncio.Semaphore
-    users: int = 0
-
-
 class Browser:
     """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work."""
 
     def __init__(self, sessions: EndpointSessions, *, operation_s: float = OPERATION_S) -> None:
         self._sessions = sessions
         self._operation_s = operation_s
-        self._gates: dict[UUID, _Gate] = {}
+        self._gates: Gates[UUID] = Gates(
+            PER_ENDPOINT,
+            WAIT_S,
+            f"{PER_ENDPOINT} operations are already under way at this endpoint",
+        )
 
     async def list(self, endpoint_id: UUID, owner_id: UUID, path: str, page: Page) -> Directory:
         """List a directory into `page`. NOT_A_DIRECTORY if it is something else."""
@@ -151,7 +146,7 @@ class Browser:
         repeatable: bool,
     ) -> _T:
         try:
-            async with asyncio.timeout(self._operation_s), self._slot(endpoint_id):
+            async with asyncio.timeout(self._operation_s), self._gates.place(endpoint_id):
                 while True:
                     async with self._sessions.borrow(endpoint_id, owner_id) as borrowed:
                         try:
@@ -165,24 +160,3 @@ class Browser:
                 f"no result within {self._operation_s:.0f} s",
                 where=f"endpoint {endpoint_id}",
             ) from None
-
-    @asynccontextmanager
-    async def _slot(self, endpoint_id: UUID) -> AsyncIterator[None]:
-        gate = self._gates.setdefault(endpoint_id, _Gate(asyncio.Semaphore(PER_ENDPOINT)))
-        gate.users += 1
-        try:
-            try:
-                async with asyncio.timeout(WAIT_S):
-                    await gate.slots.acquire()
-            except TimeoutError:
-                raise TooBusy(
-                    f"{PER_ENDPOINT} operations are already under way at this endpoint"
-                ) from None
-            try:
-                yield
-            finally:
-                gate.slots.release()
-        finally:
-            gate.users -= 1
-            if gate.users == 0:
-                self._gates.pop(endpoint_id, None)

@@ -19,6 +19,7 @@ class Operation(StrEnum):
     STAT = "StatFailed"
     MKDIR = "MkdirFailed"
     RENAME = "RenameFailed"
+    LOGON = "MyProxyLogonFailed"
 
 
 _TITLES = {
@@ -26,6 +27,7 @@ _TITLES = {
     Operation.STAT: "Cannot look at the path",
     Operation.MKDIR: "Cannot create the directory",
     Operation.RENAME: "Cannot rename",
+    Operation.LOGON: "Cannot log on at the MyProxy server",
 }
 
 # Codes that begin with a dot continue "ExternalError.<operation>".

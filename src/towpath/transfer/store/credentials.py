@@ -24,6 +24,28 @@ class StoredCredential:
         return f"StoredCredential({self.endpoint_id}, {self.owner_id}, {self.subject!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What may be shown of a credential, and the endpoint's name."""
+
+    endpoint_id: UUID
+    endpoint_display_name: str
+    subject: str
+    not_after: datetime
+    updated_at: datetime
+
+
+KEPT_MOST = 1000
+"""Shown of one user's, as of endpoints that a search finds."""
+
+_KEPT = """
+    SELECT c.endpoint_id, e.display_name AS endpoint_display_name, c.subject, c.not_after,
+           c.updated_at
+      FROM credential c JOIN endpoint e ON e.id = c.endpoint_id
+     WHERE c.owner_id = %s
+"""
+
+
 def seal_context(endpoint_id: UUID, owner_id: UUID) -> bytes:
     """What a sealed credential is bound to: moved to another row, it does not open."""
     return b"transfer.credential:" + endpoint_id.bytes + owner_id.bytes
@@ -62,6 +84,32 @@ async def get(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> StoredCred
             (endpoint_id, owner_id),
         )
         return await cursor.fetchone()
+
+
+async def kept(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> Kept | None:
+    """What may be shown of a user's credential for an endpoint."""
+    async with conn.cursor(row_factory=class_row(Kept)) as cursor:
+        await cursor.execute(_KEPT + "AND c.endpoint_id = %s", (owner_id, endpoint_id))
+        return await cursor.fetchone()
+
+
+async def kept_by(conn: Connection, owner_id: UUID) -> list[Kept]:
+    """What may be shown of a user's credentials, for endpoints that he sees, by name."""
+    async with conn.cursor(row_factory=class_row(Kept)) as cursor:
+        await cursor.execute(
+            _KEPT + "AND e.deleted_at IS NULL AND (e.public OR e.owner_id = c.owner_id)"
+            " ORDER BY lower(e.display_name), e.id LIMIT %s",
+            (owner_id, KEPT_MOST),
+        )
+        return await cursor.fetchall()
+
+
+async def delete(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> bool:
+    """Forget a user's credential for an endpoint; False if there is none."""
+    found = await conn.execute(
+        "DELETE FROM credential WHERE endpoint_id = %s AND owner_id = %s", (endpoint_id, owner_id)
+    )
+    return found.rowcount > 0
 
 
 async def delete_all(conn: Connection, endpoint_id: UUID) -> None:

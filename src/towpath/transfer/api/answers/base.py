@@ -1,6 +1,5 @@
 """What all answers are made of."""
 
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -51,14 +50,6 @@ class EndpointCreated(_Result):
     DATA_TYPE: Literal["endpoint_create_result"]
     id: UUID
     globus_connect_setup_key: None
-
-
-class CredentialStored(_Result):
-    """A credential that is kept from now on."""
-
-    DATA_TYPE: Literal["credential_result"]
-    subject: str
-    expiration_time: datetime
 
 
 class DirectoryCreated(_Result):

@@ -1,0 +1,236 @@
+"""Routes of the caller's credentials for endpoints: keep, get from a MyProxy server, show, forget.
+
+Credentials come in and never go out: what is shown is whose they are, and until when.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import ceil
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.security.credentials import Credential
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
+from towpath.transfer import times
+from towpath.transfer.api.answers import credentials as answers
+from towpath.transfer.api.answers.base import Result, reads
+from towpath.transfer.api.bodies import read_document
+from towpath.transfer.api.credential_bodies import CredentialDocument, LogonDocument
+from towpath.transfer.api.documents import JsonObject, result
+from towpath.transfer.api.service import (
+    Caller,
+    Service,
+    TransferService,
+    parse_id,
+    visible_endpoint,
+)
+from towpath.transfer.browse.errors import Operation, TooBusy, api_error
+from towpath.transfer.browse.logon import TooManyGuesses
+from towpath.transfer.sessions import SessionUnavailable
+from towpath.transfer.store import credentials, endpoints, tasks
+from towpath.transfer.store.credentials import Kept
+
+router = APIRouter()
+
+EXPIRING = timedelta(hours=1)
+"""Who begins something large now should renew it first."""
+
+
+class State(StrEnum):
+    """Of a credential."""
+
+    NONE = "none"
+    VALID = "valid"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+    MANAGED = "managed"  # the service makes it, whenever one is needed
+
+
+@router.get("/endpoint/{endpoint_id}/credential", response_model=answers.Credential)
+async def show_credential(endpoint_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """What is known of the caller's credential for an endpoint."""
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        await visible_endpoint(conn, wanted, caller.sub)
+        kept = await credentials.kept(conn, wanted, caller.sub)
+    return JSONResponse(_document(service, wanted, kept))
+
+
+@router.get("/credential_list", response_model=answers.CredentialList)
+async def list_credentials(caller: Caller, service: Service) -> JSONResponse:
+    """The caller's credentials, and the endpoints for which the service makes one."""
+    async with service.database.connection() as conn:
+        found = await credentials.kept_by(conn, caller.sub)
+        known = {one.endpoint_id for one in found}
+        managed = [
+            endpoint
+            for endpoint_id in service.authorities
+            if endpoint_id not in known
+            and (endpoint := await endpoints.get(conn, endpoint_id)) is not None
+            and endpoint.visible_to(caller.sub)
+            and endpoint.deleted_at is None
+        ]
+    documents = [
+        {
+            **_document(service, one.endpoint_id, one),
+            "endpoint_display_name": one.endpoint_display_name,
+        }
+        for one in found
+    ] + [
+        {
+            **_document(service, endpoint.id, None),
+            "endpoint_display_name": endpoint.display_name,
+        }
+        for endpoint in managed
+    ]
+    return JSONResponse({"DATA_TYPE": "credential_list", "DATA": documents})
+
+
+def _document(service: TransferService, endpoint_id: UUID, kept: Kept | None) -> JsonObject:
+    managed = endpoint_id in service.authorities
+    return {
+        "DATA_TYPE": "credential",
+        "endpoint_id": str(endpoint_id),
+        "state": State.MANAGED if managed else _state(kept, service.now()),
+        "subject": None if kept is None else kept.subject,
+        "expiration_time": None if kept is None else times.show(kept.not_after),
+        "stored_time": None if kept is None else times.show(kept.updated_at),
+    }
+
+
+def _state(kept: Kept | None, now: datetime) -> State:
+    if kept is None:
+        return State.NONE
+    if kept.not_after <= now:
+        return State.EXPIRED
+    return State.EXPIRING if kept.not_after - now < EXPIRING else State.VALID
+
+
+@router.put(
+    "/endpoint/{endpoint_id}/credential",
+    response_model=answers.CredentialStored,
+    openapi_extra=reads(CredentialDocument),
+)
+async def put_credential(
+    endpoint_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Keep the caller's credential for an endpoint, sealed; tasks that waited for it go on."""
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        await visible_endpoint(conn, wanted, caller.sub)
+    document = await read_document(request, CredentialDocument)
+    credential = await usable_credential(service, document.proxy)
+    return await _keep(request, service, caller, wanted, credential)
+
+
+async def usable_credential(service: TransferService, proxy: str) -> Credential:
+    """What a user has given as his credential. Raises ApiError: it is none, or has expired."""
+    try:
+        credential = await asyncio.to_thread(Credential.from_pem, proxy.encode())
+    except ValueError as error:
+        raise ApiError.bad_request(
+            f"proxy: {error}. Give the file that grid-proxy-init or voms-proxy-init wrote:"
+            " certificate, private key and chain in PEM, the key without a passphrase.",
+            reason="InvalidCredential",
+        ) from None
+    if credential.expired(service.now()):
+        raise ApiError.bad_request(
+            f"proxy: the credential of {credential.subject} expired at"
+            f" {times.show(credential.not_after)}. Make a new one, for example with"
+            " grid-proxy-init, and give that.",
+            reason="CredentialExpired",
+        )
+    return credential
+
+
+@router.post(
+    "/endpoint/{endpoint_id}/credential/myproxy",
+    response_model=answers.CredentialStored,
+    openapi_extra=reads(LogonDocument),
+)
+async def myproxy_logon(
+    endpoint_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Get a credential from a MyProxy server for a pass phrase, and keep it as if it was given."""
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        await visible_endpoint(conn, wanted, caller.sub)
+        trust_files = await endpoints.get_trust_roots(conn, wanted)
+    document = await read_document(request, LogonDocument)
+    try:
+        credential = await service.logons.logon(caller.sub, document.wanted(), trust_files)
+    except (GridFTPError, SessionUnavailable, TooBusy) as error:
+        raise api_error(error, Operation.LOGON) from error
+    except TooManyGuesses as error:
+        minutes = ceil(error.retry_after_s / 60)
+        raise ApiError(
+            429,
+            "ClientError.TooManyGuesses",
+            f"{error}: wait {minutes} minutes, and look up user name and pass phrase meanwhile",
+            headers={"Retry-After": str(ceil(error.retry_after_s))},
+        ) from None
+    return await _keep(request, service, caller, wanted, credential)
+
+
+async def _keep(
+    request: Request,
+    service: TransferService,
+    caller: Principal,
+    endpoint_id: UUID,
+    credential: Credential,
+) -> JSONResponse:
+    context = credentials.seal_context(endpoint_id, caller.sub)
+    sealed = service.sealer.seal(credential.to_pem(), context)
+    async with service.database.transaction() as conn:
+        await visible_endpoint(conn, endpoint_id, caller.sub)
+        await credentials.put(
+            conn,
+            endpoint_id=endpoint_id,
+            owner_id=caller.sub,
+            sealed=sealed,
+            subject=credential.subject,
+            not_after=credential.not_after,
+        )
+        resumed = await tasks.credential_renewed(conn, caller.sub, endpoint_id)
+    return JSONResponse(
+        result(
+            "credential_result",
+            "Stored",
+            f"The credential is stored; {resumed} waiting tasks go on"
+            if resumed
+            else "The credential is stored",
+            request.url.path,
+            subject=credential.subject,
+            expiration_time=times.show(credential.not_after),
+        )
+    )
+
+
+@router.delete("/endpoint/{endpoint_id}/credential", response_model=Result)
+async def delete_credential(
+    endpoint_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Forget the caller's credential for an endpoint. Sessions that tasks have go on to their end;
+    then these tasks wait for another one."""
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        await visible_endpoint(conn, wanted, caller.sub)
+        if wanted in service.authorities:
+            raise ApiError.bad_request(
+                "The service makes the credentials for this endpoint itself, and would make"
+                " another: there is nothing to delete",
+                reason="CredentialManaged",
+            )
+        deleted = await credentials.delete(conn, wanted, caller.sub)
+    if not deleted:
+        raise ApiError.not_found(
+            f"You have given no credential for endpoint '{wanted}'", code="CredentialNotFound"
+        )
+    return JSONResponse(
+        result("result", "Deleted", "The credential is forgotten", request.url.path)
+    )
