@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -195,11 +195,12 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             stack.callback(samples.close)
         else:
             await at_start(partial(withdraw_samples, databases["transfer"]))
-        apps = await stack.enter_async_context(
+        apps, end_streams = await stack.enter_async_context(
             _apps(place, directory, databases, clients[TRANSFER], samples, failed)
         )
         server = await _https_server(apps, bound, place, directory, failed)
         stack.push_async_callback(server.stop)
+        stack.push_async_callback(end_streams)
         await server.start()
         failed.watch(server.wait(), "the API server ended")
         sealer = AuditSealer(databases["nexus"], Checkpoint(directory.audit_checkpoint))
@@ -328,8 +329,10 @@ async def _apps(
     transfer_client: ClientSecret,
     samples: Samples | None,
     failed: "_Failures",
-) -> AsyncIterator[ASGIApp]:
-    """Every service on one origin; Transfer reaches nexus as over the network, without one."""
+) -> AsyncIterator[tuple[ASGIApp, Callable[[], Awaitable[None]]]]:
+    """Every service on one origin; Transfer reaches nexus as over the network, without one. And
+    what ends answers that would go on for ever: the server waits for all of them when it stops.
+    """
     settings = place.settings
     sealer = Sealer(directory.seal_key)
     keys = KeyRing(databases["nexus"], sealer)
@@ -378,7 +381,7 @@ async def _apps(
             "/v1": new_app("search", SEARCH_ERRORS),
         }
         try:
-            yield PathDispatch(
+            apps = PathDispatch(
                 {
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
@@ -387,6 +390,7 @@ async def _apps(
                 },
                 default=create_gui(service_name=settings.people.service_name, client_id=WEB_CLIENT),
             )
+            yield apps, service.hub.close
         finally:
             await post.close()
             await service.close()

@@ -15,6 +15,7 @@ from towpath.platform.dial import dial_policy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import DataDirectory, Settings
 from towpath.transfer.engine.identity import WorkerName
+from towpath.transfer.engine.telling import Teller
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.engine.worker import Worker, run_until_signal
 from towpath.transfer.sessions import EndpointSessions
@@ -67,7 +68,14 @@ async def _run(settings: Settings, directory: DataDirectory) -> None:
         witness = Witness(settings.database.url)
         witness.start()
         try:
-            worker = Worker(database, sessions, settings, name=name, witness=witness)
+            worker = Worker(
+                database,
+                sessions,
+                settings,
+                name=name,
+                witness=witness,
+                teller=Teller(database),
+            )
             await run_until_signal(worker)
             witness.close()
         finally:

@@ -149,16 +149,21 @@ class Guard:
         """
 
         async def dependency(request: Request) -> Principal:
-            kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
-            if kind.lower() != "bearer":
-                raise ApiError.not_authenticated("No bearer token")
-            found = await self.principal(bearer.strip())
+            found = await self.principal(bearer_of(request))
             if scope not in found.scopes:
                 raise ApiError.forbidden(f"this needs a token with the scope {scope}")
             structlog.contextvars.bind_contextvars(principal=str(found.sub))
             return found
 
         return dependency
+
+
+def bearer_of(request: Request) -> str:
+    """The token that a request brings. Raises :class:`ApiError`: 401."""
+    kind, _, bearer = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() != "bearer":
+        raise ApiError.not_authenticated("No bearer token")
+    return bearer.strip()
 
 
 def _principal_of(document: dict[str, Any]) -> Principal | None:

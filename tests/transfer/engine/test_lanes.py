@@ -14,6 +14,7 @@ from towpath.transfer.engine import lanes, pairs
 from towpath.transfer.engine.context import Options, Signal, TaskContext
 from towpath.transfer.engine.faults import judge
 from towpath.transfer.engine.lanes import LaneRunner, LargeFiles, SmallFiles
+from towpath.transfer.engine.news import News
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store.plan import File, Item, Returned, State
 
@@ -89,6 +90,7 @@ def context() -> TaskContext:
         skips=lambda _error, at_source: False,  # noqa: ARG005
         lease=SimpleNamespace(check=lambda: None),
         changed=Signal(),
+        news=News(),
         clock=asyncio.get_running_loop().time,
         random=Random(1),
         complete=False,

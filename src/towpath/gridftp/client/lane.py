@@ -20,6 +20,7 @@ from towpath.gridftp.client.pieces import (
     Outcome,
     Piece,
     SideName,
+    Stage,
     destination_commands,
     source_commands,
 )
@@ -191,6 +192,18 @@ class Lane:
     def in_flight_bytes(self) -> int:
         """Their sizes together."""
         return self._flying_bytes
+
+    def under_way(self) -> list[tuple[Piece, Stage]]:
+        """The pieces whose outcome is not known, in order, and how far each has come."""
+        found: list[tuple[Piece, Stage]] = []
+        moves = False
+        for flight in self._flights:
+            if len(flight.transferred) == len(self._sides):
+                found.append((flight.piece, Stage.CHECKED))
+            else:
+                found.append((flight.piece, Stage.WAITS if moves else Stage.MOVES))
+                moves = True
+        return found
 
     @property
     def digests_on_the_way(self) -> bool:

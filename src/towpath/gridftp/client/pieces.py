@@ -44,6 +44,14 @@ class Outcome(NamedTuple):
     """Of both ends, lower-case hex, when it was asked for and is equal."""
 
 
+class Stage(Enum):
+    """How far a piece has come whose outcome is not known."""
+
+    WAITS = auto()
+    MOVES = auto()
+    CHECKED = auto()
+
+
 class Operation(Enum):
     """What a queued command is for."""
 

@@ -5,7 +5,15 @@ from fastapi.routing import APIRoute
 
 from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import new_app
-from towpath.transfer.api import bookmarks, credentials, endpoints, operations, submissions, tasks
+from towpath.transfer.api import (
+    bookmarks,
+    credentials,
+    endpoints,
+    operations,
+    progress,
+    submissions,
+    tasks,
+)
 from towpath.transfer.api.service import TransferService
 
 PREFIX = "/v0.10"
@@ -18,7 +26,7 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
     else:
         app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
     app.state.transfer = transfer
-    for routes in (bookmarks, credentials, endpoints, operations, submissions, tasks):
+    for routes in (bookmarks, credentials, endpoints, operations, progress, submissions, tasks):
         app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
     return app
 

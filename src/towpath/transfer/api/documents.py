@@ -1,6 +1,7 @@
 """The documents of answers: every key of the Transfer API, null where we have nothing."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,7 @@ from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.events import EventCode
+from towpath.transfer.store.progress import Progress
 from towpath.transfer.store.tasks import Event, NewItem, Status, Task
 
 JsonObject = dict[str, Any]
@@ -180,6 +182,7 @@ def event_document(event: Event) -> JsonObject:
     """An event."""
     return {
         "DATA_TYPE": "event",
+        "id": event.seq,
         "code": event.code,
         "description": event.description,
         "details": event.details,
@@ -254,6 +257,73 @@ def item_document(item: NewItem) -> JsonObject:
         "recursive": item.recursive,
         "checksum_algorithm": item.checksum_algorithm,
         "external_checksum": item.external_checksum,
+    }
+
+
+_OF_PROGRESS = (
+    "task_id",
+    "status",
+    "nice_status",
+    "nice_status_short_description",
+    "nice_status_details",
+    "is_paused",
+    "label",
+    "type",
+    "files",
+    "directories",
+    "files_transferred",
+    "files_skipped",
+    "bytes_transferred",
+    "bytes_checksummed",
+    "bytes_resent",
+    "faults",
+    "subtasks_total",
+    "subtasks_succeeded",
+    "subtasks_failed",
+    "subtasks_pending",
+    "effective_bytes_per_second",
+    "deadline",
+    "completion_time",
+)
+
+
+def progress_document(task: Progress, rate: int, *, now: Callable[[], datetime]) -> JsonObject:
+    """How a task stands, for those who watch it; `rate`: bytes that move in a second."""
+    at = now()
+    document = task_document(task, at)
+    return {
+        **{key: document[key] for key in _OF_PROGRESS},
+        "bytes_total": task.bytes_found if task.type == "TRANSFER" else None,
+        "bytes_per_second": rate,
+        "walked": task.walked,
+        "time": times.show(at),
+    }
+
+
+def files_document(task_id: str, told: JsonObject) -> JsonObject:
+    """What is in flight, as the worker tells it (`engine.telling`)."""
+    return {
+        "task_id": task_id,
+        "files": [
+            {
+                "path": path,
+                **dict(
+                    zip(
+                        ("source_path", "destination_path"),
+                        (f"{base.rstrip('/')}/{path}" if path else base for base in bases),
+                        strict=True,
+                    )
+                ),
+                "size": size,
+                "bytes": moved,
+                "bytes_per_second": rate,
+                "state": state,
+                "attempt": attempt,
+            }
+            for number, path, size, moved, rate, state, attempt in told["files"]
+            for bases in [told["items"][str(number)]]
+        ],
+        "more": told["more"],
     }
 
 

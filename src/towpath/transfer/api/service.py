@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -15,9 +16,11 @@ from towpath.platform.errors import ApiError
 from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
+from towpath.transfer.api.documents import event_document, files_document, progress_document
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.browse.logon import MyProxyLogons
 from towpath.transfer.issuing import Issuing
+from towpath.transfer.live.hub import Documents, Hub
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, tasks
 from towpath.transfer.store.endpoints import Endpoint
@@ -45,6 +48,7 @@ class TransferService:
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
     logons: MyProxyLogons = field(init=False)
+    hub: Hub = field(init=False)
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -53,9 +57,12 @@ class TransferService:
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "browser", Browser(sessions))
         object.__setattr__(self, "logons", MyProxyLogons(sessions))
+        shown = Documents(partial(progress_document, now=self.now), event_document, files_document)
+        object.__setattr__(self, "hub", Hub(self.database, shown))
 
     async def close(self) -> None:
-        """Close the sessions that browsing parked."""
+        """End streams, and close the sessions that browsing parked."""
+        await self.hub.close()
         await self.sessions.close()
 
 

@@ -19,6 +19,7 @@ from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
+from towpath.transfer.engine.news import News
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, Login
@@ -204,6 +205,8 @@ class TaskContext:
     claimed_storage: str | None = None
     """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)
+    news: News = field(default_factory=News)
+    """For those who watch."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     open_files: int = 0
     walk_done: bool = False
@@ -244,6 +247,7 @@ class TaskContext:
             leases.fenced(self.db, self.task_no, self.grant.lease_epoch) as conn,
         ):
             yield conn
+        self.news.change()
 
     async def in_parts(self, some: Callable[[AsyncConnection[Any], int], Awaitable[bool]]) -> None:
         """Do `some` with the task's rows until it says that no more are left, each time in a

@@ -14,6 +14,7 @@ import structlog
 
 from towpath.gridftp.client.lane import Lane, Outcome
 from towpath.gridftp.client.lane_loop import LaneLoop, Load, Room, Window
+from towpath.gridftp.client.pieces import Stage
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
@@ -23,6 +24,7 @@ from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.faults import Consequence, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
+from towpath.transfer.engine.news import FileState, Moving
 from towpath.transfer.engine.pairs import Pair, PairOpener, whole_piece
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.store import plan
@@ -30,6 +32,11 @@ from towpath.transfer.store.plan import File, Returned, State
 
 log = structlog.get_logger()
 
+_STATES = {
+    Stage.WAITS: FileState.WAITING,
+    Stage.MOVES: FileState.SENDING,
+    Stage.CHECKED: FileState.VERIFYING,
+}
 # A lane that broke so often without one file done in between is no longer a hiccup.
 BREAKS_MAX = 3
 # A server that just lost a session may need a moment; more than that is back-off.
@@ -170,9 +177,20 @@ class SmallFiles(LaneRunner):
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
         self._idle_since = self._context.clock()
         try:
-            await self._loop.run()
+            with self._context.news.showing(self._in_flight):
+                await self._loop.run()
         finally:
             await self._leave()
+
+    def _in_flight(self) -> list[Moving]:
+        lane = self._loop.lane
+        under_way = [] if lane is None or lane is not self._sent else lane.under_way()
+        stages = {piece.tag.file_no: stage for piece, stage in under_way}
+        found = []
+        for file_no, file in self._flying.items():
+            state = _STATES[stages.get(file_no, Stage.WAITS)]
+            found.append(Moving(file, file.size if state is FileState.VERIFYING else 0, state))
+        return found
 
     async def take(self, room: Room, *, idle: bool) -> Sequence[File] | None:
         """Pending files, marked as in flight. See `Supply`."""
@@ -213,6 +231,7 @@ class SmallFiles(LaneRunner):
             file: File = outcome.piece.tag
             if outcome.status == "done":
                 self._breaks = 0
+                self._context.news.move(file.size)
                 failure = await self._done(file, outcome) or failure
             elif outcome.status == "void":
                 self._recorder.returned(Returned(file.file_no, state), resent=outcome.piece.size)
@@ -325,32 +344,45 @@ class LargeFiles(LaneRunner):
 
     def __init__(self, context: TaskContext, recorder: Recorder, *, number: int) -> None:
         super().__init__(context, recorder, number=number, large=True)
+        self._moving: LargeFile | None = None
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
+        try:
+            with self._context.news.showing(self._in_flight):
+                await self._move_all()
+        finally:
+            self._hand_back(await self._close(), sent=True)
+
+    async def _move_all(self) -> None:
         context = self._context
         room = Room(1, max(context.settings.in_flight_bytes, 1))
         idle_since = context.clock()
-        try:
-            while not context.complete:
-                files = await self._take(room)
-                if files:
-                    await self._move(files[0])
-                    idle_since = context.clock()
-                    continue
-                await context.changed.wait(LOOK_AGAIN_S)
-                if context.clock() - idle_since >= context.settings.lane_idle_s:
-                    await self._close()
-        finally:
-            self._hand_back(await self._close(), sent=True)
+        while not context.complete:
+            files = await self._take(room)
+            if files:
+                await self._move(files[0])
+                idle_since = context.clock()
+                continue
+            await context.changed.wait(LOOK_AGAIN_S)
+            if context.clock() - idle_since >= context.settings.lane_idle_s:
+                await self._close()
+
+    def _in_flight(self) -> list[Moving]:
+        if self._moving is not None:
+            return [self._moving.standing]
+        return [Moving(file, 0, FileState.WAITING) for file in self._flying.values()]
 
     async def _move(self, file: File) -> None:
         pair = await self._usable_pair()
         if pair is None:
             self._hand_back(State.PENDING)  # nothing was sent
             return
-        large = LargeFile(self._context, self._recorder, pair, file)
-        outcome = await large.transfer()
+        self._moving = large = LargeFile(self._context, self._recorder, pair, file)
+        try:
+            outcome = await large.transfer()
+        finally:
+            self._moving = None
         state = await self._close() if pair.lane.broken else State.PENDING
         removed = not large.begun or (
             outcome is not None and await self._removed(file, outcome, state)

@@ -25,6 +25,7 @@ from towpath.transfer.engine.context import (
     at_destination,
     at_source,
 )
+from towpath.transfer.engine.news import FileState, Moving
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_another
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.sessions import Login
@@ -61,6 +62,10 @@ class LargeFile:
         self._file = file
         self._source_path = context.source_path(file.item_no, file.path)
         self._destination_path = context.destination_path(file.item_no, file.path)
+        self._marked = 0
+        """Bytes of ranges that have not arrived, as the destination tells."""
+        self._arrived = 0
+        self._sends = False
         self.begun = file.sent_before
         """Whether something of it may be at the destination, from us."""
 
@@ -68,6 +73,25 @@ class LargeFile:
     def file(self) -> File:
         """As it is now at the source, once prepared."""
         return self._file
+
+    @property
+    def standing(self) -> Moving:
+        """How far it has come."""
+        moved = min(self._arrived + self._marked, self._file.size)
+        if not self._sends:
+            return Moving(self._file, moved, FileState.WAITING)
+        all_there = self._arrived >= self._file.size
+        return Moving(self._file, moved, FileState.VERIFYING if all_there else FileState.SENDING)
+
+    def _note_marked(self, size: int) -> None:
+        self._marked += size
+        self._context.news.move(size)
+
+    def _note_arrived(self, part: ByteRange) -> None:
+        marked = min(self._marked, part.length)
+        self._marked -= marked
+        self._arrived += part.length
+        self._context.news.move(part.length - marked)
 
     async def transfer(self) -> Outcome | None:
         """Send what is missing and finish the file; an outcome only if that failed.
@@ -130,10 +154,14 @@ class LargeFile:
         """
         failed: Outcome | None = None
         checks = self._checks()
+        self._arrived = sum(one.after - one.first for one in ranges)
+        self._pair.lane.on_progress = self._note_marked
+        self._sends = True
         arrived: set[ByteRange] = set()
 
         def note(part: ByteRange) -> None:
             arrived.add(part)
+            self._note_arrived(part)
             self._record(part, verified=False)
 
         watch = SourceWatch(self._source_now, self._context.clock)
@@ -153,6 +181,8 @@ class LargeFile:
                     done = outcome.piece.byte_range
                     assert done is not None, "only ranges were sent"
                     if outcome.status == "done":
+                        if done not in arrived:
+                            self._note_arrived(done)
                         self._record(done, verified=checks is not None, is_new=done not in arrived)
                         continue
                     failed = failed or outcome

@@ -171,7 +171,8 @@ class Recorder:
 
     async def _write_parts(self, conn: AsyncConnection[Any], batch: _Batch) -> None:
         task_no = self._context.task_no
-        await plan.remove(conn, task_no, [*batch.finished, *batch.skipped, *batch.synced])
+        await plan.remove(conn, task_no, [*batch.finished])
+        await plan.leave_out(conn, task_no, [*batch.skipped, *batch.synced])
         done = list(batch.finished.values())
         ranges = [(file_no, one) for (file_no, _), one in batch.ranges.items()]
         new_range_bytes = await restart_points.add(conn, task_no, ranges)

@@ -422,6 +422,7 @@ class Walk:
                 in_parts=found.in_parts,
                 files_found=found.files_found,
                 files_skipped=found.files_skipped,
+                bytes_found=found.bytes_found,
                 links_found=found.links.found if found.links else 0,
                 is_directory=is_directory,
             )
@@ -449,6 +450,8 @@ class _Found:
     """Whether some of it is in the plan, not to be seen yet."""
     files_found: int = 0
     files_skipped: int = 0
+    bytes_found: int = 0
+    """Of those to be copied."""
     links: DirectoryLinks | None = None
     """None: it is no directory."""
     mirror: DirectoryMirror | None = None
@@ -470,6 +473,7 @@ class _Found:
         """One that goes into the plan."""
         compare = decision is Decision.COMPARE
         number = next(self.numbers)
+        self.bytes_found += entry.size
         return File(number, directory.item_no, path, entry.size, entry.modified, compare=compare)
 
 

@@ -19,6 +19,7 @@ from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.probes import LOOKS_APART_S, Probes
+from towpath.transfer.engine.telling import Teller
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import dates, leases
@@ -51,8 +52,10 @@ class Worker:
         random: Random | None = None,
         exit_process: Callable[[int], object] = os._exit,
         witness: Witness | None = None,
+        teller: Teller | None = None,
     ) -> None:
         self._db = db
+        self._teller = teller
         self._witness = witness
         self._sessions = sessions
         self._settings = settings.engine
@@ -85,6 +88,7 @@ class Worker:
             asyncio.create_task(self._listen()),
             asyncio.create_task(self._renew()),
             asyncio.create_task(self._probes.run()),
+            *([] if self._teller is None else [asyncio.create_task(self._teller.run())]),
         ]
         log.info("worker runs", worker=self._name)
         try:
@@ -209,6 +213,8 @@ class Worker:
         )
         if self._witness is not None:
             self._witness.begins(grant)
+        if self._teller is not None:
+            self._teller.follow(context)
         if (before := self._running.get(grant.task_no)) is not None:
             # its lease ran out without us, as when a clock is set
             _end(before[1])
@@ -244,6 +250,8 @@ class Worker:
                 del self._running[grant.task_no]
             if self._witness is not None:
                 self._witness.ends(grant)
+            if self._teller is not None:
+                self._teller.leave(driver.context)
             self._wake.set()
 
     async def _internal_error(self, driver: Driver) -> None:

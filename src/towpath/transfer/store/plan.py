@@ -303,13 +303,14 @@ async def directory_listed(
     in_parts: bool = False,
     files_found: int,
     files_skipped: int = 0,
+    bytes_found: int = 0,
     links_found: int,
     is_directory: bool,
 ) -> None:
     """One directory done: its last files, its subdirectories and its removal in one commit (I4).
 
     `in_parts`: others came before, by `add_part`. `files_skipped` of those found are not in the
-    plan.
+    plan; the others have `bytes_found`.
     """
     await conn.execute(
         "DELETE FROM frontier WHERE task_no = %s AND dir_no = %s", (task_no, directory.dir_no)
@@ -323,8 +324,9 @@ async def directory_listed(
         )
     await conn.execute(
         "UPDATE task SET files = files + %s, files_skipped = files_skipped + %s,"
-        " directories = directories + %s, symlinks = symlinks + %s WHERE task_no = %s",
-        (files_found, files_skipped, int(is_directory), links_found, task_no),
+        " bytes_found = bytes_found + %s, directories = directories + %s,"
+        " symlinks = symlinks + %s WHERE task_no = %s",
+        (files_found, files_skipped, bytes_found, int(is_directory), links_found, task_no),
     )
 
 
@@ -495,6 +497,18 @@ async def remove(conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[in
     )
 
 
+async def leave_out(conn: AsyncConnection[Any], task_no: int, file_nos: Sequence[int]) -> None:
+    """Files that are not copied after all leave the plan, as if they had not been meant to be."""
+    if not file_nos:
+        return
+    await conn.execute(
+        "UPDATE task SET bytes_found = bytes_found - (SELECT coalesce(sum(size), 0) FROM file"
+        " WHERE task_no = %(t)s AND file_no = ANY(%(n)s)) WHERE task_no = %(t)s",
+        {"t": task_no, "n": list(file_nos)},
+    )
+    await remove(conn, task_no, file_nos)
+
+
 async def put_back(conn: AsyncConnection[Any], task_no: int, files: Sequence[Returned]) -> None:
     """Files go back into the plan."""
     if not files:
@@ -513,6 +527,11 @@ async def changed_at_source(
     conn: AsyncConnection[Any], task_no: int, file_no: int, *, size: int, modified: int | None
 ) -> None:
     """The source is not what was listed: note what it is now and drop the restart points."""
+    await conn.execute(
+        "UPDATE task SET bytes_found = bytes_found + %s - size FROM file"
+        " WHERE task.task_no = %s AND file.task_no = task.task_no AND file_no = %s",
+        (size, task_no, file_no),
+    )
     await conn.execute(
         "UPDATE file SET size = %s, modified = %s WHERE task_no = %s AND file_no = %s",
         (size, modified, task_no, file_no),

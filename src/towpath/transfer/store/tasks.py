@@ -111,6 +111,8 @@ class Task:
     faults: int
     subtasks_failed: int
     skipped_errors: int
+    bytes_found: int | None
+    """Of the files that a transfer has found and means to copy; None: they were not counted."""
     source_display_name: str
     source_owner_string: str
     destination_display_name: str | None
@@ -153,6 +155,8 @@ class Task:
 class Event:
     """Something worth telling about a task."""
 
+    seq: int
+    """Later ones of a task have higher numbers."""
     at: datetime
     code: str
     is_error: bool
@@ -186,24 +190,31 @@ ORDER_COLUMNS = FILTER_COLUMNS | {
 _ENDS = sql.SQL("ARRAY[t.source_endpoint_id, t.destination_endpoint_id]")
 _OPERATORS = frozenset({"&&", "= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=", "<="})
 
-_TASK = f"""
+
+def select_tasks(more: str = "") -> str:
+    """Tasks `t` as `Task` has them; `more`: further columns, each with a comma before it."""
+    return f"""
     SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
            t.options, t.source_endpoint_id, t.destination_endpoint_id, t.request_time,
            t.completion_time, t.deadline, t.cancel_requested, t.fatal_error, t.nice_status,
            t.nice_status_details, t.started_at, t.files, t.directories, t.symlinks,
            t.files_skipped, t.files_transferred, t.bytes_transferred, t.bytes_checksummed,
-           t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors,
+           t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors, t.bytes_found,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
            t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
            (SELECT to_jsonb(i) - '{{task_no,item_no}}'::text[] FROM item i
-             WHERE i.task_no = t.task_no AND i.item_no = 0) AS first_item_row
+             WHERE i.task_no = t.task_no AND i.item_no = 0) AS first_item_row{more}
       FROM task t
       JOIN endpoint s ON s.id = t.source_endpoint_id
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
       {WAIT_JOIN}
       {OUTAGE_JOIN}
 """  # noqa: S608 - constants
+
+
+_TASK = select_tasks()
+EVENT_COLUMNS = "seq, at, code, is_error, description, details"
 
 
 async def find_submission(conn: Connection, owner_id: UUID, submission_id: UUID) -> UUID | None:
@@ -489,7 +500,7 @@ async def list_events(
     async with conn.cursor(row_factory=class_row(Event)) as cursor:
         await cursor.execute(
             f"""
-            SELECT at, code, is_error, description, details FROM event {condition}
+            SELECT {EVENT_COLUMNS} FROM event {condition}
              ORDER BY seq DESC LIMIT %s OFFSET %s
             """,  # noqa: S608 - a constant of this function
             (*values, limit, offset),

@@ -147,6 +147,7 @@ class Event(Answer):
     """Something worth telling about a task. `details` is text, or a JSON object as text."""
 
     DATA_TYPE: Literal["event"]
+    id: int
     code: EventCode
     description: str
     details: str

@@ -1,0 +1,1 @@
+"""Live progress: one connection that listens, and a listener for each stream."""
