@@ -22,7 +22,7 @@ INPUTS = (
     "web/.npmrc",
     "web/src/**/*",
     "docs/reference/openapi.json",
-    "src/towpath/nexus/pages/static/tokens.css",
+    "src/towpath/nexus/pages/static/*.css",
 )
 
 

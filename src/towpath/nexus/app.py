@@ -19,6 +19,7 @@ from towpath.nexus.pages import (
     groups,
     joining,
     login,
+    logout,
     passkeys,
     upstreams,
     visibility,
@@ -82,6 +83,7 @@ def create_app(
         app.include_router(upstreams.routes(database, logins))
     core = Core(database, issuer, keys)
     app.include_router(authorize.routes(core))
+    app.include_router(logout.routes(core))
     add_token_routes(app, core)
     add_discovery_routes(app, core)
     add_identity_routes(app, core)

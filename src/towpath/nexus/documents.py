@@ -12,6 +12,9 @@ from towpath.nexus.store.consents import Consent
 from towpath.nexus.store.identities import Identity, Provider
 from towpath.nexus.store.tokens import LIFETIME_S, Grant, Token
 
+END_SESSION = "/v2/oauth2/logout"
+"""Where applications ask for a logout (OpenID Connect RP-Initiated Logout 1.0)."""
+
 
 def token_document(issued: Issued, *, state: str | None = None) -> dict[str, Any]:
     """One token, as the token endpoint answers it."""
@@ -175,6 +178,7 @@ def openid_configuration(issuer: str, scopes: Sequence[str]) -> dict[str, Any]:
         "userinfo_endpoint": f"{issuer}/v2/oauth2/userinfo",
         "introspection_endpoint": f"{issuer}/v2/oauth2/token/introspect",
         "revocation_endpoint": f"{issuer}/v2/oauth2/token/revoke",
+        "end_session_endpoint": f"{issuer}{END_SESSION}",
         "jwks_uri": f"{issuer}/jwk.json",
         "scopes_supported": [*scopes, OFFLINE_ACCESS],
         "grant_types_supported": [

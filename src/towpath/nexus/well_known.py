@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from towpath.nexus.scopes import AUTH, GROUPS, GROUPS_ALL, GROUPS_VIEW, TRANSFER, TRANSFER_ALL
+from towpath.nexus.scopes import (
+    AUTH,
+    EMAIL,
+    GROUPS,
+    GROUPS_ALL,
+    GROUPS_VIEW,
+    OPENID,
+    PROFILE,
+    TRANSFER,
+    TRANSFER_ALL,
+)
 from towpath.nexus.store.clients import Client
 
 SCOPE_BASE = "https://auth.globus.org/scopes"
@@ -29,6 +39,11 @@ CLI_TEMPLATES: Mapping[UUID, str] = {
 
 WEB_CLIENT = uuid5(NAMESPACE_URL, "towpath:web")
 """The deployment's own web interface: a public client, but part of the deployment."""
+
+WEB_SCOPES = frozenset({OPENID, PROFILE, EMAIL, TRANSFER_ALL})
+"""What it may ask for. Nobody is asked whether it may, so it has no more: neither another scope nor
+a refresh token, whoever begins the request (any page can send a browser here).
+"""
 
 SEARCH = "search.api.globus.org"
 TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"

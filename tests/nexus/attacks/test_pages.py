@@ -191,7 +191,7 @@ async def test_a_login_leads_nowhere_else(town: Town) -> None:
                 data={"csrf": token, "username": "ada", "password": PASSWORD, field: target},
                 headers={"Origin": ORIGIN},
             )
-            assert (done.status_code, done.headers["location"]) == (303, "/account"), target
+            assert (done.status_code, done.headers["location"]) == (303, "/"), target
 
 
 async def test_links_name_us_whatever_the_request_says(town: Town) -> None:

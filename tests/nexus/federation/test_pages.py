@@ -15,7 +15,7 @@ async def test_first_login_makes_identity_and_account(federated: Federated) -> N
     browser = federated.browser()
     federated.uni.claims = {"auth_time": 1_700_000_000, "amr": ["pwd", "otp"], "acr": "loa2"}
     answer = await federated.log_in(browser)
-    assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
     ada = await federated.identity("ada@uni.example")
     assert (ada.name, ada.email, ada.status) == ("Ada", "ada@mail.example", "used")
     assert ada.email_verified

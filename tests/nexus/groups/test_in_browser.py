@@ -24,17 +24,16 @@ def two(running: Running, page: Page, chromium: Browser) -> tuple[Page, Page]:
     context.set_default_timeout(WAIT_MS)
     other = context.new_page()
     for tab, name in ((page, ADA), (other, BOB)):
-        tab.goto(f"{running.url}/v2/web/login")
+        tab.goto(f"{running.url}/v2/web/login?to=/groups")
         tab.get_by_label("Name").fill(name)
         tab.get_by_label("Password").fill(PASSWORD)
         tab.get_by_role("button", name="Log in", exact=True).click()
-        tab.wait_for_url(f"{running.url}/account")
+        tab.wait_for_url(f"{running.url}/groups")
     return page, other
 
 
 def test_a_group_from_its_making_to_its_members(running: Running, two: tuple[Page, Page]) -> None:
     ada, bob = two
-    ada.get_by_role("link", name="Groups").click()
     assert_accessible(ada)
     ada.get_by_role("link", name="New group").click()
     assert_accessible(ada)

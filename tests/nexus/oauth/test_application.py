@@ -227,7 +227,7 @@ def test_requirements_go_on_to_the_institution(
         page.context.clear_cookies()
         page.goto(f"{running.url}/v2/web/login")
         log_in(page)
-        page.wait_for_url(f"{running.url}/account")
+        page.wait_for_url(f"{running.url}/files")
         application.asks(session_required_identities=tia)
         page.goto(application.program.url)
         expect(page.get_by_text("a login as tia@t.example")).to_be_visible()

@@ -30,6 +30,7 @@ def log_in(page: Page, running: Running, person: str) -> None:
 
 
 def log_out(page: Page) -> None:
+    page.locator("summary.person").click()
     page.get_by_role("button", name="Log out").click()
     page.get_by_role("link", name="Log in again").click()
 
@@ -64,7 +65,8 @@ def test_add_log_in_and_ask_for_it(
 
     log_out(page)
     page.get_by_role("button", name="Log in with a passkey").click()
-    page.wait_for_url(f"{running.url}/account")
+    page.wait_for_url(f"{running.url}/files")
+    page.goto(f"{running.url}/account")
     expect(page.get_by_text("pia@").first).to_be_visible()
 
     page.goto(f"{running.url}/account/security/passkeys")

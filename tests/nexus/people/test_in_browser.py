@@ -64,7 +64,8 @@ def test_an_invitation_with_the_keyboard_alone(running: Running, page: Page) -> 
     expect(page.get_by_text("Use at least 15 characters")).to_be_visible()
     keyboard.type(PASSWORD)
     keyboard.press("Enter")
-    page.wait_for_url(f"{running.url}/account")
+    page.wait_for_url(f"{running.url}/files")
+    page.goto(f"{running.url}/account")
     expect(page.get_by_text("administrator")).to_be_visible()
     page.goto(f"{running.url}/account/people")
     assert_accessible(page)
@@ -81,7 +82,9 @@ def test_a_wrong_password_and_a_right_one(running: Running, page: Page, somebody
     expect(page.get_by_label("Password")).to_be_focused()
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
-    page.wait_for_url(f"{running.url}/account")
+    page.wait_for_url(f"{running.url}/files")
+    page.goto(f"{running.url}/account")
+    page.locator("summary.person").click()
     page.get_by_role("button", name="Log out").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("You are logged out")
     page.go_back()
@@ -104,7 +107,9 @@ def test_a_forgotten_password_by_mail(running: Running, chromium: Browser, someb
     page.get_by_role("button", name="Set the password").click()
     page.get_by_role("link", name="Log in").click()
     log_in(running, page, somebody, "nine quiet herons")
-    page.wait_for_url(f"{running.url}/account")
+    page.wait_for_url(f"{running.url}/")
+    page.get_by_role("link", name="your account").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Some Body")
     context.close()
 
 
@@ -129,13 +134,15 @@ def test_sessions_in_two_browsers(
     other = chromium.new_context(ignore_https_errors=True)
     elsewhere = other.new_page()
     log_in(running, elsewhere, somebody)
-    elsewhere.wait_for_url(f"{running.url}/account")
+    elsewhere.wait_for_url(f"{running.url}/files")
+    page.wait_for_url(f"{running.url}/files")
+    page.goto(f"{running.url}/account")
     page.get_by_role("link", name="Sessions").click()
     expect(page.locator("ul.rows > li")).to_have_count(2)
     page.get_by_role("button", name="End all others").click()
     expect(page.locator("ul.rows > li")).to_have_count(1)
     elsewhere.reload()
-    expect(elsewhere.get_by_role("heading", level=1)).to_have_text("Log in")
+    expect(elsewhere.get_by_role("heading", level=1)).to_have_text("Log in to see your files")
     other.close()
 
 
@@ -155,7 +162,8 @@ def test_everybody_can_use_the_pages(running: Running, page: Page, somebody: str
             re.search(r"https://\S+", running.towpath("admin", "user", "add", "axe"))[0]  # type: ignore[index]
         ),
         lambda: page.goto(running.towpath("admin", "user", "reset", somebody).strip()),
-        lambda: log_in(running, page, somebody),
+        lambda: [log_in(running, page, somebody), page.wait_for_url(f"{running.url}/files")],
+        lambda: page.goto(f"{running.url}/account"),
     ]
     places = (
         "profile",

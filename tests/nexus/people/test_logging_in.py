@@ -23,7 +23,7 @@ async def test_the_first_link_makes_an_administrator_once(town: Town) -> None:
         email="ada@mail.example",
         password=PASSWORD,
     )
-    assert done.headers["location"] == "/account"
+    assert done.headers["location"] == "/"
     account = await browser.get("/account")
     assert "ada@towpath.example" in said(account)
     assert "administrator" in said(account)
@@ -79,7 +79,7 @@ async def test_log_in_and_out(town: Town) -> None:
         )
         assert done.headers["location"] == "/account/sessions", said(done)
     assert (await browser.log_in("ada")).status_code == 303
-    assert (await browser.http.get("/v2/web/login")).headers["location"] == "/account"
+    assert (await browser.http.get("/v2/web/login")).headers["location"] == "/"
     assert "You are logged out" in said(await browser.send("/v2/web/logout"))
     assert (await browser.http.get("/account")).status_code == 303
 

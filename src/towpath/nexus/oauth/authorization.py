@@ -26,13 +26,21 @@ from towpath.nexus.oauth.authorize import (
 )
 from towpath.nexus.oauth.consents import Wanted
 from towpath.nexus.oauth.requests import AuthorizationRequest, RequestError
-from towpath.nexus.store import accounts, authorizations, clients, identities, policies, tokens
+from towpath.nexus.store import (
+    accounts,
+    authorizations,
+    clients,
+    identities,
+    policies,
+    sessions,
+    tokens,
+)
 from towpath.nexus.store import consents as consent_store
 from towpath.nexus.store import keys as key_store
 from towpath.nexus.store.clients import Client
 from towpath.nexus.store.identities import Identity
 from towpath.nexus.store.sessions import Session
-from towpath.nexus.well_known import WEB_CLIENT
+from towpath.nexus.well_known import WEB_CLIENT, WEB_SCOPES
 from towpath.platform.database import Connection
 
 
@@ -52,6 +60,8 @@ async def begin(
     connection: Connection, client: Client, request: AuthorizationRequest, browser: str
 ) -> Pending:
     """Keep a request. Raises :class:`RequestError` for something in it that does not exist."""
+    if client.id == WEB_CLIENT:
+        _check_own(request)
     wanted = await _planned(connection, request)
     named = [UUID(one) for one in request.required_policies]
     if len(await policies.by_id(connection, named)) != len(set(named)):
@@ -94,6 +104,16 @@ async def find(
         wanted,
         await policies.by_id(connection, named),
     )
+
+
+def _check_own(request: AuthorizationRequest) -> None:
+    """Any page can send a browser here in the web interface's name, and nobody is asked: so there
+    is nothing to be gained, and nothing of others is shown on the login page in its name.
+    """
+    if request.offline or not WEB_SCOPES.issuperset(request.scope.split()):
+        raise RequestError("invalid_scope", "the web interface has a fixed set of scopes")
+    if request.session_message is not None:
+        raise RequestError("invalid_request", "the web interface has no session_message")
 
 
 async def _planned(connection: Connection, request: AuthorizationRequest) -> list[Wanted]:
@@ -207,9 +227,14 @@ def shown(pending: Pending) -> str:
 
 async def issue(connection: Connection, pending: Pending, person: Person, issuer: str) -> str:
     """Note the consents, make a grant with a code, and end the request. Returns where the browser
-    goes with the code. Call it in a transaction.
+    goes with the code, or with an error if the session has just ended. Call it in a transaction.
     """
     request, client, identity = pending.request, pending.client, person.identity
+    if client.id == WEB_CLIENT and not await sessions.hold(connection, person.session.id):
+        # it was logged out meanwhile: the interface's grants end with their session
+        return await refuse(
+            connection, pending, person, issuer, "login_required", "the session has ended"
+        )
     before = {one.id for one in await consent_store.of_client(connection, identity.id, client.id)}
     roots = await consents.record(
         connection, pending.wanted, identity_id=identity.id, client_id=client.id

@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, RSAKey
 
 from towpath.nexus import audit
 from towpath.nexus.store import keys as store
@@ -120,6 +121,16 @@ class KeyRing:
             self._opened = {signer.kid: key}
         header = {"alg": ALGORITHM, "kid": signer.kid, "typ": "JWT"}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
+
+    async def verified(self, connection: Connection, token: str) -> dict[str, Any] | None:
+        """The claims of a JWT that one of the published keys signed, also of one that has expired;
+        None for anything else.
+        """
+        try:
+            keys = KeySet.import_key_set(await self.published(connection))  # type: ignore[arg-type]
+            return jwt.decode(token, keys, algorithms=[ALGORITHM]).claims
+        except (JoseError, ValueError):
+            return None
 
     async def _succession(self, connection: Connection) -> Succession:
         known = succession(await store.all_keys(connection), await store.now(connection))

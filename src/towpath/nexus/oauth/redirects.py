@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from towpath.nexus.store.clients import Client
+from towpath.nexus.store.clients import INSTALLED, Client
 
 URI_LIMIT = 2048
 """Characters; what browsers and proxies take."""
@@ -46,7 +46,7 @@ def allowed(client: Client, uri: str, issuer: str) -> bool:
     """
     if uri in client.redirect_uris:
         return fault(uri, public=client.public) is None
-    installed = client.public or client.template_id is not None
+    installed = client.client_type == INSTALLED or client.template_id is not None
     if not installed:
         return False
     if uri == f"{issuer}{AUTH_CODE_PAGE}":

@@ -17,6 +17,8 @@ from towpath.nexus.well_known import shown_name
 from towpath.platform.database import Connection
 
 RESUME = "/v2/oauth2/authorize/resume"
+HOME = "/"
+"""The web interface."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _TARGET = re.compile(r"[a-z][a-z0-9+.-]*:(//[A-Za-z0-9.:\[\]-]+)?")
 _PLACE = re.compile(r"/(account|groups)(/[A-Za-z0-9-]{1,64}){0,4}")
@@ -98,7 +100,7 @@ def place_of(text: str | None) -> str:
 
 def next_path(request_id: str, place: str) -> str:
     """Where somebody who has logged in goes on."""
-    return f"{RESUME}?request={request_id}" if request_id else place or "/account"
+    return f"{RESUME}?request={request_id}" if request_id else place or HOME
 
 
 def login_path(place: str) -> str:

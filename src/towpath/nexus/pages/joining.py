@@ -8,6 +8,7 @@ from towpath.nexus import audit
 from towpath.nexus.audit import Act
 from towpath.nexus.pages import frame, signing_in
 from towpath.nexus.pages.frame import PageError
+from towpath.nexus.pages.handover import HOME
 from towpath.nexus.pages.one_time import forget_link, keep_link, kept_link
 from towpath.nexus.people import accounts, throttle
 from towpath.nexus.people.accounts import NAME_LIMIT, AccountError, NewPerson
@@ -127,7 +128,7 @@ def routes(people: People) -> APIRouter:
             frame.drop_cookies(request)
             return page(request, link, provider, form, wrong={"username": str(error)})
         forget_link(request, "invitation")
-        return frame.redirect(request, "/account")
+        return frame.redirect(request, HOME)
 
     async def verification(
         request: Request, connection: Connection

@@ -122,25 +122,6 @@ def routes(people: People) -> APIRouter:
             )
         return frame.redirect(request, next_path(request_id, place))
 
-    @router.get("/logout")
-    async def show_logout(request: Request) -> Response:
-        async with people.database.connection() as connection:
-            if await frame.current_session(request, connection) is None:
-                return _message(request, "You are logged out", "This browser has no session here.")
-        return frame.render(request, "logout.html")
-
-    @router.post("/logout")
-    async def log_out(request: Request) -> Response:
-        await frame.checked_form(request)
-        async with people.database.transaction() as connection:
-            await signing_in.sign_out(request, connection)
-        return _message(
-            request,
-            "You are logged out",
-            "Applications that you allowed to act for you go on.",
-            ("/v2/web/login", "Log in again"),
-        )
-
     @router.get("/forgot")
     async def show_forgot(request: Request) -> Response:
         return frame.render(request, "forgot.html", told="")

@@ -44,7 +44,8 @@ async def visitor(request: Request, connection: Connection) -> Visitor:
         raise LoginNeededError
     own = await identities.identities_of_account(connection, account.id)
     found = Visitor(session, account, own)
-    frame.show_person(request, found.primary.username, administrator=account.administrator)
+    name = found.primary.name or found.primary.username
+    frame.show_person(request, name, administrator=account.administrator)
     return found
 
 

@@ -19,7 +19,8 @@ _SERVICE_TYPES = frozenset(
 )
 DEPENDENT_TOKEN = "urn:globus:auth:grant_type:dependent_token"  # noqa: S105 - a name
 """The grant by which a service gets tokens for what it was asked to do."""
-PUBLIC_TYPES = frozenset({"public_installed_client", "public_webapp_client"})
+INSTALLED = "public_installed_client"
+PUBLIC_TYPES = frozenset({INSTALLED, "public_webapp_client"})
 """Programs that cannot keep a secret (RFC 6749, 2.1)."""
 UNUSED_KEPT_H = 24
 """A client that a program made for itself is removed if nobody has logged in with it by then."""

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from psycopg.rows import class_row
+from psycopg import AsyncCursor
+from psycopg.rows import DictRow, class_row
 
 from towpath.nexus.hashing import digest
+from towpath.nexus.well_known import WEB_CLIENT
 from towpath.platform.database import Connection
 
 ADDRESS_LIMIT = 64
@@ -173,9 +175,20 @@ async def of_account(
         return await cursor.fetchall()
 
 
+async def hold(connection: Connection, session_id: UUID) -> bool:
+    """Keep the session from ending until the transaction does: what the web interface is given
+    meanwhile ends with it. Whether it is there.
+    """
+    cursor = await connection.execute(
+        "SELECT 1 FROM browser_session WHERE id = %s FOR KEY SHARE", (session_id,)
+    )
+    return await cursor.fetchone() is not None
+
+
 async def end(connection: Connection, session_id: UUID) -> None:
     """End a session."""
     await connection.execute("DELETE FROM browser_session WHERE id = %s", (session_id,))
+    await _end_web_interface(connection, [session_id])
 
 
 async def end_of_account(
@@ -186,7 +199,7 @@ async def end_of_account(
         "DELETE FROM browser_session WHERE account_id = %s AND id IS DISTINCT FROM %s RETURNING id",
         (account_id, but),
     )
-    return [row["id"] for row in await cursor.fetchall()]
+    return await _ended(connection, cursor)
 
 
 async def end_one_of_account(
@@ -197,7 +210,7 @@ async def end_one_of_account(
         "DELETE FROM browser_session WHERE id = %s AND account_id = %s RETURNING id",
         (session_id, account_id),
     )
-    return [row["id"] for row in await cursor.fetchall()]
+    return await _ended(connection, cursor)
 
 
 async def age_s(connection: Connection, session_id: UUID) -> float:
@@ -227,4 +240,23 @@ async def forget_identity(
         " (SELECT 1 FROM session_authentication a WHERE a.session_id = s.id) RETURNING id",
         (account_id,),
     )
-    return [row["id"] for row in await cursor.fetchall()]
+    return await _ended(connection, cursor)
+
+
+async def _ended(connection: Connection, cursor: AsyncCursor[DictRow]) -> list[UUID]:
+    found = [row["id"] for row in await cursor.fetchall()]
+    await _end_web_interface(connection, found)
+    return found
+
+
+async def _end_web_interface(connection: Connection, ended: Sequence[UUID]) -> None:
+    """The web interface is the deployment's own: who logs out has logged out there, too, also in
+    tabs that are still open. Other applications go on.
+
+    A statement of its own, after the sessions are gone: it sees what was given while it waited for
+    them (:func:`hold`).
+    """
+    await connection.execute(
+        "DELETE FROM oauth_grant WHERE session_id = ANY(%s) AND client_id = %s",
+        (list(ended), WEB_CLIENT),
+    )
