@@ -10,6 +10,11 @@ def show(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def show_exactly(seconds: float) -> str:
+    """An instant, in seconds since 1970, with milliseconds: `2021-09-02T18:04:47.250+00:00`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+
+
 def show_file_time(seconds: int | None) -> str | None:
     """A file's time (seconds since 1970): `2023-12-18 16:52:50+00:00`, with a space.
 

@@ -62,6 +62,10 @@ def test_a_transfer_is_watched_to_its_end(rig: Rig) -> None:
     moved = [state["bytes_transferred"] for state in states]
     assert moved == sorted(moved)
     assert any(0 < size < SIZE for size in moved)
+    plot = deployment.get(f"task/{task_id}/throughput")["DATA"]
+    assert (plot[0]["bytes"], plot[-1]["bytes"], plot[-1]["files"]) == (0, SIZE, len(TREE))
+    assert any(0 < point["bytes"] < SIZE for point in plot)
+    assert [point["time"] for point in plot] == sorted(point["time"] for point in plot)
     events = deployment.events(task_id)
     assert [message.data for message in one.of("event")] == events
     assert [message.id for message in one.of("event")] == [str(event["id"]) for event in events]

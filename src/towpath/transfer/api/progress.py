@@ -7,19 +7,20 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from towpath.platform.database import AWAY, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal, bearer_of
-from towpath.transfer.api.answers.progress import streams
+from towpath.transfer import times
+from towpath.transfer.api.answers.progress import TaskThroughput, streams
 from towpath.transfer.api.documents import event_document
 from towpath.transfer.api.service import SCOPE, Caller, Service, TransferService, own_task
 from towpath.transfer.live.hub import LISTENERS_LIMIT, LISTENERS_PER_CALLER, TooManyListenersError
 from towpath.transfer.live.listener import Listener
 from towpath.transfer.live.messages import STILL_HERE, message
-from towpath.transfer.store import progress
+from towpath.transfer.store import progress, throughput
 
 router = APIRouter()
 
@@ -202,3 +203,27 @@ def _last_event(request: Request, parameter: str | None) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 2**63):
         raise ApiError.bad_request(f"last_event_id: {text[:40]!r} is not the id of an event")
     return int(text)
+
+
+@router.get("/task/{task_id}/throughput", response_model=TaskThroughput)
+async def task_throughput(task_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """What a task had done at instants from its start to now."""
+    async with service.database.connection() as conn:
+        task = await own_task(conn, task_id, caller.sub)
+        found = await throughput.until_now(conn, task.task_no)
+    return JSONResponse(
+        {
+            "DATA_TYPE": "task_throughput",
+            "task_id": str(task.id),
+            "interval_s": found.interval_s,
+            "DATA": [
+                {
+                    "time": times.show_exactly(point.at),
+                    "bytes": point.bytes,
+                    "files": point.files,
+                    "faults": point.faults,
+                }
+                for point in found.points
+            ],
+        }
+    )

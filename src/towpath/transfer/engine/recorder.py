@@ -6,6 +6,7 @@ again under its number, which the task's row remembers: it takes effect once.
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,11 +24,13 @@ from towpath.transfer.store import (
     removals,
     restart_points,
     segments,
+    throughput,
 )
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import Returned, State
 from towpath.transfer.store.restart_points import Range
 from towpath.transfer.store.segments import Finished, Skipped
+from towpath.transfer.throughput import Throughput
 
 # Small segments are merged this often: fewer rows, and each merge stays a few milliseconds.
 MERGE_AFTER_SEGMENTS = 64
@@ -76,6 +79,9 @@ class Recorder:
         self._soon = asyncio.Event()
         self._segments = 0
         self._moved_bytes = 0
+        self._throughput: Throughput | None = None
+        """As it was committed; None: not looked up yet."""
+        self._throughput_at = -math.inf
 
     def finished(self, file_no: int, file: Finished, *, transferred: int, checksummed: int) -> None:
         """The file is at its destination. `transferred`: bytes not counted by ranges before."""
@@ -159,15 +165,34 @@ class Recorder:
                     self._unwritten.popleft()
 
     async def _write(self, batch: _Batch) -> None:
+        noted = self._throughput
         async with self._context.fenced() as conn:
             if await counters.begin_batch(conn, self._context.task_no, batch.number):
-                await self._write_parts(conn, batch)
+                noted = await self._write_noted(conn, batch)
+        self._throughput = noted
         if any(file.state is State.CONTESTED for file in batch.returned):
             self._context.arrivals.add(Work.CONTESTED)
         if any(file.state is State.PENDING for file in batch.returned):
             self._context.arrivals.add(Work.SMALL, Work.LARGE)
         self._context.open_files -= len(batch.finished) + len(batch.skipped) + len(batch.synced)
         self._context.changed.wake()
+
+    async def _write_noted(self, conn: AsyncConnection[Any], batch: _Batch) -> Throughput | None:
+        """And the throughput, if it is time for that: once a second at most."""
+        task_no, clock = self._context.task_no, self._context.clock()
+        known = self._throughput
+        if known is not None and clock - self._throughput_at < known.interval_s:
+            await self._write_parts(conn, batch)
+            return known
+        if known is None:
+            known = await throughput.of_task(conn, task_no)
+        before = await throughput.now(conn, task_no)
+        await self._write_parts(conn, batch)
+        noted = known.note(before, await throughput.now(conn, task_no))
+        if noted is not known:
+            self._throughput_at = clock
+            await throughput.write(conn, task_no, noted)
+        return noted
 
     async def _write_parts(self, conn: AsyncConnection[Any], batch: _Batch) -> None:
         task_no = self._context.task_no

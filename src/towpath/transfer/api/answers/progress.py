@@ -79,6 +79,24 @@ class ProgressMessages(Answer):
     end: TaskEnd
 
 
+class ThroughputPoint(Answer):
+    """What had been done at an instant, since the start."""
+
+    time: datetime
+    bytes: int
+    files: int
+    faults: int
+
+
+class TaskThroughput(Answer):
+    """What a task had done at instants from its start to now."""
+
+    DATA_TYPE: Literal["task_throughput"]
+    task_id: UUID
+    interval_s: float
+    DATA: list[ThroughputPoint]
+
+
 def streams() -> dict[int | str, dict[str, Any]]:
     """For a route that answers with a stream of messages (`responses`)."""
     schema = ProgressMessages.model_json_schema(ref_template="#/components/schemas/{model}")
