@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from towpath.gridftp.security.authority import Authority
+from towpath.gridftp.security.authority import Authority, as_trust_files
 from towpath.gridftp.security.certificates import Certificate, certificates_in
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.errors import SecurityError
@@ -91,3 +91,27 @@ def test_its_files_are_named_as_openssl_looks_for_them(organization: str, tmp_pa
         text=True,
     )
     assert name == f"{told.stdout.strip()}.0"
+
+
+def root(organization: str) -> str:
+    """The certificate of a new authority."""
+    return next(iter(Authority.create(organization, NOW, DAY).trust_files.values()))
+
+
+def test_certificates_as_trust_files() -> None:
+    lake, hill = Authority.create("Lake", NOW, YEAR), Authority.create("Hill", NOW, YEAR)
+    pems = [next(iter(one.trust_files.values())) for one in (lake, hill)]
+    files = as_trust_files(["".join(pems), pems[0]])
+    assert files.keys() == lake.trust_files.keys() | hill.trust_files.keys(), "each once"
+    foreign = lake.issue("host", NOW, DAY, hosts=["localhost"], organization="Elsewhere")
+    TrustRoots.from_files(files).check_chain(chain(foreign, lake), NOW)  # any name
+
+
+def test_authorities_of_one_hash_are_all_kept() -> None:
+    pems = [root("Lake") for _ in range(10)]
+    files = as_trust_files(pems)
+    assert {text for name, text in files.items() if name[-2] == "."} == set(pems)
+    with pytest.raises(ValueError, match="certificate 11: there are ten"):
+        as_trust_files([*pems, root("Lake")])
+    with pytest.raises(ValueError, match="certificate 2"):
+        as_trust_files([pems[0], "no certificate"])

@@ -137,6 +137,8 @@ BAD_ENDPOINTS: list[tuple[dict[str, Any], str]] = [
     ({"DATA": [{"hostname": "a", "subject": "no"}]}, "subject"),
     ({"trust_roots": {"../../etc/passwd": "x"}}, "trust"),
     ({"trust_roots": {"aaaaaaaa.0": "no certificate"}}, "aaaaaaaa.0"),
+    ({"ca_certificates": ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]}, "PEM"),
+    ({"ca_certificates": ["/etc/grid-security"]}, "certificate 1"),
     ({"data_hosts": ["example.org"]}, "data_hosts"),
     ({"is_globus_connect": True}, "Globus Connect"),
     ({"default_directory": "/a/../b"}, "default_directory"),
@@ -178,3 +180,23 @@ async def test_without_a_token_nothing_is_told(alice: Api, lake: str) -> None:
         assert_error(await alice.get(path), 401, "ClientError.AuthenticationFailed")
     malformed = await alice.http.post("/v0.10/transfer", content=b"{")
     assert_error(malformed, 401, "ClientError.AuthenticationFailed")
+
+
+async def test_an_authority_by_its_certificate_alone(
+    alice: Api, server_a: GctServer, domain_a: Domain, domain_b: Domain
+) -> None:
+    """It is kept as a trusted-certificates directory has it, and the server is trusted."""
+    bundle = (domain_b.directory / "ca.pem").read_text() + (
+        domain_a.directory / "ca.pem"
+    ).read_text()
+    document = server_document(server_a, domain_a, ca_certificates=[bundle, bundle])
+    del document["trust_roots"]
+    made = (await alice.post("endpoint", document)).json()["id"]
+    proxy = {"proxy": domain_a.proxy_file.read_text()}
+    assert (await alice.put(f"endpoint/{made}/credential", proxy)).status_code == 200
+    assert (await alice.get(f"operation/endpoint/{made}/ls", path="/")).status_code == 200
+    # others, instead
+    other = [(domain_b.directory / "ca.pem").read_text()]
+    assert (await alice.put(f"endpoint/{made}", {"ca_certificates": other})).status_code == 200
+    refused = await alice.get(f"operation/endpoint/{made}/ls", path="/")
+    assert refused.status_code == 502, refused.text

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from towpath.gridftp.security.certificates import Certificate, certificates_in
 from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.security.names import one_line
 
 CLOCK_SKEW = timedelta(hours=1)
 """Starts this much in the past: those who check it have clocks of their own."""
@@ -90,10 +92,8 @@ class Authority:
         stem = subject_hash(self._certificate.subject)
         return {
             f"{stem}.0": self._credential.chain_pem.decode("ascii"),
-            f"{stem}.signing_policy": (
-                f"access_id_CA   X509   '{self._credential.subject}'\n"
-                "pos_rights     globus CA:sign\n"
-                f"cond_subjects  globus '\"/O={self._organization}/*\"'\n"
+            f"{stem}.signing_policy": _policy(
+                self._credential.subject, f"/O={self._organization}/*"
             ),
         }
 
@@ -167,6 +167,44 @@ def subject_hash(name: x509.Name) -> str:
     head = 2 + (der[1] & 0x7F if der[1] & 0x80 else 0)
     digest = hashlib.sha1(der[head:], usedforsecurity=False).digest()
     return f"{int.from_bytes(digest[:4], 'little'):08x}"
+
+
+def as_trust_files(texts: Sequence[str]) -> dict[str, str]:
+    """The authorities in some PEM texts as files of a trusted-certificates directory: `<hash>.0`
+    (`.1` for another one of that hash), and a signing policy that lets each sign any name: who
+    gives a certificate by itself trusts it as browsers would. Raises `ValueError` saying which text
+    is none.
+    """
+    files: dict[str, str] = {}
+    for number, text in enumerate(texts, 1):
+        try:
+            for der in certificates_in(text):
+                _add_authority(files, der)
+        except ValueError as error:
+            raise ValueError(f"certificate {number}: {error}") from None
+    return files
+
+
+def _add_authority(files: dict[str, str], der: bytes) -> None:
+    certificate = x509.load_der_x509_certificate(der)
+    stem = subject_hash(certificate.subject)
+    pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    if pem in files.values():
+        return
+    free = [digit for digit in range(10) if f"{stem}.{digit}" not in files]
+    if not free:
+        raise ValueError(f"there are ten authorities with the hash {stem} already")
+    files[f"{stem}.{free[0]}"] = pem
+    policy = f"{stem}.signing_policy"
+    files[policy] = files.get(policy, "") + _policy(one_line(Certificate(der).subject), "*")
+
+
+def _policy(authority: str, subjects: str) -> str:
+    return (
+        f"access_id_CA   X509   '{authority}'\n"
+        "pos_rights     globus CA:sign\n"
+        f"cond_subjects  globus '\"{subjects}\"'\n"
+    )
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from towpath.gridftp.security.authority import as_trust_files
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
 from towpath.transfer.api.documents import DETAIL_TEXTS
@@ -61,6 +62,16 @@ def _trust_roots(files: dict[str, str]) -> dict[str, str]:
     except ValueError as error:
         raise refuse("invalid_trust", str(error)) from None
     return files
+
+
+def _ca_certificates(texts: list[str]) -> list[str]:
+    if sum(map(len, texts)) > MAX_TRUST_FILE_CHARACTERS:
+        raise refuse("too_long", f"at most {MAX_TRUST_FILE_CHARACTERS} characters in all")
+    try:
+        as_trust_files(texts)
+    except ValueError as error:
+        raise refuse("invalid_trust", f"{error}: give certificates in PEM") from None
+    return texts
 
 
 def _details(text: str) -> str:
@@ -129,6 +140,10 @@ class EndpointDocument(Document):
     public: bool | None = None
     DATA: list[ServerDocument] | None = None
     trust_roots: Annotated[dict[Text, Text], AfterValidator(_trust_roots)] | None = None
+    ca_certificates: (
+        Annotated[list[Text], Field(max_length=MAX_TRUST_FILES), AfterValidator(_ca_certificates)]
+        | None
+    ) = None
     data_hosts: (
         Annotated[list[Annotated[str, AfterValidator(_address)]], Field(max_length=MAX_DATA_HOSTS)]
         | None
@@ -154,6 +169,14 @@ class EndpointDocument(Document):
         if self.DATA is not None and len(self.DATA) != 1:
             raise not_supported("an endpoint with other than exactly one server")
         return self
+
+    def trust_files(self) -> dict[str, str] | None:
+        """Those of `trust_roots`, and `ca_certificates` under the names that they have in such a
+        directory; None to leave what is there.
+        """
+        if self.trust_roots is None and self.ca_certificates is None:
+            return None
+        return as_trust_files(self.ca_certificates or []) | (self.trust_roots or {})
 
     def details(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """The free texts, changed."""

@@ -58,7 +58,7 @@ async def create_endpoint(request: Request, caller: Caller, service: Service) ->
         details=document.details({}),
     )
     async with service.database.transaction() as conn:
-        await endpoints.insert(conn, endpoint, document.trust_roots or {})
+        await endpoints.insert(conn, endpoint, document.trust_files() or {})
     return JSONResponse(
         result(
             "endpoint_create_result",
@@ -110,7 +110,7 @@ async def update_endpoint(
             public=before.public if document.public is None else document.public,
             details=document.details(before.details),
         )
-        await endpoints.update(conn, after, document.trust_roots)
+        await endpoints.update(conn, after, document.trust_files())
     return JSONResponse(
         result("result", "Updated", "Endpoint updated successfully", request.url.path)
     )
