@@ -6,6 +6,7 @@ APIs. Assets have their content's hash in their name and never change.
 
 import html
 import mimetypes
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ _ASSET_AGE_S = 31_536_000
 """A year, which is as good as for ever (RFC 9111 has no such word)."""
 _ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
 """Best first; the build has made them."""
+_NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
+_MARK = re.compile(r"@(SERVICE|CLIENT|NONCE)@")
+_METHODS = ["GET", "HEAD"]
 _FIXED_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -87,7 +91,7 @@ def create_app(*, service_name: str, client_id: UUID, built: Built | None = None
     app = new_app("gui", TRANSFER_ERRORS)
     build = built or Built.read(files("towpath.gui").joinpath("built"))
 
-    @app.get(ASSETS + "/{name}", include_in_schema=False)
+    @app.api_route(ASSETS + "/{name}", methods=_METHODS, include_in_schema=False)
     async def asset(name: str, request: Request) -> Response:
         found = None if build is None else build.assets.get(name)
         if found is None:
@@ -97,17 +101,16 @@ def create_app(*, service_name: str, client_id: UUID, built: Built | None = None
             "Vary": "Accept-Encoding",
             "X-Content-Type-Options": "nosniff",
         }
-        accepted = request.headers.get("Accept-Encoding", "")
-        words = {one.partition(";")[0].strip() for one in accepted.split(",")}
+        accepted = _accepted(request.headers.get("Accept-Encoding", ""))
         content = found.content
         for encoding, _ in _ENCODINGS:
-            if encoding in words and encoding in found.encoded:
+            if encoding in accepted and encoding in found.encoded:
                 headers["Content-Encoding"] = encoding
                 content = found.encoded[encoding]
                 break
         return Response(content, media_type=found.media_type, headers=headers)
 
-    @app.get("/{path:path}", include_in_schema=False)
+    @app.api_route("/{path:path}", methods=_METHODS, include_in_schema=False)
     async def page(path: str, request: Request) -> Response:
         address = f"/{path}"
         known = path == "" or any(address == one or address.startswith(one + "/") for one in PAGES)
@@ -116,13 +119,8 @@ def create_app(*, service_name: str, client_id: UUID, built: Built | None = None
         if build is None:
             raise ApiError(503, "ServiceUnavailable", _NOT_BUILT)
         nonce = secrets.token_urlsafe(16)
-        text = build.index
-        for mark, value in (
-            ("@SERVICE@", service_name),
-            ("@CLIENT@", str(client_id)),
-            ("@NONCE@", nonce),
-        ):
-            text = text.replace(mark, html.escape(value))
+        values = {"SERVICE": service_name, "CLIENT": str(client_id), "NONCE": nonce}
+        text = _MARK.sub(lambda mark: html.escape(values[mark[1]]), build.index)
         headers = _FIXED_HEADERS | {
             "Content-Security-Policy": _policy(nonce),
             # the page names the assets of one version: a newer one is to be seen at once
@@ -131,6 +129,19 @@ def create_app(*, service_name: str, client_id: UUID, built: Built | None = None
         return HTMLResponse(text, status_code=200 if known else 404, headers=headers)
 
     return app
+
+
+def _accepted(header: str) -> set[str]:
+    """The encodings of an Accept-Encoding that are wanted at all (RFC 9110, 12.5.3). Which of them
+    is wanted most does not matter: the smallest is sent.
+    """
+    found = set()
+    for one in header.split(","):
+        name, *parameters = (word.strip().lower() for word in one.split(";"))
+        weights = [word[2:] for word in parameters if word.startswith("q=")]
+        if not any(_NO_WEIGHT.fullmatch(weight) for weight in weights):
+            found.add(name)
+    return found
 
 
 def _policy(nonce: str) -> str:

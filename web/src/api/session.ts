@@ -12,6 +12,7 @@ const PENDING = "towpath-login";
 /** Renewed when so little of its life is left. */
 const RENEW_BEFORE_MS = 5 * 60_000;
 const SILENT_LIMIT_MS = 15_000;
+const PROBE_LIMIT_MS = 4_000;
 
 export interface Person {
   /** The identity's id. */
@@ -23,6 +24,8 @@ export interface Person {
 
 interface Session {
   person: Person;
+  /** Says that it is this page that asks for the logout. */
+  idToken: string;
   token: string;
   endsAt: number;
 }
@@ -36,8 +39,30 @@ interface Pending {
 /** Nobody is logged in, or what was asked needs a page of the identity service. */
 export class LoginNeeded extends Error {}
 
+/** The identity service does not answer, or cannot; the same may succeed later. */
+export class Unreachable extends Error {}
+
 let session: Session | null = null;
 let renewal: Promise<Session> | null = null;
+/** Whom this page shows: it never acts for another person who has logged in in another tab. */
+let shown: string | null = null;
+let onEnd: () => void = () => undefined;
+/** Tells the other tabs of a logout, so that nothing stays on their screens. */
+const tabs = new BroadcastChannel("towpath-session");
+
+tabs.onmessage = () => end();
+
+/** What is done when the login is over: elsewhere, by its end, or because the account was suspended. */
+export function whenLoginEnds(act: () => void): void {
+  onEnd = act;
+}
+
+function end(): void {
+  const wasLoggedIn = shown !== null;
+  session = null;
+  shown = null;
+  if (wasLoggedIn) onEnd();
+}
 
 export function metaValue(name: string): string {
   return document.querySelector<HTMLMetaElement>(`meta[name="towpath-${name}"]`)?.content ?? "";
@@ -59,17 +84,30 @@ export function forgetToken(refused: string): void {
 
 async function current(): Promise<Session> {
   if (session && session.endsAt - Date.now() > RENEW_BEFORE_MS) return session;
-  renewal ??= silently().finally(() => {
+  renewal ??= renewed().finally(() => {
     renewal = null;
   });
-  session = await renewal;
-  return session;
+  return renewal;
+}
+
+async function renewed(): Promise<Session> {
+  try {
+    const found = await silently();
+    if (shown !== null && shown !== found.person.id) throw new LoginNeeded("somebody else has logged in");
+    shown = found.person.id;
+    session = found;
+    return found;
+  } catch (error) {
+    if (error instanceof LoginNeeded) end();
+    throw error;
+  }
 }
 
 /** Go to the login page, and come back to where we are. */
 export async function login(): Promise<void> {
   const { pathname, search } = location;
-  const returnTo = pathname === CALLBACK ? "/" : pathname + search;
+  // "//host" would be another origin's
+  const returnTo = pathname === CALLBACK || pathname.startsWith("//") ? "/" : pathname + search;
   const pending = { state: random(), verifier: random(), returnTo };
   sessionStorage.setItem(PENDING, JSON.stringify(pending));
   location.assign(await authorizeUrl(pending, {}));
@@ -82,26 +120,38 @@ export async function finishLogin(answer: URLSearchParams): Promise<string> {
   if (kept === null) throw new LoginNeeded("this login began in another tab");
   const pending = JSON.parse(kept) as Pending;
   session = await redeem(pending, answer);
+  shown = session.person.id;
   return pending.returnTo;
 }
 
-/** End the tokens here and the session there; the identity service asks and says goodbye. */
+/**
+ * End the session, here and in all tabs, and with it the tokens (OpenID Connect RP-Initiated Logout 1.0).
+ * The id token goes in a form, not in an address, and says that nobody else sent this browser.
+ */
 export async function logout(): Promise<void> {
-  const token = session?.token;
-  session = null;
-  if (token) {
-    const body = new URLSearchParams({ token, client_id: metaValue("client") });
-    await fetch("/v2/oauth2/token/revoke", { method: "POST", body }).catch(() => undefined);
+  const idToken = session?.idToken;
+  if (!idToken) {
+    location.assign("/v2/web/logout");
+    return;
   }
-  location.assign("/v2/web/logout");
+  session = null;
+  tabs.postMessage("logout");
+  const form = document.createElement("form");
+  form.method = "post";
+  form.action = "/v2/oauth2/logout";
+  const field = document.createElement("input");
+  field.type = "hidden";
+  field.name = "id_token_hint";
+  field.value = idToken;
+  form.append(field);
+  document.body.append(form);
+  form.submit();
 }
 
 async function silently(): Promise<Session> {
   const pending = { state: random(), verifier: random(), returnTo: "" };
-  const response = await fetch(await authorizeUrl(pending, { prompt: "none" }), {
-    signal: AbortSignal.timeout(SILENT_LIMIT_MS),
-  });
-  if (!response.redirected) throw new Error(`the identity service answered ${response.status}`);
+  const response = await ask(await authorizeUrl(pending, { prompt: "none" }));
+  if (!response.redirected) throw new Unreachable(`the identity service answered ${response.status}`);
   return redeem(pending, new URL(response.url).searchParams);
 }
 
@@ -110,9 +160,8 @@ async function redeem(pending: Pending, answer: URLSearchParams): Promise<Sessio
   if (answer.get("error")) throw new LoginNeeded(answer.get("error_description") ?? "");
   if (!code || answer.get("state") !== pending.state || answer.get("iss") !== location.origin)
     throw new LoginNeeded("the answer is not to our request");
-  const response = await fetch("/v2/oauth2/token", {
+  const response = await ask("/v2/oauth2/token", {
     method: "POST",
-    signal: AbortSignal.timeout(SILENT_LIMIT_MS),
     body: new URLSearchParams({
       grant_type: "authorization_code",
       client_id: metaValue("client"),
@@ -121,15 +170,35 @@ async function redeem(pending: Pending, answer: URLSearchParams): Promise<Sessio
       code_verifier: pending.verifier,
     }),
   });
+  if (response.status >= 500) throw new Unreachable(`the identity service answered ${response.status}`);
   if (!response.ok) throw new LoginNeeded(`the code was refused (${response.status})`);
   const first = (await response.json()) as TokenDocument;
   const transfer = [first, ...first.other_tokens].find((one) => one.resource_server === TRANSFER);
   if (!transfer || !first.id_token) throw new Error("the answer has no token for transfers");
   return {
     person: personOf(first.id_token),
+    idToken: first.id_token,
     token: transfer.access_token,
     endsAt: Date.now() + transfer.expires_in * 1000,
   };
+}
+
+async function ask(address: string, more: RequestInit = {}): Promise<Response> {
+  try {
+    return await fetch(address, { ...more, cache: "no-store", signal: AbortSignal.timeout(SILENT_LIMIT_MS) });
+  } catch (error) {
+    throw new Unreachable(String(error));
+  }
+}
+
+/** Whether the service answers. */
+export async function reachable(): Promise<boolean> {
+  try {
+    const limit = AbortSignal.timeout(PROBE_LIMIT_MS);
+    return (await fetch("/", { method: "HEAD", cache: "no-store", signal: limit })).ok;
+  } catch {
+    return false;
+  }
 }
 
 interface TokenDocument {

@@ -1,9 +1,7 @@
 import { Component, type ReactNode } from "react";
-import { useTranslation } from "react-i18next";
-import { Button } from "@/ui/Button";
-import { EmptyState } from "@/ui/EmptyState";
+import { Broken } from "@/app/Outside";
 
-/** What is shown instead of a white page when a component breaks. */
+/** What is shown instead of a white page when the frame itself breaks; a page that does is caught by its route. */
 export class Boundary extends Component<{ children: ReactNode }, { broken: boolean }> {
   override state = { broken: false };
 
@@ -14,16 +12,4 @@ export class Boundary extends Component<{ children: ReactNode }, { broken: boole
   override render() {
     return this.state.broken ? <Broken /> : this.props.children;
   }
-}
-
-export function Broken() {
-  const { t } = useTranslation();
-  return (
-    <EmptyState
-      title={t("error.crashed")}
-      action={<Button onPress={() => location.reload()}>{t("error.retry")}</Button>}
-    >
-      {t("error.crashedText")}
-    </EmptyState>
-  );
 }

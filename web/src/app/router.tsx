@@ -8,16 +8,15 @@ import {
   Outlet,
   redirect,
 } from "@tanstack/react-router";
-import { finishLogin, LoginNeeded, person } from "@/api/session";
-import { Broken } from "@/app/Boundary";
-import { LoginFailed, LoginPage } from "@/app/LoginPage";
-import { NotFound } from "@/app/NotFound";
+import { finishLogin, person, Unreachable } from "@/api/session";
+import { Arriving, LoginFailed, NotFound, Problem } from "@/app/Outside";
+import { PagePending } from "@/app/PagePending";
 import { Shell } from "@/app/Shell";
 import { activitySearch } from "@/features/activity/search";
 import { endpointsSearch } from "@/features/endpoints/search";
 import { filesSearch } from "@/features/files/search";
 
-const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: Broken });
+const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: Problem });
 
 const callback = createRoute({
   getParentRoute: () => root,
@@ -31,7 +30,8 @@ const callback = createRoute({
     throw redirect({ href: returnTo, replace: true });
   },
   component: Outlet,
-  errorComponent: LoginFailed,
+  pendingComponent: Arriving,
+  errorComponent: ({ error }) => (error instanceof Unreachable ? <Problem error={error} /> : <LoginFailed />),
 });
 
 /** All pages that need somebody to be logged in. */
@@ -40,7 +40,8 @@ const inside = createRoute({
   id: "inside",
   beforeLoad: async () => ({ person: await person() }),
   component: Shell,
-  errorComponent: ({ error }) => (error instanceof LoginNeeded ? <LoginPage /> : <Broken />),
+  pendingComponent: Arriving,
+  errorComponent: Problem,
 });
 
 const home = createRoute({
@@ -54,6 +55,7 @@ const home = createRoute({
 const files = createRoute({
   getParentRoute: () => inside,
   path: "/files",
+  staticData: { title: "nav.files" },
   validateSearch: filesSearch,
   component: lazyRouteComponent(() => import("@/features/files/FilesPage"), "FilesPage"),
 });
@@ -61,6 +63,7 @@ const files = createRoute({
 const activity = createRoute({
   getParentRoute: () => inside,
   path: "/activity",
+  staticData: { title: "nav.activity" },
   validateSearch: activitySearch,
   component: lazyRouteComponent(() => import("@/features/activity/ActivityPage"), "ActivityPage"),
 });
@@ -68,12 +71,14 @@ const activity = createRoute({
 const task = createRoute({
   getParentRoute: () => inside,
   path: "/activity/$taskId",
+  staticData: { title: "nav.activity" },
   component: lazyRouteComponent(() => import("@/features/activity/TaskPage"), "TaskPage"),
 });
 
 const endpoints = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints",
+  staticData: { title: "nav.endpoints" },
   validateSearch: endpointsSearch,
   component: lazyRouteComponent(() => import("@/features/endpoints/EndpointsPage"), "EndpointsPage"),
 });
@@ -81,12 +86,14 @@ const endpoints = createRoute({
 const newEndpoint = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints/new",
+  staticData: { title: "nav.newEndpoint" },
   component: lazyRouteComponent(() => import("@/features/endpoints/NewEndpointPage"), "NewEndpointPage"),
 });
 
 const endpoint = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints/$endpointId",
+  staticData: { title: "nav.endpoints" },
   component: lazyRouteComponent(() => import("@/features/endpoints/EndpointPage"), "EndpointPage"),
 });
 
@@ -96,6 +103,9 @@ export const router = createRouter({
     inside.addChildren([home, files, activity, task, endpoints, newEndpoint, endpoint]),
   ]),
   defaultPreload: "intent",
+  defaultPendingComponent: PagePending,
+  defaultPendingMs: 0,
+  defaultPendingMinMs: 0,
   scrollRestoration: true,
 });
 

@@ -9,6 +9,14 @@ interface Looks {
   className?: string;
 }
 
+/** For a link that looks like a button. */
+export function buttonClasses(
+  variant: NonNullable<Looks["variant"]> = "normal",
+  size: NonNullable<Looks["size"]> = "normal",
+): string {
+  return classes(styles.button, styles[variant], styles[size]);
+}
+
 export function Button({
   variant = "normal",
   size = "normal",

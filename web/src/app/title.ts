@@ -1,0 +1,22 @@
+import { metaValue } from "@/api/session";
+
+/** What a page of the frame is called, in the texts. */
+export type TitleKey =
+  | "nav.files"
+  | "nav.activity"
+  | "nav.endpoints"
+  | "nav.newEndpoint"
+  | "nav.login"
+  | "error.notFound"
+  | "error.crashed";
+
+/** Name the tab. */
+export function titled(title: string): void {
+  document.title = `${title} – ${metaValue("service")}`;
+}
+
+declare module "@tanstack/react-router" {
+  interface StaticDataRouteOption {
+    title?: TitleKey;
+  }
+}
