@@ -1,6 +1,8 @@
 """Reads streams of live progress as a browser does."""
 
+import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,7 +54,8 @@ class Watch:
     ) -> None:
         assert self._response is not None
         network = self._response.extensions["network_stream"]
-        network.get_extra_info("socket").shutdown(2)
+        with contextlib.suppress(OSError):  # it has ended
+            network.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
         self._thread.join(WAIT_S)
         self._response.close()
 

@@ -2,14 +2,20 @@
 
 import os
 import signal
+import ssl
+import time
+
+import httpx
 
 from plugins.rig import Rig
 from plugins.site import until
 from plugins.watching import Message, Watch
+from towpath.demo.deployment import Deployment
 from towpath.demo.trees import TreeFile, make_tree, uniform
+from towpath.platform.serving import GRACE_S
 
 MEBIBYTE = 1024 * 1024
-LARGE = 256 * MEBIBYTE
+LARGE = 128 * MEBIBYTE
 TREE = [TreeFile("large/file", LARGE), *uniform(4, 25, 1000)]
 SIZE = sum(file.size for file in TREE)
 
@@ -69,3 +75,24 @@ def test_a_transfer_is_watched_to_its_end(rig: Rig) -> None:
     events = deployment.events(task_id)
     assert [message.data for message in one.of("event")] == events
     assert [message.id for message in one.of("event")] == [str(event["id"]) for event in events]
+    stop_while_somebody_watches(rig, deployment)
+
+
+def stop_while_somebody_watches(rig: Rig, deployment: Deployment) -> None:
+    """Streams end as they should, and nobody waits for them."""
+    with (
+        httpx.Client(
+            base_url=deployment.url,
+            verify=ssl.create_default_context(cafile=rig.data_dir / "tls" / "ca.pem"),
+            headers={"Authorization": deployment.client.headers["Authorization"]},
+            timeout=60,
+        ) as client,
+        Watch(client, "task_progress") as one,
+        Watch(client, "task_progress") as other,
+    ):
+        began = time.monotonic()
+        assert deployment.stop() == 0
+        assert time.monotonic() - began < GRACE_S
+        assert one.to_the_end() == other.to_the_end() == []
+    for log in rig.data_dir.glob("log/*"):
+        assert "Traceback" not in log.read_text()

@@ -33,6 +33,11 @@ SEND_S: Final = 60.0
 """A reader that takes nothing for so long is gone, or might as well be."""
 EVENTS_READ: Final = 100
 """From the database at once, for a reader that was not there."""
+HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Connection": "close",  # a reader that kept it open would hold up a service that stops
+    "X-Accel-Buffering": "no",  # nginx passes on what there is
+}
 RETRY_AFTER_S: Final = 30
 DATABASE_RETRY_S: Final = 1.0
 
@@ -56,7 +61,7 @@ class ProgressStream(Response):
         *,
         after: int = 0,
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        super().__init__(headers=HEADERS)
         del self.headers["Content-Length"]
         self._service = service
         self._caller = caller
@@ -126,7 +131,7 @@ class ProgressStream(Response):
             if listener.over:
                 return
             chunk = listener.take()
-            if listener.behind:
+            if listener.behind and listener.began:
                 chunk += await self._missed(listener)
             if chunk:
                 yield chunk

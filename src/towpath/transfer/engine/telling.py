@@ -73,9 +73,9 @@ class Teller:
 
     async def _tell(self, connection: Connection) -> None:
         while True:
-            moves = any(followed.rate for followed in self._followed.values())
+            waits = any(followed.waits for followed in self._followed.values())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(FLIGHTS_EVERY_S if moves else None):
+                async with asyncio.timeout(FLIGHTS_EVERY_S if waits else None):
                     await self._wake.wait()
             self._wake.clear()
             now = self._clock()
@@ -95,7 +95,9 @@ class _Followed:
     def __init__(self, context: TaskContext) -> None:
         self.context = context
         self.ended = False
-        self.rate = 0
+        self.waits = False
+        """Whether there will be something to tell though nothing happens."""
+        self._rate = 0
         self._overall = Rate()
         self._files: dict[int, Rate] = {}
         self._flights = ""
@@ -106,11 +108,12 @@ class _Followed:
         """What there is to tell: one payload at most."""
         news = self.context.news
         changed, news.changed = news.changed, False
-        told = ""
+        told, self.waits = "", True
         if self.ended or now - self._flights_at >= FLIGHTS_EVERY_S:
             self._flights_at = now
             flights = self._now(now)
-            if flights != self._flights or (self.rate and now >= self._again_at):
+            self.waits = self._rate > 0
+            if flights != self._flights or (self.waits and now >= self._again_at):
                 told, self._flights, self._again_at = flights, flights, now + AGAIN_EVERY_S
         if not changed and not told:
             return []
@@ -120,7 +123,7 @@ class _Followed:
         """As JSON, which fits into a notification."""
         news = self.context.news
         moving = [] if self.ended else news.in_flight()
-        self.rate = 0 if self.ended else self._overall.note(now, news.moved_bytes)
+        self._rate = 0 if self.ended else self._overall.note(now, news.moved_bytes)
         moving.sort(key=lambda one: _ORDER.index(one.state))
         shown = moving[:MOST_FILES]
         rates = {
@@ -153,5 +156,5 @@ class _Followed:
     def _document(self, shown: Sequence[Moving], rows: list[list[Any]], *, more: int) -> str:
         items = {one.file.item_no: self.context.items[one.file.item_no] for one in shown}
         bases = {no: [item.source_path, item.destination_path] for no, item in items.items()}
-        document = {"rate": self.rate, "items": bases, "files": rows, "more": more}
+        document = {"rate": self._rate, "items": bases, "files": rows, "more": more}
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))

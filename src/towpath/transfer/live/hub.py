@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -86,6 +86,23 @@ class _Known:
     last_event: int
 
 
+@dataclass(slots=True)
+class _Wanted:
+    """What is to be looked at."""
+
+    tasks: set[int] = field(default_factory=set)
+    owners: set[UUID] = field(default_factory=set)
+    """All of whose tasks that are not finished."""
+
+    def __bool__(self) -> bool:
+        return bool(self.tasks or self.owners)
+
+    def add(self, other: "_Wanted") -> None:
+        """That, too."""
+        self.tasks |= other.tasks
+        self.owners |= other.owners
+
+
 class Hub:
     """Hears and tells while there are listeners. `close` it."""
 
@@ -104,9 +121,9 @@ class Hub:
         self._known: dict[int, _Known] = {}
         self._ended: dict[int, None] = {}
         self._rates: dict[int, tuple[int, float]] = {}
-        self._told: set[int] = set()
-        self._new_tasks: set[int] = set()
-        self._new_owners: set[UUID] = set()
+        self._told = _Wanted()
+        self._new = _Wanted()
+        """For who has just begun to listen."""
         self._wake = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
         self._closed = False
@@ -129,13 +146,13 @@ class Hub:
             self._by_task.setdefault(task_no, set()).add(listener)
             known = [self._known[task_no]] if task_no in self._known else []
             if not known:
-                self._new_tasks.add(task_no)
+                self._new.tasks.add(task_no)
         else:
             others = self._by_owner.setdefault(owner_id, set())
             known = [one for one in self._known.values() if one.owner_id == owner_id]
             known = [one for one in known if one.end is None]
             if not others:
-                self._new_owners.add(owner_id)
+                self._new.owners.add(owner_id)
             others.add(listener)
         for one in known:
             listener.put_state(one.task_no, one.state, one.end)
@@ -216,13 +233,11 @@ class Hub:
                 for listener in listeners:
                     listener.put_files(files)
         if known is not None or task_no in self._by_task or self._by_owner:
-            self._told.add(task_no)
+            self._told.tasks.add(task_no)
             self._wake.set()
 
     def _look_at_all(self) -> None:
-        self._told.update(self._known)
-        self._new_tasks.update(self._by_task)
-        self._new_owners.update(self._by_owner)
+        self._told.add(_Wanted({*self._known, *self._by_task}, {*self._by_owner}))
         self._wake.set()
 
     # -- looking
@@ -238,11 +253,15 @@ class Hub:
                 anyway_at = now + LOOK_ANYWAY_S
             if self._told and now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
-                told, self._told = self._told, set()
-                await self._look_once(told)
-            elif self._new_tasks or self._new_owners:
+                wanted, self._told = self._told, _Wanted()
+                for one, events in await self._look_at(wanted):
+                    self._tell(one, events)
+            elif self._new:
                 await asyncio.sleep(NEWCOMERS_WAIT_S)
-                await self._look_once(set())
+                wanted, self._new = self._new, _Wanted()
+                for one, events in await self._look_at(wanted):
+                    if one.task_no not in self._known:  # the others are not told sooner for that
+                        self._tell(one, events)
             else:
                 due_at = looked_at + LOOK_EVERY_S if self._told else anyway_at
                 self._wake.clear()
@@ -250,17 +269,17 @@ class Hub:
                     async with asyncio.timeout(due_at - now):
                         await self._wake.wait()
 
-    async def _look_once(self, told: set[int]) -> None:
-        tasks, self._new_tasks = self._new_tasks, set()
-        owners, self._new_owners = self._new_owners, set()
+    async def _look_at(self, wanted: _Wanted) -> list[tuple[Progress, Sequence[Event]]]:
+        """How tasks stand that somebody listens to, and their new events. Of tasks that nobody has
+        been told of there are none: who listens reads those of before by himself."""
         try:
             async with self._database.connection() as conn:
                 found = await progress.look(
                     conn,
-                    tasks=tasks | (told & self._by_task.keys()),
-                    told=told,
+                    tasks=wanted.tasks & self._by_task.keys(),
+                    told=wanted.tasks,
                     owners=self._by_owner,
-                    all_of=owners,
+                    all_of=wanted.owners,
                 )
                 grown = {
                     one.task_no: known.last_event
@@ -273,13 +292,10 @@ class Hub:
         except AWAY as error:
             if not is_away(error):
                 raise
-            self._told |= told
-            self._new_tasks |= tasks
-            self._new_owners |= owners
+            self._told.add(wanted)
             await asyncio.sleep(RETRY_S)
-            return
-        for one in found:
-            self._tell(one, events.get(one.task_no, []))
+            return []
+        return [(one, events.get(one.task_no, ())) for one in found]
 
     def _tell(self, task: Progress, events: Sequence[Event]) -> None:
         task_no, known = task.task_no, self._known.get(task.task_no)

@@ -23,6 +23,8 @@ class Listener:
         """The last event that was taken, or waits to be."""
         self.behind = task_no is not None
         """Whether events after `cursor` are to be read from the database."""
+        self.began = False
+        """Whether a state has come; before it nothing is sent."""
         self.over = False
         """Whether nothing more will come."""
         self.news = asyncio.Event()
@@ -36,6 +38,7 @@ class Listener:
 
     def put_state(self, task_no: int, state: bytes, end: bytes | None) -> None:
         """How a task stands now, which replaces how it stood; `end`: it will not change again."""
+        self.began = True
         self._states[task_no] = state
         if end is not None:
             self._ends[task_no] = end

@@ -77,6 +77,8 @@ async def events_after(
     conn: Connection, after: Mapping[int, int], *, most: int
 ) -> dict[int, list[Event]]:
     """Of each task the first `most` events with higher numbers than the one given, in order."""
+    if not after:
+        return {}
     rows = await fetch(
         conn,
         f"""
