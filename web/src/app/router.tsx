@@ -12,7 +12,7 @@ import { finishLogin, person, Unreachable } from "@/api/session";
 import { Arriving, LoginFailed, NotFound, Problem } from "@/app/Outside";
 import { PagePending } from "@/app/PagePending";
 import { Shell } from "@/app/Shell";
-import { activitySearch } from "@/features/activity/search";
+import { activitySearch, taskSearch } from "@/features/activity/search";
 import { endpointsSearch } from "@/features/endpoints/search";
 import { filesSearch } from "@/features/files/search";
 
@@ -72,6 +72,7 @@ const task = createRoute({
   getParentRoute: () => inside,
   path: "/activity/$taskId",
   staticData: { title: "nav.activity" },
+  validateSearch: taskSearch,
   component: lazyRouteComponent(() => import("@/features/activity/TaskPage"), "TaskPage"),
 });
 

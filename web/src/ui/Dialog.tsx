@@ -56,12 +56,15 @@ export function Dialog({
 /** A question before something that cannot be undone: `children` say what goes. */
 export function ConfirmDialog({
   confirm,
+  keep,
   onConfirm,
   isBusy,
   danger = true,
   ...props
 }: Omit<Props, "actions" | "role"> & {
   confirm: string;
+  /** The way out, where "Cancel" could be taken for what is asked about. */
+  keep?: string;
   onConfirm: () => void;
   isBusy?: boolean;
   danger?: boolean;
@@ -74,7 +77,7 @@ export function ConfirmDialog({
       actions={
         <>
           <Button onPress={props.onClose} autoFocus>
-            {t("cancel")}
+            {keep ?? t("cancel")}
           </Button>
           <Button variant={danger ? "danger" : "primary"} onPress={onConfirm} isPending={isBusy ?? false}>
             {confirm}
