@@ -1,6 +1,10 @@
-/** What the address of the page holds. */
-export function endpointsSearch(search: Record<string, unknown>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(search).filter((pair): pair is [string, string] => typeof pair[1] === "string"),
-  );
+/** What the address of the page holds: what is looked for. */
+export interface EndpointsSearch {
+  q?: string;
+}
+
+export function endpointsSearch(search: Record<string, unknown>): EndpointsSearch {
+  const { q } = search;
+  // a number is what a search for "2026" is read as
+  return (typeof q === "string" && q.trim()) || typeof q === "number" ? { q: String(q) } : {};
 }
