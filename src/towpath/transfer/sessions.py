@@ -186,19 +186,34 @@ class EndpointSessions:
 
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect where the operator's policy allows it; the `Dial` that sessions are given."""
+        return await self.dial_within(self._timeouts.connect_s, host, port)
+
+    async def dial_within(self, connect_s: float, host: str, port: int) -> socket.socket:
+        """The same, with another time for it than the operator's."""
+        where = f"{host}:{port}"
         try:
-            return await self._policy.connect(host, port, timeout_s=self._timeouts.connect_s)
+            return await self._policy.connect(host, port, timeout_s=connect_s)
         except DialRefused as refusal:
-            raise GridFTPError(
-                Kind.ADDRESS_REFUSED, str(refusal), where=f"{host}:{port}"
-            ) from refusal
+            raise GridFTPError(Kind.ADDRESS_REFUSED, str(refusal), where=where) from refusal
         except OSError as error:
             if isinstance(error, TimeoutError) and error.errno is None:
-                reason = f"no answer within {self._timeouts.connect_s:g} s"
+                reason = f"no answer within {connect_s:g} s"
             else:
                 reason = reason_of(error)
+            raise GridFTPError(Kind.CONNECT, f"cannot connect: {reason}", where=where) from error
+
+    async def addresses(self, host: str, port: int) -> list[str]:
+        """Where a name leads to. Raises GridFTPError: CONNECT if nowhere, ADDRESS_REFUSED if where
+        the operator's policy does not allow it."""
+        where = f"{host}:{port}"
+        try:
+            return list(dict.fromkeys(await self._policy.addresses(host, port)))
+        except DialRefused as refusal:
+            raise GridFTPError(Kind.ADDRESS_REFUSED, str(refusal), where=where) from refusal
+        except (OSError, UnicodeError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else "it is not a host name"
             raise GridFTPError(
-                Kind.CONNECT, f"cannot connect: {reason}", where=f"{host}:{port}"
+                Kind.CONNECT, f"the name {host} cannot be resolved: {reason}", where=where
             ) from error
 
     @asynccontextmanager

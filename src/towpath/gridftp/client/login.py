@@ -173,7 +173,9 @@ class GsiLogin(Receiver):
         )
 
     def _translated(self, error: SecurityError) -> GridFTPError:
-        return GridFTPError(Kind[error.kind.value], error.message, self._channel.where)
+        return GridFTPError(
+            Kind[error.kind.value], error.message, self._channel.where, facts=error.facts
+        )
 
     def _send(self, lines: list[bytes]) -> None:
         self._unanswered += len(lines)

@@ -1,5 +1,6 @@
 """The one error of the security layer; the client turns it into a `GridFTPError`."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -14,7 +15,11 @@ class SecurityKind(StrEnum):
 class SecurityError(Exception):
     """A login or a data channel could not be secured. `message` is for people, without secrets."""
 
-    def __init__(self, kind: SecurityKind, message: str) -> None:
+    def __init__(
+        self, kind: SecurityKind, message: str, facts: Mapping[str, object] | None = None
+    ) -> None:
+        """`facts`: as those of a `GridFTPError`."""
         super().__init__(message)
         self.kind = kind
         self.message = message
+        self.facts = facts or {}

@@ -24,6 +24,9 @@ DELEGATED_LIFETIME = timedelta(hours=12)
 MAX_TOKEN_BYTES = 256 * 1024
 """A server flight with a long RSA-4096 chain is 20 KiB; more is an attack or a bug."""
 
+HOST_SUBJECT = "host_subject"
+"""The fact of an error: who a server has proven to be that was to be somebody else."""
+
 _READ_BYTES = 64 * 1024
 
 _PORTION_BYTES = 8 * 1024
@@ -91,24 +94,25 @@ class Initiator:
         Raises `SecurityError`: CREDENTIAL_EXPIRED before anything is sent, UNTRUSTED_HOST,
         AUTHENTICATION. After an error the login must be given up.
         """
-        if self._tls is None:
-            if self._credential is None:
-                context = self._trust.client_context()
-            else:
-                self._credential.require_valid(self._now())
-                context = self._credential.ssl_context(self._trust)
-            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
+        tls = self.prepare()
         self._feed(token or b"")
         if self._state is _State.HANDSHAKE:
-            return self._handshake(self._tls)
+            return self._handshake(tls)
         data = self._read()
         if self._state is _State.REQUEST:
-            return self._answer_request(self._tls, data)
+            return self._answer_request(tls, data)
         if data:
             raise SecurityError(
                 SecurityKind.AUTHENTICATION, "the server sent data before the login was finished"
             )
         return []
+
+    def prepare(self) -> ssl.SSLObject:
+        """What the first step begins with: it reads all authorities, which may take a while."""
+        if self._tls is None:
+            context = self._context()
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=False)
+        return self._tls
 
     def wrap(self, line: bytes) -> bytes:
         """Encrypt a command line; the result, in base64, is the argument of `ENC`."""
@@ -127,6 +131,12 @@ class Initiator:
             self._feed(token[start : start + _PORTION_BYTES])
             plain.append(self._read())
         return b"".join(plain)
+
+    def _context(self) -> ssl.SSLContext:
+        if self._credential is None:
+            return self._trust.client_context()
+        self._credential.require_valid(self._now())
+        return self._credential.ssl_context(self._trust)
 
     def _handshake(self, tls: ssl.SSLObject) -> list[bytes]:
         try:
@@ -166,6 +176,7 @@ class Initiator:
                 raise SecurityError(
                     SecurityKind.UNTRUSTED_HOST,
                     f"{self._host} is {self.peer_subject}, expected {self._subject}",
+                    {HOST_SUBJECT: self.peer_subject},
                 )
         elif chain[0].is_proxy or not for_host:
             # A proxy of a host's certificate may have been delegated to anyone.
@@ -173,6 +184,7 @@ class Initiator:
                 SecurityKind.UNTRUSTED_HOST,
                 f"{self._host} showed the certificate of {self.peer_subject}, "
                 "which is for another host",
+                {HOST_SUBJECT: self.peer_subject},
             )
 
     def _answer_request(self, tls: ssl.SSLObject, data: bytes) -> list[bytes]:
@@ -219,6 +231,32 @@ class Initiator:
             if data.startswith(b"\0"):
                 return data[1:]
         return data
+
+
+class Onlooker(Initiator):
+    """Sees the certificate that a server shows, without trusting it: to tell people what is there.
+
+    It must not log in, and has nothing to do it with.
+    """
+
+    def __init__(self, *, now: Callable[[], datetime]) -> None:
+        super().__init__(None, TrustRoots({}), "", None, now=now)
+        self.certificate: Certificate | None = None
+        """What was shown, once the handshake is done."""
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        return context
+
+    def _check_peer(self, tls: ssl.SSLObject) -> None:
+        shown = tls.getpeercert(binary_form=True)
+        try:
+            self.certificate = None if shown is None else Certificate(shown)
+        except ValueError:
+            self.certificate = None
 
 
 def verified_chain(tls: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:

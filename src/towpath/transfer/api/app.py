@@ -8,6 +8,7 @@ from towpath.platform.http import new_app
 from towpath.transfer.api import (
     bookmarks,
     credentials,
+    endpoint_tests,
     endpoints,
     operations,
     progress,
@@ -26,7 +27,16 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
     else:
         app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
     app.state.transfer = transfer
-    for routes in (bookmarks, credentials, endpoints, operations, progress, submissions, tasks):
+    for routes in (
+        bookmarks,
+        credentials,
+        endpoint_tests,
+        endpoints,
+        operations,
+        progress,
+        submissions,
+        tasks,
+    ):
         app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
     return app
 

@@ -124,20 +124,7 @@ async def put_credential(
     async with service.database.connection() as conn:
         await visible_endpoint(conn, wanted, caller.sub)
     document = await read_document(request, CredentialDocument)
-    credential = await usable_credential(service, document.proxy)
-    return await _keep(request, service, caller, wanted, credential)
-
-
-async def usable_credential(service: TransferService, proxy: str) -> Credential:
-    """What a user has given as his credential. Raises ApiError: it is none, or has expired."""
-    try:
-        credential = await asyncio.to_thread(Credential.from_pem, proxy.encode())
-    except ValueError as error:
-        raise ApiError.bad_request(
-            f"proxy: {error}. Give the file that grid-proxy-init or voms-proxy-init wrote:"
-            " certificate, private key and chain in PEM, the key without a passphrase.",
-            reason="InvalidCredential",
-        ) from None
+    credential = await credential_in(document.proxy)
     if credential.expired(service.now()):
         raise ApiError.bad_request(
             f"proxy: the credential of {credential.subject} expired at"
@@ -145,7 +132,19 @@ async def usable_credential(service: TransferService, proxy: str) -> Credential:
             " grid-proxy-init, and give that.",
             reason="CredentialExpired",
         )
-    return credential
+    return await _keep(request, service, caller, wanted, credential)
+
+
+async def credential_in(proxy: str) -> Credential:
+    """What a user has given as his credential; it may have expired. Raises ApiError: it is none."""
+    try:
+        return await asyncio.to_thread(Credential.from_pem, proxy.encode())
+    except ValueError as error:
+        raise ApiError.bad_request(
+            f"proxy: {error}. Give the file that grid-proxy-init or voms-proxy-init wrote:"
+            " certificate, private key and chain in PEM, the key without a passphrase.",
+            reason="InvalidCredential",
+        ) from None
 
 
 @router.post(

@@ -185,3 +185,10 @@ class EndpointDocument(Document):
             if name in self.model_fields_set:
                 changed[name] = getattr(self, name)
         return {name: value for name, value in changed.items() if value is not None}
+
+
+class EndpointTestDocument(EndpointDocument):
+    """An endpoint that is to be tried before it is registered, with a credential if there is one:
+    a proxy, in PEM."""
+
+    proxy: Text | None = None

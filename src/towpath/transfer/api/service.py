@@ -18,6 +18,7 @@ from towpath.platform.secrets import Sealer
 from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
 from towpath.transfer.api.documents import event_document, files_document, progress_document
 from towpath.transfer.browse.browser import Browser
+from towpath.transfer.browse.endpoint_test import EndpointTests
 from towpath.transfer.browse.logon import MyProxyLogons
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
@@ -49,6 +50,7 @@ class TransferService:
     browser: Browser = field(init=False)
     logons: MyProxyLogons = field(init=False)
     hub: Hub = field(init=False)
+    tests: EndpointTests = field(init=False)
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -59,6 +61,7 @@ class TransferService:
         object.__setattr__(self, "logons", MyProxyLogons(sessions))
         shown = Documents(partial(progress_document, now=self.now), event_document, files_document)
         object.__setattr__(self, "hub", Hub(self.database, shown))
+        object.__setattr__(self, "tests", EndpointTests(sessions, self.now))
 
     async def close(self) -> None:
         """End streams, and close the sessions that browsing parked."""

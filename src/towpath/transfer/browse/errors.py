@@ -20,6 +20,7 @@ class Operation(StrEnum):
     MKDIR = "MkdirFailed"
     RENAME = "RenameFailed"
     LOGON = "MyProxyLogonFailed"
+    TEST = "EndpointTestFailed"
 
 
 _TITLES = {
@@ -28,6 +29,7 @@ _TITLES = {
     Operation.MKDIR: "Cannot create the directory",
     Operation.RENAME: "Cannot rename",
     Operation.LOGON: "Cannot log on at the MyProxy server",
+    Operation.TEST: "Cannot test the endpoint",
 }
 
 # Codes that begin with a dot continue "ExternalError.<operation>".

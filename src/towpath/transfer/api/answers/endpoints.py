@@ -11,6 +11,7 @@ from towpath.transfer.api.documents import (
     FALSE_ENDPOINT_FIELDS,
     NULL_ENDPOINT_FIELDS,
 )
+from towpath.transfer.browse import endpoint_test
 
 
 class Server(Answer):
@@ -105,3 +106,24 @@ class FileList(Answer):
     limit: int
     offset: int
     DATA: list[File]
+
+
+class EndpointTestStep(Answer):
+    """What was tried, what became of it, and what to do. `details` has the server's own words."""
+
+    step: endpoint_test.Step
+    state: endpoint_test.State
+    message: str
+    details: str | None
+    advice: str | None
+    ms: int
+
+
+class EndpointTest(Answer):
+    """All steps, in order. After one that failed or could not be tried the rest are skipped."""
+
+    DATA_TYPE: Literal["endpoint_test"]
+    ok: bool
+    host_subject: str | None
+    features: list[str]
+    DATA: list[EndpointTestStep]

@@ -1,0 +1,96 @@
+"""Routes that try a GridFTP server, before it is registered or afterwards."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from towpath.gridftp.client.dial import Server
+from towpath.gridftp.errors import GridFTPError
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
+from towpath.transfer.api.answers import endpoints as answers
+from towpath.transfer.api.answers.base import reads
+from towpath.transfer.api.bodies import read_document
+from towpath.transfer.api.credentials import credential_in
+from towpath.transfer.api.endpoint_bodies import EndpointTestDocument
+from towpath.transfer.api.service import (
+    Caller,
+    Service,
+    TransferService,
+    parse_id,
+    visible_endpoint,
+)
+from towpath.transfer.browse.endpoint_test import Subject
+from towpath.transfer.browse.errors import Operation, TooBusy, api_error
+from towpath.transfer.sessions import SessionUnavailable
+from towpath.transfer.store import endpoints
+
+router = APIRouter()
+
+
+@router.post(
+    "/endpoint_test",
+    response_model=answers.EndpointTest,
+    openapi_extra=reads(EndpointTestDocument),
+)
+async def try_server(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Try a server as it would be registered. Nothing is kept."""
+    document = await read_document(request, EndpointTestDocument)
+    if not document.DATA:
+        raise ApiError.bad_request(
+            'DATA: name the server: [{"DATA_TYPE": "server", "uri": "gsiftp://host:2811"}]'
+        )
+    host, port = document.DATA[0].address()
+    credential = None if document.proxy is None else await credential_in(document.proxy)
+    subject = Subject(
+        Server(host, port, document.DATA[0].subject),
+        frozenset(document.data_hosts or ()),
+        document.trust_files() or {},
+        credential,
+    )
+    return await _tried(service, caller, subject)
+
+
+@router.post("/endpoint/{endpoint_id}/test", response_model=answers.EndpointTest)
+async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """Try a registered endpoint with the caller's credential for it."""
+    wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
+    async with service.database.connection() as conn:
+        endpoint = await visible_endpoint(conn, wanted, caller.sub)
+        trust_files = await endpoints.get_trust_roots(conn, wanted)
+    try:
+        credential = (await service.sessions.login(wanted, caller.sub)).credential
+    except (SessionUnavailable, GridFTPError):  # no credential, or no trust roots: the test says so
+        credential = None
+    subject = Subject(
+        Server(endpoint.host, endpoint.port, endpoint.subject),
+        frozenset(endpoint.data_hosts),
+        trust_files,
+        credential,
+    )
+    return await _tried(service, caller, subject)
+
+
+async def _tried(service: TransferService, caller: Principal, subject: Subject) -> JSONResponse:
+    try:
+        report = await service.tests.test(caller.sub, subject)
+    except TooBusy as error:
+        raise api_error(error, Operation.TEST) from error
+    return JSONResponse(
+        {
+            "DATA_TYPE": "endpoint_test",
+            "ok": report.ok,
+            "host_subject": report.host_subject,
+            "features": list(report.features),
+            "DATA": [
+                {
+                    "step": outcome.step,
+                    "state": outcome.state,
+                    "message": outcome.message,
+                    "details": outcome.details,
+                    "advice": outcome.advice,
+                    "ms": outcome.ms,
+                }
+                for outcome in report.outcomes
+            ],
+        }
+    )
