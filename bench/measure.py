@@ -156,6 +156,12 @@ def tree_cpu_s(roots: Sequence[int]) -> float:
             return total
 
 
+def own_cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far, without its children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / _TICKS_PER_S  # utime, stime
+
+
 def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / _TICKS_PER_S  # utime, stime, cutime, cstime

@@ -188,6 +188,16 @@ def test_the_cost_of_sessions_is_measured() -> None:
     assert 10_000 < told["idle_bytes_per_session"] <= told["active_bytes_per_session"] < 1_000_000
 
 
+@pytest.mark.long
+def test_the_cost_of_watching_is_measured() -> None:
+    done = bench("live", "--quick")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert (told["tasks"], told["listeners"]) == (10, 10)
+    assert told["messages_per_s"] > 10
+
+
 def test_some_areas_are_measured_alone() -> None:
     both = bench("sessions", "gridftp", "--quick")
     assert both.returncode == 2

@@ -13,6 +13,7 @@ import psycopg
 
 from plugins.rig import Rig
 from plugins.site import until
+from plugins.watching import Watch
 from towpath.demo.deployment import Deployment
 from towpath.demo.processes import descendants
 from towpath.demo.trees import digests, make_tree, uniform
@@ -51,8 +52,13 @@ class Scene:
         task_id = self.deployment.transfer(*self.rig.endpoints, [item])
         until(lambda: arrived(there), 30, "files arrive", every_s=0.005)
         assert arrived(there) < len(TREE), "too late"
-        yield task_id
-        assert self.deployment.wait(task_id, 90)["status"] == "SUCCEEDED"
+        with Watch(self.deployment.client, f"task/{task_id}/progress") as watch:
+            yield task_id
+            assert self.deployment.wait(task_id, 90)["status"] == "SUCCEEDED"
+            told = watch.to_the_end()
+        assert told[-1].data["status"] == "SUCCEEDED"
+        events = [str(event["id"]) for event in self.deployment.events(task_id)]
+        assert [message.id for message in watch.of("event")] == events
         assert digests(there) == digests(self.rig.root / "src")
         assert self.deployment.worker_pids() == self.workers, "they were not lost"
 

@@ -11,6 +11,7 @@ import pytest
 
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site, until
+from plugins.watching import Watch
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
@@ -53,6 +54,7 @@ def test_what_cannot_be_read_is_left_out(
     )
     task = site.deployment.wait(task_id, 60)
     assert task["status"] == "SUCCEEDED", site.deployment.events(task_id)
+    assert Watch.last(site.deployment.client, task_id)["bytes_total"] == task["bytes_transferred"]
     closed = {*files, *(path for path in expected if path.startswith("d0002/"))}
     assert digests(destination) == {p: d for p, d in expected.items() if p not in closed}
     told = {one["source_path"]: one for one in left_out(site.deployment, task_id)}

@@ -8,6 +8,7 @@ import pytest
 from plugins.outcomes import transferred
 from plugins.rig import Rig
 from plugins.site import SITE_GROUP, Site
+from plugins.watching import Watch
 from towpath.demo.deployment import Deployment
 from towpath.demo.trees import digests, make_tree, uniform
 
@@ -66,6 +67,9 @@ def check(deployment: Deployment, task_id: str, source: Path, level: int) -> Non
     assert task["files_skipped"] == total - len(copied)
     assert task["subtasks_succeeded"] == task["subtasks_total"]
     assert task["faults"] == 0
+    state = Watch.last(deployment.client, task_id)
+    assert state["bytes_total"] == state["bytes_transferred"] == task["bytes_transferred"]
+    assert state["walked"]
 
 
 @SITE_GROUP

@@ -109,6 +109,14 @@ class Watch:
                 if not self._thread.is_alive() or not self._news.wait(timeout_s):
                     raise AssertionError(f"not told: {self.messages[-5:]}")
 
+    @classmethod
+    def last(cls, client: httpx.Client, task_id: str) -> dict[str, Any]:
+        """The state of a task that has ended."""
+        with cls(client, f"task/{task_id}/progress") as ended:
+            ended.to_the_end()
+        [state] = ended.of("task")
+        return state.data
+
     def to_the_end(self, timeout_s: float = WAIT_S) -> list[Message]:
         """All messages of a stream that the service ends."""
         self._thread.join(timeout_s)

@@ -14,6 +14,7 @@ from plugins.doubles import counting_listener, scripted
 from plugins.lanes import finish, wrong
 from towpath.gridftp.client.channel import MAX_QUEUED_COMMANDS
 from towpath.gridftp.client.lane import Lane, Piece, Protection
+from towpath.gridftp.client.pieces import Stage
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
@@ -150,6 +151,22 @@ async def test_progress_of_a_large_file(open_lane, tmp_path) -> None:
     assert [o.status for o in outcomes] == ["done"]
     assert sum(seen) == size
     assert all(more > 0 for more in seen)
+
+
+async def test_what_is_under_way_is_known(open_lane, tree) -> None:
+    pieces = tree(FILES)
+    lane = await open_lane()
+    lane.send(pieces)
+    assert [piece for piece, _ in lane.under_way()] == pieces
+    done, most = 0, 0
+    while done < FILES:
+        stages = [stage for _, stage in lane.under_way()]
+        assert stages == sorted(stages, key=[Stage.CHECKED, Stage.MOVES, Stage.WAITS].index)
+        assert stages.count(Stage.MOVES) <= 1
+        most = max(most, stages.count(Stage.WAITS))
+        done += len(await lane.outcomes())
+        assert len(lane.under_way()) == FILES - done
+    assert most > 0
 
 
 def statuses(outcomes) -> list[str]:

@@ -326,3 +326,42 @@ async def plan_size(database: Database, task_no: int) -> tuple[int, int]:
         )
     assert row is not None
     return row[0], row[1]
+
+
+async def test_the_bytes_that_will_be_copied_are_known(
+    database: Database, make_task: MakeTask
+) -> None:
+    """As they are found; less those of files that are not copied after all, or have changed."""
+    task_no = await make_task()
+    root = Directory(0, 0, "")
+    files = [File(number, 0, f"f{number}", 10 * number, None) for number in (1, 2, 3, 4)]
+
+    async def found() -> int:
+        row = await (
+            await conn.execute("SELECT bytes_found FROM task WHERE task_no = %s", (task_no,))
+        ).fetchone()
+        assert row is not None
+        count: int = row["bytes_found"]
+        return count
+
+    async with database.transaction() as conn:
+        assert await found() == 0
+        await plan.directory_listed(
+            conn,
+            task_no,
+            root,
+            files=files,
+            directories=[],
+            files_found=4,
+            bytes_found=100,
+            links_found=0,
+            is_directory=True,
+        )
+        assert await found() == 100
+        await plan.remove(conn, task_no, [1])
+        await plan.leave_out(conn, task_no, [2])
+        assert await found() == 80
+        await plan.changed_at_source(conn, task_no, 3, size=5, modified=None)
+        assert await found() == 55
+        await plan.leave_out(conn, task_no, [3, 4])
+        assert await found() == 10
