@@ -24,8 +24,9 @@ const callback = createRoute({
   validateSearch: (search: Record<string, unknown>) => search,
   beforeLoad: async () => {
     const answer = new URLSearchParams(location.search);
-    // the code is of no use any more, but it has no business in an address either
-    history.replaceState(null, "", location.pathname);
+    // the code is of no use any more, but it has no business in an address either; the router's own
+    // replaceState would begin this load again
+    History.prototype.replaceState.call(history, null, "", location.pathname);
     const returnTo = await finishLogin(answer);
     throw redirect({ href: returnTo, replace: true });
   },
