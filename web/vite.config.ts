@@ -31,8 +31,23 @@ function precompressed(): Plugin {
   };
 }
 
+/** Languages that the interface is in: the component library has its own texts in thirty. */
+const LANGUAGES = ["en-US"];
+const THEIR_TEXTS = /\/node_modules\/react-(?:aria|stately|aria-components)\/.*\/([a-z]{2}-[A-Z]{2})\.mjs$/;
+
+/** Leaves out the library's texts in languages that nothing else is in; it takes the default one then. */
+function ourLanguages(): Plugin {
+  return {
+    name: "our-languages",
+    load(id) {
+      const language = THEIR_TEXTS.exec(id)?.[1];
+      return language && !LANGUAGES.includes(language) ? "export default undefined;" : null;
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react(), precompressed()],
+  plugins: [react(), ourLanguages(), precompressed()],
   resolve: { tsconfigPaths: true },
   build: {
     outDir: "../src/towpath/gui/built",
@@ -43,6 +58,20 @@ export default defineConfig({
     sourcemap: false,
     target: "es2023",
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      output: {
+        codeSplitting: {
+          // what changes only when a library does stays in browsers when we change; the rest is by page
+          groups: [
+            { name: "react", test: /node_modules\/(react|react-dom|scheduler)\//, priority: 2 },
+            {
+              name: "frame",
+              test: /node_modules\/(@tanstack\/(?!.*virtual)|i18next|react-i18next|openapi-fetch)/,
+            },
+          ],
+        },
+      },
+    },
     reportCompressedSize: false,
     chunkSizeWarningLimit: 700,
   },

@@ -15,6 +15,15 @@ import { Shell } from "@/app/Shell";
 import { activitySearch, taskSearch } from "@/features/activity/search";
 import { endpointsSearch } from "@/features/endpoints/search";
 import { filesSearch } from "@/features/files/search";
+import { addTexts } from "@/i18n";
+
+/** A page's code, and the texts of its feature beside it. */
+function withTexts<T>(namespace: Parameters<typeof addTexts>[0], load: () => Promise<T>): () => Promise<T> {
+  return async () => {
+    const [page] = await Promise.all([load(), addTexts(namespace)]);
+    return page;
+  };
+}
 
 const root = createRootRoute({ component: Outlet, notFoundComponent: NotFound, errorComponent: Problem });
 
@@ -58,7 +67,10 @@ const files = createRoute({
   path: "/files",
   staticData: { title: "nav.files" },
   validateSearch: filesSearch,
-  component: lazyRouteComponent(() => import("@/features/files/FilesPage"), "FilesPage"),
+  component: lazyRouteComponent(
+    withTexts("files", () => import("@/features/files/FilesPage")),
+    "FilesPage",
+  ),
 });
 
 const activity = createRoute({
@@ -66,7 +78,10 @@ const activity = createRoute({
   path: "/activity",
   staticData: { title: "nav.activity" },
   validateSearch: activitySearch,
-  component: lazyRouteComponent(() => import("@/features/activity/ActivityPage"), "ActivityPage"),
+  component: lazyRouteComponent(
+    withTexts("activity", () => import("@/features/activity/ActivityPage")),
+    "ActivityPage",
+  ),
 });
 
 const task = createRoute({
@@ -74,7 +89,10 @@ const task = createRoute({
   path: "/activity/$taskId",
   staticData: { title: "nav.activity" },
   validateSearch: taskSearch,
-  component: lazyRouteComponent(() => import("@/features/activity/TaskPage"), "TaskPage"),
+  component: lazyRouteComponent(
+    withTexts("activity", () => import("@/features/activity/TaskPage")),
+    "TaskPage",
+  ),
 });
 
 const endpoints = createRoute({
@@ -82,21 +100,30 @@ const endpoints = createRoute({
   path: "/endpoints",
   staticData: { title: "nav.endpoints" },
   validateSearch: endpointsSearch,
-  component: lazyRouteComponent(() => import("@/features/endpoints/EndpointsPage"), "EndpointsPage"),
+  component: lazyRouteComponent(
+    withTexts("endpoints", () => import("@/features/endpoints/EndpointsPage")),
+    "EndpointsPage",
+  ),
 });
 
 const newEndpoint = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints/new",
   staticData: { title: "nav.newEndpoint" },
-  component: lazyRouteComponent(() => import("@/features/endpoints/NewEndpointPage"), "NewEndpointPage"),
+  component: lazyRouteComponent(
+    withTexts("endpoints", () => import("@/features/endpoints/NewEndpointPage")),
+    "NewEndpointPage",
+  ),
 });
 
 const endpoint = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints/$endpointId",
   staticData: { title: "nav.endpoints" },
-  component: lazyRouteComponent(() => import("@/features/endpoints/EndpointPage"), "EndpointPage"),
+  component: lazyRouteComponent(
+    withTexts("endpoints", () => import("@/features/endpoints/EndpointPage")),
+    "EndpointPage",
+  ),
 });
 
 export const router = createRouter({

@@ -49,7 +49,9 @@ export function CredentialPanel({ endpoint }: { endpoint: Endpoint }) {
           <Skeleton height="3rem" />
         </Loading>
       )}
-      <div role="status">{stored && <Done stored={stored} />}</div>
+      <div role="status" className={styles.news}>
+        {stored && <Done stored={stored} />}
+      </div>
       {credential && (
         <>
           <About credential={credential} endpoint={endpoint} />

@@ -22,11 +22,14 @@ export function DropArea({
   label,
   children,
   buttons,
+  more,
   onFiles,
 }: {
   label: string;
   children?: ReactNode;
   buttons: { label: string; folder?: boolean }[];
+  /** Another button. */
+  more?: ReactNode;
   onFiles: (files: TrustFile[]) => void;
 }) {
   return (
@@ -62,6 +65,7 @@ export function DropArea({
             <Button size="small">{one.label}</Button>
           </FileTrigger>
         ))}
+        {more}
       </div>
     </DropZone>
   );

@@ -112,12 +112,17 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
   );
 }
 
+/** Clients have names of their own, which say nothing to people. */
+function ownerOf({ owner_string: owner }: Endpoint, service: string): string {
+  return /@clients\./.test(owner) ? service : owner;
+}
+
 function About({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   const { t } = useTranslation("endpoints");
   const server = endpoint.DATA[0];
   const facts: [string, ReactNode][] = [
     [t("page.address"), server && <code>{shortAddress(server.hostname, server.port)}</code>],
-    [t("page.owner"), mine ? t("page.you") : endpoint.owner_string],
+    [t("page.owner"), mine ? t("page.you") : ownerOf(endpoint, t("page.service"))],
     [t("page.visible"), endpoint.public ? t("page.everybody") : t("page.onlyYou")],
     [t("page.organization"), endpoint.organization],
     [t("page.contact"), endpoint.contact_email],

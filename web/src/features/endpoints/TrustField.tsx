@@ -54,18 +54,20 @@ export function TrustField({
       <DropArea
         label={t("form.trustDrop")}
         buttons={[{ label: t("form.trustFiles") }, { label: t("form.trustFolder"), folder: true }]}
+        more={
+          <Button size="small" onPress={() => setPasting(true)}>
+            {t("form.trustPaste")}
+          </Button>
+        }
         onFiles={(files) => onChange(withFiles(value, files))}
       />
-      <div className={styles.actions}>
-        <Button size="small" variant="quiet" onPress={() => setPasting(true)}>
-          {t("form.trustPaste")}
-        </Button>
-        {value.files.length > 1 && (
+      {value.files.length > 1 && (
+        <div>
           <Button size="small" variant="quiet" onPress={() => onChange({ files: [], ignored: [] })}>
             {t("form.trustClear")}
           </Button>
-        )}
-      </div>
+        </div>
+      )}
       <Paste
         isOpen={pasting}
         onClose={() => setPasting(false)}

@@ -1,6 +1,5 @@
 import i18next from "i18next";
 import { describe, expect, it } from "vitest";
-import "@/i18n";
 import type { Entry } from "@/features/files/listing";
 import {
   documentOf,
@@ -12,6 +11,7 @@ import {
   USUAL,
   USUAL_SYNC,
 } from "@/features/files/options";
+import { addTexts } from "@/i18n";
 
 const from = { endpointId: "here", name: "Instrument", path: "/data/" };
 const to = { endpointId: "there", name: "Archive", path: "/keep/" };
@@ -25,6 +25,8 @@ const entry = (name: string, kind: Entry["kind"] = "file"): Entry => ({
 const files: Job = { from, to, entries: [entry("a.txt")] };
 const trees: Job = { from, to, entries: [entry("run", "folder"), entry("pipe", "other")] };
 const folders: Job = { from, to, entries: null };
+
+await addTexts("files");
 
 describe("the document", () => {
   it("has the paths of what is chosen, and verifies", () => {
