@@ -186,6 +186,8 @@ def test_transfer_of_a_file_shown_and_waited_for(site: Site, tree: Path) -> None
     assert (shown["status"], shown["files_transferred"]) == ("SUCCEEDED", 1)
     assert shown["label"] == "one file"
     assert "SUCCEEDED" in globus.text("task", "show", task)
+    moved = globus.json("task", "show", "-t", task)
+    assert [one["size"] for one in moved["DATA"]] == [4]
     assert f"{target}/1" in globus.text("task", "show", "-t", task)
     listed = globus.json("task", "list", "--filter-label", "one*", "--filter-status", "SUCCEEDED")
     assert task in {one["task_id"] for one in listed["DATA"]}
@@ -223,6 +225,12 @@ def test_the_sample_endpoints(site: Site) -> None:
         "file2.txt",
         "file3.txt",
     ]
+    listed = globus.json("api", "transfer", "GET", "/v0.10/credential_list")["DATA"]
+    assert {one: "managed", two: "managed"}.items() <= {
+        known["endpoint_id"]: known["state"] for known in listed
+    }.items()
+    report = globus.json("api", "transfer", "POST", f"/v0.10/endpoint/{two}/test")
+    assert report["ok"] is True, report
     there = f"{two}:/~/{uuid4()}"
     task = submitted(globus.json("transfer", "-r", f"{one}:/share/godata/", f"{there}/"))
     globus.run("task", "wait", task, "--timeout", str(TASK_S), "--polling-interval", "1")
@@ -281,7 +289,7 @@ def test_what_could_not_be_carried_over_is_told(site: Site, tree: Path) -> None:
     assert "symbolic links that were left out" in text
     assert f"{tree}/run.sh (mode 0755)" in text
     route = f"/task/{task}/fidelity"
-    report = json.loads(site.globus.text("api", "transfer", "GET", route))
+    report = site.globus.json("api", "transfer", "GET", route)
     assert {one["kind"]: one["count"] for one in report["DATA"] if one["count"]} == {
         "links_ignored": 1,
         "modes": 1,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plugins.transfer_api import hold_documents
 from towpath.demo.deployment import Deployment
 
 CALL_S = 60.0
@@ -55,6 +56,7 @@ class Globus:
 
     def json(self, *arguments: str, **more: Any) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.run(*arguments, "-F", "json", **more).stdout)
+        hold_documents(document)
         return document
 
     def fails(self, *arguments: str, expect: int = 1, stdin: str = "") -> str:

@@ -1,5 +1,6 @@
 """Helpers of the Transfer API's tests: a user, the document of a server, what errors look like."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,21 @@ from starlette.routing import compile_path
 
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
+from towpath.transfer.api.answers import bookmarks, credentials, endpoints, tasks
 from towpath.transfer.api.answers.base import Error
+
+_DOCUMENTS: dict[str, Any] = {
+    "bookmark": bookmarks.Bookmark,
+    "credential_list": credentials.CredentialList,
+    "endpoint": endpoints.Endpoint,
+    "endpoint_test": endpoints.EndpointTest,
+    "event": tasks.Event,
+    "fidelity_report": tasks.FidelityReport,
+    "file": endpoints.File,
+    "skipped_error": tasks.SkippedError,
+    "successful_transfer": tasks.SuccessfulTransfer,
+    "task": tasks.Task,
+}
 
 
 @dataclass
@@ -87,6 +102,19 @@ def held_to_schemas(
             seen.add(route.name or "")
 
     return hold
+
+
+def hold_documents(found: Any) -> None:
+    """The same for what a client of a whole deployment shows, list or single document."""
+    if isinstance(found, list):
+        for one in found:
+            hold_documents(one)
+    elif isinstance(found, dict):
+        model = _DOCUMENTS.get(found.get("DATA_TYPE", ""))
+        if model is not None:
+            TypeAdapter(model).validate_json(json.dumps(found))
+        else:
+            hold_documents(list(found.values()))
 
 
 def _route(routes: list[RouteContext], request: httpx.Request) -> RouteContext:

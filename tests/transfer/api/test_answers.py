@@ -1,0 +1,111 @@
+"""Every route answers as the document of the API says. (Other tests of this room are held to it as
+well, and those of the `globus` command, with tasks that ran.)"""
+
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from plugins.myproxy import PASSWORDS, MyProxyServer
+from plugins.transfer_api import Api, server_document
+from towpath.demo.authority import Domain
+from towpath.demo.gct import GctServer
+from towpath.platform.database import Database
+from towpath.transfer.api import TransferService, create_app
+from towpath.transfer.api.openapi import openapi_document
+from towpath.transfer.store import segments
+from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.segments import Finished, Skipped
+
+
+async def test_every_route(
+    alice: Api,
+    lake: str,
+    server_a: GctServer,
+    domain_a: Domain,
+    myproxy_authority: MyProxyServer,
+    service: TransferService,
+    database: Database,
+    tmp_path: Path,
+    answered: set[str],
+) -> None:
+    await alice.post("endpoint_test", server_document(server_a, domain_a))
+    await _look_at_endpoints(alice, lake)
+    await _move_files(alice, lake, tmp_path)
+    await _submit(alice, lake, database)
+    await _bookmark(alice, lake)
+    logon = {"server": myproxy_authority.address, "username": "alice"}
+    await alice.post(
+        f"endpoint/{lake}/credential/myproxy", {**logon, "passphrase": PASSWORDS["alice"]}
+    )
+    await alice.delete(f"endpoint/{lake}/credential")
+    await alice.delete(f"endpoint/{lake}")
+    document = openapi_document(create_app(service))
+    told = {
+        operation["operationId"]
+        for methods in document["paths"].values()
+        for operation in methods.values()
+        if "application/json" in next(iter(operation["responses"].values()))["content"]
+    }
+    assert told - answered == set()
+
+
+async def _look_at_endpoints(alice: Api, lake: str) -> None:
+    await alice.get(f"endpoint/{lake}")
+    await alice.put(f"endpoint/{lake}", {"description": "cold"})
+    await alice.get("endpoint_search", filter_fulltext="cold")
+    await alice.post(f"endpoint/{lake}/test")
+    await alice.get(f"endpoint/{lake}/credential")
+    await alice.get("credential_list")
+
+
+async def _move_files(alice: Api, lake: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "file").write_text("1")
+    base = f"operation/endpoint/{lake}"
+    await alice.post(f"{base}/mkdir", {"path": f"{tmp_path}/old"})
+    await alice.post(f"{base}/rename", {"old_path": f"{tmp_path}/old", "new_path": f"{tmp_path}/n"})
+    listed = (await alice.get(f"{base}/ls", path=str(tmp_path))).json()["DATA"]
+    assert {"file", "link", "n"} <= {one["name"] for one in listed}
+    await alice.get(f"{base}/stat", path=f"{tmp_path}/file")
+
+
+async def _submit(alice: Api, lake: str, database: Database) -> None:
+    submission = (await alice.get("submission_id")).json()["value"]
+    item = {"source_path": "/a", "destination_path": "/b"}
+    between = {"source_endpoint": lake, "destination_endpoint": lake}
+    again = await alice.post("transfer", {"submission_id": submission, **between, "DATA": [item]})
+    task = f"task/{again.json()['task_id']}"
+    removal = {"submission_id": str(uuid4()), "endpoint": lake, "DATA": [{"path": "/a"}]}
+    await alice.post("delete", removal)
+    await alice.put(task, {"label": "one"})
+    await alice.post(f"{task}/pause")
+    await alice.get(f"{task}/pause_info")
+    await alice.post(f"{task}/resume")
+    async with database.connection() as conn:
+        row = await fetch_one(conn, "SELECT task_no FROM task WHERE type = 'TRANSFER'")
+        assert row is not None
+        await segments.append(conn, row[0], [Finished(0, "f", 1, "SHA256", "aa")])
+        skipped = Skipped(0, "g", False, "FILE_NOT_FOUND", "gone", time.time())
+        await segments.append(conn, row[0], [skipped])
+    for part in ("items", "event_list", "successful_transfers", "skipped_errors"):
+        assert (await alice.get(f"{task}/{part}")).json()["DATA"], part
+    for part in ("fidelity", "throughput"):
+        await alice.get(f"{task}/{part}")
+    await alice.post(f"{task}/run_again", {"submission_id": str(uuid4())})
+    async with database.connection() as conn:
+        await conn.execute(
+            "UPDATE task SET status = 'FAILED', completion_time = now(),"
+            """ fatal_error = '{"code": "CANCELED", "description": "canceled"}'"""
+        )
+    await alice.post(f"{task}/cancel")
+    await alice.get(task)
+    await alice.get("task_list")
+
+
+async def _bookmark(alice: Api, lake: str) -> None:
+    place = {"name": "runs", "endpoint_id": lake, "path": "/runs/"}
+    made = f"bookmark/{(await alice.post('bookmark', place)).json()['id']}"
+    await alice.get(made)
+    await alice.put(made, {"pinned": True})
+    await alice.get("bookmark_list")
+    await alice.delete(made)
