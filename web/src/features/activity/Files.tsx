@@ -92,7 +92,7 @@ function Moved({ task }: { task: LiveTask }) {
           </span>
         ) : (
           <span key="c" className={styles.soft}>
-            {file.checksum_algorithm ?? t("files.noChecksum")}
+            {t(task.verify_checksum ? "files.inRanges" : "files.noChecksum")}
           </span>
         ),
       ]}

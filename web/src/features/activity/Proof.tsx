@@ -24,18 +24,15 @@ export function Proof({ task, evidence }: { task: LiveTask; evidence: Evidence }
         </strong>
         {evidence.kind !== "nothing" && (
           <p>
-            {sentence()}{" "}
+            {sentence()} {data && !whole && t("evidence.byFirst", { of: count(data.DATA.length) })}
             {data &&
               algorithmsOf(data.DATA)
-                .map(({ algorithm, files }) =>
-                  whole
-                    ? t("evidence.by", { algorithm, files: t("progress.files", { count: files }) })
-                    : t("evidence.byMany", {
-                        algorithm,
-                        files: t("progress.files", { count: files }),
-                        of: count(data.DATA.length),
-                      }),
-                )
+                .map(({ algorithm, files }) => {
+                  const counted = t("progress.files", { count: files });
+                  return algorithm
+                    ? t("evidence.by", { algorithm, files: counted })
+                    : t("evidence.byParts", { files: counted });
+                })
                 .join("; ")}
           </p>
         )}

@@ -35,19 +35,17 @@ export function TaskActions({
   const finished = isFinished(task);
   const failed = (error: Error) =>
     say({ kind: "error", title: t("action.failed"), text: problemText(error, common("error.unreachable")) });
-  const told = (title: string, text?: string) => (answer: Answer) =>
-    say(
-      answer.code === "TaskComplete" ? { title: t("action.complete") } : text ? { title, text } : { title },
-    );
+  // how the task does then is what the page shows
+  const asked = {
+    onSuccess: ({ code }: Answer) => {
+      if (code === "TaskComplete") say({ title: t("action.complete") });
+    },
+    onError: failed,
+  };
 
   function toggle() {
-    if (task.is_paused)
-      actions.resume.mutate(undefined, { onSuccess: told(t("action.resumed")), onError: failed });
-    else
-      actions.pause.mutate(undefined, {
-        onSuccess: told(t("action.paused"), t("action.pausedText")),
-        onError: failed,
-      });
+    const action = task.is_paused ? actions.resume : actions.pause;
+    action.mutate(undefined, asked);
   }
 
   function again() {
@@ -64,7 +62,7 @@ export function TaskActions({
 
   function cancel() {
     setOpen(null);
-    actions.cancel.mutate(undefined, { onSuccess: told(t("action.cancelled")), onError: failed });
+    actions.cancel.mutate(undefined, asked);
   }
 
   const link = fileManagerSearch(task);

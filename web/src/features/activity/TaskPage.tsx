@@ -57,6 +57,7 @@ function TaskView({ id }: { id: string }) {
     return (
       <div className={styles.page}>
         <Back />
+        <h1 className={styles.unseen}>{t("task.title")}</h1>
         {gone ? (
           <EmptyState title={t("task.goneTitle")}>{t("task.goneText")}</EmptyState>
         ) : (
@@ -160,9 +161,11 @@ function Back() {
 }
 
 function Waiting() {
+  const { t } = useTexts();
   return (
     <div className={styles.page} aria-busy="true">
       <Back />
+      <h1 className={styles.unseen}>{t("task.title")}</h1>
       <div className={styles.head}>
         <Skeleton width="22rem" height="1.75rem" />
       </div>

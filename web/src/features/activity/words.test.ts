@@ -66,6 +66,7 @@ describe("evidence", () => {
     expect(algorithmsOf([file("MD5"), file("SHA256"), file(null), file("SHA256")])).toEqual([
       { algorithm: "SHA256", files: 2 },
       { algorithm: "MD5", files: 1 },
+      { algorithm: null, files: 1 },
     ]);
   });
 });

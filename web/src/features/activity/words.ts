@@ -62,11 +62,11 @@ export function evidenceOf(task: LiveTask): Evidence | null {
   return { kind: "none", files };
 }
 
-/** By which digests, most files first. */
-export function algorithmsOf(files: readonly FinishedFile[]): { algorithm: string; files: number }[] {
-  const counts = new Map<string, number>();
+/** By which digests, most files first; null: in ranges, while they moved, so that none is of the whole file. */
+export function algorithmsOf(files: readonly FinishedFile[]): { algorithm: string | null; files: number }[] {
+  const counts = new Map<string | null, number>();
   for (const { checksum_algorithm: algorithm } of files)
-    if (algorithm) counts.set(algorithm, (counts.get(algorithm) ?? 0) + 1);
+    counts.set(algorithm, (counts.get(algorithm) ?? 0) + 1);
   return [...counts]
     .map(([algorithm, count]) => ({ algorithm, files: count }))
     .sort((one, other) => other.files - one.files);
