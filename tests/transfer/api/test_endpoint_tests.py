@@ -119,25 +119,18 @@ async def test_before_it_is_registered(
         assert word in answer.json()["message"]
 
 
-async def test_names_and_addresses(alice: Api, domain_a: Domain) -> None:
+@pytest.mark.usefixtures("quick")
+async def test_servers_that_are_not_reached(alice: Api, domain_a: Domain, full: int) -> None:
     failed(
         await tried(alice, at(2811, domain_a, "none.invalid")), "name", "none.invalid", "spelled"
     )
     inside = await tried(alice, at(2811, domain_a, "192.168.7.7"))
     failed(inside, "address", "192.168.7.7 is a private address", "operator")
     assert "no name to resolve" in step_of(inside, "name")["message"]
-
-
-@pytest.mark.usefixtures("quick")
-async def test_ports(alice: Api, domain_a: Domain, full: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     failed(await tried(alice, at(port, domain_a)), "port", "refused", "Nothing listens there")
     failed(await tried(alice, at(full, domain_a)), "port", "no answer", "firewall")
-
-
-@pytest.mark.usefixtures("quick")
-async def test_greetings(alice: Api, domain_a: Domain) -> None:
     for behave, words in (
         (peers.ssh_server, ("another kind of server",)),
         (peers.silent, ("in time", "wait there for us to begin")),
@@ -156,6 +149,12 @@ async def test_certificates_that_are_not_trusted(
         assert report["host_subject"] == "/O=DomA/CN=localhost"
     report = await tried(alice, at(server_a.port, domain_a, trust_roots=None))
     failed(report, "certificate", "no trust roots", "of /O=DomA/CN=localhost from /O=DomA/CN=")
+    past = datetime.now(UTC) - timedelta(days=40)
+    made = domain_a._authority.issue("localhost", past, timedelta(days=10), hosts=("localhost",))
+    old = domain_a._write("expired-host", made)
+    with peers.serving(peers.gsi_server(domain_a, {}, host=old)) as peer:
+        report = await tried(alice, at(peer.port, domain_a))
+    failed(report, "certificate", "certificate expired at", "renew")
 
 
 async def test_a_certificate_of_another_name_can_be_accepted(
@@ -166,15 +165,6 @@ async def test_a_certificate_of_another_name_can_be_accepted(
     failed(report, "certificate", "/O=DomA/CN=lake was expected", "accept it")
     document["DATA"][0]["subject"] = report["host_subject"]
     assert (await tried(alice, document))["ok"] is True
-
-
-async def test_an_expired_certificate(alice: Api, domain_a: Domain) -> None:
-    past = datetime.now(UTC) - timedelta(days=40)
-    made = domain_a._authority.issue("localhost", past, timedelta(days=10), hosts=("localhost",))
-    old = domain_a._write("expired-host", made)
-    with peers.serving(peers.gsi_server(domain_a, {}, host=old)) as peer:
-        report = await tried(alice, at(peer.port, domain_a))
-    failed(report, "certificate", "certificate expired at", "renew")
 
 
 async def test_credentials_that_are_not_accepted(
@@ -188,11 +178,6 @@ async def test_credentials_that_are_not_accepted(
     report = await tried(alice, at(server_a.port, domain_a, proxy=expired))
     failed(report, "login", "expired at", "Renew")
     assert report["host_subject"] == "/O=DomA/CN=localhost"
-
-
-async def test_nobody_knows_the_user_there(
-    alice: Api, server_a: GctServer, domain_a: Domain
-) -> None:
     nobody = domain_a.issue("nobody", "Nobody").credential().to_pem().decode()
     report = await tried(alice, at(server_a.port, domain_a, proxy=nobody))
     failed(report, "mapping", "no account for /O=DomA/CN=Nobody", "grid-mapfile")
