@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from plugins.audit import Committed, committed, sent_again
 from plugins.rig import Rig
 from plugins.site import until
+from towpath.demo.deployment import Deployment
 from towpath.demo.trees import TreeFile, digests, make_tree, uniform
 from towpath.platform.database import Database, EmbeddedPostgres
 from towpath.platform.settings import DataDirectory
@@ -116,6 +117,7 @@ def campaign(rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int) -> No
     assert task["status"] == "SUCCEEDED", deployment.events(task_id)
     assert task["files_transferred"] == len(tree)
     assert digests(destination) == expected
+    check_throughput(deployment, task)
     sent = rig.sent()
     for moment in moments:
         later = [command for command in sent if command.session not in moment.sessions]
@@ -123,6 +125,18 @@ def campaign(rig: Rig, tree: Sequence[TreeFile], *, seed: int, kills: int) -> No
     states = {(len(moment.committed.finished), moment.ranges_mib) for moment in moments}
     assert len(states) > kills // 2, f"the kills came at the same few moments: {states}"
     assert deployment.stop() == 0
+
+
+def check_throughput(deployment: Deployment, task: dict[str, Any]) -> None:
+    """Whoever had the task went on with it."""
+    plot = deployment.get(f"task/{task['task_id']}/throughput")["DATA"]
+    times = [point["time"] for point in plot]
+    assert times == sorted(set(times))
+    assert (plot[0]["files"], plot[-1]["files"]) == (0, task["files_transferred"])
+    assert plot[-1]["bytes"] == task["bytes_transferred"]
+    files = [point["files"] for point in plot]
+    assert files == sorted(files)
+    assert len(set(files)) > len(plot) / 3
 
 
 @pytest.mark.timeout(240)

@@ -136,13 +136,11 @@ class ProgressStream(Response):
             if chunk:
                 yield chunk
                 continue
-            left_s = min(check_at - clock(), STILL_HERE_S)
             try:
-                async with asyncio.timeout(left_s):
+                async with asyncio.timeout(min(check_at - clock(), STILL_HERE_S)):
                     await listener.news.wait()
             except TimeoutError:
-                if clock() < check_at:
-                    yield STILL_HERE
+                yield STILL_HERE
 
     async def _may_listen(self) -> bool:
         """Whether the caller's token still opens this door."""
@@ -154,7 +152,7 @@ class ProgressStream(Response):
 
     async def _missed(self, listener: Listener) -> bytes:
         """The next events that the reader does not have, from the database."""
-        task_no, cursor = listener.task_no, listener.cursor
+        task_no, cursor, newest = listener.task_no, listener.cursor, listener.newest
         assert task_no is not None, "who listens to one task is told its events"
         try:
             async with self._service.database.connection() as conn:
@@ -165,9 +163,10 @@ class ProgressStream(Response):
             await asyncio.sleep(DATABASE_RETRY_S)
             return STILL_HERE
         events = found.get(task_no, [])
-        listener.caught_up(
-            max([cursor, *(event.seq for event in events)]), more=len(events) == EVENTS_READ
-        )
+        more = len(events) == EVENTS_READ
+        read = max([cursor, *(event.seq for event in events)])
+        # If there are no more, then what is missing up to the newest of before is not there now.
+        listener.caught_up(read if more else max(read, newest), more=more)
         return b"".join(message("event", event_document(one), id=one.seq) for one in events)
 
 

@@ -21,6 +21,8 @@ class Listener:
         self.task_no = task_no
         self.cursor = after
         """The last event that was taken, or waits to be."""
+        self.newest = after
+        """The latest event that there is, as far as the hub knows."""
         self.behind = task_no is not None
         """Whether events after `cursor` are to be read from the database."""
         self.began = False
@@ -32,7 +34,6 @@ class Listener:
         self._ends: dict[int, bytes] = {}
         self._files = b""
         self._events: deque[bytes] = deque()
-        self._newest = after
 
     # -- from the hub
 
@@ -50,14 +51,15 @@ class Listener:
         self.news.set()
 
     def put_events(self, newest: int, events: Sequence[tuple[int, bytes]], *, after: int) -> None:
-        """All events with numbers above `after`, up to `newest`."""
-        self._newest = max(self._newest, newest)
+        """The first events with numbers above `after`; the latest is `newest`."""
+        self.newest = max(self.newest, newest)
         fresh = [(number, event) for number, event in events if number > self.cursor]
         if self.cursor < after or len(self._events) + len(fresh) > EVENTS_KEPT:
             self.behind = True
-        if not self.behind and fresh:
+        if not self.behind:
             self._events.extend(event for _, event in fresh)
-            self.cursor = fresh[-1][0]
+            self.cursor = max([self.cursor, *(number for number, _ in fresh)])
+            self.behind = self.cursor < newest
         self.news.set()
 
     def end(self) -> None:
@@ -70,7 +72,7 @@ class Listener:
     def caught_up(self, cursor: int, *, more: bool) -> None:
         """Events up to `cursor` were read from the database; `more`: perhaps not all."""
         self.cursor = max(self.cursor, cursor)
-        self.behind = more or self.cursor < self._newest
+        self.behind = more or self.cursor < self.newest
 
     def take(self) -> bytes:
         """What is to be sent now; while `behind`, what comes before the events that are missing."""
