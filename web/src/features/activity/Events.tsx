@@ -8,7 +8,7 @@ import { eventsQuery, POLL_MS } from "@/api/tasks";
 import styles from "@/features/activity/Events.module.css";
 import { Problem } from "@/features/activity/Problem";
 import { taskSearch } from "@/features/activity/search";
-import { parseDetails } from "@/features/activity/state";
+import { parseDetails, sentence } from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
 import { eventTone, numbersOf, tellingOf } from "@/features/activity/words";
 import { Button } from "@/ui/Button";
@@ -110,7 +110,9 @@ const EventRow = memo(function EventRow({ event }: { event: TaskEvent }) {
             <Time value={event.time} />
           </span>
         </div>
-        {(told.error ?? told.reason ?? told.text) && <p>{told.error ?? told.reason ?? told.text}</p>}
+        {(told.error ?? told.reason ?? told.text) && (
+          <p>{sentence(told.error ?? told.reason ?? told.text ?? "")}</p>
+        )}
         {told.path && (
           <p>
             <code dir="auto">{told.path}</code>

@@ -55,7 +55,7 @@ export function Fidelity({ task }: { task: LiveTask }) {
       <Kinds title={t("fidelity.unknown")} findings={unknown} />
       <section aria-labelledby="never">
         <h2 id="never">{t("fidelity.never")}</h2>
-        <ul>
+        <ul className={styles.kinds}>
           {never.map((one) => (
             <li key={one}>{isKnown(one) ? t(`fidelity.neverWord.${one}`) : one}</li>
           ))}

@@ -6,7 +6,7 @@ import type { LiveTask } from "@/api/taskMerge";
 import { lastErrorQuery } from "@/api/tasks";
 import { Proof } from "@/features/activity/Proof";
 import styles from "@/features/activity/StateNote.module.css";
-import { parseDetails, type State, said, troubledEndpoint } from "@/features/activity/state";
+import { parseDetails, type State, said, sentence, troubledEndpoint } from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
 import { evidenceOf } from "@/features/activity/words";
 import { Time } from "@/ui/Time";
@@ -44,7 +44,7 @@ export function StateNote({ task, state }: { task: LiveTask; state: State }) {
       </p>
       {(error || advice || said(details, "path")) && (
         <dl className={styles.details}>
-          {error && <Line name={t("trouble.reason")}>{error}</Line>}
+          {error && <Line name={t("trouble.reason")}>{sentence(error)}</Line>}
           {said(details, "path") && (
             <Line name={t("trouble.path")}>
               <code>{said(details, "path")}</code>
@@ -56,7 +56,9 @@ export function StateNote({ task, state }: { task: LiveTask; state: State }) {
             </Line>
           )}
           {advice && <Line name={t("trouble.do")}>{advice}</Line>}
-          {advice && who && who !== "nobody needs to" && <Line name={t("trouble.who")}>{who}</Line>}
+          {advice && who && who !== "you" && who !== "nobody needs to" && (
+            <Line name={t("trouble.who")}>{who}</Line>
+          )}
         </dl>
       )}
       {evidence && <Proof task={task} evidence={evidence} />}

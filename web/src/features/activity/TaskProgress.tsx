@@ -19,9 +19,9 @@ export function TaskProgress({ task, state }: { task: LiveTask; state: State }) 
   return (
     <section className={styles.progress}>
       <div className={styles.numbers}>
-        {transfer && <strong>{bytesDone(task)}</strong>}
+        {transfer && (finished || task.files > 0) && <strong>{bytesDone(task)}</strong>}
         <span>{filesDone(task)}</span>
-        {value !== null && !finished && <span>{Math.floor(value * 100)} %</span>}
+        {value !== null && !finished && task.files > 0 && <span>{Math.floor(value * 100)} %</span>}
         <span className={styles.right}>
           {!finished && state.kind === "running" && transfer && (
             <>

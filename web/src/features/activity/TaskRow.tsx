@@ -4,7 +4,7 @@ import { memo } from "react";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { Bar } from "@/features/activity/Bar";
 import { StateBadge } from "@/features/activity/StateBadge";
-import { fraction, said, stateOf } from "@/features/activity/state";
+import { fraction, said, sentence, stateOf } from "@/features/activity/state";
 import styles from "@/features/activity/TaskRow.module.css";
 import { useTexts } from "@/features/activity/texts";
 import { bytes, rate } from "@/ui/format";
@@ -18,11 +18,12 @@ export const TaskRow = memo(function TaskRow({ task }: { task: LiveTask }) {
   const Icon = task.type === "DELETE" ? Trash2 : ArrowRightLeft;
   const name = title(task);
   const transfer = task.type === "TRANSFER";
-  const done = transfer ? `${bytesDone(task)} · ${filesDone(task)}` : filesDone(task);
+  const done = transfer && task.files > 0 ? `${bytesDone(task)} · ${filesDone(task)}` : filesDone(task);
   const took = tookOf(task);
   const moving = !finished && (task.bytes_per_second ?? 0) > 0;
   const remaining = left(task);
-  const reason = finished ? task.fatal_error?.description : reasonOf(state.details);
+  const fatal = task.fatal_error?.description;
+  const reason = finished ? fatal && sentence(fatal) : reasonOf(state.details);
   return (
     <>
       <div className={styles.what}>
@@ -99,5 +100,6 @@ export const TaskRow = memo(function TaskRow({ task }: { task: LiveTask }) {
 });
 
 function reasonOf(details: Parameters<typeof said>[0]): string | undefined {
-  return said(details, "error") ?? said(details, "reason");
+  const reason = said(details, "label") ?? said(details, "error") ?? said(details, "reason");
+  return reason && sentence(reason);
 }

@@ -101,6 +101,13 @@ describe("how far it is", () => {
   ])("%d s are roughly %d s", (exact, rough) => expect(roughly(exact)).toBe(rough));
 });
 
+it("waits for its owner, too, who waits for a task that does not go on by itself", () => {
+  const waiting = (state: string) =>
+    task({ nice_status: "WAITING_FOR_TASK", nice_status_details: JSON.stringify({ state }) });
+  expect(stateOf(waiting("running")).tone).toBe("note");
+  expect(stateOf(waiting("inactive")).tone).toBe("warn");
+});
+
 it("finds directories and names in paths", () => {
   expect(directoryOf("/a/b/c.txt", false)).toBe("/a/b/");
   expect(directoryOf("/a/b", true)).toBe("/a/b");

@@ -66,7 +66,8 @@ export function said(details: Details, name: string): string | undefined {
 export function stateOf(task: LiveTask, cancelling = false): State {
   const details = isFinished(task) ? {} : parseDetails(task.nice_status_details);
   const kind = kindOf(task, details, cancelling);
-  return { kind, tone: TONES[kind], details };
+  const tone = kind === "waitingTask" && waitsForOwner(details) ? "warn" : TONES[kind];
+  return { kind, tone, details };
 }
 
 function kindOf(task: LiveTask, details: Details, cancelling: boolean): StateKind {
@@ -93,10 +94,15 @@ function kindOf(task: LiveTask, details: Details, cancelling: boolean): StateKin
   return "retrying";
 }
 
+/** Whether the task that another one waits for does not go on by itself. */
+function waitsForOwner(details: Details): boolean {
+  return ["paused", "inactive"].includes(said(details, "state") ?? "");
+}
+
 /** Whether somebody has to do something, or should look. */
 export function needsAttention(task: LiveTask): boolean {
   const { kind, details } = stateOf(task);
-  if (kind === "waitingTask") return ["paused", "inactive"].includes(said(details, "state") ?? "");
+  if (kind === "waitingTask") return waitsForOwner(details);
   return ["waitingServer", "credential", "suspended", "paused", "retrying"].includes(kind);
 }
 
@@ -142,6 +148,11 @@ export function directoryOf(path: string, isTree: boolean): string {
   if (isTree) return path;
   const end = path.replace(/\/+$/, "").lastIndexOf("/");
   return end < 0 ? "/~/" : path.slice(0, end + 1);
+}
+
+/** The API's reasons are written to follow something; alone they begin as sentences do. */
+export function sentence(text: string): string {
+  return text.charAt(0).toLocaleUpperCase() + text.slice(1);
 }
 
 export function lastName(path: string): string {

@@ -8,6 +8,7 @@ import {
   type State,
   said,
   secondsLeft,
+  stateOf,
   troubledEndpoint,
 } from "@/features/activity/state";
 import { bytes, count, duration, time } from "@/ui/format";
@@ -40,7 +41,8 @@ export function useTexts() {
 
   function filesDone(task: LiveTask): string {
     if (task.type === "DELETE") return t("progress.deleted", { count: task.files });
-    if (task.files === 0 && !isFinished(task)) return t("progress.looking");
+    if (task.files === 0 && !isFinished(task))
+      return t(stateOf(task).kind === "running" ? "progress.looking" : "progress.nothingYet");
     if (task.files === 0 && task.status === "FAILED") return t("progress.files", { count: 0 });
     const done = count((task.files_transferred ?? 0) + task.files_skipped);
     if (task.status === "SUCCEEDED") return t("progress.files", { count: task.files });
