@@ -1,5 +1,12 @@
 import type { ReactNode } from "react";
-import { Button as AriaButton, type ButtonProps, Tooltip, TooltipTrigger } from "react-aria-components";
+import {
+  Button as AriaButton,
+  ProgressBar as AriaProgressBar,
+  type ButtonProps,
+  Tooltip,
+  TooltipTrigger,
+} from "react-aria-components";
+import { useTranslation } from "react-i18next";
 import styles from "@/ui/Button.module.css";
 import { classes } from "@/ui/classes";
 
@@ -17,15 +24,25 @@ export function buttonClasses(
   return classes(styles.button, styles[variant], styles[size]);
 }
 
+/** While it `isPending` it turns, in its own size, and says so. */
 export function Button({
   variant = "normal",
   size = "normal",
   className,
+  children,
   ...props
-}: Omit<ButtonProps, "className"> & Looks) {
+}: Omit<ButtonProps, "className" | "children"> & Looks & { children?: ReactNode }) {
   return (
-    <AriaButton {...props} className={classes(styles.button, styles[variant], styles[size], className)} />
+    <AriaButton {...props} className={classes(styles.button, styles[variant], styles[size], className)}>
+      {children}
+      {props.isPending && <Pending />}
+    </AriaButton>
   );
+}
+
+function Pending() {
+  const { t } = useTranslation();
+  return <AriaProgressBar isIndeterminate aria-label={t("loading")} className={styles.turning ?? ""} />;
 }
 
 /** A button that is a picture: its name is read out, and shown when the pointer or the focus is on it. */

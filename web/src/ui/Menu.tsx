@@ -56,6 +56,7 @@ export function MenuAt({
         isOpen={at !== null}
         onOpenChange={(open) => !open && onClose()}
         placement="bottom start"
+        aria-label={label}
         className={styles.popover ?? ""}
       >
         <Choices label={label} choices={choices} onClose={onClose} />

@@ -3,7 +3,6 @@ import { type ReactNode, useDeferredValue, useEffect, useState } from "react";
 import {
   Autocomplete,
   Collection,
-  Dialog,
   DialogTrigger,
   Header,
   Input,
@@ -68,16 +67,22 @@ export function CollectionButton({ pane, onPick }: { pane: Pane; onPick: (picked
         </span>
         <ChevronDown size={18} aria-hidden="true" className={styles.caret} />
       </PlainButton>
-      <Popover className={styles.popover ?? ""} placement="bottom start" offset={4}>
-        <Dialog className={styles.dialog ?? ""} aria-label={t("collection.choose")}>
+      <Popover
+        className={styles.popover ?? ""}
+        placement="bottom start"
+        offset={4}
+        aria-label={t("collection.choose")}
+      >
+        <div className={styles.dialog}>
           <CollectionList
             autoFocus
+            whose={t(pane.side === "origin" ? "from" : "to")}
             onPick={(picked) => {
               setOpen(false);
               onPick(picked);
             }}
           />
-        </Dialog>
+        </div>
       </Popover>
     </DialogTrigger>
   );
@@ -86,9 +91,12 @@ export function CollectionButton({ pane, onPick }: { pane: Pane; onPick: (picked
 /** All collections somebody may mean, by what is typed. */
 export function CollectionList({
   onPick,
+  whose,
   autoFocus = false,
 }: {
   onPick: (picked: Picked) => void;
+  /** The pane it is for: the other one has the same sections. */
+  whose: string;
   autoFocus?: boolean;
 }) {
   const { t } = useTranslation("files");
@@ -129,7 +137,10 @@ export function CollectionList({
       >
         {(section) => (
           <ListBoxSection id={section.id} className={styles.section ?? ""}>
-            <Header className={styles.header ?? ""}>{section.title}</Header>
+            <Header className={styles.header ?? ""}>
+              {section.title}
+              <span className={styles.unseen}> ({whose})</span>
+            </Header>
             <Collection items={section.offers}>
               {(offer) => (
                 <ListBoxItem id={offer.id} textValue={offer.name} className={styles.option ?? ""}>

@@ -94,7 +94,7 @@ export function PaneView({
     copy: actions.copy,
     paste: actions.paste,
     transfer: actions.transfer,
-    editPath: () => path !== null && setEditing(true),
+    editPath: () => endpointId !== null && setEditing(true),
     find: () => filterField.current?.focus(),
     across: actions.across,
     menu: setMenuAt,
@@ -234,7 +234,7 @@ export function PaneView({
         <PathBar
           pane={pane}
           isEditing={isEditing}
-          onEdit={() => path !== null && setEditing(true)}
+          onEdit={() => endpointId !== null && setEditing(true)}
           onDone={() => {
             setEditing(false);
             grid.current?.focus();
@@ -282,7 +282,7 @@ export function PaneView({
             <h2>{t("start.title")}</h2>
             <p>{t("start.text")}</p>
             <div className={styles.startList}>
-              <CollectionList onPick={picked} />
+              <CollectionList onPick={picked} whose={label} />
             </div>
           </div>
         ) : (

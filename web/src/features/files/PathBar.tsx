@@ -40,7 +40,7 @@ export function PathBar({
           {/* biome-ignore lint/a11y/noStaticElementInteractions: the button beside it does the same */}
           {/* biome-ignore lint/a11y/useKeyWithClickEvents: and F2, Ctrl+L */}
           <div className={styles.rest} onClick={onEdit} />
-          <IconButton label={t("path.edit")} onPress={onEdit} isDisabled={pane.path === null}>
+          <IconButton label={t("path.edit")} onPress={onEdit} isDisabled={pane.endpointId === null}>
             <Pencil size={16} aria-hidden="true" />
           </IconButton>
           <IconButton
@@ -70,7 +70,7 @@ function Crumbs({ pane }: { pane: Pane }) {
   if (!first) return null;
   const said = (name: string) => (name === "~" ? t("path.home") : name === "/" ? t("path.root") : name);
   return (
-    <nav aria-label={t("path.label")} className={styles.crumbs}>
+    <nav aria-label={t(pane.side === "origin" ? "path.labelFrom" : "path.labelTo")} className={styles.crumbs}>
       <ol>
         {[first, ...kept].map((one, index, { length }) => (
           <li key={one.path}>
