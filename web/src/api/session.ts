@@ -46,11 +46,16 @@ let session: Session | null = null;
 let renewal: Promise<Session> | null = null;
 /** Whom this page shows: it never acts for another person who has logged in in another tab. */
 let shown: string | null = null;
+let loggedOut = false;
 let onEnd: () => void = () => undefined;
 /** Tells the other tabs of a logout, so that nothing stays on their screens. */
 const tabs = new BroadcastChannel("towpath-session");
 
-tabs.onmessage = () => end();
+tabs.onmessage = () => {
+  // the session may live for a moment yet: it is not asked for again
+  loggedOut = true;
+  end();
+};
 
 /** What is done when the login is over: elsewhere, by its end, or because the account was suspended. */
 export function whenLoginEnds(act: () => void): void {
@@ -83,6 +88,7 @@ export function forgetToken(refused: string): void {
 }
 
 async function current(): Promise<Session> {
+  if (loggedOut) throw new LoginNeeded("logged out in another tab");
   if (session && session.endsAt - Date.now() > RENEW_BEFORE_MS) return session;
   renewal ??= renewed().finally(() => {
     renewal = null;
@@ -135,6 +141,7 @@ export async function logout(): Promise<void> {
     return;
   }
   session = null;
+  loggedOut = true;
   tabs.postMessage("logout");
   const form = document.createElement("form");
   form.method = "post";

@@ -24,18 +24,34 @@ export function buttonClasses(
   return classes(styles.button, styles[variant], styles[size]);
 }
 
-/** While it `isPending` it turns, in its own size, and says so. */
+/**
+ * While it `isPending` it turns, in its own size, says so, and cannot be pressed. (Not by the library's own way: that
+ * announces the button's name by a reference, which leads nowhere when the page has changed by then.)
+ */
 export function Button({
   variant = "normal",
   size = "normal",
   className,
   children,
+  isPending = false,
+  onPress,
+  type,
   ...props
 }: Omit<ButtonProps, "className" | "children"> & Looks & { children?: ReactNode }) {
   return (
-    <AriaButton {...props} className={classes(styles.button, styles[variant], styles[size], className)}>
+    <AriaButton
+      {...props}
+      {...(isPending ? { type: "button" } : { type: type ?? "button", ...(onPress ? { onPress } : {}) })}
+      className={classes(
+        styles.button,
+        styles[variant],
+        styles[size],
+        isPending && styles.pending,
+        className,
+      )}
+    >
       {children}
-      {props.isPending && <Pending />}
+      {isPending && <Pending />}
     </AriaButton>
   );
 }

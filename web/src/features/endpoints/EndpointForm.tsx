@@ -39,7 +39,7 @@ export function EndpointForm({
   isBusy: boolean;
   error: unknown;
   cancel: ReactNode;
-  /** It has trusted authorities already. */
+  /** It is there already, with its trusted authorities: it is tested as it is kept, on its own page. */
   kept: boolean;
 }) {
   const { t } = useTranslation("endpoints");
@@ -47,8 +47,6 @@ export function EndpointForm({
   const [wrong, setWrong] = useState<Wrong>({});
   const [more, setMore] = useState(Boolean(begin.subject || begin.dataHosts));
   const form = useRef<HTMLFormElement>(null);
-  const test = useTestOf();
-  const [tested, setTested] = useState<Entered | null>(null);
   const set = (change: Partial<Entered>) => {
     setEntered({ ...entered, ...change });
     const rest = { ...wrong };
@@ -70,7 +68,7 @@ export function EndpointForm({
   };
 
   return (
-    <div className={styles.halves}>
+    <div className={kept ? styles.alone : styles.halves}>
       <Form
         ref={form}
         className={styles.form ?? ""}
@@ -164,38 +162,55 @@ export function EndpointForm({
           {cancel}
         </div>
       </Form>
-      <section className={styles.test} aria-labelledby="test-title">
-        <h2 id="test-title">{t("test.title")}</h2>
-        <p className={styles.hint}>{t("test.lead")}</p>
-        <div>
-          <Button
-            onPress={() => {
-              if (!check(false)) return;
-              setTested(entered);
-              test.mutate(bodyOf(entered));
-            }}
-            isPending={test.isPending}
-          >
-            {t(test.data ? "test.again" : "test.run")}
-          </Button>
-        </div>
-        {test.isPending ? (
-          <TestRunning />
-        ) : test.error ? (
-          <Problem title={t("test.notRun")} error={test.error} />
-        ) : (
-          test.data && (
-            <TestResult
-              result={test.data}
-              stale={tested !== entered}
-              onSubject={(subject) => {
-                setMore(true);
-                set({ subject });
-              }}
-            />
-          )
-        )}
-      </section>
+      {!kept && (
+        <Test
+          entered={entered}
+          isReady={() => check(false)}
+          onSubject={(subject) => {
+            setMore(true);
+            set({ subject });
+          }}
+        />
+      )}
     </div>
+  );
+}
+
+function Test({
+  entered,
+  isReady,
+  onSubject,
+}: {
+  entered: Entered;
+  isReady: () => boolean;
+  onSubject: (subject: string) => void;
+}) {
+  const { t } = useTranslation("endpoints");
+  const test = useTestOf();
+  const [tested, setTested] = useState<Entered | null>(null);
+  return (
+    <section className={styles.test} aria-labelledby="test-title">
+      <h2 id="test-title">{t("test.title")}</h2>
+      <p className={styles.hint}>{t("test.lead")}</p>
+      <div>
+        <Button
+          onPress={() => {
+            if (!isReady()) return;
+            setTested(entered);
+            test.mutate(bodyOf(entered));
+          }}
+          isPending={test.isPending}
+        >
+          {t(test.data ? "test.again" : "test.run")}
+        </Button>
+      </div>
+      {test.isPending ? (
+        <TestRunning />
+      ) : test.error ? (
+        <Problem title={t("test.notRun")} error={test.error} />
+      ) : (
+        test.data && <TestResult result={test.data} stale={tested !== entered} onSubject={onSubject} />
+      )}
+    </section>
   );
 }

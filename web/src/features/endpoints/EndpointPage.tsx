@@ -9,7 +9,7 @@ import { CredentialPanel } from "@/features/endpoints/CredentialPanel";
 import { EndpointForm } from "@/features/endpoints/EndpointForm";
 import styles from "@/features/endpoints/EndpointPage.module.css";
 import { useTest } from "@/features/endpoints/endpointTest";
-import { enteredOf } from "@/features/endpoints/form";
+import { bodyOf, enteredOf } from "@/features/endpoints/form";
 import { Problem } from "@/features/endpoints/Problem";
 import { type Endpoint, useDelete, useEndpoint, useUpdate } from "@/features/endpoints/queries";
 import { TestResult, TestRunning } from "@/features/endpoints/TestResult";
@@ -101,11 +101,11 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
         {endpoint.description && <p className={styles.lead}>{endpoint.description}</p>}
       </div>
       <div className={styles.columns}>
-        <CredentialPanel endpoint={endpoint} />
-        <div className={styles.side}>
-          <About endpoint={endpoint} mine={mine} />
-          <Test id={endpoint.id} />
+        <div className={styles.column}>
+          <CredentialPanel endpoint={endpoint} />
+          <Test endpoint={endpoint} mine={mine} />
         </div>
+        <About endpoint={endpoint} mine={mine} />
       </div>
       {mine && <Deleting endpoint={endpoint} isOpen={deleting} onClose={() => setDeleting(false)} />}
     </div>
@@ -161,9 +161,15 @@ function About({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   );
 }
 
-function Test({ id }: { id: string }) {
+function Test({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   const { t } = useTranslation("endpoints");
-  const test = useTest(id);
+  const test = useTest(endpoint.id);
+  const update = useUpdate(endpoint.id);
+  const take = (subject: string) =>
+    update.mutate(
+      { ...bodyOf(enteredOf(endpoint)), DATA: [{ uri: endpoint.DATA[0]?.uri ?? "", subject }] },
+      { onSuccess: () => test.mutate() },
+    );
   return (
     <section className={styles.card} aria-labelledby="test">
       <h2 id="test">{t("test.title")}</h2>
@@ -173,12 +179,12 @@ function Test({ id }: { id: string }) {
           {t(test.data ? "test.again" : "test.run")}
         </Button>
       </div>
-      {test.isPending ? (
+      {test.isPending || update.isPending ? (
         <TestRunning />
-      ) : test.error ? (
-        <Problem title={t("test.notRun")} error={test.error} />
+      ) : test.error || update.error ? (
+        <Problem title={t("test.notRun")} error={test.error ?? update.error} />
       ) : (
-        test.data && <TestResult result={test.data} />
+        test.data && <TestResult result={test.data} {...(mine ? { onSubject: take } : {})} />
       )}
     </section>
   );
