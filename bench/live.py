@@ -5,7 +5,6 @@ as busy as fifty tasks that all move, and is all who watch. Counted is the proce
 """
 
 import asyncio
-import itertools
 import json
 import ssl
 import tempfile
@@ -22,19 +21,15 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from bench import moving
 from bench.measure import BenchError, own_cpu_s
 from towpath.demo.deployment import Deployment
 from towpath.nexus.store import clients
 from towpath.platform.database import Database
-from towpath.transfer.store import counters, leases, progress
 
 AREA = "live"
 
 OWNERS = 10
-WRITE_EVERY_S = 0.25
-"""About as the recorder. Every second time there is news, and every fourth time files in flight."""
-FLIGHT = 3
-"""Files in flight of a task."""
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 
 
@@ -110,8 +105,8 @@ class _Bench:
         scale = self._scale
         async with Database(self._url, schema="transfer", max_size=4) as database, self._http:
             owners = await self._owners()
-            await self._begin(database, owners)
-            engine = asyncio.create_task(self._engine(database, owners))
+            tasks = await self._begin(database, owners)
+            engine = asyncio.create_task(moving.move(database, tasks, written=self._written))
             alone = await self._cpu_share()
             self._console.print(f"{scale.listeners} begin to watch ...")
             everybody = [asyncio.create_task(self._watch(*one)) for one in self._shared_out(owners)]
@@ -176,59 +171,14 @@ class _Bench:
                 owners.append(_Owner(client_id, answer.raise_for_status().json()["access_token"]))
         return owners
 
-    async def _begin(self, database: Database, owners: Sequence[_Owner]) -> None:
-        endpoint = uuid4()
-        async with database.transaction() as conn:
-            await conn.execute(
-                "INSERT INTO endpoint (id, owner_id, owner_string, display_name, host, port)"
-                " VALUES (%s, %s, 'bench', 'bench', 'localhost', 2811)",
-                (endpoint, endpoint),
-            )
-            for number in range(self._scale.tasks):
-                owner, task_id = owners[number % len(owners)], uuid4()
-                cursor = await conn.execute(
-                    "INSERT INTO task (id, owner_id, username, submission_id, type, options,"
-                    " source_endpoint_id, destination_endpoint_id, deadline)"
-                    " VALUES (%s, %s, 'bench', %s, 'TRANSFER', '{}', %s, %s,"
-                    " now() + interval '1 day') RETURNING task_no",
-                    (task_id, owner.id, uuid4(), endpoint, endpoint),
-                )
-                row = await cursor.fetchone()
-                assert row is not None
-                await leases.start(conn, row["task_no"])
-                owner.tasks.append((row["task_no"], task_id))
+    async def _begin(self, database: Database, owners: Sequence[_Owner]) -> list[moving.Moving]:
+        tasks = await moving.begin(database, [one.id for one in owners], self._scale.tasks)
+        for number, task in enumerate(tasks):
+            owners[number % len(owners)].tasks.append(task)
+        return tasks
 
-    async def _engine(self, database: Database, owners: Sequence[_Owner]) -> None:
-        """All tasks move, and their worker tells it."""
-        tasks = [task for owner in owners for task in owner.tasks]
-        loop = asyncio.get_running_loop()
-        for moved in itertools.count(1):
-            began = loop.time()
-            for task_no, task_id in tasks:
-                async with database.transaction() as conn:
-                    await counters.transferred(
-                        conn,
-                        task_no,
-                        files=1,
-                        transferred_bytes=1,
-                        checksummed_bytes=1,
-                        resent_bytes=0,
-                        deadline_after_h=1,
-                    )
-                self._written_at[str(task_id), moved] = time.monotonic()
-            if moved % 2 == 0:
-                told = [str(no) if moved % 4 else self._payload(no, moved) for no, _ in tasks]
-                async with database.connection() as conn:
-                    await progress.tell(conn, told)
-            await asyncio.sleep(max(0.0, began + WRITE_EVERY_S - loop.time()))
-
-    def _payload(self, task_no: int, moved: int) -> str:
-        rows = [
-            [0, f"a/directory/file-{n:08}", 10**9, moved, moved, "sending", 0]
-            for n in range(FLIGHT)
-        ]
-        document = {"rate": moved, "items": {"0": ["/from", "/to"]}, "files": rows, "more": 0}
-        return f"{task_no} {json.dumps(document)}"
+    def _written(self, task_id: UUID, moved: int) -> None:
+        self._written_at[str(task_id), moved] = time.monotonic()
 
     async def _watch(self, bearer: str, route: str) -> None:
         headers = {"Authorization": f"Bearer {bearer}"}

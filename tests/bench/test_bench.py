@@ -198,6 +198,20 @@ def test_the_cost_of_watching_is_measured() -> None:
     assert told["messages_per_s"] > 10
 
 
+@pytest.mark.long
+def test_the_web_interface_is_measured() -> None:
+    done = bench("gui", "--quick", "--only", "activity")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert told["activity_tasks"] == 10
+    assert 0 < told["activity_browser_cpu_percent"] < 100
+    assert told["activity_layout_shift"] < 0.1
+    nothing = bench("gui", "--quick", "--only", "sail")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "activity" in nothing.stderr
+
+
 def test_some_areas_are_measured_alone() -> None:
     both = bench("sessions", "gridftp", "--quick")
     assert both.returncode == 2

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { ArrowRightLeft, Trash2 } from "lucide-react";
 import { memo } from "react";
+import { useTranslation } from "react-i18next";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { Bar } from "@/features/activity/Bar";
 import { StateBadge } from "@/features/activity/StateBadge";
@@ -15,7 +16,6 @@ export const TaskRow = memo(function TaskRow({ task }: { task: LiveTask }) {
   const { t, title, ends, bytesDone, filesDone, left, took: tookOf } = useTexts();
   const state = stateOf(task);
   const finished = isFinished(task);
-  const Icon = task.type === "DELETE" ? Trash2 : ArrowRightLeft;
   const name = title(task);
   const transfer = task.type === "TRANSFER";
   const done = transfer && task.files > 0 ? `${bytesDone(task)} · ${filesDone(task)}` : filesDone(task);
@@ -26,23 +26,7 @@ export const TaskRow = memo(function TaskRow({ task }: { task: LiveTask }) {
   const reason = finished ? fatal && sentence(fatal) : reasonOf(state.details);
   return (
     <>
-      <div className={styles.what}>
-        <Icon size={18} aria-label={t(`what.${task.type}`)} className={styles.icon} role="img" />
-        <div className={styles.names}>
-          <Link
-            to="/activity/$taskId"
-            params={{ taskId: task.task_id }}
-            className={styles.title}
-            title={name}
-            dir="auto"
-          >
-            {name}
-          </Link>
-          <span className={styles.soft} title={ends(task)}>
-            {ends(task)}
-          </span>
-        </div>
-      </div>
+      <What id={task.task_id} type={task.type} name={name} ends={ends(task)} />
       <div className={styles.state}>
         <StateBadge kind={state.kind} tone={state.tone} />
         <span className={styles.soft} title={reason}>
@@ -103,3 +87,32 @@ function reasonOf(details: Parameters<typeof said>[0]): string | undefined {
   const reason = said(details, "label") ?? said(details, "error") ?? said(details, "reason");
   return reason && sentence(reason);
 }
+
+/** What stays the same while the numbers change: with a link, the costly part of a row. */
+const What = memo(function What({
+  id,
+  type,
+  name,
+  ends,
+}: {
+  id: string;
+  type: LiveTask["type"];
+  name: string;
+  ends: string;
+}) {
+  const { t } = useTranslation("activity");
+  const Icon = type === "DELETE" ? Trash2 : ArrowRightLeft;
+  return (
+    <div className={styles.what}>
+      <Icon size={18} aria-label={t(`what.${type}`)} className={styles.icon} role="img" />
+      <div className={styles.names}>
+        <Link to="/activity/$taskId" params={{ taskId: id }} className={styles.title} title={name} dir="auto">
+          {name}
+        </Link>
+        <span className={styles.soft} title={ends}>
+          {ends}
+        </span>
+      </div>
+    </div>
+  );
+});

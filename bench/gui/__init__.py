@@ -1,0 +1,31 @@
+"""Area `gui`: what the web interface costs those who look at it, and the service."""
+
+import json
+import re
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.gui import activity
+from bench.measure import BenchError
+
+AREA = "gui"
+PARTS = {"activity": activity.measure}
+"""By name: each gives figures, and raises `BenchError`."""
+
+
+def measure(console: Console, *, quick: bool, only: str) -> str:
+    """Take the figures; show a table, return them as a line of JSON. Raises `BenchError`."""
+    chosen = [part for name, part in PARTS.items() if re.search(only, name)]
+    if not chosen:
+        raise BenchError(f"no part of {AREA} matches {only!r}; there are {', '.join(PARTS)}")
+    found: dict[str, float] = {}
+    for part in chosen:
+        found |= part(console, quick=quick)
+    table = Table()
+    table.add_column("figure")
+    table.add_column("", justify="right")
+    for name, figure in found.items():
+        table.add_row(name, f"{figure:,.4g}")
+    console.print(table)
+    return json.dumps(found)
