@@ -13,6 +13,7 @@ from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
 from plugins.gui import Gui, GuiSite
 from plugins.myproxy import PASSWORDS, MyProxyServer
+from plugins.site import until
 from towpath.demo.authority import Domain
 
 pytestmark = BROWSER_GROUP
@@ -40,7 +41,7 @@ def field(page: Page, name: str) -> None:
 def test_a_server_is_registered(gui: Gui, domain_a: Domain) -> None:
     """A test that fails and says why, then one that works, then a credential."""
     page = gui.open("/endpoints")
-    page.get_by_role("link", name="New endpoint").click()
+    page.get_by_role("link", name="Register a server").click()
     page.get_by_role("button", name="Register").click()
     expect(page.get_by_text("Give it a name.")).to_be_visible()
     field(page, "Name")
@@ -249,3 +250,35 @@ def test_lists_and_what_can_be_found(gui: Gui, fresh: str) -> None:
     page.get_by_role("link", name="Open Instrument in the file manager").click()
     page.wait_for_url(re.compile("/files"))
     expect(page).to_have_title(re.compile("^Files – "))
+
+
+@pytest.mark.long
+def test_a_dead_credential_is_renewed_and_the_task_goes_on(
+    gui: Gui, fresh: str, domain_a: Domain
+) -> None:
+    """From the task to the endpoint, and back when it is renewed there."""
+    (gui.root / "late.dat").write_bytes(b"water" * 1000)
+    lifetime = timedelta(seconds=4)
+    ends = datetime.now(UTC) + lifetime
+    gui.person.give(fresh, domain_a.make_proxy(lifetime).to_pem().decode())
+    until(lambda: datetime.now(UTC) > ends, 10, "the proxy has expired")
+    paths = (str(gui.root / "late.dat"), str(gui.root / "late-copy.dat"))
+    task = gui.person.transfer(fresh, gui.site.destination_id, paths)
+
+    def status() -> str:
+        return str(gui.person.api("GET", f"task/{task}")["status"])
+
+    until(lambda: status() == "INACTIVE", 30, "the task waits")
+    page = gui.open(f"/activity/{task}")
+    page.get_by_role("link", name="Renew the credential").click()
+    expect(page.get_by_text(re.compile("^Expired"))).to_have_count(2)
+    expect(page.get_by_text("Tasks that need it wait")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("tab", name="Proxy file").click()
+    page.get_by_role("textbox", name="Or paste it").fill(domain_a.proxy_file.read_text())
+    page.get_by_role("button", name="Use this proxy").click()
+    expect(page.get_by_text("1 waiting tasks go on")).to_be_visible()
+    page.get_by_role("link", name="See them in Activity").click()
+    page.wait_for_url(re.compile("/activity$"))
+    until(lambda: status() == "SUCCEEDED", 60, "the task goes on")
+    assert (gui.root / "late-copy.dat").read_bytes() == b"water" * 1000

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
 from plugins.gui import PASSWORD, Gui
 

@@ -147,6 +147,7 @@ async def test_certificates_that_are_not_trusted(
         report = await tried(alice, at(server_a.port, domain_b, proxy=credential))
         failed(report, "certificate", "do not vouch", "from /O=DomA/CN=", "trust this authority")
         assert report["host_subject"] == "/O=DomA/CN=localhost"
+        assert report["host_proven"] is False
     report = await tried(alice, at(server_a.port, domain_a, trust_roots=None))
     failed(report, "certificate", "no trust roots", "of /O=DomA/CN=localhost from /O=DomA/CN=")
     past = datetime.now(UTC) - timedelta(days=40)
@@ -163,6 +164,7 @@ async def test_a_certificate_of_another_name_can_be_accepted(
     document = at(server_a.port, domain_a, proxy=proxy, server={"subject": "/O=DomA/CN=lake"})
     report = await tried(alice, document)
     failed(report, "certificate", "/O=DomA/CN=lake was expected", "accept it")
+    assert report["host_proven"] is True
     document["DATA"][0]["subject"] = report["host_subject"]
     assert (await tried(alice, document))["ok"] is True
 

@@ -80,6 +80,7 @@ async def _tried(service: TransferService, caller: Principal, subject: Subject) 
             "DATA_TYPE": "endpoint_test",
             "ok": report.ok,
             "host_subject": report.host_subject,
+            "host_proven": report.host_proven,
             "features": list(report.features),
             "DATA": [
                 {

@@ -93,6 +93,8 @@ class Report:
     outcomes: list[Outcome] = field(default_factory=list)
     host_subject: str | None = None
     """Of the certificate that the server shows, be it trusted or not."""
+    host_proven: bool = False
+    """It has proven to be this, though perhaps another was expected."""
     features: tuple[str, ...] = ()
 
     @property
@@ -262,7 +264,7 @@ class _Test:
             if error.kind is not Kind.UNTRUSTED_HOST:
                 raise
             raise await self._untrusted(error) from None
-        self._report.host_subject = subject
+        self._report.host_subject, self._report.host_proven = subject, True
         return f"The server has proven to be {subject}.", None
 
     async def _log_in(self) -> tuple[str, str | None]:
@@ -356,7 +358,7 @@ class _Test:
     async def _untrusted(self, error: GridFTPError) -> _Problem:
         details = await self._look()
         if (proven := error.facts.get(HOST_SUBJECT)) is not None:
-            self._report.host_subject = str(proven)
+            self._report.host_subject, self._report.host_proven = str(proven), True
             wanted = self._server.subject or self._server.host
             return _Problem(
                 f"The server has proven to be {proven}, and {wanted} was expected.",

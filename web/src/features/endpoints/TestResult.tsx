@@ -23,7 +23,7 @@ export function TestResult({
 }) {
   const { t } = useTranslation("endpoints");
   const certificate = result.DATA.find((one) => one.step === "certificate");
-  const subject = certificate?.state === "failed" ? result.host_subject : null;
+  const subject = certificate?.state === "failed" && result.host_proven ? result.host_subject : null;
   return (
     <div className={classes(styles.result, stale && styles.stale)} role="status">
       <p className={result.ok ? styles.good : styles.bad}>

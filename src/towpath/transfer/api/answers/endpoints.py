@@ -125,5 +125,6 @@ class EndpointTest(Answer):
     DATA_TYPE: Literal["endpoint_test"]
     ok: bool
     host_subject: str | None
+    host_proven: bool
     features: list[str]
     DATA: list[EndpointTestStep]
