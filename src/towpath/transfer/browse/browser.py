@@ -44,6 +44,11 @@ class Page:
     total: int = 0
     _kept: list[Entry] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """The listing begins, perhaps again: what an earlier try had brought is no part of it."""
+        self.total = 0
+        self._kept.clear()
+
     def add(self, batch: list[Entry]) -> None:
         """Take in what the server listed next."""
         for entry in batch:
@@ -99,6 +104,7 @@ class Browser:
                 raise GridFTPError(
                     Kind.NOT_A_DIRECTORY, "not a directory", where=str(session.server), path=target
                 )
+            page.begin()
             async for batch in session.list(target):
                 await asyncio.to_thread(page.add, batch)
             entries = await asyncio.to_thread(page.entries)

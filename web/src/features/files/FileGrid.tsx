@@ -1,15 +1,5 @@
 import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
-import {
-  ArrowDown,
-  ArrowUp,
-  File,
-  FileArchive,
-  FileImage,
-  FileQuestion,
-  FileText,
-  Folder,
-  Link2,
-} from "lucide-react";
+import { ArrowDown, ArrowUp } from "lucide-react";
 import {
   type KeyboardEvent,
   type MouseEvent,
@@ -25,6 +15,7 @@ import {
 } from "react";
 import { useTranslation } from "react-i18next";
 import styles from "@/features/files/FileGrid.module.css";
+import { pictureOf } from "@/features/files/kinds";
 import type { Entry, Sort } from "@/features/files/listing";
 import {
   all,
@@ -36,7 +27,6 @@ import {
   toggle,
   typedTo,
 } from "@/features/files/selection";
-import { classes } from "@/ui/classes";
 import { bytes, time } from "@/ui/format";
 import { Skeleton } from "@/ui/Skeleton";
 
@@ -44,7 +34,7 @@ import { Skeleton } from "@/ui/Skeleton";
 const ROW_PX = matchMedia("(pointer: coarse)").matches ? 44 : 32;
 const HEAD_PX = 32;
 /** Rows beyond the edges: a flick of the wheel shows no holes. */
-const AHEAD = 12;
+const AHEAD = 8;
 /** What is typed within this belongs to one name. */
 const TYPED_MS = 700;
 const HOVER_MS = 120;
@@ -120,7 +110,6 @@ export function FileGrid({
     overscan: AHEAD,
     scrollMargin: HEAD_PX,
     scrollPaddingStart: HEAD_PX,
-    getItemKey: useCallback((index: number) => entries[index]?.name ?? index, [entries]),
     // the row of the keyboard is always there to be read out
     rangeExtractor: useCallback(
       (range: Parameters<typeof defaultRangeExtractor>[0]) => {
@@ -247,6 +236,9 @@ export function FileGrid({
   const hovered = useRef<Entry | null>(null);
 
   const items = virtual.getVirtualItems();
+  const [first, last] = ahead(virtual.range, entries.length);
+  const pool = Math.ceil((virtual.scrollRect?.height ?? 0) / ROW_PX) + 2 * AHEAD + 2;
+  const [folder, link] = [t("kind.folder"), t("kind.link")];
   const allChosen = chosenCount > 0 && chosenCount === entries.length;
   return (
     <div
@@ -327,18 +319,20 @@ export function FileGrid({
         </div>
       </div>
       <div role="rowgroup" className={styles.body} style={{ height: virtual.getTotalSize() }}>
-        {items.map((item) => {
-          const entry = entries[item.index];
+        {items.map(({ index, start }) => {
+          const entry = entries[index];
           return (
             entry && (
               <Row
-                key={item.key}
-                id={`${id}-${item.index}`}
+                // rows that leave at one end come back at the other: nothing is made anew while one scrolls
+                key={index === focused && !(index >= first && index <= last) ? "focused" : index % pool}
+                id={`${id}-${index}`}
                 entry={entry}
-                index={item.index}
-                top={item.start - HEAD_PX}
+                index={index}
+                top={start - HEAD_PX}
                 isChosen={selection.chosen.has(entry.name)}
-                isFocused={item.index === focused}
+                isFocused={index === focused}
+                said={entry.kind === "folder" ? folder : entry.isLink ? link : ""}
               />
             )
           );
@@ -347,6 +341,12 @@ export function FileGrid({
       {isLoading && <Skeletons />}
     </div>
   );
+}
+
+/** The rows that are there because of where one has scrolled to. */
+function ahead(range: { startIndex: number; endIndex: number } | null, count: number): [number, number] {
+  if (!range) return [0, count - 1];
+  return [Math.max(0, range.startIndex - AHEAD), Math.min(count - 1, range.endIndex + AHEAD)];
 }
 
 type Keys = [key: string, act: () => unknown][];
@@ -369,6 +369,7 @@ const Row = memo(function Row({
   top,
   isChosen,
   isFocused,
+  said,
 }: {
   id: string;
   entry: Entry;
@@ -376,30 +377,29 @@ const Row = memo(function Row({
   top: number;
   isChosen: boolean;
   isFocused: boolean;
+  /** What its picture says, for who does not see it. */
+  said: string;
 }) {
-  const { t } = useTranslation("files");
   return (
     <div
       role="row"
       id={id}
       aria-rowindex={index + 2}
       aria-selected={isChosen}
-      className={classes(styles.row, isFocused && styles.focused)}
+      className={isFocused ? `${styles.row} ${styles.focused}` : styles.row}
       data-index={index}
       data-folder={entry.kind === "folder" ? entry.name : undefined}
       style={{ transform: `translateY(${top}px)`, height: ROW_PX }}
     >
       <div role="gridcell" className={styles.name}>
-        <span className={styles.boxPlace} data-box="">
-          <Box state={isChosen ? "yes" : "no"} />
-        </span>
-        <Kind entry={entry} />
+        <span className={styles.boxPlace} data-box="" />
+        <svg viewBox="0 0 24 24" className={styles.icon} aria-hidden="true">
+          <path d={pictureOf(entry)} />
+        </svg>
         <bdi className={styles.text} title={entry.name}>
           {entry.name}
         </bdi>
-        {(entry.kind === "folder" || entry.isLink) && (
-          <span className={styles.unseen}>{t(entry.kind === "folder" ? "kind.folder" : "kind.link")}</span>
-        )}
+        <span className={styles.unseen}>{said}</span>
       </div>
       <div role="gridcell" className={styles.size}>
         {entry.kind === "file" ? bytes(entry.size) : ""}
@@ -419,27 +419,6 @@ function Box({ state }: { state: "yes" | "some" | "no" }) {
       {state === "some" && <path d="M4.5 8h7" />}
     </svg>
   );
-}
-
-const PICTURES: Record<string, typeof File> = {
-  ...Object.fromEntries(
-    ["png", "jpg", "jpeg", "gif", "svg", "tif", "tiff", "webp"].map((one) => [one, FileImage]),
-  ),
-  ...Object.fromEntries(
-    ["gz", "tgz", "zip", "xz", "zst", "bz2", "tar", "7z"].map((one) => [one, FileArchive]),
-  ),
-  ...Object.fromEntries(
-    ["txt", "md", "csv", "tsv", "log", "json", "xml", "yaml", "pdf"].map((one) => [one, FileText]),
-  ),
-};
-
-function Kind({ entry }: { entry: Entry }) {
-  if (entry.kind === "folder") {
-    return <Folder size={18} className={classes(styles.icon, styles.folder)} aria-hidden="true" />;
-  }
-  const ending = entry.name.slice(entry.name.lastIndexOf(".") + 1).toLowerCase();
-  const Picture = entry.kind === "other" ? FileQuestion : entry.isLink ? Link2 : (PICTURES[ending] ?? File);
-  return <Picture size={18} className={styles.icon} aria-hidden="true" />;
 }
 
 function Skeletons() {

@@ -82,19 +82,25 @@ function listingOptions(queries: QueryClient, endpointId: string, path: string |
       const begun = before?.data;
       const goesOn = begun && !begun.complete && Date.now() - before.dataUpdatedAt < FRESH_MS;
       let listing = goesOn ? begun : null;
+      let offset = begun && goesOn ? begun.entries.length : 0;
       const names = new Set(listing?.entries.map((one) => one.name));
       while (listing === null || (!listing.complete && !onlyFirst)) {
-        const got = await part(endpointId, path, listing?.entries.length ?? 0, signal);
-        // the folder may have changed between two parts: no name twice
-        const more = got.DATA.filter((one) => !names.has(one.name)).map(entryOf);
-        for (const one of more) names.add(one.name);
-        const entries: Listing["entries"] = listing ? [...listing.entries, ...more] : more;
+        const got = await part(endpointId, path, offset, signal);
+        offset += got.DATA.length;
+        const more: Listing["entries"] = [];
+        for (const one of got.DATA) {
+          // the folder may have changed between two parts: no name twice
+          if (names.has(one.name)) continue;
+          names.add(one.name);
+          more.push(entryOf(one));
+        }
+        const entries = listing ? [...listing.entries, ...more] : more;
         listing = {
           path: got.path,
           absolutePath: got.absolute_path,
           entries,
           total: got.total,
-          complete: got.DATA.length === 0 || entries.length >= Math.min(got.total, REACH),
+          complete: got.DATA.length === 0 || offset >= Math.min(got.total, REACH),
         };
         // an older whole listing stays on the screen until the new one is whole
         if (!listing.complete && !begun?.complete) queries.setQueryData(queryKey, listing);
@@ -105,8 +111,9 @@ function listingOptions(queries: QueryClient, endpointId: string, path: string |
     staleTime: FRESH_MS,
     gcTime: KEPT_MS,
     refetchOnWindowFocus: false,
-    // what an endpoint says it says again; only our own service's silence is worth another try
-    retry: (failures, error) => failures < 1 && error instanceof ApiProblem && error.code === "Unreachable",
+    // what an endpoint says it says again; a connection that was lost on the way is worth another try
+    retry: (failures, error) =>
+      failures < 1 && error instanceof ApiProblem && /\.?(Unreachable|ConnectionLost)$/.test(error.code),
   });
 }
 
