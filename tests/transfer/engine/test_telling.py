@@ -99,6 +99,38 @@ async def test_names_of_any_length_fit(database: Database, length: int, at_most:
     assert len(found["files"]) + found["more"] == MOST_FILES
 
 
+async def test_names_of_any_bytes_are_told_as_the_api_spells_them(database: Database) -> None:
+    teller, task = Teller(database), context(item="/from/\udcff")
+    async with heard(database, teller) as told:
+        with task.news.showing(lambda: [moving(1, SENDING, path="\udcfe")]):
+            teller.follow(task)
+            task.news.change()
+            found = await document(told)
+    assert found["items"] == {"0": ["/from/\ufffd\u00ff", "/to"]}
+    assert found["files"][0][1] == "\ufffd\u00fe1"
+
+
+async def test_a_mistake_is_not_the_end_of_telling(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor of the worker, which would not go on without it."""
+    monkeypatch.setattr(telling, "RETRY_S", 0.01)
+    teller, broken, task = Teller(database), context(), context(task_no=2)
+    broken.items = {}
+    async with heard(database, teller) as told:
+        with broken.news.showing(lambda: [moving(1, SENDING)]):
+            teller.follow(broken)
+            teller.follow(task)
+            broken.news.change()
+            async with asyncio.timeout(10):
+                while broken.news.changed:
+                    await asyncio.sleep(0.001)
+        task.news.change()
+        async with asyncio.timeout(10):
+            while not (await told.get()).startswith("2"):
+                pass
+
+
 async def test_nothing_is_told_when_nothing_is_new(database: Database) -> None:
     """While bytes move there is something each time; then once that they do not; then silence."""
     teller, task = Teller(database), context(task_no=7)

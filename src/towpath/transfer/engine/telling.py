@@ -1,7 +1,7 @@
 """Tells those who watch a worker's tasks that there is news, and what moves.
 
 It goes by the database's notifications, over a connection of its own: the engine never waits for
-it. Nothing of it is stored, and what is lost is told again.
+it, and goes on whatever happens to it. Nothing of it is stored, and what is lost is told again.
 """
 
 import asyncio
@@ -65,10 +65,11 @@ class Teller:
                     await self._tell(connection)
                 finally:
                     await connection.close()
-            except AWAY as error:
-                if not is_away(error):
-                    raise
-                log.debug("progress not told", error=str(error))
+            except Exception as error:  # noqa: BLE001 - no task may suffer from being watched
+                known = isinstance(error, AWAY) and is_away(error)
+                (log.debug if known else log.error)(
+                    "progress not told", error=str(error), exc_info=not known
+                )
             await asyncio.sleep(RETRY_S)
 
     async def _tell(self, connection: Connection) -> None:
@@ -155,6 +156,9 @@ class _Followed:
 
     def _document(self, shown: Sequence[Moving], rows: list[list[Any]], *, more: int) -> str:
         items = {one.file.item_no: self.context.items[one.file.item_no] for one in shown}
-        bases = {no: [item.source_path, item.destination_path] for no, item in items.items()}
+        bases = {
+            no: [names.to_text(path or "") for path in (item.source_path, item.destination_path)]
+            for no, item in items.items()
+        }
         document = {"rate": self._rate, "items": bases, "files": rows, "more": more}
         return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
