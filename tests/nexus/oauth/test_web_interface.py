@@ -186,6 +186,23 @@ async def test_it_ends_with_the_session_and_others_go_on(nexus: Nexus) -> None:
     assert not await active(nexus, other_browser)
 
 
+async def test_it_ends_with_a_session_that_ran_out(
+    nexus: Nexus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And with one that others have pushed out."""
+    person = await nexus.person()
+    _, cookie = await nexus.log_in(person)
+    document = await tokens(nexus, cookie)
+    async with nexus.database.transaction() as connection:
+        await connection.execute("UPDATE browser_session SET expires_at = now() - interval '1 s'")
+    _, cookie = await nexus.log_in(person)
+    assert not await active(nexus, document)
+    document = await tokens(nexus, cookie)
+    monkeypatch.setattr(sessions, "SESSIONS_KEPT", 1)
+    await nexus.log_in(person)
+    assert not await active(nexus, document)
+
+
 async def test_a_code_made_while_the_session_ends_is_worth_nothing(
     nexus: Nexus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

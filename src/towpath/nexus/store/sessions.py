@@ -65,11 +65,12 @@ async def create(
     lifetime_s: float,
 ) -> None:
     """Begin a session whose cookie is ``value``; and remove some that have ended."""
-    await connection.execute(
+    swept = await connection.execute(
         "DELETE FROM browser_session WHERE id IN (SELECT id FROM browser_session"
-        " WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED)",
+        " WHERE expires_at < now() LIMIT %s FOR UPDATE SKIP LOCKED) RETURNING id",
         (_SWEPT_AT_ONCE,),
     )
+    await _ended(connection, swept)
     await connection.execute(
         "INSERT INTO browser_session (id, value_hash, account_id, address, user_agent, expires_at)"
         " VALUES (%s, %s, %s, %s, %s, now() + make_interval(secs => %s))",
@@ -82,12 +83,13 @@ async def create(
             lifetime_s,
         ),
     )
-    await connection.execute(
+    too_many = await connection.execute(
         "DELETE FROM browser_session WHERE account_id = %(account)s AND id IN"
         " (SELECT id FROM browser_session WHERE account_id = %(account)s"
-        "  ORDER BY last_seen_at DESC, created_at DESC OFFSET %(keep)s)",
+        "  ORDER BY last_seen_at DESC, created_at DESC OFFSET %(keep)s) RETURNING id",
         {"account": account_id, "keep": SESSIONS_KEPT},
     )
+    await _ended(connection, too_many)
 
 
 async def rotate(connection: Connection, session_id: UUID, value: str) -> None:
@@ -245,7 +247,8 @@ async def forget_identity(
 
 async def _ended(connection: Connection, cursor: AsyncCursor[DictRow]) -> list[UUID]:
     found = [row["id"] for row in await cursor.fetchall()]
-    await _end_web_interface(connection, found)
+    if found:
+        await _end_web_interface(connection, found)
     return found
 
 
