@@ -184,6 +184,9 @@ async def test_who_may_listen(alice: Api, bob: Api, submit: Any) -> None:
         assert_error(await alice.get(f"task/nonsense/{route}"), 404, "TaskNotFound")
     wrong = await alice.get(f"task/{task.id}/progress", last_event_id="-1")
     assert_error(wrong, 400, "ClientError.BadRequest")
+    alice.http.headers["Last-Event-ID"] = "1" * 5000
+    assert_error(await alice.get("task_progress"), 400, "ClientError.BadRequest")
+    del alice.http.headers["Last-Event-ID"]
     alice.http.headers["Authorization"] = "Bearer nonsense"
     assert_error(await alice.get("task_progress"), 401, "ClientError.AuthenticationFailed")
 
@@ -219,6 +222,22 @@ async def test_no_event_is_lost_or_repeated(
     assert [message.event for message in third.messages] == ["task", "event", "end"]
     assert [message.id for message in seen] == await ids_of(alice, task)
     assert [str(message.data["id"]) for message in seen] == [message.id for message in seen]
+
+
+async def test_an_end_of_before_is_no_news(
+    alice_watches: Watching, submit: Any, database: Database
+) -> None:
+    """Who follows all tasks does not hear that one was looked at which had ended."""
+    task = await submit()
+    await task.ends()
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET completion_time = now() - interval '1 hour'")
+    async with alice_watches("task_progress") as everything:
+        async with alice_watches(f"task/{task.id}/progress") as one:
+            await one.until(lambda stream: stream.over)
+        other = await submit()
+        await everything.until(lambda stream: stream.messages)
+        assert {message.data["task_id"] for message in everything.messages} == {other.id}
 
 
 async def test_one_look_for_all(

@@ -41,6 +41,9 @@ HEADERS: Final = {
 RETRY_AFTER_S: Final = 30
 DATABASE_RETRY_S: Final = 1.0
 
+_ID_DIGITS: Final = 19
+"""Of the greatest number that the database has; the text of a header may have any length."""
+
 _LastEventId = Annotated[str | None, Query(max_length=100)]
 
 
@@ -204,7 +207,8 @@ def _last_event(request: Request, parameter: str | None) -> int:
     text = request.headers.get("Last-Event-ID") or parameter
     if not text:
         return 0
-    if not (text.isascii() and text.isdecimal() and int(text) < 2**63):
+    digits = text.isascii() and text.isdecimal() and len(text) <= _ID_DIGITS
+    if not (digits and int(text) < 2**63):
         raise ApiError.bad_request(f"last_event_id: {text[:40]!r} is not the id of an event")
     return int(text)
 

@@ -42,6 +42,8 @@ LISTENERS_PER_CALLER: Final = 50
 """A person with ten tabs, and scripts; more is a program that forgets to close what it opened."""
 LISTENERS_LIMIT: Final = 500
 """Each is a connection: half of the 1024 files that a process may have open by default."""
+END_TAKES_S: Final = 5.0
+"""A task's completion time is that at which its end began to be written, which may take so long."""
 ENDED_KEPT: Final = 10_000
 """Tasks that are known to have ended, so that listeners hear of each end once."""
 
@@ -141,7 +143,7 @@ class Hub:
         theirs = sum(one.owner_id == owner_id for some in everybody for one in some)
         if theirs >= LISTENERS_PER_CALLER:
             raise TooManyListenersError(of_caller=True)
-        listener = Listener(owner_id, task_no, after)
+        listener = Listener(owner_id, task_no, after, since=self._clock())
         if task_no is not None:
             self._by_task.setdefault(task_no, set()).add(listener)
             known = [self._known[task_no]] if task_no in self._known else []
@@ -170,7 +172,9 @@ class Hub:
         else:
             _discard(self._by_owner, listener.owner_id, listener)
         for task_no, known in list(self._known.items()):
-            if task_no not in self._by_task and known.owner_id not in self._by_owner:
+            if task_no in self._by_task:
+                continue
+            if known.end is not None or known.owner_id not in self._by_owner:
                 del self._known[task_no]
 
     async def close(self) -> None:
@@ -301,8 +305,8 @@ class Hub:
         task_no, known = task.task_no, self._known.get(task.task_no)
         of_task = self._by_task.get(task_no, set())
         of_owner = self._by_owner.get(task.owner_id, set())
-        if task.finished and known is None and task_no in self._ended:
-            of_owner = set()  # they have heard of its end
+        if task.finished and known is None:  # who has heard of its end, or came after it, does not
+            of_owner = set() if task_no in self._ended else self._there_at_end(of_owner, task)
         if not of_task and not of_owner:
             return
         after = task.last_event if known is None else known.last_event
@@ -332,6 +336,11 @@ class Hub:
             self._ended[task_no] = None
             while len(self._ended) > ENDED_KEPT:
                 del self._ended[next(iter(self._ended))]
+
+    def _there_at_end(self, listeners: set[Listener], task: Progress) -> set[Listener]:
+        """Of these who listened when the task ended."""
+        ended_at = self._clock() - (task.ended_s_ago or 0.0) + END_TAKES_S
+        return {one for one in listeners if one.since <= ended_at}
 
     def _rate(self, task_no: int) -> int:
         rate, told_at = self._rates.get(task_no, (0, -math.inf))

@@ -15,10 +15,14 @@ where it is."""
 class Listener:
     """One stream, as the hub sees it. `take` what there is to send; `news` is set when there is."""
 
-    def __init__(self, owner_id: UUID, task_no: int | None, after: int = 0) -> None:
-        """`task_no` None: all tasks of `owner_id`. `after`: the last event that the reader has."""
+    def __init__(
+        self, owner_id: UUID, task_no: int | None, after: int = 0, *, since: float = 0.0
+    ) -> None:
+        """`task_no` None: all tasks of `owner_id`. `after`: the last event that the reader has.
+        `since`: when it began, by the hub's clock."""
         self.owner_id = owner_id
         self.task_no = task_no
+        self.since = since
         self.cursor = after
         """The last event that was taken, or waits to be."""
         self.newest = after

@@ -32,12 +32,15 @@ class Progress(Task):
     """Whether all its files are found."""
     last_event: int
     """The number of its latest event; 0: it has none."""
+    ended_s_ago: float | None
+    """None: it has not ended."""
 
 
 _MORE = """,
            t.status = 'SUCCEEDED' OR (t.status <> 'FAILED' AND t.started_at IS NOT NULL
                AND NOT EXISTS (SELECT FROM frontier f WHERE f.task_no = t.task_no)) AS walked,
-           coalesce((SELECT max(seq) FROM event e WHERE e.task_no = t.task_no), 0) AS last_event"""
+           coalesce((SELECT max(seq) FROM event e WHERE e.task_no = t.task_no), 0) AS last_event,
+           extract(epoch FROM clock_timestamp() - t.completion_time)::float8 AS ended_s_ago"""
 _LOOK = f"""
     {select_tasks(_MORE)}
      WHERE t.task_no IN (
