@@ -300,10 +300,21 @@ async def test_all_of_an_owner(
         assert not mine.over
         assert [m.data["task_id"] for m in mine.of("end")] == [one.id, other.id]
         assert foreign.messages == []
+    third = await submit()
     async with alice_watches("task_progress") as again:
-        third = await submit()
         await again.until(lambda stream: stream.messages)
         assert [message.data["task_id"] for message in again.messages] == [third.id]
+    # who had heard of them hears of their ends, though they came when he was away
+    numbers = [message.id for message in mine.of("task")]
+    assert numbers == sorted(numbers, key=lambda number: int(number or 0))
+    async with alice_watches("task_progress", last_event_id=numbers[0]) as resumed:
+        await resumed.until(lambda stream: len(stream.of("task")) == 3)
+        ends = [message.data["task_id"] for message in resumed.of("end")]
+        assert sorted(ends) == sorted([one.id, other.id])
+    later = str(int(numbers[-1] or 0) + 3600 * 10**6)
+    async with alice_watches("task_progress", last_event_id=later) as fresh:
+        await fresh.until(lambda stream: stream.messages)
+        assert [message.data["task_id"] for message in fresh.messages] == [third.id]
 
 
 async def test_a_lost_connection_to_the_database(

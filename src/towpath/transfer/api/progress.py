@@ -4,6 +4,7 @@ all of the caller's that are not finished."""
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -40,6 +41,12 @@ HEADERS: Final = {
 }
 RETRY_AFTER_S: Final = 30
 DATABASE_RETRY_S: Final = 1.0
+ENDED_TOLD: Final = 100
+"""Tasks that ended while nobody listened; as many as a user may have that have not."""
+COMMITTED_WITHIN: Final = timedelta(seconds=10)
+"""A task's end has the time at which its last transaction began."""
+LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
+"""Of moments that a calendar holds."""
 
 _ID_DIGITS: Final = 19
 """Of the greatest number that the database has; the text of a header may have any length."""
@@ -64,6 +71,8 @@ class ProgressStream(Response):
         *,
         after: int = 0,
     ) -> None:
+        """`after`: the id of the last message that the reader has, if it has one: an event's, or of
+        all tasks a moment in microseconds since 1970."""
         super().__init__(headers=HEADERS)
         del self.headers["Content-Length"]
         self._service = service
@@ -74,17 +83,32 @@ class ProgressStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         listener = self._listen()
+        try:
+            await self._tell_ended(listener)
+            await self._answer(listener, receive, send)
+        finally:
+            self._service.hub.leave(listener)
+
+    async def _answer(self, listener: Listener, receive: Receive, send: Send) -> None:
         telling = asyncio.create_task(self._tell(listener, send))
         gone = asyncio.create_task(_disconnected(receive))
         try:
             await asyncio.wait((telling, gone), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._service.hub.leave(listener)
             for part in (telling, gone):
                 part.cancel()
             await asyncio.gather(telling, gone, return_exceptions=True)
         if not telling.cancelled() and (error := telling.exception()) is not None:
             raise error
+
+    async def _tell_ended(self, listener: Listener) -> None:
+        """What the reader may not have heard the end of: twice is better than never."""
+        if self._task_no is not None or not self._after:
+            return
+        moment = datetime.fromtimestamp(min(self._after / 1e6, LATEST), UTC) - COMMITTED_WITHIN
+        async with self._service.database.connection() as conn:
+            ended = await progress.ended_since(conn, self._caller.sub, moment, most=ENDED_TOLD)
+        self._service.hub.tell_ended(listener, ended)
 
     def _listen(self) -> Listener:
         try:
@@ -198,8 +222,8 @@ async def all_progress(
     request: Request, caller: Caller, service: Service, last_event_id: _LastEventId = None
 ) -> Response:
     """The caller's unfinished tasks as they go, and those that come."""
-    _last_event(request, last_event_id)
-    return ProgressStream(service, caller, bearer_of(request), None)
+    after = _last_event(request, last_event_id)
+    return ProgressStream(service, caller, bearer_of(request), None, after=after)
 
 
 def _last_event(request: Request, parameter: str | None) -> int:

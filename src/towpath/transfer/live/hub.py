@@ -10,7 +10,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from uuid import UUID
@@ -44,6 +44,8 @@ LISTENERS_LIMIT: Final = 500
 """Each is a connection: half of the 1024 files that a process may have open by default."""
 END_TAKES_S: Final = 5.0
 """A task's completion time is that at which its end began to be written, which may take so long."""
+TOLD_AT_ONCE: Final = 50
+"""Tasks, before others get their turn: a few milliseconds."""
 ENDED_KEPT: Final = 10_000
 """Tasks that are known to have ended, so that listeners hear of each end once."""
 
@@ -84,6 +86,8 @@ class _Known:
     fixed: JsonObject
     """The state without what changes by itself."""
     state: bytes
+    state_of_many: bytes
+    """The same, with a number: the moment, from which a stream of all tasks can go on."""
     end: bytes | None
     last_event: int
 
@@ -157,7 +161,8 @@ class Hub:
                 self._new.owners.add(owner_id)
             others.add(listener)
         for one in known:
-            listener.put_state(one.task_no, one.state, one.end)
+            state = one.state if task_no is not None else one.state_of_many
+            listener.put_state(one.task_no, state, one.end)
         self._wake.set()
         if not self._running:
             self._running = [asyncio.create_task(part()) for part in (self._hear, self._look)]
@@ -176,6 +181,12 @@ class Hub:
                 continue
             if known.end is not None or known.owner_id not in self._by_owner:
                 del self._known[task_no]
+
+    def tell_ended(self, listener: Listener, tasks: Iterable[Progress]) -> None:
+        """What had ended before it began to listen."""
+        for task in tasks:
+            shown = self._documents.state(task, 0)
+            listener.put_state(task.task_no, _of_many(task, shown), _end(task))
 
     async def close(self) -> None:
         """All streams end; there are no new ones."""
@@ -204,6 +215,7 @@ class Hub:
     # -- hearing
 
     async def _hear(self) -> None:
+        told = False
         while True:
             try:
                 connection = await self._database.dedicated()
@@ -211,6 +223,7 @@ class Hub:
                     await connection.execute(f"LISTEN {PROGRESS_CHANNEL}")
                     await connection.execute(f"LISTEN {TASK_CHANNEL}")
                     self._look_at_all()  # nobody heard what was told meanwhile
+                    told = False
                     async for notification in connection.notifies():
                         self._heard(notification.payload)
                 finally:
@@ -218,7 +231,9 @@ class Hub:
             except AWAY as error:
                 if not is_away(error):
                     raise
-                _log.warning("live.not_listening", error=str(error))
+                if not told:
+                    _log.warning("live.not_listening", error=str(error))
+                    told = True
             await asyncio.sleep(RETRY_S)
 
     def _heard(self, payload: str) -> None:
@@ -258,20 +273,25 @@ class Hub:
             if self._told and now - looked_at >= LOOK_EVERY_S:
                 looked_at = now
                 wanted, self._told = self._told, _Wanted()
-                for one, events in await self._look_at(wanted):
-                    self._tell(one, events)
+                await self._look_and_tell(wanted)
             elif self._new:
                 await asyncio.sleep(NEWCOMERS_WAIT_S)
                 wanted, self._new = self._new, _Wanted()
-                for one, events in await self._look_at(wanted):
-                    if one.task_no not in self._known:  # the others are not told sooner for that
-                        self._tell(one, events)
+                await self._look_and_tell(wanted, newcomers=True)
             else:
                 due_at = looked_at + LOOK_EVERY_S if self._told else anyway_at
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(due_at - now):
                         await self._wake.wait()
+
+    async def _look_and_tell(self, wanted: _Wanted, *, newcomers: bool = False) -> None:
+        """`newcomers`: who listens already is not told sooner because of others."""
+        for number, (one, events) in enumerate(await self._look_at(wanted), 1):
+            if not (newcomers and one.task_no in self._known):
+                self._tell(one, events)
+            if number % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _look_at(self, wanted: _Wanted) -> list[tuple[Progress, Sequence[Event]]]:
         """How tasks stand that somebody listens to, and their new events. Of tasks that nobody has
@@ -323,13 +343,16 @@ class Hub:
         if known is not None and fixed == known.fixed:
             self._known[task_no] = replace(known, last_event=last_event)
             return
-        state, end = message("task", shown), None
-        if task.finished:
-            end = message("end", {"task_id": str(task.id), "status": task.status})
-        for listener in of_task | of_owner:
+        state, of_many = message("task", shown), _of_many(task, shown)
+        end = _end(task) if task.finished else None
+        for listener in of_task:
             listener.put_state(task_no, state, end)
+        for listener in of_owner:
+            listener.put_state(task_no, of_many, end)
         if not task.finished or of_task:
-            self._known[task_no] = _Known(task_no, task.owner_id, fixed, state, end, last_event)
+            self._known[task_no] = _Known(
+                task_no, task.owner_id, fixed, state, of_many, end, last_event
+            )
         else:
             self._known.pop(task_no, None)
         if task.finished:
@@ -350,6 +373,14 @@ class Hub:
         for task_no, (_, told_at) in list(self._rates.items()):
             if now - told_at >= RATE_HOLDS_S:
                 del self._rates[task_no]
+
+
+def _of_many(task: Progress, shown: JsonObject) -> bytes:
+    return message("task", shown, id=int(task.looked_at.timestamp() * 1e6))
+
+
+def _end(task: Progress) -> bytes:
+    return message("end", {"task_id": str(task.id), "status": task.status})
 
 
 def _discard(listeners: dict[Any, set[Listener]], key: object, listener: Listener) -> None:

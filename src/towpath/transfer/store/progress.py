@@ -8,6 +8,7 @@ server that answers again, a lease that ran out), is found by looking now and th
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -34,15 +35,18 @@ class Progress(Task):
     """The number of its latest event; 0: it has none."""
     ended_s_ago: float | None
     """None: it has not ended."""
+    looked_at: datetime
+    """When this was so."""
 
 
-_MORE = """,
+_MORE = """, now() AS looked_at,
            t.status = 'SUCCEEDED' OR (t.status <> 'FAILED' AND t.started_at IS NOT NULL
                AND NOT EXISTS (SELECT FROM frontier f WHERE f.task_no = t.task_no)) AS walked,
            coalesce((SELECT max(seq) FROM event e WHERE e.task_no = t.task_no), 0) AS last_event,
            extract(epoch FROM clock_timestamp() - t.completion_time)::float8 AS ended_s_ago"""
+_PROGRESS = select_tasks(_MORE)
 _LOOK = f"""
-    {select_tasks(_MORE)}
+    {_PROGRESS}
      WHERE t.task_no IN (
            SELECT task_no FROM task WHERE task_no = ANY(%(tasks)s)
             UNION
@@ -72,6 +76,19 @@ async def look(
                 "owners": list(owners),
                 "all_of": list(all_of),
             },
+        )
+        return await cursor.fetchall()
+
+
+async def ended_since(
+    conn: Connection, owner_id: UUID, moment: datetime, *, most: int
+) -> list[Progress]:
+    """The latest tasks of an owner that have ended after a moment."""
+    async with conn.cursor(row_factory=class_row(Progress)) as cursor:
+        await cursor.execute(
+            f"{_PROGRESS} WHERE t.owner_id = %s AND t.completion_time > %s"
+            " ORDER BY t.completion_time DESC LIMIT %s",
+            (owner_id, moment, most),
         )
         return await cursor.fetchall()
 
