@@ -6,11 +6,11 @@ import re
 from rich.console import Console
 from rich.table import Table
 
-from bench.gui import activity
+from bench.gui import activity, files
 from bench.measure import BenchError
 
 AREA = "gui"
-PARTS = {"activity": activity.measure}
+PARTS = {"activity": activity.measure, "files": files.measure}
 """By name: each gives figures, and raises `BenchError`."""
 
 
