@@ -207,6 +207,12 @@ def test_the_web_interface_is_measured() -> None:
     assert told["activity_tasks"] == 10
     assert 0 < told["activity_browser_cpu_percent"] < 100
     assert told["activity_layout_shift"] < 0.1
+    done = bench("gui", "--quick", "--only", "files")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["files_entries"] == 3000
+    assert 50 < told["files_bundle_kilobytes"] < 400
+    assert told["files_nodes"] < 10_000  # of 3,000 rows few are there
     nothing = bench("gui", "--quick", "--only", "sail")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert "activity" in nothing.stderr
