@@ -63,11 +63,15 @@ export default defineConfig({
         codeSplitting: {
           // what changes only when a library does stays in browsers when we change; the rest is by page
           groups: [
-            { name: "react", test: /node_modules\/(react|react-dom|scheduler)\//, priority: 2 },
+            { name: "react", test: /node_modules\/(react|react-dom|scheduler)\//, priority: 3 },
             {
               name: "frame",
               test: /node_modules\/(@tanstack\/(?!.*virtual)|i18next|react-i18next|openapi-fetch)/,
+              priority: 2,
             },
+            // one request for what many pages need, not one for each drawing
+            { name: "shared", test: /src\/ui\/|lucide-react/, minShareCount: 2, priority: 1 },
+            { name: "widgets", test: /react-aria|react-stately|@internationalized/, minShareCount: 4 },
           ],
         },
       },

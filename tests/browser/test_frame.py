@@ -283,3 +283,30 @@ def test_a_login_that_somebody_else_began(gui: Gui) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("The login did not succeed")
     assert urlsplit(page.url).query == ""
     assert_accessible(page)
+
+
+@pytest.mark.long
+def test_a_page_that_breaks(gui: Gui) -> None:
+    """No white page, whatever a server answers."""
+    gui.expected.append("Cannot read")
+    gui.expected.append("Failed to fetch dynamically")
+    gui.expected.append("Failed to load resource")
+    page = gui.page()
+    page.route(
+        "**/v0.10/endpoint_search?*",
+        lambda route: route.fulfill(json={"DATA": [None], "has_next_page": False}),
+    )
+    page.goto(f"{gui.url}/endpoints")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Something in this page broke")
+    expect(page.get_by_text("Your transfers are not affected")).to_be_visible()
+    assert_accessible(page)
+    page.unroute("**/v0.10/endpoint_search?*")
+    page.get_by_role("button", name="Reload the page").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Endpoints")
+
+    page.route("**/app/NewEndpointPage-*", lambda route: route.abort())
+    page.goto(f"{gui.url}/endpoints/new")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Something in this page broke")
+    page.unroute("**/app/NewEndpointPage-*")
+    page.get_by_role("button", name="Reload the page").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Register a server")

@@ -78,6 +78,17 @@ async def test_nobody_is_asked_and_it_gets_what_it_needs(nexus: Nexus) -> None:
     assert "refresh_token" not in transfer
 
 
+async def test_it_is_none_of_the_applications_that_somebody_allowed(nexus: Nexus) -> None:
+    _, cookie = await nexus.log_in(await nexus.person())
+    client = await nexus.client(name="Tides", redirect_uris=[REDIRECT])
+    await nexus.log_in_at(client, cookie=cookie)
+    await tokens(nexus, cookie)
+    async with nexus.browser(cookie) as browser:
+        shown = (await browser.get("/account/applications")).text
+    assert "Tides" in shown
+    assert "web interface" not in shown
+
+
 async def test_without_a_session_it_is_told_to_log_in(nexus: Nexus) -> None:
     assert (await answer(nexus, None))["error"] == "login_required"
 

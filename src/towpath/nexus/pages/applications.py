@@ -13,7 +13,7 @@ from towpath.nexus.pages import frame
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.people.service import People
 from towpath.nexus.store import clients, consents, scopes, tokens
-from towpath.nexus.well_known import shown_name
+from towpath.nexus.well_known import WEB_CLIENT, shown_name
 from towpath.platform.database import Connection
 
 
@@ -65,6 +65,8 @@ async def _applications(connection: Connection, me: Visitor) -> list[Application
         consent
         for one in me.identities
         for consent in await consents.of_identity(connection, one.id)
+        # nobody was asked for the deployment's own, nor would be again
+        if consent.root_client_id != WEB_CLIENT
     ]
     by_client: dict[UUID, list[consents.Consent]] = {}
     for consent in given:
