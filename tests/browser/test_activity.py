@@ -184,6 +184,13 @@ def test_watched_while_its_server_is_killed_and_comes_back(
         page.get_by_text("Errors only").click()
         expect(events).not_to_contain_text("Succeeded")
         assert_accessible(page)
+        page.get_by_role("link", name="See each file and its checksum").click()
+        table = page.get_by_role("table")
+        expect(table).to_have_attribute("aria-rowcount", "303")
+        table.focus()
+        page.keyboard.press("End")  # rows are drawn as they come into sight
+        expect(table.get_by_role("row").filter(has_text="volume 0")).to_contain_text("in ranges")
+        assert_accessible(page)
     finally:
         server.stop()
 

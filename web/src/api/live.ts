@@ -2,10 +2,10 @@
 
 import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
-import { type FileInFlight, follow, type Progress, type TaskEvent } from "@/api/progress";
+import { type FileInFlight, follow, type Listener, type Progress, type TaskEvent } from "@/api/progress";
 import type { components } from "@/api/schema";
 import { type LiveTask, mergePages, withEvent, withProgress } from "@/api/taskMerge";
-import { taskKeys } from "@/api/tasks";
+import { newestEventQuery, taskKeys } from "@/api/tasks";
 
 export type Connection = "connecting" | "live" | "lost" | "absent";
 
@@ -66,10 +66,14 @@ export function useLiveTasks(): Connection {
       {
         onTask: (progress) => batch.add(progress.task_id, progress),
         onEnd: readAgain,
-        onConnection: setConnection,
+        onConnection: (now) => {
+          setConnection(now);
+          // of what ended before, the stream knows nothing
+          if (now === "live") readAgain();
+        },
       },
       ended.signal,
-      false,
+      { ends: false },
     );
     return () => {
       ended.abort();
@@ -119,18 +123,21 @@ export function useLiveTask(
       if (!progress) return;
       queries.setQueryData<LiveTask>(taskKeys.one(id), (task) => task && withProgress(task, progress));
     });
-    void follow(
-      `/v0.10/task/${id}/progress`,
-      {
-        onTask: (progress) => batch.add(id, progress),
-        onFiles: (files, more) => setInFlight({ files, more }),
-        onEvent: (event) => addEvent(queries, id, event),
-        onEnd: () => void queries.invalidateQueries({ queryKey: taskKeys.all }),
-        onConnection: setConnection,
-      },
-      ended.signal,
-      true,
-    );
+    const listener: Listener = {
+      onTask: (progress) => batch.add(id, progress),
+      onFiles: (files, more) => setInFlight({ files, more }),
+      onEvent: (event) => addEvent(queries, id, event),
+      onEnd: () => void queries.invalidateQueries({ queryKey: taskKeys.all }),
+      onConnection: setConnection,
+    };
+    // a stream begins with the task's first event, of which there may be thousands: what happened before is listed
+    void queries
+      .fetchQuery(newestEventQuery(id))
+      .then(
+        (newest) => (newest ? `${newest.id}` : ""),
+        () => "",
+      )
+      .then((after) => follow(`/v0.10/task/${id}/progress`, listener, ended.signal, { ends: true, after }));
     return () => {
       ended.abort();
       batch.stop();

@@ -35,14 +35,17 @@ export function waitMs(attempts: number, chance: number = Math.random()): number
   return Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** Math.min(attempts, 16)) * (1 - chance / 2);
 }
 
-/** Follow a stream until `signal` aborts, or it has ended for good. */
+/**
+ * Follow a stream until `signal` aborts, or it has ended for good.
+ * `ends`: with the end of a task. `after`: the last event that is known already.
+ */
 export async function follow(
   path: string,
   listener: Listener,
   signal: AbortSignal,
-  ends: boolean,
+  { ends, after: known = "" }: { ends: boolean; after?: string },
 ): Promise<void> {
-  let lastId = "";
+  let lastId = known;
   let attempts = 0;
   while (!signal.aborted) {
     await visible(signal);

@@ -70,16 +70,10 @@ export function unique(pages: { DATA: LiveTask[] }[]): LiveTask[] {
   return [...seen.values()];
 }
 
-export function eventKey(event: TaskEvent): string {
-  return `${event.time}\n${event.code}\n${event.details}`;
-}
-
 /** Pages of events, newest first, with `event` in its place; the same pages if it is there, or beyond them. */
 export function withEvent<P extends { DATA: TaskEvent[]; total: number }>(pages: P[], event: TaskEvent): P[] {
-  const key = eventKey(event);
-  if (pages.some((page) => page.DATA.some((one) => eventKey(one) === key))) return pages;
-  const time = Date.parse(event.time);
-  const at = pages.findIndex((page) => page.DATA.some((one) => Date.parse(one.time) <= time));
+  if (pages.some((page) => page.DATA.some((one) => one.id === event.id))) return pages;
+  const at = pages.findIndex((page) => page.DATA.some((one) => one.id < event.id));
   const loaded = pages.reduce((sum, page) => sum + page.DATA.length, 0);
   const last = pages.length - 1;
   const whole = loaded >= (pages[last]?.total ?? Number.POSITIVE_INFINITY);
@@ -87,7 +81,7 @@ export function withEvent<P extends { DATA: TaskEvent[]; total: number }>(pages:
   return pages.map((page, number) => {
     const more = { ...page, total: page.total + 1 };
     if (number !== (at < 0 ? last : at)) return more;
-    const before = page.DATA.findIndex((one) => Date.parse(one.time) <= time);
+    const before = page.DATA.findIndex((one) => one.id < event.id);
     more.DATA = page.DATA.toSpliced(before < 0 ? page.DATA.length : before, 0, event);
     return more;
   });

@@ -91,12 +91,13 @@ export function eventsQuery(id: string, errorsOnly: boolean) {
   });
 }
 
-/** The newest error alone. */
-export function lastErrorQuery(id: string) {
+/** The newest event, or error, alone. */
+export function newestEventQuery(id: string, errorsOnly = false) {
   return queryOptions({
-    queryKey: [...taskKeys.events(id), "last-error"],
+    queryKey: [...taskKeys.events(id), "newest", errorsOnly],
     queryFn: async ({ signal }) => {
-      const params = { path: { task_id: id }, query: { limit: 1, filter: "is_error:1" } };
+      const query = { limit: 1, ...(errorsOnly ? { filter: "is_error:1" } : {}) };
+      const params = { path: { task_id: id }, query };
       const page = await data(client.GET("/v0.10/task/{task_id}/event_list", { params, signal }));
       return page.DATA[0] ?? null;
     },

@@ -3,7 +3,7 @@ import { useNavigate } from "@tanstack/react-router";
 import { CircleCheck, CircleDot, CirclePause, TriangleAlert } from "lucide-react";
 import { memo } from "react";
 import type { TaskEvent } from "@/api/progress";
-import { eventKey, isFinished, type LiveTask } from "@/api/taskMerge";
+import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { eventsQuery, POLL_MS } from "@/api/tasks";
 import styles from "@/features/activity/Events.module.css";
 import { Problem } from "@/features/activity/Problem";
@@ -57,8 +57,8 @@ export function Events({ task, errorsOnly }: { task: LiveTask; errorsOnly: boole
       ) : (
         <>
           <ol className={styles.list} aria-label={t("events.label")}>
-            {withKeys(events).map(([key, event]) => (
-              <EventRow key={key} event={event} />
+            {events.map((event) => (
+              <EventRow key={event.id} event={event} />
             ))}
           </ol>
           {found.hasNextPage && (
@@ -70,20 +70,6 @@ export function Events({ task, errorsOnly }: { task: LiveTask; errorsOnly: boole
       )}
     </div>
   );
-}
-
-/** Two may be alike to the second: the older one of them is the first. */
-function withKeys(newestFirst: TaskEvent[]): [string, TaskEvent][] {
-  const seen = new Map<string, number>();
-  return newestFirst
-    .toReversed()
-    .map((event): [string, TaskEvent] => {
-      const key = eventKey(event);
-      const number = (seen.get(key) ?? 0) + 1;
-      seen.set(key, number);
-      return [`${key}\n${number}`, event];
-    })
-    .reverse();
 }
 
 const EventRow = memo(function EventRow({ event }: { event: TaskEvent }) {

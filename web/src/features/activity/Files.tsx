@@ -77,6 +77,7 @@ function Moved({ task }: { task: LiveTask }) {
       found={found}
       files={files}
       newer={!ended}
+      label={t("files.moved")}
       empty={
         <EmptyState title={t(ended ? "files.noneEnded" : "files.none")}>
           {t(ended ? "files.noneEndedText" : "files.noneText")}
@@ -109,6 +110,7 @@ function Skipped({ task }: { task: LiveTask }) {
       found={found}
       files={files}
       newer={!isFinished(task)}
+      label={t("files.skipped")}
       empty={<EmptyState title={t("files.noSkipped")}>{t("files.noSkippedText")}</EmptyState>}
       columns={[t("files.source"), "", t("files.reason")]}
       row={(file: SkippedFile) => [
@@ -151,10 +153,12 @@ function Listed<F>({
   found,
   files,
   newer,
+  label,
   empty,
   columns,
   row,
 }: {
+  label: string;
   found: Found;
   files: F[];
   /** More may come while one looks. */
@@ -164,7 +168,7 @@ function Listed<F>({
   row: (file: F) => [ReactNode, ReactNode, ReactNode];
 }) {
   const { t } = useTexts();
-  const scroll = useRef<HTMLElement>(null);
+  const scroll = useRef<HTMLDivElement>(null);
   const tall = typeof window !== "undefined" && window.innerWidth < 640;
   const height = tall ? TALL_ROW_PX : ROW_PX;
   const rows = useVirtualizer({
@@ -198,12 +202,12 @@ function Listed<F>({
   return (
     <>
       {/* biome-ignore lint/a11y/useSemanticElements: rows are placed freely, as far as they are seen */}
-      <section
+      <div
         ref={scroll}
         className={styles.table}
         role="table"
         aria-rowcount={files.length + 1}
-        aria-label={columns[0]}
+        aria-label={label}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
         tabIndex={0}
       >
@@ -246,7 +250,7 @@ function Listed<F>({
             );
           })}
         </div>
-      </section>
+      </div>
       <div className={styles.foot}>
         <span className={styles.soft}>
           {isFetchingNextPage ? t("files.more") : t("files.shown", { count: files.length })}

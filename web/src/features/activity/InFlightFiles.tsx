@@ -14,7 +14,8 @@ export function InFlightFiles({ inFlight }: { inFlight: InFlight | null }) {
       {inFlight.files.length === 0 ? (
         <p className={styles.soft}>{t("flight.none")}</p>
       ) : (
-        <ul className={styles.list}>
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        <ul className={styles.list} tabIndex={0} aria-labelledby="flight">
           {inFlight.files.map((file) => {
             const part = file.size ? Math.min(file.bytes / file.size, 1) : null;
             const text = file.size
@@ -34,7 +35,7 @@ export function InFlightFiles({ inFlight }: { inFlight: InFlight | null }) {
                 />
                 <span className={styles.soft}>
                   {t(`flight.${file.state}`)}
-                  {file.attempt > 1 && `, ${t("flight.attempt", { count: file.attempt })}`}
+                  {file.attempt > 0 && `, ${t("flight.failed", { count: file.attempt })}`}
                 </span>
                 <span className={styles.soft}>
                   {text}

@@ -3,7 +3,7 @@ import { Link } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { Trans } from "react-i18next";
 import type { LiveTask } from "@/api/taskMerge";
-import { lastErrorQuery } from "@/api/tasks";
+import { newestEventQuery } from "@/api/tasks";
 import { Proof } from "@/features/activity/Proof";
 import styles from "@/features/activity/StateNote.module.css";
 import { parseDetails, type State, said, sentence, troubledEndpoint } from "@/features/activity/state";
@@ -16,7 +16,10 @@ export function StateNote({ task, state }: { task: LiveTask; state: State }) {
   const { t, next } = useTexts();
   const { kind, tone } = state;
   // of a task that has failed the last error tells more than its fatal_error
-  const { data: lastError } = useQuery({ ...lastErrorQuery(task.task_id), enabled: kind === "failed" });
+  const { data: lastError } = useQuery({
+    ...newestEventQuery(task.task_id, true),
+    enabled: kind === "failed",
+  });
   const details = kind === "failed" ? parseDetails(lastError?.details) : state.details;
   const evidence = evidenceOf(task);
   const params = { taskId: task.task_id };
