@@ -48,7 +48,11 @@ const callback = createRoute({
 const inside = createRoute({
   getParentRoute: () => root,
   id: "inside",
-  beforeLoad: async () => ({ person: await person() }),
+  beforeLoad: async ({ matches }) => {
+    // the page's own code is fetched while its person is looked up
+    void matches.at(-1)?.staticData.page?.preload?.();
+    return { person: await person() };
+  },
   component: Shell,
   pendingComponent: Arriving,
   errorComponent: Problem,
@@ -62,15 +66,16 @@ const home = createRoute({
   },
 });
 
+const filesPage = lazyRouteComponent(
+  withTexts("files", () => import("@/features/files/FilesPage")),
+  "FilesPage",
+);
 const files = createRoute({
   getParentRoute: () => inside,
   path: "/files",
-  staticData: { title: "nav.files" },
+  staticData: { title: "nav.files", page: filesPage },
   validateSearch: filesSearch,
-  component: lazyRouteComponent(
-    withTexts("files", () => import("@/features/files/FilesPage")),
-    "FilesPage",
-  ),
+  component: filesPage,
 });
 
 const activity = createRoute({

@@ -1,3 +1,4 @@
+import type { AsyncRouteComponent } from "@tanstack/react-router";
 import { metaValue } from "@/api/session";
 
 /** What a page of the frame is called, in the texts. */
@@ -18,5 +19,7 @@ export function titled(title: string): void {
 declare module "@tanstack/react-router" {
   interface StaticDataRouteOption {
     title?: TitleKey;
+    /** What shows it; its code is fetched ahead. */
+    page?: AsyncRouteComponent<unknown>;
   }
 }

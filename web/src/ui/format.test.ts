@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, duration } from "@/ui/format";
+import { ago, bytes, duration, shortTime } from "@/ui/format";
 
 describe("sizes", () => {
   it.each([
@@ -23,4 +23,10 @@ describe("durations", () => {
 
 it("tells how long ago", () => {
   expect(ago("2026-01-01T00:00:00+00:00", Date.UTC(2026, 0, 1, 0, 5))).toBe("5 minutes ago");
+});
+
+it("tells the time of day of this year's times only", () => {
+  const now = new Date("2026-06-01T00:00:00");
+  expect(shortTime("2026-01-31 12:34:00", now)).toMatch(/^Jan 31, 12:34\sPM$/);
+  expect(shortTime("2025-01-31 12:34:00", now)).toBe("Jan 31, 2025");
 });

@@ -31,6 +31,20 @@ export function time(text: string): string {
   return dateTime.format(new Date(text.replace(" ", "T")));
 }
 
+const thisYear = new Intl.DateTimeFormat(undefined, {
+  month: "short",
+  day: "numeric",
+  hour: "numeric",
+  minute: "2-digit",
+});
+const otherYear = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+
+/** The same in a narrow column: the time of day only if it is of this year. */
+export function shortTime(text: string, now: Date = new Date()): string {
+  const when = new Date(text.replace(" ", "T"));
+  return (when.getFullYear() === now.getFullYear() ? thisYear : otherYear).format(when);
+}
+
 /** `1 h 5 min`, the two largest parts. */
 export function duration(seconds: number): string {
   const parts: [number, string][] = [

@@ -27,7 +27,7 @@ import {
   toggle,
   typedTo,
 } from "@/features/files/selection";
-import { bytes, time } from "@/ui/format";
+import { bytes, shortTime } from "@/ui/format";
 import { Skeleton } from "@/ui/Skeleton";
 
 /** Fingers need more room (WCAG 2.2, 2.5.8 asks for 24 px; 44 is what hands like). */
@@ -37,6 +37,8 @@ const HEAD_PX = 32;
 const AHEAD = 8;
 /** What is typed within this belongs to one name. */
 const TYPED_MS = 700;
+/** Which year it is; a page that is open over New Year's Eve may tell the old one. */
+const NOW = new Date();
 const HOVER_MS = 120;
 const SKELETON_ROWS = 12;
 
@@ -404,8 +406,8 @@ const Row = memo(function Row({
       <div role="gridcell" className={styles.size}>
         {entry.kind === "file" ? bytes(entry.size) : ""}
       </div>
-      <div role="gridcell" className={styles.modified}>
-        {entry.modified ? time(entry.modified) : ""}
+      <div role="gridcell" className={styles.modified} title={entry.modified ?? undefined}>
+        {entry.modified ? shortTime(entry.modified, NOW) : ""}
       </div>
     </div>
   );

@@ -16,7 +16,7 @@ import {
   Trash2,
   X,
 } from "lucide-react";
-import { type ReactNode, type Ref, useImperativeHandle, useRef, useState } from "react";
+import { type ReactNode, type Ref, useEffect, useImperativeHandle, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { CollectionButton, CollectionList, type Picked } from "@/features/files/Collections";
 import { FileGrid, type GridActions, type GridHandle } from "@/features/files/FileGrid";
@@ -53,6 +53,8 @@ export interface PaneActions {
   grab: GridActions["grab"];
 }
 
+/** From when on a wait is worth a word; the API's own limit ends it. */
+const SLOW_MS = 4_000;
 const COLUMNS: Column[] = ["name", "size", "modified"];
 
 export function PaneView({
@@ -307,7 +309,7 @@ export function PaneView({
           </>
         )}
       </div>
-      <Foot pane={pane} />
+      <Foot pane={pane} isLoading={isLoading} />
       <MenuAt
         at={menuAt}
         onClose={() => setMenuAt(null)}
@@ -333,12 +335,13 @@ function Nothing({ listing, pane }: { listing: Listing; pane: Pane }) {
   );
 }
 
-function Foot({ pane }: { pane: Pane }) {
+function Foot({ pane, isLoading }: { pane: Pane; isLoading: boolean }) {
   const { t } = useTranslation("files");
+  const isSlow = useSlow(isLoading);
   const { listing, rows, chosen } = pane;
   const sum = sumOf(chosen);
   const found = listing.data;
-  let said = "";
+  let said = isSlow ? t("foot.slow") : "";
   if (found && !found.complete) {
     said = t("foot.loading", { loaded: count(found.entries.length), total: count(found.total) });
   } else if (found) {
@@ -361,4 +364,16 @@ function Foot({ pane }: { pane: Pane }) {
       )}
     </div>
   );
+}
+
+/** Whether it has been so for a while. */
+function useSlow(isLoading: boolean): boolean {
+  const [isSlow, setSlow] = useState(false);
+  useEffect(() => {
+    setSlow(false);
+    if (!isLoading) return;
+    const timer = setTimeout(() => setSlow(true), SLOW_MS);
+    return () => clearTimeout(timer);
+  }, [isLoading]);
+  return isSlow;
 }
