@@ -15,6 +15,7 @@ from plugins import peers
 from plugins.transfer_api import Api, assert_error, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
+from towpath.gridftp.client import listing
 from towpath.transfer.api import TransferService
 from towpath.transfer.browse import endpoint_test
 
@@ -97,6 +98,19 @@ async def test_a_registered_endpoint_in_order(
     await alice.put(f"endpoint/{lake}", {"public": False})
     assert_error(await bob.post(f"endpoint/{lake}/test"), 404, "EndpointNotFound")
     assert_error(await bob.post(f"endpoint/{uuid4()}/test"), 404, "EndpointNotFound")
+
+
+async def test_a_large_home_directory_is_not_read_to_its_end(
+    alice: Api, lake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000):
+        (tmp_path / str(number)).touch()
+    monkeypatch.setattr(endpoint_test, "MAX_ENTRIES", 10)
+    monkeypatch.setattr(listing, "BATCH_ENTRIES", 10)
+    monkeypatch.setattr(endpoint_test, "home_directory", lambda _session: str(tmp_path))
+    report = (await alice.post(f"endpoint/{lake}/test")).json()
+    assert report["ok"] is True, report
+    assert "more than 1" in step_of(report, "listing")["message"]
 
 
 async def test_before_it_is_registered(

@@ -5,6 +5,7 @@ import errno
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -293,10 +294,11 @@ class _Test:
 
     async def _list(self) -> tuple[str, str | None]:
         count = 0
-        async for batch in self._logged_in().list(self._home):
-            count += len(batch)
-            if count >= MAX_ENTRIES:
-                break
+        async with aclosing(self._logged_in().list(self._home)) as listing:
+            async for batch in listing:
+                count += len(batch)
+                if count >= MAX_ENTRIES:
+                    break
         more = "more than " if count >= MAX_ENTRIES else ""
         return f"The home directory can be listed: {more}{count} entries.", None
 
