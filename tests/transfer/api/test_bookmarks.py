@@ -1,5 +1,6 @@
 """Bookmarks over HTTP: each user's own, by names that are theirs once."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ from towpath.platform.database import Database
 from towpath.transfer.api import bookmarks as routes
 from towpath.transfer.store import owners
 from towpath.transfer.store.owners import AccountChange
+from towpath.transfer.store.tasks import Terms
 
 
 def bookmark(endpoint: str, **changes: Any) -> dict[str, Any]:
@@ -93,11 +95,15 @@ async def test_bad_bookmarks_are_refused(alice: Api, bob: Api, lake: str) -> Non
 async def test_a_bookmark_outlives_its_endpoint_and_not_its_owner(
     alice: Api, lake: str, database: Database
 ) -> None:
+    """Also one that was on its way in when its owner went."""
+    async with database.transaction() as conn:
+        await owners.take_over(conn, AccountChange(1, [alice.sub], "deleted"))
     made = (await alice.post("bookmark", bookmark(lake))).json()
     await alice.delete(f"endpoint/{lake}")
     assert await names(alice) == ["runs"]
     renamed = await alice.put(f"bookmark/{made['id']}", {"name": "gone"})
     assert renamed.json()["name"] == "gone"
+    terms = Terms(timedelta(hours=1), 100)
     async with database.transaction() as conn:
-        await owners.take_over(conn, AccountChange(1, [alice.sub], "deleted"))
+        await owners.fit_tasks(conn, suspended=terms, restored=terms)
     assert await names(alice) == []

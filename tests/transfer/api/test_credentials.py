@@ -68,7 +68,9 @@ async def test_forgetting_a_credential(alice: Api, bob: Api, lake: str, domain_a
     listing = await alice.get(f"operation/endpoint/{lake}/ls")
     assert_error(listing, 400, "ClientError.ActivationRequired")
     assert_error(await alice.delete(route), 404, "CredentialNotFound")
+    await bob.put(route, {"proxy": domain_a.proxy_file.read_text()})
     await alice.put(f"endpoint/{lake}", {"public": False})
+    assert (await bob.delete(route)).json()["code"] == "Deleted"  # his own, though it is hidden
     for answer in (
         await bob.get(route),
         await bob.delete(route),

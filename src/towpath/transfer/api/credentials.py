@@ -218,14 +218,16 @@ async def delete_credential(
     then these tasks wait for another one."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
         if wanted in service.authorities:
+            await visible_endpoint(conn, wanted, caller.sub)
             raise ApiError.bad_request(
                 "The service makes the credentials for this endpoint itself, and would make"
                 " another: there is nothing to delete",
                 reason="CredentialManaged",
             )
         deleted = await credentials.delete(conn, wanted, caller.sub)
+        if not deleted:  # one's own can be forgotten, also where the endpoint is hidden by now
+            await visible_endpoint(conn, wanted, caller.sub)
     if not deleted:
         raise ApiError.not_found(
             f"You have given no credential for endpoint '{wanted}'", code="CredentialNotFound"

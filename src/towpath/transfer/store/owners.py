@@ -51,8 +51,6 @@ async def take_over(conn: Connection, change: AccountChange) -> None:
             " ON CONFLICT (owner_id) DO UPDATE SET what = excluded.what, at = excluded.at",
             (owners, change.what),
         )
-    if change.what == "deleted":
-        await conn.execute("DELETE FROM bookmark WHERE owner_id = ANY(%s)", (owners,))
     await conn.execute("UPDATE account_cursor SET after = %s", (change.n,))
 
 
@@ -99,6 +97,9 @@ WHERE o.owner_id = c.owner_id AND o.what = 'deleted'
   AND NOT EXISTS (SELECT FROM task t WHERE t.owner_id = c.owner_id
                   AND t.status IN ('ACTIVE', 'INACTIVE'))
 """
+_FORGET_BOOKMARKS = """
+DELETE FROM bookmark b USING owner_state o WHERE o.owner_id = b.owner_id AND o.what = 'deleted'
+"""
 
 _SUSPENDED = {
     "reason": "The account of the task's owner is suspended.",
@@ -133,6 +134,7 @@ async def fit_tasks(conn: Connection, *, suspended: Terms, restored: Terms) -> F
     held = await _changed(conn, _SUSPEND, suspended, EventCode.OWNER_SUSPENDED, _SUSPENDED)
     freed = await _changed(conn, _RESTORE, restored, EventCode.OWNER_RESTORED, _RESTORED)
     await conn.execute(_FORGET_CREDENTIALS)
+    await conn.execute(_FORGET_BOOKMARKS)  # also one that was on its way in
     return Fitted(held, freed, cancelled)
 
 
