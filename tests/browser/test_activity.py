@@ -117,29 +117,35 @@ def test_a_task_from_the_list_to_its_proof_with_the_keyboard_alone(gui: Gui) -> 
     expect(page.get_by_role("heading", level=1)).to_have_text("Night run")
 
 
-def test_pause_rename_resume_and_cancel(gui: Gui) -> None:
+def test_pause_rename_resume_and_cancel_with_the_keyboard_alone(gui: Gui) -> None:
     tree(gui, "day")
     sparse(gui, "day", 400)
     with slow(gui.site.source):
         task_id = submit(gui, "day")
         page = gui.open(f"/activity/{task_id}")
         expect(page.get_by_role("heading", level=1)).to_have_text("day")
-        page.get_by_role("button", name="Pause").click()
+        keyboard = page.keyboard
+        page.get_by_role("button", name="Pause").press("Enter")
         badge(page, "Paused")
         expect(page.get_by_text("Nothing moves until you resume it")).to_be_visible()
+        expect(page.get_by_role("button", name="Resume")).to_be_focused()
         assert_accessible(page)
-        page.get_by_role("button", name="More").click()
-        page.get_by_role("menuitem", name="Edit label and deadline").click()
-        page.get_by_role("textbox", name="Label").fill("Day run")
+        page.get_by_role("button", name="More").press("Enter")
+        expect(page.get_by_role("menuitem", name="Edit label and deadline")).to_be_focused()
+        keyboard.press("Enter")
+        expect(page.get_by_role("textbox", name="Label")).to_be_focused()
+        keyboard.type("Day run")
         assert_accessible(page)
-        page.keyboard.press("Enter")
+        keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Day run")
-        page.get_by_role("button", name="Resume").click()
+        page.get_by_role("button", name="Resume").press("Enter")
         expect(page.get_by_role("button", name="Pause")).to_be_visible()
-        page.get_by_role("button", name="Cancel task").click()
+        page.get_by_role("button", name="Cancel task").press("Enter")
         question = page.get_by_role("alertdialog", name="Cancel this task?")
         expect(question).to_contain_text("What is under way is stopped")
-        question.get_by_role("button", name="Cancel task").click()
+        expect(question.get_by_role("button", name="Keep it running")).to_be_focused()
+        keyboard.press("Tab")
+        keyboard.press("Enter")
     badge(page, "Cancelled")
     expect(page.get_by_role("button", name="Run again")).to_be_visible()
     assert gui.person.api("GET", f"task/{task_id}")["fatal_error"]["code"] == "CANCELED"
@@ -279,8 +285,9 @@ def test_what_is_filtered_by_is_in_the_address(gui: Gui) -> None:
     expect(rows).to_have_count(2)
     page.get_by_role("navigation", name="Which tasks").get_by_role("link", name="Failed").click()
     expect(rows).to_have_count(1)
-    assert "tab=failed" in page.url
-    assert "q=filtered" in page.url
+    current = page.get_by_role("navigation", name="Which tasks").locator("[aria-current=page]")
+    expect(current).to_have_text(["Failed"])
+    page.wait_for_url(re.compile(r"\?(?=.*tab=failed)(?=.*q=filtered)"))
     page.get_by_role("button", name="Any endpoint").click()
     page.get_by_role("option", name="Archive").click()
     page.get_by_label("To", exact=True).fill("2026-01-01")

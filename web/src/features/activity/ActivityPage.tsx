@@ -57,7 +57,7 @@ export function ActivityPage() {
             to="/activity"
             search={withTab(search, one)}
             className={styles.tab}
-            aria-current={one === tab ? "page" : undefined}
+            activeOptions={{ exact: true, includeSearch: true }}
             resetScroll={false}
           >
             {t(`tabs.${one}`)}

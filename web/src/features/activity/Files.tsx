@@ -34,7 +34,7 @@ export function Files({ task, skipped }: { task: LiveTask; skipped: boolean }) {
           search={{ tab: "files" }}
           replace
           resetScroll={false}
-          aria-current={skipped ? undefined : "page"}
+          activeOptions={{ exact: true, includeSearch: true }}
         >
           {t("files.moved")} <span>{count(task.files_transferred ?? 0)}</span>
         </Link>
@@ -44,7 +44,7 @@ export function Files({ task, skipped }: { task: LiveTask; skipped: boolean }) {
           search={{ tab: "files", files: "skipped" }}
           replace
           resetScroll={false}
-          aria-current={skipped ? "page" : undefined}
+          activeOptions={{ exact: true, includeSearch: true }}
         >
           {t("files.skipped")} <span>{count(task.subtasks_skipped_errors)}</span>
         </Link>

@@ -17,10 +17,11 @@ const ANY = "any";
 /** All that is chosen here is in the address. */
 export function Filters({ search }: { search: ActivitySearch }) {
   const { t } = useTranslation("activity");
-  const navigate = useNavigate();
+  const navigate = useNavigate({ from: "/activity" });
   const [open, setOpen] = useState(false);
   const set = (change: Partial<Record<keyof ActivitySearch, string | undefined>>) =>
-    void navigate({ to: "/activity", search: activitySearch({ ...search, ...change }), replace: true });
+    // to what the address holds by then: a text counts only after a while
+    void navigate({ search: (now) => activitySearch({ ...now, ...change }), replace: true });
   const { tab, ...chosen } = search;
   const filters = Object.keys(chosen).length;
   const endpoints = useEndpointChoices(search.endpoint);
@@ -59,7 +60,7 @@ export function Filters({ search }: { search: ActivitySearch }) {
         <Button
           variant="quiet"
           isDisabled={filters === 0}
-          onPress={() => void navigate({ to: "/activity", search: tab ? { tab } : {}, replace: true })}
+          onPress={() => void navigate({ search: tab ? { tab } : {}, replace: true })}
         >
           {t("filter.clear")}
         </Button>
