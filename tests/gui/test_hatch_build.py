@@ -68,3 +68,15 @@ def test_without_sources_what_was_built_is_taken(hook: ModuleType) -> None:
     hook.STAMP.parent.mkdir()
     hook.STAMP.write_text("of what is not here")
     hook.build()
+
+
+def test_node_is_asked_for_only_where_something_is_to_be_built(
+    hook: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources(hook)
+    web_interface = object.__new__(hook.WebInterface)
+    assert web_interface.dependencies() == [hook.NODE]
+    monkeypatch.setattr(hook, "_npm", lambda *_: hook.STAMP.parent.mkdir(exist_ok=True))
+    (hook.WEB / "node_modules").mkdir()
+    hook.build()
+    assert web_interface.dependencies() == []
