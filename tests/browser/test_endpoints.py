@@ -7,11 +7,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
-from plugins.gui import Gui, GuiSite
+from plugins.gui import Gui, GuiSite, Person
 from plugins.myproxy import PASSWORDS, MyProxyServer
 from plugins.site import until
 from towpath.demo.authority import Domain
@@ -80,6 +80,7 @@ def test_a_server_is_registered(gui: Gui, domain_a: Domain) -> None:
     gui.person.api("DELETE", f"endpoint/{made}")
 
 
+@pytest.mark.long
 def test_a_logon_at_a_myproxy_server(
     gui: Gui, fresh: str, myproxy_authority: MyProxyServer
 ) -> None:
@@ -137,7 +138,7 @@ def test_what_is_no_proxy_is_not_sent(gui: Gui, fresh: str, domain_a: Domain) ->
 
 
 @pytest.mark.long
-def test_files_are_dropped(gui: Gui, fresh: str, domain_a: Domain) -> None:
+def test_a_file_is_chosen_and_a_credential_removed(gui: Gui, fresh: str, domain_a: Domain) -> None:
     page = gui.open(f"/endpoints/{fresh}")
     page.get_by_role("tab", name="Proxy file").click()
     with page.expect_file_chooser() as chooser:
@@ -151,6 +152,61 @@ def test_files_are_dropped(gui: Gui, fresh: str, domain_a: Domain) -> None:
     dialog.get_by_role("button", name="Remove").click()
     expect(page.get_by_text("No credential")).to_be_visible()
     assert state_of(gui, fresh) == "none"
+
+
+def drop(page: Page, onto: str, *files: Path) -> None:
+    """As from another window."""
+    area = page.get_by_text(onto, exact=True)
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box is not None
+    devtools = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(file) for file in files], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        event = {"type": kind, "x": box["x"] + 5, "y": box["y"] + 5, "data": data}
+        devtools.send("Input.dispatchDragEvent", event)
+
+
+@pytest.mark.long
+def test_files_are_dropped_from_another_window(gui: Gui, fresh: str, domain_a: Domain) -> None:
+    page = gui.open("/endpoints/new")
+    drop(page, "Drop files or a folder here", *sorted(domain_a.trust_dir.iterdir()))
+    expect(page.get_by_role("listitem").filter(has_text="signing policy")).to_be_visible()
+    page.get_by_role("button", name="Paste a certificate").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("textbox")).to_be_focused()
+    dialog.get_by_role("textbox").fill("no certificate")
+    dialog.get_by_role("button", name="Add").click()
+    expect(dialog).to_contain_text("There is no certificate in this.")
+    assert_accessible(page)
+    dialog.get_by_role("textbox").fill((domain_a.directory / "ca.pem").read_text())
+    dialog.get_by_role("button", name="Add").click()
+    expect(page.get_by_text("pasted-3.pem")).to_be_visible()
+    page.get_by_role("button", name="Remove all").click()
+    expect(page.get_by_text("pasted-3.pem")).to_have_count(0)
+
+    page.goto(f"{gui.url}/endpoints/{fresh}")
+    page.get_by_role("tab", name="Proxy file").click()
+    drop(page, "Drop your proxy file here", domain_a.proxy_file)
+    expect(page.get_by_text("The credential is stored.")).to_be_visible()
+
+
+@pytest.mark.long
+def test_an_endpoint_of_somebody_else(gui: Gui, fresh: str, profile: BrowserContext) -> None:
+    """Others use it with a credential of their own, and change nothing of it."""
+    gui.person.api("PUT", f"endpoint/{fresh}", json={"public": True})
+    other = Person.settle(gui.site.running, f"guest{uuid4().hex[:6]}")
+    profile.clear_cookies()
+    profile.add_cookies(other.cookies())  # type: ignore[arg-type]
+    page = gui.open(f"/endpoints/{fresh}")
+    expect(page.get_by_role("button", name="Log on")).to_be_visible()
+    expect(page.locator("dl").filter(has_text="Owner")).to_contain_text("lina@")
+    for name in ("Edit", "Delete"):
+        expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Test the connection").click()
+    expect(page.get_by_text("All that could be tried works")).to_be_visible()
+    assert_accessible(page)
+    other.http.close()
 
 
 @pytest.mark.long

@@ -47,6 +47,7 @@ let renewal: Promise<Session> | null = null;
 /** Whom this page shows: it never acts for another person who has logged in in another tab. */
 let shown: string | null = null;
 let loggedOut = false;
+let ended = false;
 let onEnd: () => void = () => undefined;
 /** Tells the other tabs of a logout, so that nothing stays on their screens. */
 const tabs = new BroadcastChannel("towpath-session");
@@ -62,10 +63,16 @@ export function whenLoginEnds(act: () => void): void {
   onEnd = act;
 }
 
+/** Whether somebody was logged in here, and is no more. */
+export function loginHasEnded(): boolean {
+  return ended;
+}
+
 function end(): void {
   const wasLoggedIn = shown !== null;
   session = null;
   shown = null;
+  ended ||= wasLoggedIn;
   if (wasLoggedIn) onEnd();
 }
 

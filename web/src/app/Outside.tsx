@@ -3,7 +3,7 @@
 import { useRouter } from "@tanstack/react-router";
 import { type ReactNode, useEffect } from "react";
 import { useTranslation } from "react-i18next";
-import { LoginNeeded, login, metaValue, Unreachable } from "@/api/session";
+import { LoginNeeded, login, loginHasEnded, metaValue, Unreachable } from "@/api/session";
 import styles from "@/app/Outside.module.css";
 import { Head } from "@/app/Shell";
 import { type TitleKey, titled } from "@/app/title";
@@ -40,6 +40,12 @@ function Outside({
 /** For who is not logged in: what this is, and the way in. */
 export function LoginPage() {
   const { t } = useTranslation();
+  if (loginHasEnded())
+    return (
+      <Outside name="nav.login" title={t("login.ended")} action={<LoginButton text={t("login.again")} />}>
+        {t("login.endedText")}
+      </Outside>
+    );
   return (
     <Outside name="nav.login" title={t("login.title")} action={<LoginButton text={t("login.button")} />}>
       {t("login.text", { service: metaValue("service") })}

@@ -16,7 +16,8 @@ export function Shell() {
     useMatches({ select: (matches) => matches.at(-1)?.staticData.title }) ?? "nav.files";
   const arrived = useRef(path);
   // before the page's own effects: it may know a better one
-  useLayoutEffect(() => titled(t(title)), [t, title]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another page may have the same title
+  useLayoutEffect(() => titled(t(title)), [t, title, path]);
   useEffect(() => {
     // another page: screen readers and the tab key begin at it, as with a page from the server
     if (arrived.current !== path) main.current?.focus({ preventScroll: true });

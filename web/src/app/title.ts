@@ -1,5 +1,6 @@
 import type { AsyncRouteComponent } from "@tanstack/react-router";
 import { metaValue } from "@/api/session";
+import { setFrameTitle } from "@/ui/pageTitle";
 
 /** What a page of the frame is called, in the texts. */
 export type TitleKey =
@@ -13,7 +14,7 @@ export type TitleKey =
 
 /** Name the tab. */
 export function titled(title: string): void {
-  document.title = `${title} – ${metaValue("service")}`;
+  setFrameTitle(`${title} – ${metaValue("service")}`);
 }
 
 declare module "@tanstack/react-router" {

@@ -1,13 +1,16 @@
 import { useEffect } from "react";
 
-/** What the page is of, in front of the title that the frame gives it: tabs cut the end off. */
+let ofFrame = "";
+
+/** The title that the frame gives a page, when one comes to it. */
+export function setFrameTitle(title: string): void {
+  ofFrame = title;
+  document.title = title;
+}
+
+/** What the page is of, in front of the title that the frame has given it before: tabs cut the end off. */
 export function usePageTitle(of: string | undefined): void {
   useEffect(() => {
-    if (!of) return;
-    const before = document.title;
-    document.title = `${of} – ${before}`;
-    return () => {
-      document.title = before;
-    };
+    if (of) document.title = `${of} – ${ofFrame}`;
   }, [of]);
 }

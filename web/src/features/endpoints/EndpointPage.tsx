@@ -1,9 +1,8 @@
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { Copy, FolderOpen, Pencil, Trash2 } from "lucide-react";
-import { type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiProblem } from "@/api/client";
-import { metaValue } from "@/api/session";
 import { shortAddress } from "@/features/endpoints/address";
 import { CredentialPanel } from "@/features/endpoints/CredentialPanel";
 import { EndpointForm } from "@/features/endpoints/EndpointForm";
@@ -16,6 +15,7 @@ import { TestResult, TestRunning } from "@/features/endpoints/TestResult";
 import { Button, buttonClasses, IconButton } from "@/ui/Button";
 import { ConfirmDialog } from "@/ui/Dialog";
 import { Loading } from "@/ui/Loading";
+import { usePageTitle } from "@/ui/pageTitle";
 import { Skeleton } from "@/ui/Skeleton";
 import { say } from "@/ui/Toast";
 
@@ -23,10 +23,7 @@ export function EndpointPage() {
   const { endpointId } = useParams({ from: "/inside/endpoints/$endpointId" });
   const { t } = useTranslation("endpoints");
   const found = useEndpoint(endpointId);
-  const name = found.data?.display_name;
-  useEffect(() => {
-    if (name) document.title = `${name} – ${metaValue("service")}`;
-  }, [name]);
+  usePageTitle(found.data?.display_name);
   if (found.data) return <Shown key={endpointId} endpoint={found.data} />;
   if (found.error) {
     const gone = found.error instanceof ApiProblem && found.error.status === 404;
