@@ -209,6 +209,17 @@ def test_links_restore_both_panes(gui: Gui, places: tuple[Path, Path]) -> None:
     other.goto(link)
     expect(row(other, "From", "raw")).to_be_visible()
 
+    # and a bookmark, for oneself
+    pane(page, "From").get_by_role("button", name="More").click()
+    page.get_by_role("menuitem", name="Bookmark this place").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep the bookmark").click()
+    pane(page, "To").get_by_role("button", name="Archive").click()
+    page.get_by_role("option", name="run 1 (Instrument)").click()
+    expect(row(page, "To", "raw")).to_be_visible()
+    (kept,) = gui.person.api("GET", "bookmark_list")["DATA"]
+    assert (kept["endpoint_id"], kept["path"]) == (gui.site.source_id, f"{here}/run 1/")
+    gui.person.api("DELETE", f"bookmark/{kept['id']}")
+
 
 @pytest.mark.long
 def test_what_is_dragged_across_is_transferred(gui: Gui, places: tuple[Path, Path]) -> None:

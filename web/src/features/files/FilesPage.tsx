@@ -76,8 +76,13 @@ export function FilesPage() {
   const transfer = (from: Side) => askTransfer(spotOf(from), spotOf(OTHER[from]), panes[from].chosen);
 
   const copyText = async (text: string) => {
-    await navigator.clipboard.writeText(text);
-    say({ title: t("copied"), text });
+    try {
+      await navigator.clipboard.writeText(text);
+      say({ title: t("copied"), text });
+    } catch {
+      // the browser does not let us: then by hand
+      say({ title: t("notCopied"), text, kind: "error" });
+    }
   };
 
   const actionsOf = (side: Side): PaneActions => ({
