@@ -3,6 +3,8 @@
 import asyncio
 import ipaddress
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +85,32 @@ async def test_connects_to_the_address_that_was_checked(tmp_path: Path) -> None:
 async def test_a_name_with_one_forbidden_address_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def resolve(*_args: Any, **_named: Any) -> list[Any]:
+    def resolve(*_args: Any, **_named: Any) -> list[Any]:
         return [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (ip, 80))
             for ip in ("8.8.8.8", "169.254.169.254")
         ]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with pytest.raises(DialRefused, match="link-local"):
         await DialPolicy().connect("rebinding.example", 80)
+
+
+async def test_a_name_that_nobody_answers_for_holds_up_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+
+    def resolve(*_args: Any, **_named: Any) -> list[Any]:
+        answers.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    try:
+        with pytest.raises(TimeoutError):
+            await DialPolicy().connect("silent.example", 80, timeout_s=0.05)
+        async with asyncio.timeout(2):
+            await asyncio.to_thread(answers.is_set)
+    finally:
+        answers.set()

@@ -8,11 +8,19 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
 
 from towpath.platform.settings import Settings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LOOK_UPS_AT_ONCE: Final = 32
+"""A name whose servers do not answer holds a thread for up to half a minute, also when nobody waits
+for it any more. Users name hosts, and all else that goes to threads must not wait for theirs."""
+_LOOK_UPS: Final = ThreadPoolExecutor(LOOK_UPS_AT_ONCE, thread_name_prefix="look-up")
 
 _Target = tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
 _Found = tuple[socket.AddressFamily, socket.SocketKind, int, str, _Target]
@@ -105,8 +113,9 @@ class DialPolicy:
         return [str(target[0]) for *_, target in await self._checked(host, port)]
 
     async def _checked(self, host: str, port: int) -> Sequence[_Found]:
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         loop = asyncio.get_running_loop()
-        found: Sequence[_Found] = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found: Sequence[_Found] = await loop.run_in_executor(_LOOK_UPS, look_up)
         for *_, target in found:
             try:
                 self.check(str(target[0]).partition("%")[0], port)

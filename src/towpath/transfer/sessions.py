@@ -195,11 +195,11 @@ class EndpointSessions:
             return await self._policy.connect(host, port, timeout_s=connect_s)
         except DialRefused as refusal:
             raise GridFTPError(Kind.ADDRESS_REFUSED, str(refusal), where=where) from refusal
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             if isinstance(error, TimeoutError) and error.errno is None:
                 reason = f"no answer within {connect_s:g} s"
             else:
-                reason = reason_of(error)
+                reason = _reason(error)
             raise GridFTPError(Kind.CONNECT, f"cannot connect: {reason}", where=where) from error
 
     async def addresses(self, host: str, port: int) -> list[str]:
@@ -211,9 +211,8 @@ class EndpointSessions:
         except DialRefused as refusal:
             raise GridFTPError(Kind.ADDRESS_REFUSED, str(refusal), where=where) from refusal
         except (OSError, UnicodeError) as error:
-            reason = reason_of(error) if isinstance(error, OSError) else "it is not a host name"
             raise GridFTPError(
-                Kind.CONNECT, f"the name {host} cannot be resolved: {reason}", where=where
+                Kind.CONNECT, f"the name {host} cannot be resolved: {_reason(error)}", where=where
             ) from error
 
     @asynccontextmanager
@@ -226,3 +225,7 @@ class EndpointSessions:
     async def close(self) -> None:
         """Close all parked sessions and wait for those that are closing."""
         await self._pool.close()
+
+
+def _reason(error: OSError | UnicodeError) -> str:
+    return reason_of(error) if isinstance(error, OSError) else "it is not a host name"

@@ -159,6 +159,8 @@ async def test_logons_that_cannot_be(
     )
     assert f"localhost:{port}" in message
     assert_error(await alice.post(route, wanted("192.168.0.1")), 502, f"{FAILED}.AddressRefused")
+    no_name = await alice.post(route, wanted("a" * 64 + ".example"))
+    assert "host name" in assert_error(no_name, 502, f"{FAILED}.ConnectFailed")
     other = (await alice.post("endpoint", server_document(server_b, domain_b))).json()["id"]
     untrusted = await alice.post(f"endpoint/{other}/credential/myproxy", wanted(myproxy_authority))
     assert "not trusted" in assert_error(untrusted, 502, f"{FAILED}.UntrustedHost")
