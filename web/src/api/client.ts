@@ -2,7 +2,7 @@
 
 import createClient from "openapi-fetch";
 import type { paths } from "@/api/schema";
-import { accessToken, forgetToken } from "@/api/session";
+import { accessToken, forgetToken, Unreachable } from "@/api/session";
 
 /** What a request may take at most: after that the page says so, and offers to try again. */
 const LIMIT_MS = 30_000;
@@ -29,11 +29,24 @@ export class ApiProblem extends Error {
 /** `fetch` with the bearer token; once more with a new one when it was refused. Throws {@link ApiProblem}. */
 export async function authorizedFetch(request: Request): Promise<Response> {
   const again = request.clone();
-  const token = await accessToken();
+  const token = await currentToken();
   const first = await send(request, token);
   if (first.status !== 401) return first;
   forgetToken(token);
-  return send(again, await accessToken());
+  return send(again, await currentToken());
+}
+
+async function currentToken(): Promise<string> {
+  try {
+    return await accessToken();
+  } catch (error) {
+    if (error instanceof Unreachable) throw unreachable();
+    throw error;
+  }
+}
+
+function unreachable(): ApiProblem {
+  return new ApiProblem(0, "Unreachable", "The service does not answer.", null);
 }
 
 async function send(request: Request, token: string): Promise<Response> {
@@ -44,7 +57,7 @@ async function send(request: Request, token: string): Promise<Response> {
     if (request.signal.aborted && !(request.signal.reason instanceof DOMException)) throw error;
     const slow = error instanceof DOMException && error.name === "TimeoutError";
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new ApiProblem(0, slow ? "TooSlow" : "Unreachable", "The service does not answer.", null);
+    throw slow ? new ApiProblem(0, "TooSlow", "The service does not answer.", null) : unreachable();
   }
 }
 

@@ -3,7 +3,7 @@ import { CloudOff } from "lucide-react";
 import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiProblem } from "@/api/client";
-import { reachable, Unreachable } from "@/api/session";
+import { reachable } from "@/api/session";
 import styles from "@/app/Connection.module.css";
 import { Button } from "@/ui/Button";
 
@@ -19,10 +19,11 @@ export function Connection() {
   useEffect(
     () =>
       queries.getQueryCache().subscribe(({ type, query }) => {
-        if (type !== "updated") return;
+        if (type !== "updated" || query.state.fetchStatus !== "idle") return;
         const { error } = query.state;
-        if (error instanceof Unreachable || (error instanceof ApiProblem && error.status === 0))
-          setLost(true);
+        // what is slow may be a server behind the service: that is told where it is shown
+        if (error instanceof ApiProblem && error.code === "Unreachable")
+          void reachable().then((answers) => setLost(!answers));
       }),
     [queries],
   );
