@@ -262,10 +262,13 @@ def test_a_lost_stream_comes_back(gui: Gui) -> None:
     expect(page.get_by_text("Connection lost; trying again")).to_be_visible()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     tree(gui, "after")
-    submit(gui, "after", label="After the loss")
-    expect(page.get_by_role("listitem").filter(has_text="After the loss")).to_contain_text(
-        "Succeeded", timeout=TASK_MS
-    )
+    sparse(gui, "after", 300)
+    row = page.get_by_role("listitem").filter(has_text="After the loss")
+    with slow(gui.site.source):
+        submit(gui, "after", label="After the loss")
+        expect(row).to_contain_text("Running")
+    expect(row).to_contain_text("Succeeded", timeout=TASK_MS)
+    expect(page.get_by_text("After the loss: Succeeded")).to_have_attribute("role", "status")
 
 
 @pytest.mark.long

@@ -8,6 +8,7 @@ import { useLiveTasks } from "@/api/live";
 import { isFinished, type LiveTask, unique } from "@/api/taskMerge";
 import { PAGE, POLL_MS, taskListQuery } from "@/api/tasks";
 import styles from "@/features/activity/ActivityPage.module.css";
+import { Ended } from "@/features/activity/Ended";
 import { Filters } from "@/features/activity/Filters";
 import { LiveMark } from "@/features/activity/LiveMark";
 import { Problem } from "@/features/activity/Problem";
@@ -68,6 +69,7 @@ export function ActivityPage() {
       <p className={styles.count} role="status">
         {total !== undefined && !found.isPlaceholderData ? t("list.count", { count: total }) : " "}
       </p>
+      <Ended tasks={tasks} />
       {found.isError && !found.data ? (
         <Problem title={t("list.failedTitle")} error={found.error} onRetry={() => void found.refetch()} />
       ) : found.isPending ? (
