@@ -309,6 +309,43 @@ def test_what_is_filtered_by_is_in_the_address(gui: Gui) -> None:
 
 
 @pytest.mark.long
+def test_what_was_left_out_and_what_was_deleted(gui: Gui) -> None:
+    root = tree(gui, "partly")
+    copy = str(gui.root / "partly-copy")
+    task_id = gui.person.transfer(
+        gui.site.source_id,
+        gui.site.destination_id,
+        (root, copy),
+        ("/nowhere/at/all", str(gui.root / "nothing")),
+        skip_source_errors=True,
+    )
+    page = gui.open(f"/activity/{task_id}")
+    badge(page, "Done, with files left out")
+    assert_accessible(page)
+    page.get_by_role("link", name="See what was left out").press("Enter")
+    expect(page.get_by_role("row").filter(has_text="/nowhere/at/all")).to_be_visible()
+    assert_accessible(page)
+    gone = gui.person.api(
+        "POST",
+        "delete",
+        json={
+            "DATA_TYPE": "delete",
+            "submission_id": str(uuid4()),
+            "endpoint": gui.site.destination_id,
+            "recursive": True,
+            "DATA": [{"DATA_TYPE": "delete_item", "path": copy}],
+        },
+    )["task_id"]
+    page.goto(f"{gui.url}/activity/{gone}")
+    badge(page, "Succeeded")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Delete partly-copy on Archive")
+    expect(page.get_by_text("Everything has been deleted.")).to_be_visible()
+    for tab in ("Overview", "Events", "Files", "Fidelity"):
+        page.get_by_role("tab", name=tab).press("Enter")
+        assert_accessible(page)
+
+
+@pytest.mark.long
 def test_what_is_not_there_is_said(gui: Gui) -> None:
     gui.expect_problem(404)
     page = gui.open(f"/activity/{uuid4()}")

@@ -112,10 +112,10 @@ function Skipped({ task }: { task: LiveTask }) {
       newer={!isFinished(task)}
       label={t("files.skipped")}
       empty={<EmptyState title={t("files.noSkipped")}>{t("files.noSkippedText")}</EmptyState>}
-      columns={[t("files.source"), "", t("files.reason")]}
+      columns={[t("files.source"), t("files.kind"), t("files.reason")]}
       row={(file: SkippedFile) => [
         <Path key="p" path={file.source_path} below={file.destination_path ?? ""} />,
-        "",
+        t(file.is_directory ? "files.directory" : "files.file"),
         <span key="w" className={styles.reason} title={file.error_details}>
           {file.error_details || file.error_code}
         </span>,
