@@ -321,6 +321,8 @@ def test_what_was_left_out_and_what_was_deleted(gui: Gui) -> None:
     )
     page = gui.open(f"/activity/{task_id}")
     badge(page, "Done, with files left out")
+    expect(page.get_by_text("and 1 more")).to_have_count(2)
+    expect(page.get_by_text(f"{FILES} of {FILES + 1} files")).to_be_visible()
     assert_accessible(page)
     page.get_by_role("link", name="See what was left out").press("Enter")
     expect(page.get_by_role("row").filter(has_text="/nowhere/at/all")).to_be_visible()

@@ -1,6 +1,8 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { ArrowRight, FolderOpen } from "lucide-react";
 import type { LiveTask } from "@/api/taskMerge";
+import { itemsQuery } from "@/api/tasks";
 import styles from "@/features/activity/EndsOfTask.module.css";
 import { directoryOf } from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
@@ -9,6 +11,7 @@ import { useTexts } from "@/features/activity/texts";
 export function EndsOfTask({ task }: { task: LiveTask }) {
   const { t } = useTexts();
   const item = task.first_item;
+  const items = useInfiniteQuery(itemsQuery(task.task_id)).data?.pages[0]?.total ?? 1;
   // what an item is may not have been said; a walk of one file finds no directory
   const tree = item?.recursive ?? task.directories > 0;
   return (
@@ -18,6 +21,7 @@ export function EndsOfTask({ task }: { task: LiveTask }) {
         id={task.source_endpoint_id}
         name={task.source_endpoint_display_name}
         path={item?.source_path ?? null}
+        more={items - 1}
         // what was deleted is not there any more: its place is
         tree={tree && task.type !== "DELETE"}
       />
@@ -29,6 +33,7 @@ export function EndsOfTask({ task }: { task: LiveTask }) {
             id={task.destination_endpoint_id}
             name={task.destination_endpoint_display_name}
             path={item?.destination_path ?? null}
+            more={items - 1}
             tree={tree}
           />
         </>
@@ -42,12 +47,15 @@ function End({
   id,
   name,
   path,
+  more,
   tree,
 }: {
   role: string;
   id: string | null;
   name: string | null;
   path: string | null;
+  /** So many other items the task has. */
+  more: number;
   tree: boolean;
 }) {
   const { t } = useTexts();
@@ -56,9 +64,10 @@ function End({
     <>
       <span className={styles.role}>{role}</span>
       <span className={styles.name}>{endpoint}</span>
-      <code className={styles.path} dir="auto">
-        {path ?? ""}
-      </code>
+      <span className={styles.path}>
+        <code dir="auto">{path ?? ""}</code>
+        {more > 0 && ` ${t("task.itemsMore", { count: more })}`}
+      </span>
     </>
   );
   if (!id || !path) return <div className={styles.end}>{inside}</div>;

@@ -45,7 +45,8 @@ export function useTexts() {
       return t(stateOf(task).kind === "running" ? "progress.looking" : "progress.nothingYet");
     if (task.files === 0 && task.status === "FAILED") return t("progress.files", { count: 0 });
     const done = count((task.files_transferred ?? 0) + task.files_skipped);
-    if (task.status === "SUCCEEDED") return t("progress.files", { count: task.files });
+    if (task.status === "SUCCEEDED" && task.subtasks_skipped_errors === 0)
+      return t("progress.files", { count: task.files });
     const known = task.walked !== false || isFinished(task);
     return t(known ? "progress.filesOf" : "progress.filesFound", {
       count: task.files,
