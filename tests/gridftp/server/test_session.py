@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from plugins.dialogue import ANSWER_S, OPENING, Dialogue, Events, dialogue
 from towpath.dsi.posix import PosixStorage
@@ -22,6 +23,9 @@ from towpath.gridftp.server.frames import frames
 from towpath.gridftp.server.limits import QUEUED_BYTES, QUEUED_COMMANDS, Limits
 from towpath.gridftp.server.session import READ_BYTES, SessionHost
 from towpath.gridftp.wire.addresses import parse_passive
+
+MANY = 3000
+"""Files, whose listing is many times what a socket holds."""
 
 
 class Gate(PosixStorage):
@@ -355,6 +359,39 @@ async def test_nobody_looks_after_a_session_that_has_ended(
         while host._busy or host._ticking is not None:
             await asyncio.sleep(0.01)
     host.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_replies_wait_for_who_is_slow_to_take_them(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """Whatever the loop makes of the socket: uvloop's is non-blocking as soon as it is read."""
+    for number in range(MANY):
+        (tmp_path / f"file-{number}").touch()
+
+    def read(ours: socket.socket) -> int:
+        taken = b""
+        while b"250 " not in taken[-200:]:
+            more = ours.recv(1024)
+            assert more, "the session ended"
+            taken += more
+        return taken.count(b"file-")
+
+    async def main() -> int:
+        host = SessionHost(PosixStorage(tmp_path), Limits())
+        ours, theirs = socket.socketpair()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with ours:
+            running = asyncio.create_task(host.run(theirs, OPENING))
+            await asyncio.sleep(0)
+            ours.sendall(frames([b"MLSC ."]))
+            found = await asyncio.to_thread(read, ours)
+        await asyncio.wait_for(running, ANSWER_S)
+        host.close()
+        return found
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(main()) == MANY
 
 
 def test_a_mistake_of_ours_ends_one_command(

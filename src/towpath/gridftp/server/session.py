@@ -12,7 +12,6 @@ import asyncio
 import logging
 import select
 import socket
-import struct
 import threading
 import time
 from collections import deque
@@ -196,10 +195,9 @@ class _Pump:
             durable=host.durable,
             recent=host.recent,
         )
-        # Writes wait, with a bound; reads are told not to.
-        connection.setblocking(True)
-        timeout = struct.pack("ll", int(SEND_S), 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+        # Whatever the loop makes of it (uvloop's readers make a blocking one non-blocking): reads
+        # and writes are told not to wait, and who may wait polls.
+        connection.setblocking(False)
         self._loop.add_reader(connection.fileno(), self._readable)
 
     # -- in the loop's thread
@@ -383,12 +381,26 @@ class _Pump:
         if not self._replies:
             return
         try:
-            self._connection.sendall(self._replies)
+            _send_all(self._connection, self._replies)
         except OSError as error:
             raise SessionEndedError from error
         finally:
             self._replies = bytearray()
         self._replied_at = time.monotonic()
+
+
+def _send_all(connection: socket.socket, replies: bytearray) -> None:
+    """Raises `OSError`, also when the other half takes nothing for `SEND_S`."""
+    room = select.poll()
+    room.register(connection, select.POLLOUT)
+    with memoryview(replies) as left:
+        sent = 0
+        while sent < len(left):
+            try:
+                sent += connection.send(left[sent:], socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not room.poll(SEND_S * 1000):
+                    raise TimeoutError(f"no reply was taken for {SEND_S:.0f} s") from None
 
 
 def _is_abort(line: bytes) -> bool:
