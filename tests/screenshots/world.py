@@ -114,7 +114,7 @@ def world(directory: Path, api: httpx.Client) -> Iterator[World]:
         )
         made.wait(
             made.tasks["active"],
-            lambda task: task["bytes_transferred"] > GIB // 2,
+            lambda task: task["bytes_transferred"] > 3 * GIB // 2,
             "the transfer that is watched",
         )
         yield made
@@ -229,7 +229,7 @@ def _slowed(pid: int) -> Iterator[None]:
 
     def stop_and_go() -> None:
         while not over.is_set():
-            for name, seconds in ((signal.SIGSTOP, 0.18), (signal.SIGCONT, 0.02)):
+            for name, seconds in ((signal.SIGSTOP, 0.08), (signal.SIGCONT, 0.01)):
                 for one in descendants(pid):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(one, name)
