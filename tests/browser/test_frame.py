@@ -266,8 +266,10 @@ def test_on_a_phone(gui: Gui) -> None:
     for path in ("/endpoints", "/endpoints/new", f"/endpoints/{gui.site.source_id}", "/account"):
         page.goto(gui.url + path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 360, (path, width)
+        for state in ("while it loads", "then"):
+            width = page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 360, (path, state, width)
+            expect(page.locator("[aria-busy=true]")).to_have_count(0)
         ways = page.get_by_role("navigation", name="Main")
         box = ways.bounding_box()
         assert box is not None
