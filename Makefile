@@ -43,8 +43,9 @@ demo: setup ## move a real tree between two GridFTP servers, killing the worker 
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory deps; fi
 	$(BIN)/towpath demo
 
+# three processes for two cores: nearly half of the time tests wait for servers
 test: setup ## the tests (<= 12 minutes on 2 cores)
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not long"
+	$(BIN)/pytest -n 3 --dist loadgroup -m "not long"
 
 test-long: setup ## campaigns and matrices
 	$(BIN)/pytest -m long -n 0 --timeout 3600
