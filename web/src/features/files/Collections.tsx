@@ -114,7 +114,13 @@ export function CollectionList({
     <Autocomplete inputValue={typed} onInputChange={setTyped}>
       <SearchField className={styles.field ?? ""} aria-label={t("collection.search")} autoFocus={autoFocus}>
         <Search size={16} aria-hidden="true" />
-        <Input className={styles.input ?? ""} placeholder={t("collection.placeholder")} />
+        {/* the list belongs to it, and is always open: arrows in the one move in the other */}
+        <Input
+          role="combobox"
+          aria-expanded="true"
+          className={styles.input ?? ""}
+          placeholder={t("collection.placeholder")}
+        />
       </SearchField>
       <ListBox
         className={styles.list ?? ""}
