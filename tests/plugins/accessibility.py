@@ -10,12 +10,6 @@ _SETTLED = """() => new Promise((done) => requestAnimationFrame(() => requestAni
     Promise.allSettled(document.getAnimations()
       .filter((one) => one instanceof CSSTransition).map((one) => one.finished)).then(done))))"""
 """Half-way between two colours the contrast is neither's."""
-_NOTHING_SKIPPED = """() => {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync("* { content-visibility: visible !important }");
-    document.adoptedStyleSheets.push(sheet);
-}"""
-"""What is out of sight keeps the colours of before until it comes into sight."""
 _ALL = {"exclude": [["[data-live-announcer]"]]}
 """But what React Aria has had read out: it names what has gone since, and is gone itself soon."""
 
@@ -23,7 +17,6 @@ _ALL = {"exclude": [["[data-live-announcer]"]]}
 def assert_accessible(page: Page) -> None:
     """The page as it is now."""
     axe = Axe()
-    page.evaluate(_NOTHING_SKIPPED)
     for scheme, rules in (("light", _RULES), ("dark", _COLOURS)):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
         page.evaluate(_SETTLED)
