@@ -22,6 +22,8 @@ from towpath.demo.processes import descendants
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 ENDS_S = 60.0
+CURVE_S = 12
+"""So long the transfer has run when it is looked at: a curve has a past."""
 PROXY_S = 25
 """The credential that expires while its task runs."""
 
@@ -114,9 +116,10 @@ def world(directory: Path, api: httpx.Client) -> Iterator[World]:
         )
         made.wait(
             made.tasks["active"],
-            lambda task: task["bytes_transferred"] > 3 * GIB // 2,
+            lambda task: task["bytes_transferred"] > GIB // 4,
             "the transfer that is watched",
         )
+        time.sleep(CURVE_S)
         yield made
 
 
@@ -226,11 +229,13 @@ def _history(made: World, university: Domain) -> None:
 def _slowed(pid: int) -> Iterator[None]:
     """Give a server a small part of the time, so that there is something to watch."""
     over = threading.Event()
+    chance = Random(4711)
 
     def stop_and_go() -> None:
         while not over.is_set():
-            for name, seconds in ((signal.SIGSTOP, 0.08), (signal.SIGCONT, 0.01)):
-                for one in descendants(pid):
+            going_s = chance.uniform(0.004, 0.02)
+            for name, seconds in ((signal.SIGSTOP, 0.1), (signal.SIGCONT, going_s)):
+                for one in (pid, *descendants(pid)):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(one, name)
                 over.wait(seconds)
