@@ -19,10 +19,10 @@ from uuid import UUID, uuid4
 import httpx
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from bench import moving
 from bench.measure import BenchError, own_cpu_s
+from bench.report import figures
 from towpath.demo.deployment import Deployment
 from towpath.nexus.store import clients
 from towpath.platform.database import Database
@@ -75,13 +75,7 @@ def measure(console: Console, *, quick: bool) -> str:
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             found = runner.run(_Bench(scale, deployment, console).run())
-    table = Table()
-    table.add_column("figure")
-    table.add_column("", justify="right")
-    for name, figure in found.items():
-        table.add_row(name, f"{figure:,.4g}")
-    console.print(table)
-    return json.dumps(found)
+    return figures(console, found)
 
 
 class _Bench:

@@ -4,7 +4,6 @@ No contest: the figures are of the service on this machine. Each part opens what
 returns its figures by name; the unit is the end of the name.
 """
 
-import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import uvloop
 from rich.console import Console
-from rich.table import Table
 
 from bench import nexus_audit, nexus_codes, nexus_groups, nexus_logins, nexus_tokens
 from bench.measure import BenchError
 from bench.nexus_setting import Setting
+from bench.report import figures
 
 AREA = "nexus"
 
@@ -43,10 +42,4 @@ def measure(console: Console, *, quick: bool, only: str) -> str:
         # a database in memory would make commits cheaper than they are
         with tempfile.TemporaryDirectory(prefix="towpath-bench-") as directory:
             found |= PARTS[name](Setting(Path(directory), quick, console, uvloop.new_event_loop))
-    table = Table()
-    table.add_column("figure")
-    table.add_column("", justify="right")
-    for name, figure in found.items():
-        table.add_row(name, f"{figure:,.4g}" if figure < 1000 else f"{figure:,.0f}")
-    console.print(table)
-    return json.dumps(found)
+    return figures(console, found)

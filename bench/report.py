@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from rich.console import Console
@@ -70,6 +70,17 @@ def ratios_table(results: Iterable[Result]) -> Table:
             )
         shown.add_section()
     return shown
+
+
+def figures(console: Console, found: Mapping[str, float]) -> str:
+    """Show figures that have no peer; the line of JSON."""
+    table = Table()
+    table.add_column("figure")
+    table.add_column("", justify="right")
+    for name, figure in found.items():
+        table.add_row(name, f"{figure:,.4g}" if figure < 1000 else f"{figure:,.0f}")
+    console.print(table)
+    return json.dumps(found)
 
 
 def ratios(results: Iterable[Result]) -> str:

@@ -1,13 +1,12 @@
 """Area `gui`: what the web interface costs those who look at it, and the service."""
 
-import json
 import re
 
 from rich.console import Console
-from rich.table import Table
 
 from bench.gui import activity, files
 from bench.measure import BenchError
+from bench.report import figures
 
 AREA = "gui"
 PARTS = {"activity": activity.measure, "files": files.measure}
@@ -22,10 +21,4 @@ def measure(console: Console, *, quick: bool, only: str) -> str:
     found: dict[str, float] = {}
     for part in chosen:
         found |= part(console, quick=quick)
-    table = Table()
-    table.add_column("figure")
-    table.add_column("", justify="right")
-    for name, figure in found.items():
-        table.add_row(name, f"{figure:,.4g}")
-    console.print(table)
-    return json.dumps(found)
+    return figures(console, found)
