@@ -18,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
 from towpath.platform.errors import TRANSFER_ERRORS, ApiError
-from towpath.platform.http import new_app
+from towpath.platform.http import PAGE_HEADERS, new_app
 
 LOGIN_CALLBACK = "/login/callback"
 PAGES = ("/files", "/activity", "/endpoints", LOGIN_CALLBACK)
@@ -31,14 +31,6 @@ _ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
 _NO_WEIGHT = re.compile(r"0(\.0{0,3})?")
 _MARK = re.compile(r"@(SERVICE|CLIENT|NONCE)@")
 _METHODS = ["GET", "HEAD"]
-_FIXED_HEADERS = {
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
 _NOT_BUILT = (
     "The web interface is not in this installation. It is built when the package is: make setup."
 )
@@ -121,7 +113,8 @@ def create_app(*, service_name: str, client_id: UUID, built: Built | None = None
         nonce = secrets.token_urlsafe(16)
         values = {"SERVICE": service_name, "CLIENT": str(client_id), "NONCE": nonce}
         text = _MARK.sub(lambda mark: html.escape(values[mark[1]]), build.index)
-        headers = _FIXED_HEADERS | {
+        headers = {
+            **PAGE_HEADERS,
             "Content-Security-Policy": _policy(nonce),
             # the page names the assets of one version: a newer one is to be seen at once
             "Cache-Control": "no-cache",

@@ -27,6 +27,16 @@ from towpath.platform.errors import (
 
 DEFAULT_BODY_LIMIT = 32 * 1024 * 1024
 DATABASE_RETRY_AFTER_S = 5
+PAGE_HEADERS: Mapping[str, str] = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    # not no-referrer: browsers then hide the origin of our own forms, too (Fetch, 3.2)
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""Of every page for people, whichever service it is of; each adds its content security policy."""
 ERRORS_SHOWN = 3
 """Of a body's mistakes; the first ones say enough."""
 INPUT_SHOWN = 200

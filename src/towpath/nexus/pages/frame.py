@@ -30,6 +30,7 @@ from towpath.nexus.store import sessions
 from towpath.nexus.store.sessions import Session
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError, current_request_id
+from towpath.platform.http import PAGE_HEADERS
 from towpath.platform.settings import PeopleSettings
 
 BROWSER_COOKIE = "__Host-towpath-browser"
@@ -51,16 +52,7 @@ _MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_FIXED_HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    # not no-referrer: browsers then hide the origin of our own forms, too (Fetch, 3.2)
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-}
+_FIXED_HEADERS = {**PAGE_HEADERS, "Cache-Control": "no-store"}
 
 
 class PageError(Exception):
