@@ -14,6 +14,8 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from towpath.gridftp.client.dial import Server, Timeouts
 from towpath.gridftp.client.proof import prove, shown_certificate
 from towpath.gridftp.client.reach import greet
@@ -27,6 +29,8 @@ from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.wire.addresses import parse_passive
 from towpath.transfer.browse.gates import Gates
 from towpath.transfer.sessions import EndpointSessions, home_directory
+
+_log = structlog.stdlib.get_logger("towpath.browse")
 
 TEST_S: Final = 20.0
 """For all steps: somebody waits for it at a form."""
@@ -119,7 +123,13 @@ class EndpointTests:
     async def test(self, user_id: UUID, subject: Subject) -> Report:
         """Try all steps, up to the first that fails. Raises TooBusy; the rest is in the report."""
         async with self._gates.place(user_id):
-            return await _Test(self._sessions, self._now, subject).run()
+            report = await _Test(self._sessions, self._now, subject).run()
+        # who tries many hosts looks for something else than a server of his
+        server = subject.server
+        _log.info(
+            "endpoint.tested", user=str(user_id), host=server.host, port=server.port, ok=report.ok
+        )
+        return report
 
 
 class _Problem(Exception):  # noqa: N818 - it is told, not raised to anybody
