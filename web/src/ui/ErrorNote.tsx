@@ -1,5 +1,6 @@
 import { TriangleAlert } from "lucide-react";
 import type { ReactNode } from "react";
+import { useTranslation } from "react-i18next";
 import styles from "@/ui/ErrorNote.module.css";
 
 /** What failed, why, and what can be done; `requestId` is what the operator finds in the log. */
@@ -14,13 +15,14 @@ export function ErrorNote({
   requestId?: string | null | undefined;
   action?: ReactNode;
 }) {
+  const { t } = useTranslation();
   return (
     <div role="alert" className={styles.note}>
       <TriangleAlert size={20} aria-hidden="true" />
       <div className={styles.said}>
         <strong>{title}</strong>
         {children && <div>{children}</div>}
-        {requestId && <code className={styles.request}>{requestId}</code>}
+        {requestId && <code className={styles.request}>{t("error.requestId", { id: requestId })}</code>}
         {action && <div className={styles.action}>{action}</div>}
       </div>
     </div>

@@ -2,6 +2,7 @@ import { type ReactNode, useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { Button } from "@/ui/Button";
 import styles from "@/ui/Loading.module.css";
+import hidden from "@/ui/unseen.module.css";
 
 /** From when on a wait is worth a word, and when it is a fault. */
 const SLOW_MS = 4_000;
@@ -33,7 +34,7 @@ export function Loading({ onRetry, children }: { onRetry: () => void; children?:
       {stage !== "stuck" && children}
       <div role="status" className={styles.said}>
         {stage !== "silent" && stage !== "stuck" && !children && <span className={styles.turning} />}
-        {stage === "waiting" && <span className={children ? styles.unseen : ""}>{t("loading")}</span>}
+        {stage === "waiting" && <span className={children ? hidden.unseen : ""}>{t("loading")}</span>}
         {stage === "slow" && t("wait.slow")}
         {stage === "stuck" && (
           <>

@@ -11,13 +11,13 @@ import styles from "@/features/activity/ActivityPage.module.css";
 import { Ended } from "@/features/activity/Ended";
 import { Filters } from "@/features/activity/Filters";
 import { LiveMark } from "@/features/activity/LiveMark";
-import { Problem } from "@/features/activity/Problem";
 import { type ActivitySearch, TABS, taskFilter } from "@/features/activity/search";
 import { needsAttention } from "@/features/activity/state";
 import { TaskRow } from "@/features/activity/TaskRow";
 import { classes } from "@/ui/classes";
 import { EmptyState } from "@/ui/EmptyState";
 import { count } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 
 /** What needs attention is chosen here, from all that run: as many as the API gives at once. */

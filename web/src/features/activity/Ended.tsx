@@ -1,8 +1,8 @@
 import { useEffect, useRef, useState } from "react";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
-import styles from "@/features/activity/Ended.module.css";
 import { stateOf } from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
+import hidden from "@/ui/unseen.module.css";
 
 /** Says, to who does not see it, which tasks of the list end while it is looked at. */
 export function Ended({ tasks }: { tasks: readonly LiveTask[] }) {
@@ -16,7 +16,7 @@ export function Ended({ tasks }: { tasks: readonly LiveTask[] }) {
       setSaid(ended.map((one) => `${title(one)}: ${t(`state.${stateOf(one).kind}`)}`).join("; "));
   }, [tasks, title, t]);
   return (
-    <p role="status" className={styles.unseen}>
+    <p role="status" className={hidden.unseen}>
       {said}
     </p>
   );

@@ -6,7 +6,6 @@ import type { TaskEvent } from "@/api/progress";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { eventsQuery, POLL_MS } from "@/api/tasks";
 import styles from "@/features/activity/Events.module.css";
-import { Problem } from "@/features/activity/Problem";
 import { taskSearch } from "@/features/activity/search";
 import { parseDetails, sentence } from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
@@ -15,8 +14,10 @@ import { Button } from "@/ui/Button";
 import { EmptyState } from "@/ui/EmptyState";
 import { Checkbox } from "@/ui/Field";
 import { bytes, duration } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 import { Time } from "@/ui/Time";
+import hidden from "@/ui/unseen.module.css";
 
 const ICONS = { error: TriangleAlert, good: CircleCheck, waiting: CirclePause, note: CircleDot };
 /** The stream brings events at once; this is for services and moments without it. */
@@ -89,7 +90,7 @@ const EventRow = memo(function EventRow({ event }: { event: TaskEvent }) {
       <div className={styles.said}>
         <div className={styles.first}>
           <strong>
-            {event.is_error && <span className={styles.unseen}>{t("events.error")}: </span>}
+            {event.is_error && <span className={hidden.unseen}>{t("events.error")}: </span>}
             {t(`event.${event.code}`, values)}
           </strong>
           <span className={styles.soft}>

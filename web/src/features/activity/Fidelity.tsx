@@ -3,10 +3,10 @@ import { CircleCheck } from "lucide-react";
 import type { LiveTask } from "@/api/taskMerge";
 import { type FidelityReport, fidelityQuery } from "@/api/tasks";
 import styles from "@/features/activity/Fidelity.module.css";
-import { Problem } from "@/features/activity/Problem";
 import { useTexts } from "@/features/activity/texts";
 import activity from "@/i18n/en/activity.json";
 import { EmptyState } from "@/ui/EmptyState";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 
 type Finding = FidelityReport["DATA"][number];

@@ -5,11 +5,11 @@ import { type ReactNode, useEffect, useRef } from "react";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { type FinishedFile, finishedFilesQuery, type SkippedFile, skippedFilesQuery } from "@/api/tasks";
 import styles from "@/features/activity/Files.module.css";
-import { Problem } from "@/features/activity/Problem";
 import { useTexts } from "@/features/activity/texts";
 import { Button } from "@/ui/Button";
 import { EmptyState } from "@/ui/EmptyState";
 import { bytes, count } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 
 const ROW_PX = 52;

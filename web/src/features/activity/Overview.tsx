@@ -4,11 +4,11 @@ import type { ReactNode } from "react";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { itemsQuery, type TaskItem } from "@/api/tasks";
 import styles from "@/features/activity/Overview.module.css";
-import { Problem } from "@/features/activity/Problem";
 import { useTexts } from "@/features/activity/texts";
 import { optionsOf } from "@/features/activity/words";
 import { Button } from "@/ui/Button";
 import { bytes, count, rate } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 import { Time } from "@/ui/Time";
 

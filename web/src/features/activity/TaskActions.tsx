@@ -4,13 +4,13 @@ import { useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import type { useTaskActions } from "@/api/tasks";
-import { problemText } from "@/features/activity/Problem";
 import { directoryOf } from "@/features/activity/state";
 import styles from "@/features/activity/TaskActions.module.css";
 import { Button } from "@/ui/Button";
 import { ConfirmDialog, Dialog } from "@/ui/Dialog";
 import { TextField } from "@/ui/Field";
 import { Menu } from "@/ui/Menu";
+import { problemText } from "@/ui/Problem";
 import { say } from "@/ui/Toast";
 
 type Actions = ReturnType<typeof useTaskActions>;

@@ -13,7 +13,6 @@ import { Files } from "@/features/activity/Files";
 import { InFlightFiles } from "@/features/activity/InFlightFiles";
 import { LiveMark } from "@/features/activity/LiveMark";
 import { Overview } from "@/features/activity/Overview";
-import { Problem } from "@/features/activity/Problem";
 import { StateBadge } from "@/features/activity/StateBadge";
 import { StateNote } from "@/features/activity/StateNote";
 import { TASK_TABS, type TaskTab, taskSearch } from "@/features/activity/search";
@@ -24,8 +23,10 @@ import { TaskProgress } from "@/features/activity/TaskProgress";
 import { Throughput } from "@/features/activity/Throughput";
 import { useTexts } from "@/features/activity/texts";
 import { EmptyState } from "@/ui/EmptyState";
+import { Problem } from "@/ui/Problem";
 import { usePageTitle } from "@/ui/pageTitle";
 import { Skeleton } from "@/ui/Skeleton";
+import hidden from "@/ui/unseen.module.css";
 
 /** One task: how it does, what can be done about it, and what came of it. Live until its end. */
 export function TaskPage() {
@@ -57,7 +58,7 @@ function TaskView({ id }: { id: string }) {
     return (
       <div className={styles.page}>
         <Back />
-        <h1 className={styles.unseen}>{t("task.title")}</h1>
+        <h1 className={hidden.unseen}>{t("task.title")}</h1>
         {gone ? (
           <EmptyState title={t("task.goneTitle")}>{t("task.goneText")}</EmptyState>
         ) : (
@@ -83,7 +84,7 @@ function TaskView({ id }: { id: string }) {
         </div>
         <TaskActions task={task} actions={actions} cancelling={cancelling} />
       </div>
-      <p role="status" className={styles.unseen}>
+      <p role="status" className={hidden.unseen}>
         {t(`state.${state.kind}`)}
       </p>
       <StateNote task={task} state={state} />
@@ -165,7 +166,7 @@ function Waiting() {
   return (
     <div className={styles.page} aria-busy="true">
       <Back />
-      <h1 className={styles.unseen}>{t("task.title")}</h1>
+      <h1 className={hidden.unseen}>{t("task.title")}</h1>
       <div className={styles.head}>
         <Skeleton width="22rem" height="1.75rem" />
       </div>

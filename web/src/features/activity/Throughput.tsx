@@ -2,11 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useMemo, useState } from "react";
 import { isFinished, type LiveTask } from "@/api/taskMerge";
 import { throughputQuery } from "@/api/throughput";
-import { Problem } from "@/features/activity/Problem";
 import styles from "@/features/activity/Throughput.module.css";
 import { useTexts } from "@/features/activity/texts";
 import { type Series, seriesOf, summaryOf } from "@/features/activity/throughput";
 import { bytes, count, rate } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 
 /** uPlot and its styles: loaded when there is something to draw. */

@@ -4,7 +4,6 @@ import { Form, Tab, TabList, TabPanel, Tabs } from "react-aria-components";
 import { useTranslation } from "react-i18next";
 import styles from "@/features/endpoints/CredentialPanel.module.css";
 import { DropArea } from "@/features/endpoints/DropArea";
-import { Problem } from "@/features/endpoints/Problem";
 import { PROXY_LIMIT, type ProxyProblem, proxyProblem } from "@/features/endpoints/proxy";
 import {
   type Credential,
@@ -20,6 +19,7 @@ import { ConfirmDialog } from "@/ui/Dialog";
 import { TextField } from "@/ui/Field";
 import { ago, time } from "@/ui/format";
 import { Loading } from "@/ui/Loading";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
 import { say } from "@/ui/Toast";
 

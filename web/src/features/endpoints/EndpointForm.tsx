@@ -15,12 +15,12 @@ import { useTranslation } from "react-i18next";
 import styles from "@/features/endpoints/EndpointForm.module.css";
 import { useTestOf } from "@/features/endpoints/endpointTest";
 import { bodyOf, type Entered, type Wrong, wrongIn } from "@/features/endpoints/form";
-import { Problem } from "@/features/endpoints/Problem";
 import type { EndpointBody } from "@/features/endpoints/queries";
 import { TestResult, TestRunning } from "@/features/endpoints/TestResult";
 import { TrustField } from "@/features/endpoints/TrustField";
 import { Button } from "@/ui/Button";
 import { TextField } from "@/ui/Field";
+import { Problem } from "@/ui/Problem";
 
 /** A GridFTP server as its owner describes it, with a test before it is saved. */
 export function EndpointForm({
@@ -37,7 +37,7 @@ export function EndpointForm({
   submit: string;
   onSubmit: (body: EndpointBody) => void;
   isBusy: boolean;
-  error: unknown;
+  error: Error | null;
   cancel: ReactNode;
   /** It is there already, with its trusted authorities: it is tested as it is kept, on its own page. */
   kept: boolean;

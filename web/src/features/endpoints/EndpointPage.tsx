@@ -9,12 +9,12 @@ import { EndpointForm } from "@/features/endpoints/EndpointForm";
 import styles from "@/features/endpoints/EndpointPage.module.css";
 import { useTest } from "@/features/endpoints/endpointTest";
 import { bodyOf, enteredOf } from "@/features/endpoints/form";
-import { Problem } from "@/features/endpoints/Problem";
 import { type Endpoint, useDelete, useEndpoint, useUpdate } from "@/features/endpoints/queries";
 import { TestResult, TestRunning } from "@/features/endpoints/TestResult";
 import { Button, buttonClasses, IconButton } from "@/ui/Button";
 import { ConfirmDialog } from "@/ui/Dialog";
 import { Loading } from "@/ui/Loading";
+import { Problem } from "@/ui/Problem";
 import { usePageTitle } from "@/ui/pageTitle";
 import { Skeleton } from "@/ui/Skeleton";
 import { say } from "@/ui/Toast";
@@ -162,6 +162,7 @@ function Test({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   const { t } = useTranslation("endpoints");
   const test = useTest(endpoint.id);
   const update = useUpdate(endpoint.id);
+  const failed = test.error ?? update.error;
   const take = (subject: string) =>
     update.mutate(
       { ...bodyOf(enteredOf(endpoint)), DATA: [{ uri: endpoint.DATA[0]?.uri ?? "", subject }] },
@@ -178,8 +179,8 @@ function Test({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
       </div>
       {test.isPending || update.isPending ? (
         <TestRunning />
-      ) : test.error || update.error ? (
-        <Problem title={t("test.notRun")} error={test.error ?? update.error} />
+      ) : failed ? (
+        <Problem title={t("test.notRun")} error={failed} />
       ) : (
         test.data && <TestResult result={test.data} {...(mine ? { onSubject: take } : {})} />
       )}

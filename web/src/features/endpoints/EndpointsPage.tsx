@@ -5,7 +5,6 @@ import { Input, Label, Button as PlainButton, SearchField } from "react-aria-com
 import { useTranslation } from "react-i18next";
 import { shortAddress } from "@/features/endpoints/address";
 import styles from "@/features/endpoints/EndpointsPage.module.css";
-import { Problem } from "@/features/endpoints/Problem";
 import {
   type Endpoint,
   type ListedCredential,
@@ -16,7 +15,9 @@ import { StateBadge } from "@/features/endpoints/StateBadge";
 import { Button, buttonClasses } from "@/ui/Button";
 import { EmptyState } from "@/ui/EmptyState";
 import { Loading } from "@/ui/Loading";
+import { Problem } from "@/ui/Problem";
 import { Skeleton } from "@/ui/Skeleton";
+import hidden from "@/ui/unseen.module.css";
 
 /** Who types is not asked at each letter. */
 const PAUSE_MS = 250;
@@ -56,7 +57,7 @@ function SearchBox() {
   }, [typed, q, navigate]);
   return (
     <SearchField value={typed} onChange={setTyped} className={styles.search ?? ""}>
-      <Label className={styles.unseen ?? ""}>{t("search.label")}</Label>
+      <Label className={hidden.unseen ?? ""}>{t("search.label")}</Label>
       <Search size={18} aria-hidden="true" className={styles.glass} />
       <Input placeholder={t("search.placeholder")} className={styles.input ?? ""} />
       <PlainButton className={styles.clear ?? ""} aria-label={t("search.clear")}>
@@ -78,7 +79,7 @@ function Known() {
   const again = () => {
     for (const one of [mine, recent, credentials]) if (one.error) void one.refetch();
   };
-  if (broken) return <Problem title={t("list.failed")} error={broken.error} onRetry={again} />;
+  if (broken?.error) return <Problem title={t("list.failed")} error={broken.error} onRetry={again} />;
   if (waiting) return <Placeholder onRetry={again} />;
   const own = mine.data?.DATA ?? [];
   const used = (recent.data?.DATA ?? []).filter((one) => !own.some((other) => other.id === one.id));

@@ -5,6 +5,7 @@ import styles from "@/features/endpoints/TestResult.module.css";
 import { Button } from "@/ui/Button";
 import { classes } from "@/ui/classes";
 import { Skeleton } from "@/ui/Skeleton";
+import hidden from "@/ui/unseen.module.css";
 
 const SIZE = 18;
 const STEPS = 9;
@@ -70,7 +71,7 @@ function StepRow({ one }: { one: Step }) {
       <div className={styles.said}>
         <p>
           <strong>{t(`test.step.${one.step}`)}</strong>{" "}
-          <span className={styles.unseen}>{t(`test.state.${one.state}`)}: </span>
+          <span className={hidden.unseen}>{t(`test.state.${one.state}`)}: </span>
           <span className={styles.message}>{one.message}</span>
         </p>
         {one.state === "failed" && one.details && <pre className={styles.details}>{one.details}</pre>}

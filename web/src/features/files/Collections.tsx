@@ -20,6 +20,7 @@ import styles from "@/features/files/Collections.module.css";
 import { type Endpoint, useCollections } from "@/features/files/queries";
 import type { Pane } from "@/features/files/usePane";
 import { Skeleton } from "@/ui/Skeleton";
+import hidden from "@/ui/unseen.module.css";
 
 /** Typing has paused. */
 const TYPED_MS = 200;
@@ -145,7 +146,7 @@ export function CollectionList({
           <ListBoxSection id={section.id} className={styles.section ?? ""}>
             <Header className={styles.header ?? ""}>
               {section.title}
-              <span className={styles.unseen}> ({whose})</span>
+              <span className={hidden.unseen}> ({whose})</span>
             </Header>
             <Collection items={section.offers}>
               {(offer) => (

@@ -29,6 +29,7 @@ import {
 } from "@/features/files/selection";
 import { bytes, shortTime } from "@/ui/format";
 import { Skeleton } from "@/ui/Skeleton";
+import hidden from "@/ui/unseen.module.css";
 
 /** Fingers need more room (WCAG 2.2, 2.5.8 asks for 24 px; 44 is what hands like). */
 const ROW_PX = matchMedia("(pointer: coarse)").matches ? 44 : 32;
@@ -401,7 +402,7 @@ const Row = memo(function Row({
         <bdi className={styles.text} title={entry.name}>
           {entry.name}
         </bdi>
-        <span className={styles.unseen}>{said}</span>
+        <span className={hidden.unseen}>{said}</span>
       </div>
       <div role="gridcell" className={styles.size}>
         {entry.kind === "file" ? bytes(entry.size) : ""}

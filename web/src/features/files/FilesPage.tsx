@@ -25,6 +25,7 @@ import { Button, IconButton } from "@/ui/Button";
 import { classes } from "@/ui/classes";
 import { count } from "@/ui/format";
 import { say } from "@/ui/Toast";
+import hidden from "@/ui/unseen.module.css";
 
 type Asked =
   | { what: "transfer"; job: Job; isSync: false }
@@ -136,7 +137,7 @@ export function FilesPage() {
 
   return (
     <div className={styles.page}>
-      <h1 className={styles.unseen}>{t("title")}</h1>
+      <h1 className={hidden.unseen}>{t("title")}</h1>
       <Group className={styles.switch ?? ""} aria-label={t("switch.label")}>
         {(["origin", "destination"] as const).map((side) => (
           <button key={side} type="button" aria-pressed={showing === side} onClick={() => setShowing(side)}>

@@ -21,12 +21,11 @@ export function PaneProblem({
 }) {
   const { t } = useTranslation("files");
   const trouble = troubleOf(error);
-  const id = requestIdOf(error);
   return (
     <div className={isCovering ? styles.covering : styles.above}>
       <ErrorNote
         title={t(`problem.${trouble}.title`, { name: pane.name })}
-        requestId={id ? t("problem.request", { id }) : null}
+        requestId={requestIdOf(error)}
         action={
           <div className={styles.actions}>
             {(trouble === "credential" || trouble === "trust") && (

@@ -2,7 +2,6 @@ import { ArrowDown, ArrowLeftRight, ChevronRight, Plus, Trash2, TriangleAlert } 
 import { useId, useState } from "react";
 import { Form, Link } from "react-aria-components";
 import { useTranslation } from "react-i18next";
-import { ProblemNote } from "@/features/files/dialogs";
 import { sumOf } from "@/features/files/listing";
 import {
   ALGORITHMS,
@@ -26,6 +25,7 @@ import { classes } from "@/ui/classes";
 import { Dialog } from "@/ui/Dialog";
 import { Checkbox, Select, TextField } from "@/ui/Field";
 import { bytes, count } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { say } from "@/ui/Toast";
 
 const LEVELS: SyncLevel[] = ["always", "0", "1", "2", "3"];
@@ -104,7 +104,7 @@ export function TransferDialog({
           if (!isOver && !isPending) send();
         }}
       >
-        {error && <ProblemNote title={t("transfer.failed")} error={error} />}
+        {error && <Problem title={t("transfer.failed")} error={error} />}
         <Ends job={job} onSwap={onSwap} />
         <div className={styles.two}>
           <Select

@@ -7,28 +7,17 @@ import { ApiProblem } from "@/api/client";
 import styles from "@/features/files/dialogs.module.css";
 import { type Entry, sumOf } from "@/features/files/listing";
 import { HOME, inside, nameOf, wrongName } from "@/features/files/paths";
-import { requestIdOf } from "@/features/files/problems";
 import { useAddBookmark, useDelete, useMakeFolder, useRename } from "@/features/files/queries";
 import type { Pane } from "@/features/files/usePane";
 import { Button } from "@/ui/Button";
 import { ConfirmDialog, Dialog } from "@/ui/Dialog";
-import { ErrorNote } from "@/ui/ErrorNote";
 import { TextField } from "@/ui/Field";
 import { bytes, count } from "@/ui/format";
+import { Problem } from "@/ui/Problem";
 import { say } from "@/ui/Toast";
 
 /** A deletion names so many; the rest is counted. */
 const NAMED = 8;
-
-export function ProblemNote({ error, title }: { error: Error; title: string }) {
-  const { t } = useTranslation("files");
-  const id = requestIdOf(error);
-  return (
-    <ErrorNote title={title} requestId={id ? t("problem.request", { id }) : null}>
-      {error.message}
-    </ErrorNote>
-  );
-}
 
 function NameDialog({
   title,
@@ -85,7 +74,7 @@ function NameDialog({
           if (isReady && !isBusy) onName(name);
         }}
       >
-        {error && <ProblemNote title={t("name.failed")} error={error} />}
+        {error && <Problem title={t("name.failed")} error={error} />}
         <TextField
           label={label}
           value={name}
@@ -202,7 +191,7 @@ export function BookmarkDialog({ pane, path, onClose }: { pane: Pane; path: stri
         }}
       >
         {error && (
-          <ProblemNote
+          <Problem
             title={t(
               error instanceof ApiProblem && error.status === 409 ? "bookmark.taken" : "bookmark.failed",
             )}
@@ -275,7 +264,7 @@ export function DeleteDialog({
         )
       }
     >
-      {error && <ProblemNote title={t("remove.failed")} error={error} />}
+      {error && <Problem title={t("remove.failed")} error={error} />}
       <p>
         {parts.join(t("and"))} {t("remove.from", { name: pane.name })} <code>{path}</code>
       </p>
