@@ -1,0 +1,1 @@
+"""Grants: signed, short-lived permissions for one session at a Connect endpoint. A leaf, no I/O."""

@@ -1,0 +1,1 @@
+"""Where endpoints that no one can dial meet the service."""
