@@ -27,7 +27,8 @@ from bench.rig import Site, Tree, program_path
 from bench.ssh import Ssh
 from towpath.demo.deployment import FINAL, Deployment
 from towpath.demo.gct import GctServer
-from towpath.demo.link import Link, LinkError
+from towpath.demo.link import Link
+from towpath.demo.namespace import LinkError
 from towpath.demo.servers import Host
 from towpath.demo.trees import TreeFile
 
