@@ -30,6 +30,7 @@ from towpath.platform.files import private_directory, write_private
 
 MEBIBYTE = 1024 * 1024
 LONGEST_LEASE_S = 60.0
+HIGHEST_PORT = 65535
 SETTINGS_FILE = "towpath.toml"
 
 
@@ -268,6 +269,31 @@ class MailSettings(Section):
     """The address that mails come from. Without it `towpath@` and `people.domain`."""
 
 
+class RelaySettings(Section):
+    """Where agents (`towpath connect`) that nobody can dial meet the service."""
+
+    host: str | None = None
+    """What agents and GridFTP servers dial: a name or an address of this machine. Without it the
+    host in the service's own address.
+    """
+    port: int = Field(default=0, ge=0, le=65535)
+    """The one port that agents dial. `0`: a free one, which stays the same from then on. 443 gets
+    through most firewalls.
+    """
+    data_ports: tuple[int, int] | None = None
+    """First and last port that the relay listens on in an agent's place, for GridFTP servers that
+    know nothing of relays: `[50000, 51000]`, to be opened in the firewall. Without it any free
+    ones.
+    """
+
+    @field_validator("data_ports")
+    @classmethod
+    def _a_range(cls, ports: tuple[int, int] | None) -> tuple[int, int] | None:
+        if ports is not None and not 0 < ports[0] <= ports[1] <= HIGHEST_PORT:
+            raise ValueError("data_ports is a first and a last port")
+        return ports
+
+
 class LogSettings(Section):
     """Structured logs in ``DIR/log``."""
 
@@ -295,6 +321,7 @@ class Settings(BaseSettings):
     limits: LimitSettings = LimitSettings()
     people: PeopleSettings = PeopleSettings()
     mail: MailSettings = MailSettings()
+    relay: RelaySettings = RelaySettings()
     log: LogSettings = LogSettings()
 
     _toml_file: ClassVar[Path | None] = None
@@ -418,6 +445,16 @@ class DataDirectory:
     def lock_file(self) -> Path:
         """Held by the one ``towpath up`` of this directory."""
         return self.run / "lock"
+
+    @property
+    def relay(self) -> Path:
+        """The relay's host key, and the port that it has."""
+        return self.root / "relay"
+
+    @property
+    def relay_file(self) -> Path:
+        """Id and secret of the relay's client, as in ``operator_file``."""
+        return self.secrets / "relay.json"
 
     @property
     def samples(self) -> Path:
