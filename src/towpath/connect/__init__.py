@@ -1,1 +1,1 @@
-"""An endpoint to install: a GridFTP server that is reached through the tunnel it holds to a relay."""
+"""An endpoint to install: a GridFTP server that is reached through its tunnel to a relay."""

@@ -1,0 +1,81 @@
+"""From shared folders to rules: what an agent lets anybody see, whatever a grant says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from towpath.connect.choices import READ, WRITE, ChoiceError, Folder
+
+SECRETS: Final = (
+    ".ssh",
+    ".gnupg",
+    ".globus",
+    ".globusonline",
+    ".aws",
+    ".azure",
+    ".config/gcloud",
+    ".config/rclone",
+    ".kube",
+    ".docker",
+    ".netrc",
+    ".git-credentials",
+    ".password-store",
+    ".pki",
+    ".mozilla",
+    ".config/google-chrome",
+    ".config/chromium",
+    ".local/share/keyrings",
+)
+"""Below a home: keys, passwords and sessions. Who shares a home does not think of them."""
+
+_READS_AS_TWO = re.compile(r",\s*(RW|WR|R|W|N)\s*/", re.IGNORECASE)
+"""See `dsi.rules`, which cuts there."""
+
+NOTHING: Final = "N/"
+"""The rules of an agent that shares nothing."""
+
+
+def folder(path: Path, *, write: bool, own: Path) -> Folder:
+    """What sharing this path means. Raises `ChoiceError`; `own` is the agent's directory."""
+    try:
+        place = path.expanduser().resolve(strict=True)
+        os.fsencode(place).decode("utf-8")
+    except (OSError, RuntimeError) as error:
+        raise ChoiceError(f"{path} cannot be shared: {error}") from None
+    except UnicodeDecodeError:
+        raise ChoiceError("a folder whose name is not UTF-8 cannot be shared by itself") from None
+    shared = Folder(str(place), WRITE if write else READ)
+    if place.is_relative_to(own.resolve()):
+        raise ChoiceError(f"{place} belongs to the agent itself, which is never shared")
+    if shared.path.endswith(",") or _READS_AS_TWO.search(shared.path):
+        raise ChoiceError(f"{place} cannot be shared by itself: its name reads like two rules")
+    return shared
+
+
+def rules_of(folders: Sequence[Folder], *, home: Path, own: Path) -> str:
+    """The rules of these folders, with what is never shared taken out."""
+    named = {one.path for one in folders}
+    parts = [_rule(one) for one in folders]
+    parts += [f"N{place}" for place in _never(named, home)]
+    parts.append(f"N{own.resolve()}")
+    return ",".join(parts) if folders else NOTHING
+
+
+def _never(named: Iterable[str], home: Path) -> list[str]:
+    """Secrets that nobody shares by name, where they are: a link may lead elsewhere."""
+    named = set(named)
+    places: dict[str, None] = {}
+    for name in SECRETS:
+        secret = home.resolve() / name
+        for place in (secret, secret.resolve()):
+            if str(place) not in named and place != home.resolve():
+                places[str(place)] = None
+    return list(places)
+
+
+def _rule(one: Folder) -> str:
+    return f"{'RW' if one.access == WRITE else 'R'}{one.path}"
