@@ -41,9 +41,9 @@ from towpath.gridftp.server.acceptor import (
 )
 from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.accounts import Accounts
-from towpath.gridftp.server.channel import PortRange
 from towpath.gridftp.server.commands.base import Report
 from towpath.gridftp.server.control import OpenSession, Service
+from towpath.gridftp.server.data_paths import PortRange
 from towpath.gridftp.server.frames import Opening
 from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.launcher import Launcher

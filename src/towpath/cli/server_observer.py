@@ -44,6 +44,10 @@ class AccessLog:
         """Somebody logged in, or was refused."""
         event = "login" if report.outcome == "ok" else "login_refused"
         reason = {} if report.outcome == "ok" else {"reason": report.outcome}
+        if report.grant:
+            reason["grant"] = report.grant
+        if report.renewal:
+            event = "grant" if report.outcome == "ok" else "grant_refused"
         self._log.info(
             event,
             session=report.session_id,
@@ -62,6 +66,8 @@ class AccessLog:
             "subject": opening.subject,
             "account": opening.account,
         }
+        if opening.permission is not None:
+            who["grant"] = opening.permission.permission_id
         if isinstance(report, Refused):
             self._log.info("refused", **who, command=report.command, reply=report.reply)
             return
@@ -133,7 +139,8 @@ class Metrics:
 
     def login(self, report: LoginReport) -> None:
         """See `AccessLog.login`."""
-        self._logins.labels("ok" if report.outcome == "ok" else "refused").inc()
+        if not report.renewal:
+            self._logins.labels("ok" if report.outcome == "ok" else "refused").inc()
 
     def command(self, report: Transferred | Refused) -> None:
         """See `AccessLog.command`."""

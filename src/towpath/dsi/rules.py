@@ -58,13 +58,26 @@ class Rules:
 
         A path may hold commas, as long as what follows one does not look like a rule.
         """
-        rules: dict[bytes, Access] = {}
+        found: list[tuple[str, str]] = []
         for part in re.split(r",(?=\s*(?:RW|WR|R|W|N)\s*/)", text, flags=re.IGNORECASE):
             match = _RULE.fullmatch(part)
             if match is None or part.endswith(","):
                 raise ValueError(f"{part!r} is no rule: R, W, RW or N and an absolute path")
             letters = match[1].upper()
-            rules[_cleaned(match[2])] = _OF_LETTERS["RW" if letters == "WR" else letters]
+            found.append(("RW" if letters == "WR" else letters, match[2]))
+        return cls.of(found)
+
+    @classmethod
+    def of(cls, found: Iterable[tuple[str, str]]) -> Rules:
+        """Letters (R, W, RW, N) and path of each; ValueError says what is wrong.
+
+        For paths that others have chosen: no path can look like a rule here.
+        """
+        rules: dict[bytes, Access] = {}
+        for letters, path in found:
+            if letters not in _OF_LETTERS or not path.startswith("/"):
+                raise ValueError(f"{letters!r} {path!r}: a rule is letters and an absolute path")
+            rules[_cleaned(path)] = _OF_LETTERS[letters]
         if rules == {b"/": _ALL}:
             return FREE
         table = dict(rules)

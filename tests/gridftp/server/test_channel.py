@@ -23,7 +23,8 @@ from plugins.data_ends import (  # noqa: F401 - a fixture
 )
 from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.security.dcsc import DataCredential
-from towpath.gridftp.server.channel import DataChannel, Markers, Mode, PortRange
+from towpath.gridftp.server.channel import DataChannel, Markers, Mode
+from towpath.gridftp.server.data_paths import PortRange
 from towpath.gridftp.server.dialling import AnyHost
 from towpath.gridftp.wire.addresses import HostPort
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, BlockHeader

@@ -12,9 +12,10 @@ import socket
 import ssl
 import struct
 import time
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from towpath.gridftp.data.buffers import buffer
+from towpath.gridftp.data.pace import Pace
 from towpath.gridftp.data.protection import Identity, Protection
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.errors import SecurityError
@@ -46,7 +47,20 @@ _IN_VAIN = (BlockingIOError, TimeoutError, ssl.SSLWantReadError, ssl.SSLWantWrit
 _NO_ROOM: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def accepted(listener: socket.socket) -> tuple[socket.socket, str] | None:
+class Listener(Protocol):
+    """Where connections come in: a listening socket that does not block, or what acts as one."""
+
+    def fileno(self) -> int:
+        """Readable when `accept` has something to give."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """A connection, and the host it is from, or its address. OSError: it went away."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+def accepted(listener: Listener) -> tuple[socket.socket, str] | None:
     """The next connection, and its host; None: it went away again.
 
     Raises OSError when there is no room for one: it would be there the next time, too, and who
@@ -58,7 +72,7 @@ def accepted(listener: socket.socket) -> tuple[socket.socket, str] | None:
         if error.errno in _NO_ROOM:
             raise
         return None
-    return connection, str(address[0])
+    return connection, address if isinstance(address, str) else str(address[0])
 
 
 class Source(Protocol):
@@ -78,7 +92,10 @@ class Link:
     byte), DATA_AUTH. `abort` may be called from any thread and makes a waiting call return.
     """
 
-    def __init__(self, connection: socket.socket, where: str, stall_s: float) -> None:
+    def __init__(
+        self, connection: socket.socket, where: str, stall_s: float, pace: Pace | None = None
+    ) -> None:
+        self._pace = pace
         self._socket = connection
         self._descriptor = connection.fileno()
         self._tls: ssl.SSLSocket | None = None
@@ -240,6 +257,16 @@ class Link:
         0: the connection has ended; None: nothing came in that time. `follow`: how many bytes are
         known to come behind those of the view.
         """
+        pace = self._pace
+        if pace is None:
+            return self._receive_some(view, follow)
+        part = view[: pace.part_bytes]
+        count = self._receive_some(part, follow + len(view) - len(part))
+        if count:
+            pace.take(count)
+        return count
+
+    def _receive_some(self, view: memoryview, follow: float) -> int | None:
         if self._ahead:
             count = min(len(self._ahead), len(view))
             view[:count] = self._ahead[:count]
@@ -315,9 +342,13 @@ class Link:
     def send(self, data: bytes | memoryview) -> None:
         """Send all of it."""
         view = memoryview(data)
+        pace = self._pace
         try:
             while view:
-                view = view[self._socket.send(view) :]
+                sent = self._socket.send(view if pace is None else view[: pace.part_bytes])
+                view = view[sent:]
+                if pace is not None:
+                    pace.take(sent)
         except OSError as error:
             raise self._broken(error) from error
 
@@ -331,15 +362,19 @@ class Link:
             self._copy_from(source, offset, count, header)
             return
         end = offset + count
+        pace = self._pace
         try:
             if header:
                 self._socket.sendall(header, socket.MSG_MORE)
             out = self._socket.fileno()
             while offset < end:
-                sent = os.sendfile(out, file, offset, end - offset)
+                part = end - offset if pace is None else min(end - offset, pace.part_bytes)
+                sent = os.sendfile(out, file, offset, part)
                 if sent == 0:
                     raise self.shorter()
                 offset += sent
+                if pace is not None:
+                    pace.take(sent)
         except OSError as error:
             if error.errno in _OF_THE_SOURCE:
                 raise

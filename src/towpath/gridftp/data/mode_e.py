@@ -17,7 +17,8 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 from towpath.gridftp.data.buffers import buffer
-from towpath.gridftp.data.link import Link, Source, accepted
+from towpath.gridftp.data.link import Link, Listener, Source, accepted
+from towpath.gridftp.data.pace import Pace
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.blocks import CLOSE, EOD, EOF, HEADER_BYTES, Accounting, BlockHeader
 from towpath.gridftp.wire.numbers import LARGEST
@@ -69,7 +70,7 @@ class Receiver:
 
     def __init__(
         self,
-        listener: socket.socket,
+        listener: Listener,
         *,
         secure: Callable[[Link], None] | None,
         admits: Callable[[str], bool],
@@ -77,6 +78,7 @@ class Receiver:
         max_links: int = MAX_LINKS,
         connect_s: float,
         stall_s: float,
+        pace: Pace | None = None,
     ) -> None:
         """`secure` authenticates a connection (in a thread; raises `GridFTPError`).
 
@@ -90,6 +92,7 @@ class Receiver:
         self._max_links = max_links
         self._connect_s = connect_s
         self._stall_s = stall_s
+        self._pace = pace
         self._lock = threading.Lock()
         self._links: dict[int, Link] = {}
         self._admitted = False
@@ -99,8 +102,9 @@ class Receiver:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._poll = select.poll()
         self._listening = listener.fileno()
-        listener.setblocking(False)
-        self._poll.register(listener, select.POLLIN)
+        if isinstance(listener, socket.socket):
+            listener.setblocking(False)
+        self._poll.register(self._listening, select.POLLIN)
         self._poll.register(self._wake, select.POLLIN)
 
     @property
@@ -201,7 +205,7 @@ class Receiver:
         if len(self._links) >= self._max_links:
             connection.close()
             raise self._problem(Kind.PROTOCOL, "the sender used more streams than it may")
-        link = Link(connection, self._where, self._stall_s)
+        link = Link(connection, self._where, self._stall_s, self._pace)
         with self._lock:
             self._links[link.fileno()] = link
             failed = self._error is not None

@@ -7,6 +7,7 @@ get a proxy certificate for its key.
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from collections.abc import Callable
 from datetime import datetime
@@ -99,6 +100,11 @@ class Acceptor:
         """Who the client is, in one line; known after the handshake."""
         self.delegated: Credential | None = None
         """What the client has delegated, if he has."""
+
+    @property
+    def peer_sha256(self) -> str:
+        """SHA-256 (hex) of the certificate whose key the client has; empty before the handshake."""
+        return hashlib.sha256(self._chain[0].der).hexdigest() if self._chain else ""
 
     @property
     def complete(self) -> bool:

@@ -149,6 +149,8 @@ class ControlServer:
         self._servers: list[asyncio.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._went = asyncio.Event()
+        self._turned_away: str | None = None
+        """Why nobody is taken now."""
 
     @property
     def sessions(self) -> int:
@@ -172,6 +174,34 @@ class ControlServer:
         if self._refresh is not None:
             self._tasks.append(loop.create_task(self._keep_fresh(self._refresh)))
 
+    async def take(self, connection: socket.socket, *, peer_host: str, local_host: str) -> None:
+        """A connection that came by another way than our listening sockets, of any stream kind;
+        ours from now on. The addresses, in numbers: who is at its other end, and where data
+        connections are to be listened for."""
+        loop = asyncio.get_running_loop()
+        ways = (peer_host, local_host)
+        try:
+            await loop.connect_accepted_socket(
+                lambda: Control(self._service, self, ways), connection
+            )
+        except BaseException:
+            connection.close()
+            raise
+
+    def pause(self, reason: str) -> None:
+        """From now on whoever comes is sent away (`421 PAUSED: reason`); who is there is cut."""
+        self._turned_away = f"PAUSED: {reason}"
+        for control in (*self._pending, *self._open):
+            control.drop(self._turned_away)
+
+    def turn_away(self, reason: str) -> None:
+        """From now on whoever comes is sent away (`421 DRAINING: reason`); who is there stays."""
+        self._turned_away = f"DRAINING: {reason}"
+
+    def resume(self) -> None:
+        """Take connections again, after `pause` or `turn_away`."""
+        self._turned_away = None
+
     async def close(self) -> None:
         """Stop listening, and end all connections with a 421."""
         for server in self._servers:
@@ -189,6 +219,8 @@ class ControlServer:
 
     def came(self, control: Control) -> str | None:
         """Count it; make room for it."""
+        if self._turned_away is not None:
+            return self._turned_away
         peer = _site(control.peer_host)
         if self._per_peer[peer] >= self._limits.sessions_per_peer:
             return "Too many sessions from your address."
@@ -205,7 +237,7 @@ class ControlServer:
 
     def may_log_in(self) -> bool:
         """Whether there is room for one more session."""
-        return len(self._open) < self._limits.sessions
+        return self._turned_away is None and len(self._open) < self._limits.sessions
 
     def logged_in(self, control: Control) -> None:
         """It is a session from now on."""

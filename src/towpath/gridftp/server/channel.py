@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import Final, NamedTuple, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from towpath.dsi.storage import Reader, Writer
 from towpath.gridftp.data import mode_s
 from towpath.gridftp.data.link import Link, accepted
 from towpath.gridftp.data.mode_e import Receiver, Sender
+from towpath.gridftp.data.pace import Pace
 from towpath.gridftp.data.protection import Protection
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.data_identity import ChannelCredential
 from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.server.data_paths import DataPaths, Direct, Listening, PortRange
 from towpath.gridftp.server.dialling import DataPolicy
 from towpath.gridftp.server.limits import Limits
 from towpath.gridftp.wire.addresses import HostPort
@@ -40,9 +41,6 @@ T = TypeVar("T")
 WAITING_RANGES: Final = 1000
 """Separate ranges that one restart marker tells of. What does not fit is not told of, and would be
 sent again: only a sender that jumps about gets there."""
-
-ATTEMPTS_ON_PORTS: Final = 50
-"""Ports of the operator's range that are tried for one that is free."""
 
 
 class Mode(Enum):
@@ -69,13 +67,6 @@ class Markers:
     restart_s: float = 5.0
 
 
-class PortRange(NamedTuple):
-    """Ports a firewall lets through, both included."""
-
-    first: int
-    last: int
-
-
 class DataChannel:
     """For one thread, which runs the session's commands; `abort` for any.
 
@@ -91,16 +82,21 @@ class DataChannel:
         policy: DataPolicy,
         limits: Limits | None = None,
         ports: PortRange | None = None,
+        paths: DataPaths | None = None,
+        pace: Pace | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """`local_host` is the address of the control connection: there we listen.
 
-        `ports`: where listeners may be; None: anywhere. `now` gives the time of day for markers.
+        `ports`: where listeners may be; None: anywhere. `paths`: how connections come about; None:
+        they are made here. `pace`: a bandwidth limit. `now` gives the time of day for markers.
         """
         self._local_host = local_host
         self._policy = policy
         self._limits = limits or Limits()
-        self._ports = ports
+        self._listens = paths or Direct(ports, backlog=self._limits.data_connections)
+        self._paths = paths
+        self._pace = pace
         self._now = now
         self._mode = Mode.STREAM
         self._authentication: Own | str | None = None
@@ -114,7 +110,7 @@ class DataChannel:
         self.moved_bytes = 0
         """By the last transfer, for the log."""
         self._addresses: list[HostPort] = []
-        self._listener: socket.socket | None = None
+        self._listener: Listening | None = None
         self._receiver: Receiver | None = None
         self._sender: Sender | None = None
         self._lock = threading.Lock()
@@ -165,9 +161,8 @@ class DataChannel:
         """
         del stripes  # one machine has one
         self.drop()
-        self._listener = self._listen()
-        host, port = self._listener.getsockname()[:2]
-        return [HostPort(host, port)]
+        self._listener = self._listens.listen(self._local_host)
+        return [self._listener.address]
 
     def active(self, addresses: Sequence[HostPort]) -> None:
         """Connect there when there is something to move, and drop what was there.
@@ -334,19 +329,6 @@ class DataChannel:
         if self._receiver is not None or self._sender is not None:
             self.drop()
 
-    def _listen(self) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._local_host else socket.AF_INET
-        backlog = self._limits.data_connections
-        if self._ports is None:
-            return socket.create_server((self._local_host, 0), family=family, backlog=backlog)
-        for _ in range(ATTEMPTS_ON_PORTS):
-            port = random.randint(*self._ports)  # noqa: S311 - to spread, not to hide
-            with suppress(OSError):
-                return socket.create_server(
-                    (self._local_host, port), family=family, backlog=backlog
-                )
-        raise OSError(errno.EADDRINUSE, "no port is free for data connections")
-
     def _ready_receiver(self) -> Receiver:
         if self._receiver is None:
             if self._listener is None:
@@ -359,6 +341,7 @@ class DataChannel:
                 max_links=self._limits.data_connections,
                 connect_s=self._limits.data_connect_s,
                 stall_s=self._limits.data_stall_s,
+                pace=self._pace,
             )
             self._listener = None
         return self._receiver
@@ -377,15 +360,14 @@ class DataChannel:
     def _stream_link(self) -> Link:
         if self._listener is not None:
             listener, self._listener = self._listener, None
-            with listener:
+            with closing(listener):
                 return self._secured([self._accept(listener)], server_side=True)[0]
         if len(self._addresses) == 1:
             return self._connect(self._addresses)[0]
         raise _gone("no data connection can be made: PASV or PORT first")
 
-    def _accept(self, listener: socket.socket) -> Link:
+    def _accept(self, listener: Listening) -> Link:
         deadline = time.monotonic() + self._limits.data_connect_s
-        listener.setblocking(False)
         with _Waiter() as waiter:
             waiter.add(listener, select.POLLIN)
             while True:
@@ -401,6 +383,9 @@ class DataChannel:
     def _connect(self, addresses: Sequence[HostPort]) -> list[Link]:
         """All at the same time: on a long way each takes a round trip."""
         deadline = time.monotonic() + self._limits.data_connect_s
+        if self._paths is not None:
+            dialled = self._dialled(self._paths, addresses, deadline)
+            return self._secured([self._link(item) for item in dialled], server_side=False)
         connections: list[socket.socket] = []
         try:
             with _Waiter() as waiter:
@@ -428,8 +413,21 @@ class DataChannel:
             raise
         return self._secured([self._link(item) for item in connections], server_side=False)
 
+    def _dialled(
+        self, paths: DataPaths, addresses: Sequence[HostPort], deadline: float
+    ) -> list[socket.socket]:
+        """The same by other ways. Each is a thread's, which nobody waits for once it is in vain."""
+        with _Waiter() as waiter:
+            dials = _Dials(paths, addresses, deadline, waiter.abort)
+            try:
+                while not dials.over:
+                    self._abortable(waiter.abort, lambda: waiter.pause(deadline))
+                return dials.take()
+            finally:
+                dials.forget()
+
     def _link(self, connection: socket.socket) -> Link:
-        return Link(connection, "", self._limits.data_stall_s)
+        return Link(connection, "", self._limits.data_stall_s, self._pace)
 
     def _secured(self, links: list[Link], *, server_side: bool) -> list[Link]:
         """All at the same time. Closes all of them when one fails."""
@@ -504,7 +502,7 @@ class _Waiter:
     def __exit__(self, *_: object) -> None:
         os.close(self._wake)
 
-    def add(self, item: socket.socket, event: int) -> None:
+    def add(self, item: socket.socket | Listening, event: int) -> None:
         self._poll.register(item, event)
 
     def remove(self, item: socket.socket) -> None:
@@ -522,6 +520,77 @@ class _Waiter:
         if self._wake in ready:
             raise _given_up()
         return ready
+
+    def pause(self, deadline: float) -> None:
+        """Until `abort` is called, which means no more here than to look again."""
+        if not self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise GridFTPError(Kind.STALLED, "data connection timed out", "")
+        os.eventfd_read(self._wake)
+
+
+class _Dials:
+    """Connections that are being made by `DataPaths`, each in a thread."""
+
+    def __init__(
+        self,
+        paths: DataPaths,
+        addresses: Sequence[HostPort],
+        deadline: float,
+        wake: Callable[[], None],
+    ) -> None:
+        self._paths = paths
+        self._deadline = deadline
+        self._wake: Callable[[], None] | None = wake
+        self._lock = threading.Lock()
+        self._made: dict[int, socket.socket] = {}
+        self._error: GridFTPError | None = None
+        self._wanted = len(addresses)
+        for number, address in enumerate(addresses):
+            threading.Thread(target=self._dial, args=(number, address), daemon=True).start()
+
+    @property
+    def over(self) -> bool:
+        """Whether all are there, or one has failed."""
+        with self._lock:
+            return self._error is not None or len(self._made) == self._wanted
+
+    def take(self) -> list[socket.socket]:
+        """All of them, in order; the caller's from now on. Raises what one has failed with."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            made, self._made = self._made, {}
+        return [made[number] for number in sorted(made)]
+
+    def forget(self) -> None:
+        """Close what nobody has taken, also what is still to come."""
+        with self._lock:
+            self._wake = None
+            for connection in self._made.values():
+                connection.close()
+            self._made.clear()
+
+    def _dial(self, number: int, address: HostPort) -> None:
+        connection: socket.socket | None = None
+        error: GridFTPError | None = None
+        try:
+            connection = self._paths.dial(address, max(0.0, self._deadline - time.monotonic()))
+        except TimeoutError:
+            error = GridFTPError(Kind.STALLED, "data connection timed out", "")
+        except OSError as failure:
+            error = _unreachable(address, failure.strerror or str(failure))
+        except Exception as failure:  # noqa: BLE001 - it is told to who waits
+            error = _unreachable(address, repr(failure))
+        with self._lock:
+            if self._wake is None:
+                if connection is not None:
+                    connection.close()
+                return
+            if connection is not None:
+                self._made[number] = connection
+            else:
+                self._error = self._error or error
+            self._wake()
 
 
 class _Sink:
@@ -610,8 +679,9 @@ def _given_up() -> GridFTPError:
 
 
 def _refused(address: HostPort, code: int) -> GridFTPError:
-    return GridFTPError(
-        Kind.DATA_REFUSED,
-        f"Unable to connect to {address.host}:{address.port}: {os.strerror(code)}",
-        "",
-    )
+    return _unreachable(address, os.strerror(code))
+
+
+def _unreachable(address: HostPort, reason: str) -> GridFTPError:
+    said = f"Unable to connect to {address.host}:{address.port}: {reason}"
+    return GridFTPError(Kind.DATA_REFUSED, said, "")

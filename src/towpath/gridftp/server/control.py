@@ -25,7 +25,14 @@ from towpath.gridftp.errors import GridFTPError, printable
 from towpath.gridftp.security import acceptor as gsi
 from towpath.gridftp.security.errors import SecurityError
 from towpath.gridftp.server.accounts import Account, Accounts, LoginRefused
-from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame, frames
+from towpath.gridftp.server.frames import (
+    FrameError,
+    FrameReader,
+    Notice,
+    Opening,
+    frame,
+    frames,
+)
 from towpath.gridftp.server.limits import (
     CLOSE_S,
     COMMANDS_BEFORE_LOGIN,
@@ -37,6 +44,13 @@ from towpath.gridftp.server.limits import (
     WRITE_BUFFER_BYTES,
     Limits,
 )
+from towpath.gridftp.server.permission import USER as TOKEN_USER
+from towpath.gridftp.server.permission import (
+    Admission,
+    TokenRefused,
+    Tokens,
+    refused_reply_text,
+)
 from towpath.gridftp.wire import answers
 from towpath.gridftp.wire.replies import LineSplitter
 
@@ -47,6 +61,7 @@ _NOT_AUTHENTICATED = b"530 Must perform GSSAPI authentication.\r\n"
 _NOT_LOGGED_IN = b"530 Please login with USER and PASS.\r\n"
 _GONE = b"421 Service not available, closing control connection.\r\n"
 _IDLE = b"421 Idle Timeout: closing control connection.\r\n"
+_GRANT = b"SITE GRANT"
 _HELP = (
     b"214-Before the login:\r\n AUTH ADAT ENC USER PASS FEAT HELP NOOP QUIT SITE\r\n214 End.\r\n"
 )
@@ -69,13 +84,18 @@ class LoginReport:
     """The local account, or the name that was asked for."""
     outcome: str
     """`ok`, or why not."""
+    grant: str = ""
+    """Id of the token that was shown, as far as there was one and it was legible."""
+    renewal: bool = False
+    """Whether it was shown by a session that was open already."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """What all connections of a server share."""
 
-    accounts: Accounts
+    accounts: Accounts | None
+    """Who logs in without a token; None: nobody."""
     security: Callable[[], gsi.HostSecurity] | None
     """Gives what GSI logins need, as it is now; None: no GSI."""
     open_session: OpenSession
@@ -87,6 +107,8 @@ class Service:
     greeting: str = "GridFTP Server ready."
     report: Callable[[LoginReport], None] = lambda _report: None
     new_id: Callable[[], str] = lambda: secrets.token_hex(8)
+    tokens: Tokens | None = None
+    """Takes logins by token; None: there are none."""
 
 
 class Door(Protocol):
@@ -108,7 +130,10 @@ class Door(Protocol):
 class Control(asyncio.Protocol):
     """One connection; made by a listening server for each."""
 
-    def __init__(self, service: Service, door: Door) -> None:
+    def __init__(self, service: Service, door: Door, ways: tuple[str, str] | None = None) -> None:
+        """`ways`: the client's address and ours, in numbers, where the connection is none of TCP
+        and does not tell them."""
+        self._ways = ways
         self._service = service
         self._door = door
         self._loop = asyncio.get_running_loop()
@@ -125,6 +150,8 @@ class Control(asyncio.Protocol):
         self._commands = 0
         self._failures = 0
         self._session: _SessionLink | None = None
+        self._admission: Admission | None = None
+        """After a login by token: what it gave."""
         self._out: list[bytes] = []
         self._reading_held_by: set[str] = set()
         self._unanswered = 0
@@ -145,8 +172,11 @@ class Control(asyncio.Protocol):
         """Greet, unless there is no room."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        self.peer_host = _host(transport.get_extra_info("peername"))
-        self._local_host = _host(transport.get_extra_info("sockname"))
+        if self._ways is not None:
+            self.peer_host, self._local_host = self._ways
+        else:
+            self.peer_host = _host(transport.get_extra_info("peername"))
+            self._local_host = _host(transport.get_extra_info("sockname"))
         refusal = self._door.came(self)
         if refusal is not None:
             self.drop(refusal)
@@ -266,7 +296,38 @@ class Control(asyncio.Protocol):
         lines.clear()
         if commands:
             self._unanswered += len(commands)
-            session.send(commands)
+            if self._admission is not None:
+                self._send_with_notices(session, commands, self._admission)
+            else:
+                session.send(commands)
+
+    def _send_with_notices(
+        self, session: _SessionLink, commands: list[bytes], admission: Admission
+    ) -> None:
+        """What SITE GRANT shows goes no further than here; the session is told what came of it, at
+        once, and answers the command in its turn."""
+        for number, command in enumerate(commands):
+            token = _token_in(command)
+            if token is not None:
+                commands[number] = _GRANT
+                session.write(self._renewed(token, admission).to_frame())
+        session.send(commands)
+
+    def _renewed(self, token: str, admission: Admission) -> Notice:
+        service, acceptor = self._service, self._gsi
+        assert service.tokens is not None
+        assert acceptor is not None
+        try:
+            permission = service.tokens.renew(token, acceptor.peer_sha256, admission)
+        except TokenRefused as refusal:
+            self._report_token(refusal.reason, refusal.token_id, admission.account, renewal=True)
+            text = refused_reply_text(refusal.reason, refusal.sentence)
+            return Notice(permission=None, code=530, text=text)
+        except Exception:
+            self._end(_GONE)
+            raise
+        self._report_token("ok", permission.permission_id, admission.account, renewal=True)
+        return Notice(permission=permission, code=200, text="GRANT accepted.")
 
     def _unwrapped(self, line: bytes) -> bytes | None:
         """The command in a line; None when there is none: then the connection has ended."""
@@ -302,7 +363,7 @@ class Control(asyncio.Protocol):
             self._take_auth(argument)
         elif not self._wrapped and verb == b"ADAT":
             self._take_adat(argument)
-        elif not self._wrapped and not self._service.accounts.take_clear_text:
+        elif not self._wrapped and not self._takes_clear_text:
             self._reply(_NOT_AUTHENTICATED)
         elif verb == b"USER":
             self._user = argument.decode("utf-8", "surrogateescape")
@@ -319,6 +380,11 @@ class Control(asyncio.Protocol):
             self._reply(_NOT_LOGGED_IN)
 
     # -- the login
+
+    @property
+    def _takes_clear_text(self) -> bool:
+        accounts = self._service.accounts
+        return accounts is not None and accounts.take_clear_text
 
     def _take_auth(self, argument: bytes) -> None:
         if self._service.security is None or argument.strip().upper() != b"GSSAPI":
@@ -361,12 +427,17 @@ class Control(asyncio.Protocol):
             self._reply(b"503 Login with USER first.\r\n")
             return
         user, self._user = self._user, None
+        if user == TOKEN_USER and self._service.tokens is not None:
+            self._start(self._log_in_by(self._service.tokens, argument))
+            return
         self._start(self._log_in(user, argument.decode("utf-8", "surrogateescape")))
 
     async def _log_in(self, user: str, password: str) -> None:
         subject = self._gsi.peer_subject if self._wrapped and self._gsi is not None else ""
         accounts = self._service.accounts
         try:
+            if accounts is None:
+                raise LoginRefused("logins are by grant here")
             if self._wrapped:
                 wanted = None if user == _MAPPING else user
                 account = await self._in_thread(accounts.of_subject, subject, wanted)
@@ -378,21 +449,47 @@ class Control(asyncio.Protocol):
                 await asyncio.sleep(FAILED_PASSWORD_DELAY_S)
             self._fail(answers.block(530, f"Login incorrect. : {refusal}"))
             return
+        await self._begin(subject, account)
+
+    async def _log_in_by(self, tokens: Tokens, argument: bytes) -> None:
+        """By what was shown as the password."""
+        acceptor = self._gsi if self._wrapped else None
+        try:
+            if acceptor is None:
+                raise TokenRefused("certificate", "a grant is shown after a login by certificate")
+            token = argument.strip(b" ").decode("ascii", "replace")
+            admission: Admission = await self._in_thread(tokens.log_in, token, acceptor.peer_sha256)
+        except TokenRefused as refusal:
+            self._report_token(refusal.reason, refusal.token_id, TOKEN_USER)
+            text = refused_reply_text(refusal.reason, refusal.sentence)
+            self._fail(answers.reply(530, text))
+            return
+        self._admission = admission
+        account = Account(admission.account, admission.home)
+        await self._begin(acceptor.peer_subject, account, admission)
+
+    async def _begin(
+        self, subject: str, account: Account, admission: Admission | None = None
+    ) -> None:
+        """The session of who may have one."""
+        grant = "" if admission is None else admission.permission.permission_id
         if not self._door.may_log_in():
-            self._report(subject, account.name, "too many sessions")
+            self._report(subject, account.name, "too many sessions", grant)
             self._end(b"421 Too many sessions; try again later.\r\n")
             return
         try:
-            self._session = await self._open(subject, account)
+            self._session = await self._open(subject, account, admission)
         except OSError as error:
-            self._report(subject, account.name, f"no session could be opened: {error}")
+            self._report(subject, account.name, f"no session could be opened: {error}", grant)
             self._end(_GONE)
             return
-        self._report(subject, account.name, "ok")
+        self._report(subject, account.name, "ok", grant)
         self._door.logged_in(self)
         self._reply(answers.reply(230, f"User {account.name} logged in."))
 
-    async def _open(self, subject: str, account: Account) -> _SessionLink:
+    async def _open(
+        self, subject: str, account: Account, admission: Admission | None
+    ) -> _SessionLink:
         """Raises OSError."""
         delegated = self._gsi.delegated if self._wrapped and self._gsi is not None else None
         opening = Opening(
@@ -404,6 +501,8 @@ class Control(asyncio.Protocol):
             secured=self._wrapped,
             credential=None if delegated is None else delegated.to_pem().decode("ascii"),
             home=account.home,
+            permission=None if admission is None else admission.permission,
+            extra={} if admission is None else admission.extra,
         )
         ours, theirs = socket.socketpair()
         try:
@@ -454,7 +553,15 @@ class Control(asyncio.Protocol):
         if self._failures >= LOGIN_ATTEMPTS:
             self._end(b"421 Too many failed logins.\r\n")
 
-    def _report(self, subject: str, account: str, outcome: str) -> None:
+    def _report(
+        self,
+        subject: str,
+        account: str,
+        outcome: str,
+        grant: str = "",
+        *,
+        renewal: bool = False,
+    ) -> None:
         self._service.report(
             LoginReport(
                 session_id=self._session_id,
@@ -462,8 +569,16 @@ class Control(asyncio.Protocol):
                 subject=subject,
                 account=account,
                 outcome=outcome,
+                grant=grant,
+                renewal=renewal,
             )
         )
+
+    def _report_token(
+        self, outcome: str, token_id: str | None, account: str, *, renewal: bool = False
+    ) -> None:
+        subject = "" if self._gsi is None else self._gsi.peer_subject
+        self._report(subject, account, outcome, token_id or "", renewal=renewal)
 
     # -- replies, flow, end
 
@@ -567,6 +682,17 @@ class _SessionLink(asyncio.Protocol):
         # Not `close`: a session that is stuck would keep what is unsent, and us, for ever.
         assert self._transport is not None
         self._transport.abort()
+
+
+def _token_in(command: bytes) -> str | None:
+    """What a SITE GRANT shows; None for any other command."""
+    if command[:4].upper() != b"SITE":
+        return None
+    verb, argument = _split(command)
+    word, token = _split(argument)
+    if verb != b"SITE" or word != b"GRANT":
+        return None
+    return token.strip(b" ").decode("ascii", "replace")
 
 
 def _split(line: bytes) -> tuple[bytes, bytes]:

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from towpath.gridftp.server.commands.base import Refused, Report, Transferred
 from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.server.permission import Permission
 
 DATAGRAM_BYTES: Final = 32 * 1024
 """A path has 4 KiB, and six times that when no byte of it is printable."""
@@ -100,7 +101,9 @@ class ReportReceiver:
 def _encoded(report: Transferred | Refused, lost: int) -> bytes:
     fields: dict[str, Any] = report._asdict()
     opening = report.opening
-    fields["opening"] = (opening.session_id, opening.subject, opening.account, opening.peer_host)
+    who = (opening.session_id, opening.subject, opening.account, opening.peer_host)
+    permission = opening.permission
+    fields["opening"] = (*who, "" if permission is None else permission.permission_id)
     if isinstance(report, Transferred):
         fields["path"] = report.path.decode("utf-8", "surrogateescape")
     return json.dumps((lost, fields)).encode("ascii")
@@ -109,7 +112,7 @@ def _encoded(report: Transferred | Refused, lost: int) -> bytes:
 def _decoded(content: bytes) -> tuple[Transferred | Refused, int]:
     """The opposite. Raises `ValueError`, `TypeError`, `KeyError`."""
     lost, fields = json.loads(content)
-    session_id, subject, account, peer_host = map(str, fields["opening"])
+    session_id, subject, account, peer_host, permission_id = map(str, fields["opening"])
     fields["opening"] = Opening(
         session_id=session_id,
         subject=subject,
@@ -119,6 +122,9 @@ def _decoded(content: bytes) -> tuple[Transferred | Refused, int]:
         secured=True,
         credential=None,
         home="",
+        permission=Permission(permission_id=permission_id, rules=(), expires=0.0)
+        if permission_id
+        else None,
     )
     if "path" not in fields:
         return Refused(**fields), int(lost)

@@ -21,8 +21,10 @@ from contextlib import suppress
 from typing import Final
 
 from towpath.dsi.storage import Storage
+from towpath.gridftp.data.pace import Pace
+from towpath.gridftp.errors import printable
 from towpath.gridftp.security.trust import TrustRoots
-from towpath.gridftp.server.channel import DataChannel, PortRange
+from towpath.gridftp.server.channel import DataChannel
 from towpath.gridftp.server.commands import dispatch
 from towpath.gridftp.server.commands.base import (
     LoginCredential,
@@ -32,10 +34,12 @@ from towpath.gridftp.server.commands.base import (
     SessionEndedError,
     Transferred,
 )
+from towpath.gridftp.server.data_paths import DataPaths, PortRange
 from towpath.gridftp.server.dialling import AnyHost, DataPolicy, PeerOnly
-from towpath.gridftp.server.frames import FrameError, FrameReader, Opening, frame
+from towpath.gridftp.server.frames import FrameError, FrameReader, Notice, Opening, frame
 from towpath.gridftp.server.limits import COMMAND_BYTES, QUEUED_BYTES, QUEUED_COMMANDS, Limits
 from towpath.gridftp.server.recent_digests import RecentDigests
+from towpath.gridftp.wire import answers
 
 _log: Final = logging.getLogger(__name__)
 
@@ -73,22 +77,31 @@ class SessionHost:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: Storage | Callable[[Opening], Storage],
         limits: Limits,
         *,
         trust: Callable[[], TrustRoots] | None = None,
         policy: Callable[[Opening], DataPolicy] = data_policy,
         ports: PortRange | None = None,
+        paths: Callable[[Opening], DataPaths | None] = lambda _opening: None,
+        pace: Pace | None = None,
         report: Report = _discard,
         durable: bool = False,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """Sessions on one storage.
+        """Sessions on one storage, or each on the one that is chosen for it (in a thread; OSError:
+        there is none, which ends the session with 421).
 
         `trust`: gives whom delegated credentials may meet on data connections, as it is now.
-        `ports`: where data connections come in; None: anywhere. `report` is called in the
-        sessions' threads. `durable`: a file that is answered for is on the disk.
+        `ports`: where data connections come in; None: anywhere. `paths`: how those of a session
+        come about; None: they are made here. `pace`: the bandwidth that all sessions share.
+        `report` is called in the sessions' threads. `durable`: a file that is answered for is on
+        the disk. `now`: the time of day, by which permissions end.
         """
-        self.storage: Final = storage
+        self._storage: Final = storage
+        self._paths = paths
+        self._pace = pace
+        self.now: Final = now
         self._limits = limits
         self._trust = trust
         self._policy = policy
@@ -109,6 +122,8 @@ class SessionHost:
             policy=self._policy(opening),
             limits=self._limits,
             ports=self._ports,
+            paths=self._paths(opening),
+            pace=self._pace,
         )
 
     def credential(self, opening: Opening) -> LoginCredential | None:
@@ -122,13 +137,25 @@ class SessionHost:
 
         Takes over the socket. When this returns nothing of the session runs any more.
         """
-        pump = _Pump(self, connection, opening)
+        try:
+            storage = await self._storage_of(opening)
+        except OSError as error:
+            reason = printable(error.strerror or str(error), 200)
+            with suppress(OSError):
+                connection.send(frame(answers.reply(421, f"The storage is not there: {reason}.")))
+            connection.close()
+            return
+        pump = _Pump(self, connection, opening, storage)
         try:
             await asyncio.shield(pump.ended)
         except asyncio.CancelledError:
             pump.end()
             await pump.ended
             raise
+
+    async def _storage_of(self, opening: Opening) -> Storage:
+        storage = self._storage
+        return await asyncio.to_thread(storage, opening) if callable(storage) else storage
 
     def close(self) -> None:
         """Let go of the threads, when all sessions have ended."""
@@ -160,12 +187,14 @@ class SessionHost:
 class _Pump:
     """One session's frames: the loop puts them into a queue, a thread takes them out."""
 
-    def __init__(self, host: SessionHost, connection: socket.socket, opening: Opening) -> None:
+    def __init__(
+        self, host: SessionHost, connection: socket.socket, opening: Opening, storage: Storage
+    ) -> None:
         self._host = host
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = self._loop.create_future()
-        self._reader = FrameReader(COMMAND_BYTES)
+        self._reader = FrameReader(COMMAND_BYTES, self._notified)
 
         self._lock = threading.Lock()
         """Guards what is between here and the next blank line."""
@@ -185,15 +214,16 @@ class _Pump:
         self._channel = host.open_channel(opening)
         self._session = Session(
             opening,
-            host.storage,
+            storage,
             self._channel,
             credential=host.credential(opening),
             send=self._send,
             send_marker=self._send_marker,
-            aborted=lambda: self._closed or self._aborts > 0,
+            aborted=self._is_aborted,
             report=host.report,
             durable=host.durable,
             recent=host.recent,
+            now=host.now,
         )
         # Whatever the loop makes of it (uvloop's readers make a blocking one non-blocking): reads
         # and writes are told not to wait, and who may wait polls.
@@ -217,6 +247,15 @@ class _Pump:
             self.end()
         elif lines:
             self._take(lines)
+
+    def _notified(self, notice: Notice) -> None:
+        """For the session's thread it is there from its next look on."""
+        if notice.permission is not None:
+            self._session.permission = notice.permission
+        self._session.notices.append(notice)
+
+    def _is_aborted(self) -> bool:
+        return self._closed or self._aborts > 0 or self._session.over_time
 
     def _take(self, lines: list[bytes]) -> None:
         aborts = sum(_is_abort(line) for line in lines)
@@ -244,7 +283,7 @@ class _Pump:
     def look_after(self) -> bool:
         """While a command runs; returns whether one does."""
         with self._lock:
-            if self._busy and (self._closed or self._aborts):
+            if self._busy and self._is_aborted():
                 self._channel.abort()  # again: it may not have begun when it was told first
         if self._closed:
             return self._busy

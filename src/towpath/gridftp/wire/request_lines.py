@@ -549,6 +549,7 @@ _SITE_PARSERS: Final[dict[bytes, _Parser]] = {
     b"TASKID": _site_noted,
     b"CLIENTINFO": _site_noted,
     b"RESTRICT": _restrict,
+    b"GRANT": _plain(requests.SiteGrant()),
     b"DSI": _dsi,
     b"STORATTR": _storattr,
     b"CHMOD": _chmod,

@@ -349,6 +349,11 @@ class SiteRestrict(Request):
 
 
 @dataclass(frozen=True, slots=True)
+class SiteGrant(Request):
+    """SITE GRANT: a new permission for the session. What is shown is the acceptor's to look at."""
+
+
+@dataclass(frozen=True, slots=True)
 class SiteDsi(Request):
     """SITE DSI: another storage."""
 

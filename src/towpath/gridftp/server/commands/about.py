@@ -86,11 +86,21 @@ def _dsi(_session: Session, _request: requests.SiteDsi) -> None:
 @on(requests.SiteRestrict)
 def _restrict(session: Session, request: requests.SiteRestrict) -> None:
     try:
-        session.storage = session.storage.restricted(Rules.parse(request.rules))
+        session.restrict(Rules.parse(request.rules))
     except ValueError as error:
         said = "Path restriction entries must be full paths, prefixed only with R, W, or N."
         raise requests.RequestError(500, f"{said} : {printable(str(error), 200)}") from None
     session.send(answers.reply(250, "OK."))
+
+
+@on(requests.SiteGrant)
+def _grant(session: Session, _request: requests.SiteGrant) -> None:
+    if not session.notices:
+        raise requests.RequestError(503, "This session was not opened with a grant.")
+    notice = session.notices.popleft()
+    if notice.code >= 400:
+        raise requests.RequestError(notice.code, notice.text)
+    session.send(answers.reply(notice.code, notice.text))
 
 
 @on(requests.Help)

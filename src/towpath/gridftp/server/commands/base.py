@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
+from towpath.dsi.rules import FREE, Access, Rules
 from towpath.dsi.storage import PathNotAllowedError, Storage
 from towpath.gridftp.errors import GridFTPError, printable
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.server.channel import SELF, DataChannel
-from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.server.frames import Notice, Opening
+from towpath.gridftp.server.permission import OVERTIME_S, Permission, refused_reply_text
 from towpath.gridftp.server.recent_digests import RecentDigests
 from towpath.gridftp.wire import answers
 from towpath.gridftp.wire.answers import FactLines
@@ -23,6 +27,15 @@ _log: Final = logging.getLogger(__name__)
 
 class AbortedError(Exception):
     """The command that runs was called off: by ABOR, or because its client is gone."""
+
+
+class NotPermittedError(Exception):
+    """The session's permission is over, or is not for this."""
+
+    def __init__(self, reason: str, sentence: str) -> None:
+        super().__init__(reason, sentence)
+        self.reason = reason
+        self.sentence = sentence
 
 
 class WrongChecksumError(Exception):
@@ -101,10 +114,20 @@ class Session:
         report: Report,
         durable: bool,
         recent: RecentDigests | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.opening: Final = opening
+        self._whole: Final = storage
+        self._restriction = FREE
         self.storage = storage
-        """Narrowed by SITE RESTRICT."""
+        """Narrowed by SITE RESTRICT, and to what is permitted."""
+        self.permission = opening.permission
+        """None: all that the account may. Another thread may replace it."""
+        self._permitted: Permission | None = None
+        """The one that `storage` is narrowed to."""
+        self.notices: Final[deque[Notice]] = deque()
+        """What came of each SITE GRANT that is queued."""
+        self._now: Final = now
         self.channel: Final = channel
         self.send: Final = send
         """Takes one whole reply. Raises `SessionEndedError` when nobody is there any more."""
@@ -142,6 +165,47 @@ class Session:
             channel.set_authentication(SELF)
         self._credential: Final = credential
         self.use_login_credential()
+
+    def restrict(self, rules: Rules) -> None:
+        """Narrow it for good. Raises ValueError."""
+        restriction = self._restriction.and_also(rules)
+        self.storage = self.storage.restricted(rules)
+        self._restriction = restriction
+
+    def demand_permission(self) -> None:
+        """Before a command that needs one: raise `NotPermittedError` if there is none any more.
+
+        From here on the storage is narrowed to the one that holds now.
+        """
+        permission = self.permission
+        if permission is None:
+            return
+        if permission is not self._permitted:
+            rules = permission.to_rules()
+            self.storage = self._whole.restricted(self._restriction).restricted(rules)
+            self._permitted = permission
+        if self._now() > permission.expires:
+            raise NotPermittedError(
+                "expired", "nothing begins any more; SITE GRANT takes a new one"
+            )
+
+    @property
+    def over_time(self) -> bool:
+        """Whether what runs must stop because its permission has ended long ago."""
+        permission = self.permission
+        return permission is not None and self._now() > permission.expires + OVERTIME_S
+
+    def why_not(self, error: PathNotAllowedError) -> NotPermittedError | None:
+        """Whether it is the permission that does not allow a path."""
+        if self._permitted is None:
+            return None
+        place = error.filename
+        access = self._permitted.to_rules().access(place) if isinstance(place, bytes) else None
+        if access is None or Access.READ not in access:
+            return NotPermittedError("prefix", "the grant does not name this path")
+        if Access.WRITE not in access:
+            return NotPermittedError("read-only", "the grant lets this path be read only")
+        return None
 
     def use_login_credential(self) -> None:
         """On data connections, what was delegated at the login (DCSC D)."""
@@ -197,12 +261,19 @@ def normalised(path: bytes) -> bytes:
 def failure_reply(error: Exception, session: Session, doing: str) -> bytes:
     """What a command's error is answered with; `doing`: to the storage, for an error of its."""
     match error:
+        case AbortedError() | GridFTPError() if session.over_time:
+            return answers.reply(426, refused_reply_text("expired", "what ran too long was cut"))
         case AbortedError():
             return answers.aborted()
         case GridFTPError() if session.aborted():
             return answers.aborted()  # what else a data connection says of it is only its echo
+        case NotPermittedError():
+            return answers.reply(530, refused_reply_text(error.reason, error.sentence))
         case PathNotAllowedError():
-            return answers.path_not_allowed()
+            refusal = session.why_not(error)
+            if refusal is None:
+                return answers.path_not_allowed()
+            return answers.reply(550, refused_reply_text(refusal.reason, refusal.sentence))
         case OSError():
             return answers.storage_refusal(error, doing)
         case GridFTPError():

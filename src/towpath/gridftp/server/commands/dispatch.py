@@ -14,6 +14,7 @@ from towpath.gridftp.server.commands import (
     transfers,
 )
 from towpath.gridftp.server.commands.base import (
+    NotPermittedError,
     Refused,
     Session,
     SessionEndedError,
@@ -46,6 +47,9 @@ STOPPABLE: Final = (
 )
 """What may take long, and so what ABOR stops."""
 
+ALWAYS_PERMITTED: Final = (requests.SiteGrant, requests.Quit, requests.Abor)
+"""What a session may still say whose permission has ended."""
+
 
 def parse(session: Session, line: bytes) -> Request | None:
     """The request in a line; None when it was none, and has been answered."""
@@ -60,9 +64,15 @@ def run(session: Session, request: Request, line: bytes) -> None:
     """Do it and answer it. Raises `SessionEndedError`, and nothing else."""
     entry = TABLE[type(request)]
     try:
+        if session.permission is not None and not isinstance(request, ALWAYS_PERMITTED):
+            session.demand_permission()
         entry.run(session, request)
     except SessionEndedError:
         raise
+    except NotPermittedError as error:
+        # As after any failure: what was sent ahead for this one must not come to the next.
+        session.channel.drop()
+        _refuse(session, line, failure_reply(error, session, entry.doing))
     except Exception as error:  # noqa: BLE001 - all of them are answered
         _refuse(session, line, failure_reply(error, session, entry.doing))
 
@@ -81,4 +91,6 @@ def _loggable(line: bytes) -> str:
     verb = line[:4].upper()
     if verb in (b"DCSC", b"PASS", b"ADAT"):  # a private key, a password, a token
         return verb.decode()
+    if verb == b"SITE" and b"GRANT" in line[4:].upper():
+        return "SITE GRANT"
     return printable(line.decode("utf-8", "surrogateescape"), 300)
