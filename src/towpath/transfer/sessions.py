@@ -22,6 +22,7 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.store import credentials, endpoints
 
@@ -97,8 +98,11 @@ class EndpointSessions:
         policy: DialPolicy,
         settings: GridftpSettings,
         issuing: Issuing | None = None,
+        connect: ConnectKeys | None = None,
     ) -> None:
-        """`issuing`: where users may be given credentials (workers take what is there)."""
+        """`issuing`: where users may be given credentials (workers take what is there).
+        `connect`: with which agents are logged in to."""
+        self._connect = connect
         self._database = database
         self._issuing = issuing or Issuing(sealer, {})
         self._sealer = sealer

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
+from plugins.connect_api import asked, relay_document, request_for, set_up
 from plugins.myproxy import PASSWORDS, MyProxyServer
 from plugins.transfer_api import Api, server_document
 from towpath.demo.authority import Domain
@@ -12,7 +13,7 @@ from towpath.demo.gct import GctServer
 from towpath.platform.database import Database
 from towpath.transfer.api import TransferService, create_app
 from towpath.transfer.api.openapi import openapi_document
-from towpath.transfer.store import segments
+from towpath.transfer.store import relays, segments
 from towpath.transfer.store.rows import fetch_one
 from towpath.transfer.store.segments import Finished, Skipped
 
@@ -33,6 +34,7 @@ async def test_every_route(
     await _move_files(alice, lake, tmp_path)
     await _submit(alice, lake, database)
     await _bookmark(alice, lake)
+    await _connect(alice, database)
     logon = {"server": myproxy_authority.address, "username": "alice"}
     await alice.post(
         f"endpoint/{lake}/credential/myproxy", {**logon, "passphrase": PASSWORDS["alice"]}
@@ -109,3 +111,19 @@ async def _bookmark(alice: Api, lake: str) -> None:
     await alice.put(made, {"pinned": True})
     await alice.get("bookmark_list")
     await alice.delete(made)
+
+
+async def _connect(alice: Api, database: Database) -> None:
+    made = await alice.post("endpoint", {"is_globus_connect": True, "display_name": "laptop"})
+    again = await alice.post(f"endpoint/{made.json()['id']}/setup_key")
+    node, agent = await set_up(alice, again.json()["globus_connect_setup_key"])
+    await agent.get("connect/configuration")
+    await agent.post("connect/certificate", {"certificate_request": request_for()})
+    await agent.put("connect/report", {"version": "0.1.0", "node_name": "laptop"})
+    async with database.connection() as conn:
+        await relays.add(conn, alice.sub, "alice's")
+    await alice.put("relay", relay_document())
+    shown = {"node_id": node["node_id"], "tunnel_key": asked("/")["tunnel_key"]}
+    await alice.post("relay/agent", shown)
+    await alice.post("relay/presence", {"connected": [{"node_id": node["node_id"]}]})
+    await alice.post("relay/dial", {"node_id": node["node_id"], "host": "192.0.2.1", "port": 2811})

@@ -140,7 +140,7 @@ BAD_ENDPOINTS: list[tuple[dict[str, Any], str]] = [
     ({"ca_certificates": ["-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]}, "PEM"),
     ({"ca_certificates": ["/etc/grid-security"]}, "certificate 1"),
     ({"data_hosts": ["example.org"]}, "data_hosts"),
-    ({"is_globus_connect": True}, "Globus Connect"),
+    ({"is_globus_connect": True}, "agents"),
     ({"default_directory": "/a/../b"}, "default_directory"),
     ({"description": "x" * 5000}, "description"),
 ]

@@ -26,6 +26,11 @@ CLOCK_SKEW = timedelta(hours=1)
 
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+MIN_RSA_BITS = 2048
+MIN_EC_BITS = 256
+"""Of keys that others hold (NIST SP 800-57, part 1: 112 and 128 bits of strength)."""
 
 
 def new_key() -> Key:
@@ -57,7 +62,7 @@ class Authority:
         own = key()
         name = _name(organization, f"{organization} CA")
         certificate = (
-            _builder(name, name, own, now, now + lifetime)
+            _builder(name, name, own.public_key(), now, now + lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .add_extension(
@@ -115,6 +120,36 @@ class Authority:
         purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if hosts:
             purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+        certificate = self._certified(name, key.public_key(), now, lifetime, hosts, purposes)
+        return _credential(certificate, key)
+
+    def certify_host(self, request: bytes, host: str, now: datetime, lifetime: timedelta) -> bytes:
+        """The certificate, PEM, of a server at `host` whose key another holds: that of a request
+        (PEM). What else the request asks for is not ours to grant, and it is of no use for a
+        client. Raises `ValueError`.
+        """
+        asked = x509.load_pem_x509_csr(request)
+        if not asked.is_signature_valid:
+            raise ValueError("the request is not signed with its key")
+        key = asked.public_key()
+        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
+            raise ValueError("only RSA and elliptic-curve keys are supported")  # noqa: TRY004
+        if key.key_size < (MIN_RSA_BITS if isinstance(key, rsa.RSAPublicKey) else MIN_EC_BITS):
+            raise ValueError(f"a key of {key.key_size} bits is too short")
+        name = _name(self._organization, host)
+        purposes = [ExtendedKeyUsageOID.SERVER_AUTH]
+        certificate = self._certified(name, key, now, lifetime, [host], purposes)
+        return certificate.public_bytes(Encoding.PEM)
+
+    def _certified(
+        self,
+        name: x509.Name,
+        key: PublicKey,
+        now: datetime,
+        lifetime: timedelta,
+        hosts: Sequence[str],
+        purposes: Sequence[x509.ObjectIdentifier],
+    ) -> x509.Certificate:
         end = min(now + lifetime, self.not_after)
         builder = (
             _builder(name, self._certificate.subject, key, now, end)
@@ -125,7 +160,12 @@ class Authority:
         if hosts:
             names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
             builder = builder.add_extension(names, critical=False)
-        return _credential(builder.sign(self._credential.private_key, hashes.SHA256()), key)
+        return builder.sign(self._credential.private_key, hashes.SHA256())
+
+    @property
+    def certificate_pem(self) -> str:
+        """Its own certificate: for those who trust it."""
+        return self._credential.chain_pem.decode("ascii")
 
     def revocation_list(self, revoked: bytes, now: datetime, end: datetime) -> bytes:
         """PEM of a list that revokes one certificate (PEM), until `end`."""
@@ -237,7 +277,7 @@ def _general_name(name: str) -> x509.GeneralName:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: Key,
+    key: PublicKey,
     now: datetime,
     end: datetime,
 ) -> x509.CertificateBuilder:
@@ -245,7 +285,7 @@ def _builder(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(end)

@@ -6,12 +6,14 @@ from fastapi.routing import APIRoute
 from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import new_app
 from towpath.transfer.api import (
+    agents,
     bookmarks,
     credentials,
     endpoint_tests,
     endpoints,
     operations,
     progress,
+    relays,
     submissions,
     tasks,
 )
@@ -28,12 +30,14 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
     app.state.transfer = transfer
     for routes in (
+        agents,
         bookmarks,
         credentials,
         endpoint_tests,
         endpoints,
         operations,
         progress,
+        relays,
         submissions,
         tasks,
     ):

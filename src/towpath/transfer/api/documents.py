@@ -11,9 +11,10 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.platform.errors import current_request_id
 from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
-from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.endpoints import Endpoint, EntityType
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.progress import Progress
+from towpath.transfer.store.relays import Connection
 from towpath.transfer.store.tasks import Event, NewItem, Status, Task
 
 JsonObject = dict[str, Any]
@@ -39,8 +40,6 @@ NULL_ENDPOINT_FIELDS = (
     "authentication_policy_id",
     "authentication_timeout_mins",
     "expire_time",
-    "gcp_connected",
-    "gcp_paused",
     "gcs_manager_url",
     "gcs_version",
     "globus_connect_setup_key",
@@ -57,8 +56,6 @@ NULL_ENDPOINT_FIELDS = (
     "max_parallelism",
     "myproxy_dn",
     "myproxy_server",
-    "non_functional_endpoint_display_name",
-    "non_functional_endpoint_id",
     "oauth_server",
     "preferred_concurrency",
     "preferred_parallelism",
@@ -82,9 +79,7 @@ FALSE_ENDPOINT_FIELDS = (
     "french_english_bilingual",
     "high_assurance",
     "in_use",
-    "is_globus_connect",
     "mfa_required",
-    "non_functional",
     "requester_pays",
     "s3_owner_activated",
     "shareable",
@@ -111,21 +106,38 @@ def only(document: JsonObject, fields: str | None) -> JsonObject:
     return {key: value for key, value in document.items() if key in wanted or key == "DATA_TYPE"}
 
 
-def endpoint_document(endpoint: Endpoint, viewer: UUID) -> JsonObject:
-    """An endpoint, with its one server, as `viewer` sees it."""
+def endpoint_document(
+    endpoint: Endpoint, viewer: UUID, connection: Connection | None = None
+) -> JsonObject:
+    """An endpoint, with its one server, as `viewer` sees it.
+
+    `connection`: of one with agents.
+    """
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     name = canonical_name(endpoint.owner_string, endpoint.id)
+    personal = endpoint.entity_type is EntityType.PERSONAL
+    connected = None if connection is None else connection.connected
+    paused = None if connection is None else connection.paused
     return {
         "DATA_TYPE": "endpoint",
         "id": str(endpoint.id),
-        "entity_type": "GCSv4_host",
+        "entity_type": endpoint.entity_type,
         "display_name": endpoint.display_name,
         "canonical_name": name,
         "name": str(endpoint.id),
         "username": endpoint.owner_string,
-        "owner_id": str(endpoint.owner_id),
+        # of a collection the clients expect this
+        "owner_id": str(endpoint.host_endpoint_id or endpoint.owner_id),
         "owner_string": endpoint.owner_string,
         "public": endpoint.public,
+        "is_globus_connect": endpoint.entity_type is EntityType.PERSONAL,
+        "non_functional": not endpoint.functional,
+        "non_functional_endpoint_id": _text(endpoint.host_endpoint_id),
+        "non_functional_endpoint_display_name": None
+        if connection is None
+        else connection.host_name,
+        "gcp_connected": connected if personal else None,
+        "gcp_paused": paused if personal else None,
         **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
         **dict.fromkeys(FALSE_ENDPOINT_FIELDS, False),
         **dict.fromkeys(NULL_ENDPOINT_FIELDS),
@@ -141,8 +153,8 @@ def endpoint_document(endpoint: Endpoint, viewer: UUID) -> JsonObject:
                 "scheme": "gsiftp",
                 "uri": f"gsiftp://{host}:{endpoint.port}",
                 "subject": endpoint.subject,
-                "is_connected": None,
-                "is_paused": None,
+                "is_connected": connected,
+                "is_paused": paused,
                 "incoming_data_port_start": None,
                 "incoming_data_port_end": None,
                 "outgoing_data_port_start": None,
@@ -151,6 +163,10 @@ def endpoint_document(endpoint: Endpoint, viewer: UUID) -> JsonObject:
         ],
         "data_hosts": list(endpoint.data_hosts),
     }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def canonical_name(owner_string: str, endpoint_id: UUID) -> str:

@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -149,6 +149,7 @@ class EndpointDocument(Document):
         | None
     ) = None
     is_globus_connect: bool = False
+    connect: Literal["server"] | None = None
     description: DetailText | None = None
     organization: DetailText | None = None
     department: DetailText | None = None
@@ -164,11 +165,22 @@ class EndpointDocument(Document):
 
     @model_validator(mode="after")
     def _supported(self) -> Self:
-        if self.is_globus_connect:
-            raise not_supported("an endpoint of Globus Connect Personal")
+        if self.connect_kind is not None and self.has_server:
+            raise refuse("connect", "an endpoint with agents has no server of its own")
         if self.DATA is not None and len(self.DATA) != 1:
             raise not_supported("an endpoint with other than exactly one server")
         return self
+
+    @property
+    def has_server(self) -> bool:
+        """Whether it says anything of a server: where it is, or how it is known."""
+        server = (self.DATA, self.trust_roots, self.ca_certificates, self.data_hosts)
+        return any(part is not None for part in server)
+
+    @property
+    def connect_kind(self) -> Literal["personal", "server"] | None:
+        """Which agents it is to have, if any."""
+        return "personal" if self.is_globus_connect else self.connect
 
     def trust_files(self) -> dict[str, str] | None:
         """Those of `trust_roots`, and `ca_certificates` under the names that they have in such a

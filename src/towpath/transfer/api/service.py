@@ -1,10 +1,13 @@
 """What the routes share: the service's parts, the caller, and who may see which endpoint."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from fastapi import Depends, Request
@@ -20,6 +23,11 @@ from towpath.transfer.api.documents import event_document, files_document, progr
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.browse.endpoint_test import EndpointTests
 from towpath.transfer.browse.logon import MyProxyLogons
+from towpath.transfer.connect.carrying import Dials
+from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.connect.nodes import Nodes
+from towpath.transfer.connect.rate import Tries
+from towpath.transfer.connect.setup_keys import setup_key
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
 from towpath.transfer.sessions import EndpointSessions
@@ -45,6 +53,16 @@ class TransferService:
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     authorities: Mapping[UUID, Authority] = field(default_factory=dict)
     """Of endpoints for which the deployment issues credentials itself."""
+    origin: str = "https://localhost:8443"
+    """The URL of the deployment, as its users have it."""
+    authority_file: Path | None = None
+    """Of the authority, PEM, that the API's certificate is from; None: a public one."""
+    connect_begins: Callable[[], None] = lambda: None
+    """Called when there is a Connect endpoint: from now on a relay is needed."""
+    connect_keys: ConnectKeys = field(init=False)
+    nodes: Nodes = field(init=False)
+    dials: Dials = field(init=False)
+    setup_tries: Tries = field(init=False)
     issuing: Issuing = field(init=False)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
@@ -55,13 +73,29 @@ class TransferService:
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
         object.__setattr__(self, "issuing", issuing)
-        sessions = EndpointSessions(self.database, self.sealer, self.dial, self.gridftp, issuing)
+        keys = ConnectKeys(self.database, self.sealer, self.origin, now=self.now)
+        object.__setattr__(self, "connect_keys", keys)
+        object.__setattr__(self, "nodes", Nodes(self.database, keys))
+        object.__setattr__(self, "dials", Dials(self.database, self.dial))
+        object.__setattr__(self, "setup_tries", Tries())
+        sessions = EndpointSessions(
+            self.database, self.sealer, self.dial, self.gridftp, issuing, keys
+        )
         object.__setattr__(self, "sessions", sessions)
         object.__setattr__(self, "browser", Browser(sessions))
         object.__setattr__(self, "logons", MyProxyLogons(sessions))
         shown = Documents(partial(progress_document, now=self.now), event_document, files_document)
         object.__setattr__(self, "hub", Hub(self.database, shown))
         object.__setattr__(self, "tests", EndpointTests(sessions, self.now))
+
+    def api_authority(self) -> bytes | None:
+        """The authority, PEM, that this API's certificate is from, if it is our own."""
+        return None if self.authority_file is None else self.authority_file.read_bytes()
+
+    async def setup_key(self, secret: str) -> str:
+        """The word that a user carries to a computer."""
+        authority = await asyncio.to_thread(self.api_authority)
+        return setup_key(urlsplit(self.origin).netloc, authority, secret)
 
     async def close(self) -> None:
         """End streams, and close the sessions that browsing parked."""

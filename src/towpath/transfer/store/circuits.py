@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from towpath.platform.database import Database
+from towpath.platform.database import Connection, Database
 from towpath.transfer.store.rows import TASK_CHANNEL, fetch_one
 
 CLAIM_S = 10.0
@@ -138,7 +138,7 @@ WITH closed AS (
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND EXISTS (SELECT FROM endpoint e WHERE e.host = %(host)s AND e.port = %(port)s
                   AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))
-      AND EXISTS (SELECT FROM closed WHERE failed_probes > 0)
+      AND EXISTS (SELECT FROM closed WHERE failed_probes > 0 OR %(surely)s)
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), woken AS (
     UPDATE task t SET not_before = now() FROM waiting w WHERE t.task_no = w.task_no
@@ -153,6 +153,15 @@ async def close(db: Database, circuit: Circuit) -> None:
     A task whose login failed though the server answered the first probe goes on backing off.
     """
     async with db.transaction() as conn:
-        await conn.execute(
-            _CLOSE, {"host": circuit.host, "port": circuit.port, "channel": TASK_CHANNEL}
-        )
+        await _close(conn, circuit.host, circuit.port, surely=False)
+
+
+async def close_now(conn: Connection, host: str, port: int) -> None:
+    """The server has said itself that it is there: all tasks that wait for it may go on, also if
+    nobody has asked it yet."""
+    await _close(conn, host, port, surely=True)
+
+
+async def _close(conn: Connection, host: str, port: int, *, surely: bool) -> None:
+    values = {"host": host, "port": port, "channel": TASK_CHANNEL, "surely": surely}
+    await conn.execute(_CLOSE, values)

@@ -1,10 +1,10 @@
 """Registered endpoints. Trust roots are read apart: they are large and few callers need them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from psycopg import sql
@@ -12,6 +12,19 @@ from psycopg.rows import dict_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from towpath.platform.database import Connection
+
+
+class EntityType(StrEnum):
+    """What an endpoint is, as the Transfer API calls it."""
+
+    SERVER = "GCSv4_host"
+    """A GridFTP server that somebody registered."""
+    PERSONAL = "GCP_mapped_collection"
+    """A person's computer with an agent: endpoint and collection at once."""
+    CONNECT = "GCSv5_endpoint"
+    """A site's data transfer nodes with agents. Files are in its collections."""
+    COLLECTION = "GCSv5_mapped_collection"
+    """A part of such an endpoint's storage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +42,32 @@ class Endpoint:
     public: bool
     details: dict[str, Any]
     deleted_at: datetime | None = None
+    entity_type: EntityType = EntityType.SERVER
+    host_endpoint_id: UUID | None = None
+    """Of a collection: the endpoint that it belongs to."""
+    base_path: str | None = None
+    """Of a collection: where it begins in the endpoint's storage."""
+    access: Literal["r", "rw"] | None = None
+    """Of a collection: whether it may be written."""
 
     def visible_to(self, viewer: UUID) -> bool:
         """Public endpoints are for all who are logged in, private ones for their owner (I7)."""
         return self.public or self.owner_id == viewer
+
+    @property
+    def is_connect(self) -> bool:
+        """Whether there is an agent behind it."""
+        return self.entity_type is not EntityType.SERVER
+
+    @property
+    def functional(self) -> bool:
+        """Whether there are files in it, and not only in its collections."""
+        return self.entity_type is not EntityType.CONNECT
+
+    @property
+    def connect_id(self) -> UUID:
+        """Of a Connect endpoint or its collection: the endpoint whose agents serve it."""
+        return self.host_endpoint_id or self.id
 
 
 class Scope(StrEnum):
@@ -40,18 +75,20 @@ class Scope(StrEnum):
 
     ALL = "all"
     MINE = "my-endpoints"
+    MY_PERSONAL = "my-gcp-endpoints"
     RECENTLY_USED = "recently-used"
     IN_USE = "in-use"
 
 
 _COLUMNS = (
     "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
-    " e.public, e.details, e.deleted_at"
+    " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.base_path, e.access"
 )
 
 _SCOPES = {
     Scope.ALL: "true",
     Scope.MINE: "e.owner_id = %(viewer)s",
+    Scope.MY_PERSONAL: (f"e.owner_id = %(viewer)s AND e.entity_type = '{EntityType.PERSONAL}'"),
     Scope.RECENTLY_USED: (
         "EXISTS (SELECT FROM task t WHERE t.owner_id = %(viewer)s"
         " AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))"
@@ -65,7 +102,8 @@ _SCOPES = {
 
 
 def _endpoint(**row: Any) -> Endpoint:
-    return Endpoint(**{**row, "data_hosts": tuple(row["data_hosts"])})
+    kind = EntityType(row["entity_type"])
+    return Endpoint(**{**row, "data_hosts": tuple(row["data_hosts"]), "entity_type": kind})
 
 
 async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str]) -> None:
@@ -73,8 +111,9 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
     await conn.execute(
         """
         INSERT INTO endpoint (id, owner_id, owner_string, display_name, host, port, subject,
-                              trust_roots, data_hosts, public, details)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                              trust_roots, data_hosts, public, details, entity_type,
+                              host_endpoint_id, base_path, access)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             endpoint.id,
@@ -88,6 +127,10 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
             list(endpoint.data_hosts),
             endpoint.public,
             Jsonb(endpoint.details),
+            endpoint.entity_type,
+            endpoint.host_endpoint_id,
+            endpoint.base_path,
+            endpoint.access,
         ),
     )
 
@@ -118,7 +161,8 @@ async def update(
         """
         UPDATE endpoint
            SET display_name = %s, host = %s, port = %s, subject = %s, data_hosts = %s,
-               public = %s, details = %s, trust_roots = coalesce(%s, trust_roots)
+               public = %s, details = %s, trust_roots = coalesce(%s, trust_roots),
+               base_path = %s, access = %s
          WHERE id = %s
         """,
         (
@@ -130,6 +174,8 @@ async def update(
             endpoint.public,
             Jsonb(endpoint.details),
             None if trust_roots is None else Jsonb(dict(trust_roots)),
+            endpoint.base_path,
+            endpoint.access,
             endpoint.id,
         ),
     )
@@ -143,10 +189,23 @@ async def mark_deleted(conn: Connection, endpoint_id: UUID, *, deleted: bool = T
     )
 
 
+async def collections(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
+    """Those of a Connect endpoint that are not deleted, by name."""
+    query = sql.SQL(
+        "SELECT {} FROM endpoint e WHERE e.host_endpoint_id = %s AND e.deleted_at IS NULL"
+        " ORDER BY e.display_name, e.id"
+    ).format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (endpoint_id,))
+        return await cursor.fetchall()
+
+
 async def search(
     conn: Connection,
     viewer: UUID,
     *,
+    kinds: Collection[EntityType] = tuple(EntityType),
+    host_endpoint_id: UUID | None = None,
     scope: Scope,
     words: Iterable[str] = (),
     owner_id: UUID | None = None,
@@ -157,10 +216,15 @@ async def search(
     values: dict[str, object] = {
         "viewer": viewer,
         "owner": owner_id,
+        "kinds": list(kinds),
+        "host": host_endpoint_id,
         "limit": limit,
         "offset": offset,
     }
-    conditions = ["e.deleted_at IS NULL", "(e.public OR e.owner_id = %(viewer)s)", _SCOPES[scope]]
+    conditions = ["e.entity_type = ANY(%(kinds)s)"]
+    if host_endpoint_id is not None:
+        conditions.append("e.host_endpoint_id = %(host)s")
+    conditions += ["e.deleted_at IS NULL", "(e.public OR e.owner_id = %(viewer)s)", _SCOPES[scope]]
     if owner_id is not None:
         conditions.append("e.owner_id = %(owner)s")
     for number, word in enumerate(words):

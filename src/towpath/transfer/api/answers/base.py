@@ -49,7 +49,7 @@ class EndpointCreated(_Result):
 
     DATA_TYPE: Literal["endpoint_create_result"]
     id: UUID
-    globus_connect_setup_key: None
+    globus_connect_setup_key: str | None
 
 
 class DirectoryCreated(_Result):

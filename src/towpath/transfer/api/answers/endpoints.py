@@ -12,6 +12,7 @@ from towpath.transfer.api.documents import (
     NULL_ENDPOINT_FIELDS,
 )
 from towpath.transfer.browse import endpoint_test
+from towpath.transfer.store.endpoints import EntityType
 
 
 class Server(Answer):
@@ -24,8 +25,8 @@ class Server(Answer):
     scheme: Literal["gsiftp"]
     uri: str
     subject: str | None
-    is_connected: None
-    is_paused: None
+    is_connected: bool | None
+    is_paused: bool | None
     incoming_data_port_start: None
     incoming_data_port_end: None
     outgoing_data_port_start: None
@@ -35,7 +36,7 @@ class Server(Answer):
 class _Endpoint(Answer):
     DATA_TYPE: Literal["endpoint"]
     id: UUID
-    entity_type: Literal["GCSv4_host"]
+    entity_type: EntityType
     display_name: str
     canonical_name: str
     name: str
@@ -43,6 +44,12 @@ class _Endpoint(Answer):
     owner_id: UUID
     owner_string: str
     public: bool
+    is_globus_connect: bool
+    non_functional: bool
+    non_functional_endpoint_id: UUID | None
+    non_functional_endpoint_display_name: str | None
+    gcp_connected: bool | None
+    gcp_paused: bool | None
     network_use: str
     expires_in: int
     my_effective_roles: list[Literal["administrator"]]

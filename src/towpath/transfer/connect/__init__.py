@@ -1,0 +1,1 @@
+"""What the service knows and does of Connect: setup, keys, configuration, mappings, presence."""
