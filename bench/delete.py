@@ -176,7 +176,7 @@ def _open_near(room: Room) -> Iterator[Field]:
     work.mkdir()
     with (
         Site.open(work) as site,
-        Ssh.open(site, site.client, work / "ssh") as ssh,
+        Ssh.open(site.lasting, site.client, work / "ssh") as ssh,
         Deployment.start(room.state / "deployment") as service,
     ):
         site.lasting.add(service.pid)
@@ -192,7 +192,7 @@ def _open_far(room: Room) -> Iterator[Field]:
     with (
         Wan.open(work, way) as wan,
         Site.open(work, client=wan.client, source=wan.source, destination=wan.destination) as site,
-        Ssh.open(site, wan.source, work / "ssh") as ssh,
+        Ssh.open(site.lasting, wan.source, work / "ssh") as ssh,
     ):
         site.lasting.add(wan.router_pid)
         yield from _field(Field(site, site.source, ssh, room, None))

@@ -370,7 +370,7 @@ def _sides(
     settings = {"TOWPATH_DIAL__ALLOW_NETWORKS": json.dumps([str(link.network)])}
     with (
         Site.open(state, source=link.near, destination=link.far) as site,
-        Ssh.open(site, link.far, state / "ssh") as ssh,
+        Ssh.open(site.lasting, link.far, state / "ssh") as ssh,
         Deployment.start(state / "deployment", settings | dict(scale.settings)) as deployment,
     ):
         gct = Gct(site, link.far)

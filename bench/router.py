@@ -91,6 +91,7 @@ class Router:
         self._loss = loss
         self._offload = offload
         self._routes: dict[bytes, int] = {}
+        self._ends: dict[int, int] = {}
         self._free_s: dict[int, float] = {}
         self._under_way: dict[int, deque[tuple[float, int, bytes]]] = {}
 
@@ -99,6 +100,13 @@ class Router:
         self._routes[bytes(map(int, address.split(".")))] = device
         self._free_s[device] = 0.0
         self._under_way[device] = deque()
+
+    def join(self, device: int, other: int) -> None:
+        """Two devices that are the ends of one line, whatever passes there."""
+        for end in (device, other):
+            self._free_s[end] = 0.0
+            self._under_way[end] = deque()
+        self._ends |= {device: other, other: device}
 
     def run(self) -> None:
         """Forward until killed."""
@@ -120,7 +128,7 @@ class Router:
             except BlockingIOError:
                 return
             now_s = time.monotonic()
-            target = self._routes.get(packet[start:][_DESTINATION])
+            target = self._target(device, packet[start:])
             if target is None or (self._loss and random.random() < self._loss):
                 continue  # also what is no IPv4
             starts_s = max(now_s, self._free_s[device])
@@ -128,6 +136,9 @@ class Router:
                 continue
             self._free_s[device] = starts_s + self._wire_bytes(packet) * self._s_per_byte
             queue.append((self._free_s[device] + self._one_way_s, target, packet))
+
+    def _target(self, device: int, packet: bytes) -> int | None:
+        return self._ends.get(device) or self._routes.get(packet[_DESTINATION])
 
     def _wire_bytes(self, packet: bytes) -> int:
         if not self._offload:

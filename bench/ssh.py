@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import BenchError
-from bench.rig import Site, program_path
+from bench.rig import program_path
 from towpath.demo.processes import descendants
 from towpath.demo.servers import Host
 
@@ -31,6 +31,7 @@ Subsystem sftp internal-sftp
 UseDNS no
 PidFile none
 ClientAliveInterval 5
+GatewayPorts clientspecified
 SetEnv HOME={work}
 """
 """HOME, so that no start-up file of the user's shell is read, whatever it takes; ClientAlive, so
@@ -48,24 +49,25 @@ class Ssh:
     host: Host
     work: Path
     port: int
-    _site: Site
+    _lasting: set[int]
+    """Where its process is told of: see `bench.rig.Site`."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     @classmethod
     @contextmanager
-    def open(cls, site: Site, host: Host, work: Path) -> Iterator["Ssh"]:
+    def open(cls, lasting: set[int], host: Host, work: Path) -> Iterator["Ssh"]:
         """Start the server on a host. Needs root."""
         work.mkdir()
         for name in ("host", "user"):
             words = ("-q", "-t", "ed25519", "-N", "", "-f", work / name)
             subprocess.run([program_path("ssh-keygen"), *words], check=True)
         here = not host.enter
-        port = _free_port() if here else 22
+        port = _free_port(host.address) if here else 22
         name = f"[{host.name}]:{port}" if here else host.name
         (work / "known").write_text(f"{name} {(work / 'host.pub').read_text()}")
         options = _SERVER_OPTIONS.format(address=host.address, port=port, work=work)
         (work / "options").write_text(options)
-        ssh = cls(host, work, port, site)
+        ssh = cls(host, work, port, lasting)
         try:
             ssh.start()
             yield ssh
@@ -95,7 +97,7 @@ class Ssh:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
-        self._site.lasting.add(server.pid)
+        self._lasting.add(server.pid)
         if not waited(lambda: b"Server listening" in log.read_bytes(), server):
             said = log.read_text(errors="replace").strip()
             raise BenchError(f"sshd did not start: {said}")
@@ -106,7 +108,7 @@ class Ssh:
         server, self._process = self._process, None
         if server is None:
             return
-        self._site.lasting.discard(server.pid)
+        self._lasting.discard(server.pid)
         for pid in [*descendants(server.pid), server.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -133,7 +135,7 @@ def waited(ready: Callable[[], bool], process: "subprocess.Popen[bytes]") -> boo
     return True
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def _free_port(address: str) -> int:
+    with socket.create_server((address, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

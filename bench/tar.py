@@ -35,7 +35,7 @@ class TarOverSsh:
         cls, site: Site, source: Host, destination: Host, work: Path
     ) -> Iterator["TarOverSsh"]:
         """Start the server."""
-        with Ssh.open(site, destination, work) as ssh:
+        with Ssh.open(site.lasting, destination, work) as ssh:
             yield cls(site, source, ssh)
 
     @property

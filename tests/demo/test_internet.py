@@ -92,11 +92,11 @@ def test_office_lets_out_what_it_lets_out(internet: Internet) -> None:
         assert called(mine, site.address) == "nobody"
 
 
-def test_what_passes_here_is_counted(internet: Internet) -> None:
+def test_what_passes_at_a_site_is_counted(internet: Internet) -> None:
     site, other = internet.site(), internet.site()
-    before = internet.passed_bytes
-    with answering(site), answering(internet.here):
-        called(other, site.address)
-        elsewhere = internet.passed_bytes - before
+    with answering(internet.here), answering(site):
+        before = internet.passed_bytes(site)
         called(other, internet.here.address)
-        assert internet.passed_bytes - before > elsewhere + 200
+        assert internet.passed_bytes(site) - before < 200  # who has which address
+        called(other, site.address)
+        assert internet.passed_bytes(site) - before > 400

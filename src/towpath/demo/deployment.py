@@ -17,6 +17,7 @@ from uuid import uuid4
 import httpx
 
 from towpath.demo.processes import descendants
+from towpath.demo.servers import HERE, Host
 
 START_TIMEOUT_S = 90.0
 """The first start makes a database, keys and certificates; this is for a busy machine."""
@@ -41,13 +42,19 @@ class Deployment:
         self._client: httpx.Client | None = None
 
     @classmethod
-    def start(cls, data_dir: Path, settings: Mapping[str, str] | None = None) -> Self:
+    def start(
+        cls, data_dir: Path, settings: Mapping[str, str] | None = None, *, host: Host = HERE
+    ) -> Self:
         """Start and wait for `ready`. `settings`: `TOWPATH_*` variables. Raises DeploymentError."""
         data_dir.mkdir(parents=True, exist_ok=True)
         log = data_dir.with_name(f"{data_dir.name}.up.log")
         with log.open("a") as errors:
             process = subprocess.Popen(
-                [*_towpath("up"), "--data", str(data_dir), "--port", "0"],
+                [
+                    *host.enter,
+                    *_towpath("up"),
+                    *("--data", str(data_dir), "--host", host.address, "--port", "0"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -6,7 +6,7 @@ namespaces, and gone when this is closed. It needs root, iproute2 and nft.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from itertools import count
@@ -60,13 +60,13 @@ class Internet:
         self._stack = stack
         self._exchange = exchange
         self.network = network
+        self._sites: dict[str, Namespace] = {}
+        """By address."""
         self._addresses = map(str, network.hosts())
-        self.device = f"towpath{exchange.pid}"
-        """Where this machine is connected: whatever its programs say to others passes here."""
         address = self.next_address()
         exchange.run("ip", "link", "add", "name", _SWITCH, "type", "bridge")
         exchange.run("ip", "link", "set", _SWITCH, "up")
-        self.plug(None, self.device, address)
+        self.plug(None, f"towpath{exchange.pid}", address)
         self.here = Host(address, address)
         """This machine. All go by their addresses: there are no names."""
 
@@ -78,22 +78,25 @@ class Internet:
             exchange = stack.enter_context(Namespace.open())
             yield cls(stack, exchange, _free_network(exchange.pid))
 
-    @property
-    def passed_bytes(self) -> int:
-        """What this machine has sent and received here so far, headers included."""
-        at = Path("/sys/class/net", self.device, "statistics")
-        return sum(int((at / name).read_text()) for name in ("rx_bytes", "tx_bytes"))
-
     def site(self) -> Host:
         """A host of its own, that anybody can dial."""
         end, address = self.namespace(), self.next_address()
         self.plug(end, PUBLIC, address)
         end.know({})
+        self._sites[address] = end
         return Host(address, address, end.enter)
 
-    def home(self, let_out: str = "") -> "Home":
-        """A router, and nobody behind it yet. `let_out`: all that may leave, in words of nft."""
-        return Home(self, let_out)
+    def passed_bytes(self, site: Host) -> int:
+        """What a site has sent and received so far, headers included."""
+        devices = Path(f"/proc/{self._sites[site.address].pid}/net/dev").read_text()
+        (line,) = [line for line in devices.splitlines() if line.strip().startswith(f"{PUBLIC}:")]
+        counters = line.partition(":")[2].split()
+        return int(counters[0]) + int(counters[8])
+
+    def home(self, let_out: str = "", lay: "Lay | None" = None) -> "Home":
+        """A router, and nobody behind it yet. `let_out`: all that may leave, in words of nft;
+        `lay` lays its line to all others."""
+        return Home(self, let_out, lay or lay_line)
 
     def namespace(self) -> Namespace:
         """One that is gone when all is."""
@@ -103,15 +106,18 @@ class Internet:
         """One that nobody has had."""
         return next(self._addresses)
 
-    def plug(self, end: Namespace | None, device: str, address: str) -> None:
+    def plug(
+        self, end: Namespace | None, device: str, address: str, lay: "Lay | None" = None
+    ) -> None:
         """Connect a namespace, or this machine, by a device of its own."""
-        _plug(self._exchange, end, device, f"{address}/{self.network.prefixlen}")
+        at = f"{address}/{self.network.prefixlen}"
+        _plug(self._exchange, _SWITCH, end, device, at, lay or lay_line)
 
 
 class Home:
     """A router and those behind it; see `Internet.home`."""
 
-    def __init__(self, internet: Internet, let_out: str) -> None:
+    def __init__(self, internet: Internet, let_out: str, lay: "Lay") -> None:
         self._internet = internet
         self._router = internet.namespace()
         self._addresses = map(str, _HOME.hosts())
@@ -120,7 +126,7 @@ class Home:
         """By address."""
         self.address = internet.next_address()
         """The public one: whoever calls from here seems to be it."""
-        internet.plug(self._router, PUBLIC, self.address)
+        internet.plug(self._router, PUBLIC, self.address, lay)
         self._router.run("ip", "link", "add", "name", PRIVATE, "type", "bridge")
         self._router.run(
             "ip", "address", "add", f"{self._inside}/{_HOME.prefixlen}", "dev", PRIVATE
@@ -136,7 +142,8 @@ class Home:
     def host(self) -> Host:
         """A computer behind the router."""
         end, address = self._internet.namespace(), next(self._addresses)
-        _plug(self._router, end, PRIVATE, f"{address}/{_HOME.prefixlen}")
+        at = f"{address}/{_HOME.prefixlen}"
+        _plug(self._router, PRIVATE, end, PRIVATE, at, lay_line)
         end.run("ip", "route", "add", "default", "via", self._inside)
         end.know({})
         self._ends[address] = end
@@ -160,17 +167,26 @@ class Home:
         self._router.run("ip", "address", "add", f"{self.address}/{prefix}", "dev", PUBLIC)
 
 
-_plugs = count()
+Lay = Callable[[Namespace, str, Namespace | None, str], None]
+"""Makes a line between two devices with these names, in these namespaces (None: this machine)."""
+
+_lines = count()
 
 
-def _plug(switch: Namespace, end: Namespace | None, device: str, address: str) -> None:
-    """A line from a namespace's bridge to another one, or to this machine."""
-    bridge = _SWITCH if device != PRIVATE else PRIVATE
-    at = str(os.getpid() if end is None else end.pid)
-    line = f"line{next(_plugs)}"
-    switch.run(
-        *("ip", "link", "add", line, "type", "veth", "peer", "name", device, "netns", at),
+def lay_line(one: Namespace, name: str, other: Namespace | None, other_name: str) -> None:
+    """One that takes no time and carries what the processor can. Raises LinkError."""
+    at = str(os.getpid() if other is None else other.pid)
+    one.run(
+        *("ip", "link", "add", name, "type", "veth"),
+        *("peer", "name", other_name, "netns", at),
     )
+
+
+def _plug(
+    switch: Namespace, bridge: str, end: Namespace | None, device: str, address: str, lay: Lay
+) -> None:
+    line = f"line{next(_lines)}"
+    lay(switch, line, end, device)
     switch.run("ip", "link", "set", line, "master", bridge, "up")
     do = run if end is None else end.run
     do("ip", "address", "add", address, "dev", device)
