@@ -17,6 +17,7 @@ _COMMANDS = {
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
     "admin": "Look after the deployment: its people, its audit log.",
     "worker": "Run one more transfer worker.",
+    "relay": "Run a relay, where endpoints that nobody can dial meet the service.",
     "samples": "",
     "demo": "Move a real tree between two GridFTP servers, killing the worker half-way.",
     "doctor": "Say what is missing on this machine, and how to get it.",

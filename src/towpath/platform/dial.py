@@ -147,8 +147,10 @@ def _plain(address: Address) -> Address:
     return address
 
 
-def dial_policy(settings: Settings) -> DialPolicy:
-    """The deployment's policy; its own API is never dialled."""
+def dial_policy(
+    settings: Settings, *, own_listeners: Collection[tuple[str, int]] = ()
+) -> DialPolicy:
+    """The deployment's policy; its own API, and further listeners of ours, are never dialled."""
     try:
         own = [(str(ipaddress.ip_address(settings.http.host)), settings.http.port)]
     except ValueError:  # a name: whatever it means here
@@ -157,5 +159,5 @@ def dial_policy(settings: Settings) -> DialPolicy:
     return DialPolicy(
         allow_loopback=settings.allow_loopback,
         allow_networks=settings.dial.allow_networks,
-        own_listeners=own,
+        own_listeners=[*own, *own_listeners],
     )
