@@ -59,9 +59,9 @@ class Control:
         if agent is None or agent.endpoint_id != shown.endpoint:
             _refuse(connection, Refusal.GONE, "the agent is not connected to this relay")
             return
-        slot = self._slots.take(agent.node_id, agent.limits.controls)
+        slot = self._slots.take(agent.node_id, agent.limits.control_channels)
         if slot is None:
-            text = f"an agent has at most {agent.limits.controls} control connections"
+            text = f"an agent has at most {agent.limits.control_channels} control connections"
             _refuse(connection, Refusal.BUSY, text)
             return
         try:

@@ -168,7 +168,7 @@ class Exchange:
         ``ticketed``: who made it waits for the prologue's answer.
         """
         agent = listener.agent
-        slot = self._joins.take(agent.node_id, agent.limits.joins)
+        slot = self._joins.take(agent.node_id, agent.limits.data_connections)
         if slot is None or self._listeners.get(listener.port) is not listener:
             if slot is not None:
                 slot.free()
@@ -223,9 +223,11 @@ class Exchange:
 
     def slot(self, agent: Agent) -> Slot:
         """Room for one more data connection. Raises :class:`ExchangeError`."""
-        slot = self._joins.take(agent.node_id, agent.limits.joins)
+        slot = self._joins.take(agent.node_id, agent.limits.data_connections)
         if slot is None:
-            raise ExchangeError(f"an agent has at most {agent.limits.joins} data connections")
+            raise ExchangeError(
+                f"an agent has at most {agent.limits.data_connections} data connections"
+            )
         return slot
 
     def _meet(

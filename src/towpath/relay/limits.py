@@ -133,11 +133,11 @@ DRAIN_S: Final = 10.0
 class AgentLimits:
     """What one agent may have at once."""
 
-    controls: int = 200
+    control_channels: int = 200
     """Control connections: the sessions of the service's tasks and its file manager."""
     listeners: int = 400
     """Two for each session, since a new one is asked for before the old one is gone."""
-    joins: int = 800
+    data_connections: int = 800
     """Data connections, also those that wait for their other half: several for each session."""
 
     def narrowed(self, told: Mapping[str, Any]) -> "AgentLimits":

@@ -56,11 +56,14 @@ class Reporter:
         ourselves: Callable[[], dict[str, Any]],
         everybody: Callable[[], Iterable[Present]],
         registered: Callable[[Registered], None],
+        cut: Callable[[str], None],
     ) -> None:
+        """``cut``: ends the tunnel of a node that the service does not know any more."""
         self._service = service
         self._ourselves = ourselves
         self._everybody = everybody
         self._registered = registered
+        self._cut = cut
         self._changed: dict[str, Present | datetime] = {}
         self._wake = asyncio.Event()
         self._beat_at = 0.0
@@ -120,13 +123,14 @@ class Reporter:
         registered = await self._service.register(self._ourselves())
         self._beat_at = time.monotonic() + registered.interval_s
         self._registered(registered)
+        self._cut_all(registered.cut)
 
     async def _report(self) -> None:
         now = time.monotonic()
         if now >= self._full_at:
             self._changed.clear()
             full = [present.document() for present in self._everybody()]
-            await self._service.report(full, [], everybody=True)
+            self._cut_all(await self._service.report(full, [], everybody=True))
             self._full_at = now + FULL_REPORT_S
             _log.info("relay.reported_all", agents=len(full))
             return
@@ -139,8 +143,12 @@ class Reporter:
             for node_id, one in changed.items()
             if isinstance(one, datetime)
         ]
-        await self._service.report(connected, lost, everybody=False)
+        self._cut_all(await self._service.report(connected, lost, everybody=False))
         await asyncio.sleep(PRESENCE_EVERY_S)
+
+    def _cut_all(self, nodes: Iterable[str]) -> None:
+        for node_id in nodes:
+            self._cut(node_id)
 
     def _failed(self, error: Exception) -> None:
         self._beat_at = self._full_at = 0.0

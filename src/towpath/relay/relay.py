@@ -28,7 +28,7 @@ from towpath.relay.requests import Desk
 from towpath.relay.service import Registered, Service
 from towpath.relay.sockets import Accepting
 from towpath.relay.tunnels import Tunnels, host_key, public_key_line
-from towpath.tunnel.messages import Drain
+from towpath.tunnel.messages import ConfigurationChanged, Drain
 
 _DRAIN_LOOK_S: Final = 0.1
 
@@ -86,6 +86,7 @@ class Relay:
             ourselves=self._ourselves,
             everybody=self._everybody,
             registered=self._registered,
+            cut=self._cut,
         )
         desk = Desk(
             exchange=self.exchange,
@@ -123,6 +124,11 @@ class Relay:
     def host_key(self) -> str:
         """The public one, as agents are told it."""
         return public_key_line(self._key)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the service has answered."""
+        return self._verifier is not None
 
     def start(self) -> None:
         """Take connections, and tell the service."""
@@ -188,7 +194,10 @@ class Relay:
         return [agent.present() for agent in self.agents]
 
     def _registered(self, registered: Registered) -> None:
-        self._keys = registered.keys
+        if registered.keys != self._keys:
+            known, self._keys = bool(self._keys.keys), registered.keys
+            for agent in self.agents if known else ():
+                agent.tunnel.tell(ConfigurationChanged())  # it verifies grants by the same keys
         ours = registered.issuer, registered.relay_id
         if self._verifies_for != ours:  # a new one would have forgotten the passes that were used
             self._verifies_for = ours
@@ -196,6 +205,12 @@ class Relay:
                 issuer=registered.issuer, audience=registered.relay_id, keys=lambda: self._keys
             )
             _log.info("relay.registered", relay_id=registered.relay_id)
+
+    def _cut(self, node_id: str) -> None:
+        agent = self.agents.get(node_id)
+        if agent is not None:
+            _log.info("relay.agent_cut", node=node_id)
+            agent.tunnel.close("the service does not know this agent any more")
 
     def _arrived(self, agent: Agent) -> None:
         self.agents.add(agent)

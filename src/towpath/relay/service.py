@@ -35,6 +35,8 @@ class Registered:
     issuer: str
     keys: KeySet
     interval_s: float
+    cut: tuple[str, ...]
+    """Nodes whose tunnels are to be ended: they were removed."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Service:
                 issuer=str(answer["issuer"]),
                 keys=KeySet.from_jwks(answer["keys"]),
                 interval_s=float(answer["interval_s"]),
+                cut=_cut(answer),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ServiceAwayError(f"its answer to a relay is malformed: {error}") from error
@@ -118,13 +121,13 @@ class Service:
         lost: Sequence[Mapping[str, Any]],
         *,
         everybody: bool,
-    ) -> None:
-        """Who is connected, and who not any more.
+    ) -> tuple[str, ...]:
+        """Who is connected, and who not any more. Returns the nodes whose tunnels are to be ended.
 
         Raises :class:`ServiceAwayError`, :class:`ServiceRefusedError`.
         """
         document = {"all": everybody, "connected": list(connected), "lost": list(lost)}
-        await self._call("POST", "/relay/presence", document)
+        return _cut(await self._call("POST", "/relay/presence", document))
 
     async def may_dial(self, node_id: str, host: str, port: int) -> DialAnswer:
         """Raises :class:`ServiceAwayError`, :class:`ServiceRefusedError`."""
@@ -172,6 +175,11 @@ class Service:
                     raise ServiceAwayError("its answer to our login is malformed") from None
                 self._token_until = time.monotonic() + lives_s - TOKEN_MARGIN_S
             return self._token
+
+
+def _cut(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    told = answer.get("cut")
+    return tuple(one for one in told if isinstance(one, str)) if isinstance(told, list) else ()
 
 
 def _document(response: httpx.Response, what: str) -> Any:
