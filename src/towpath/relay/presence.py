@@ -68,6 +68,7 @@ class Reporter:
         self._wake = asyncio.Event()
         self._beat_at = 0.0
         self._full_at = 0.0
+        self._reported_at = 0.0
         self._away_since: float | None = None
 
     def connected(self, agent: Present) -> None:
@@ -117,7 +118,8 @@ class Reporter:
         except TimeoutError:
             return
         self._wake.clear()
-        await asyncio.sleep(PRESENCE_GATHER_S)
+        pause_s = self._reported_at + PRESENCE_EVERY_S - time.monotonic()
+        await asyncio.sleep(max(PRESENCE_GATHER_S, pause_s))
 
     async def _beat(self) -> None:
         registered = await self._service.register(self._ourselves())
@@ -144,7 +146,7 @@ class Reporter:
             if isinstance(one, datetime)
         ]
         self._cut_all(await self._service.report(connected, lost, everybody=False))
-        await asyncio.sleep(PRESENCE_EVERY_S)
+        self._reported_at = time.monotonic()
 
     def _cut_all(self, nodes: Iterable[str]) -> None:
         for node_id in nodes:
