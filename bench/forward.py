@@ -44,8 +44,8 @@ def by_openssh(ssh: Ssh, inside: Host, listen: int) -> Iterator[Forward]:
 @contextmanager
 def by_asyncssh(keys: Path, server: Host, inside: Host, listen: int) -> Iterator[Forward]:
     """The same by asyncssh, with a server of its own. `keys`: those of an `Ssh`."""
-    program = (sys.executable, "-P", Path(__file__).with_name("asyncssh_forward.py"))
-    at = (server.address, str(listen + 1), keys)
+    program = (sys.executable, "-P", str(Path(__file__).with_name("asyncssh_forward.py")))
+    at = (server.address, str(listen + 1), str(keys))
     serve = [*server.enter, *program, "serve", *at]
     forward = [*inside.enter, *program, "forward", *at, str(listen), str(TO)]
     with (
