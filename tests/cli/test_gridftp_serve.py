@@ -183,6 +183,7 @@ def test_files_go_there_and_back(serve: Serve, domain_a: Domain, tmp_path: Path)
     assert all(login["peer"] == "127.0.0.1" for login in logins)
     stored = next(one for one in transfers if one["path"] == "/stored")
     assert (stored["command"], stored["bytes"], stored["outcome"]) == ("STOR", len(content), "ok")
+    assert stored["first"] == 0
     assert stored["session"] in {login["session"] for login in logins}
     assert stored["seconds"] > 0
     back = next(one for one in transfers if one["command"] in ("RETR", "ERET"))

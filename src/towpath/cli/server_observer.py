@@ -76,6 +76,7 @@ class AccessLog:
             **who,
             command=report.verb,
             path=report.path.decode("utf-8", "surrogateescape"),
+            first=report.first,
             bytes=report.bytes_moved,
             seconds=round(report.seconds, 6),
             outcome=report.outcome,

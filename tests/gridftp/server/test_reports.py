@@ -36,7 +36,7 @@ def opening(account: str = ME) -> Opening:
 
 
 def transferred(path: bytes = b"/a/\xff b", account: str = ME) -> Transferred:
-    return Transferred(opening(account), "STOR", path, 5, 0.25, "ok", 4, "P")
+    return Transferred(opening(account), "STOR", path, 5, 0.25, "ok", 4, "P", 7)
 
 
 class Log:

@@ -60,6 +60,8 @@ class Transferred(NamedTuple):
     streams: int
     protection: str
     """The letter of PROT; `N` without data channel authentication."""
+    first: int = 0
+    """Where in the file it began, in bytes."""
 
 
 class Refused(NamedTuple):

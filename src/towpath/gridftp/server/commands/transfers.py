@@ -48,10 +48,12 @@ COMPLETE: Final = answers.reply(226, "Transfer Complete.")
 class Transfer:
     """A data command that is under way."""
 
-    __slots__ = ("_session", "begun")
+    __slots__ = ("_session", "begun", "first")
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self.first = 0
+        """Where in the file it begins."""
         self.begun = False
         """Whether it has been announced to the client."""
 
@@ -109,6 +111,7 @@ def transfer(
                 "ok" if reply is COMPLETE else first_line(reply),
                 channel.parallelism,
                 session.protection if session.authenticated else "N",
+                under_way.first,
             )
         )
     session.send(reply)
@@ -140,6 +143,7 @@ def _send(session: Session, verb: str, path: bytes, offset: int, length: int | N
             # On the wire offsets count from where the command begins, not from the file's start.
             at = missing[0].first
             ranges = [ByteRange(first + offset, after + offset) for first, after in missing]
+            under_way.first = ranges[0].first
             with _digested(session, reader, ranges):
                 session.channel.send(reader, ranges, at=at)
 
@@ -196,6 +200,7 @@ def _receive(
     session: Session, verb: str, path: bytes, said: NextTransfer, *, at: int, truncate: bool
 ) -> None:
     with transfer(session, verb, path) as under_way:
+        under_way.first = at
         under_way.demand(receive=True)
         opening = partial(_open_writer, session, path, said, truncate=truncate)
         with session.recent.receiving(opening) as reception:
