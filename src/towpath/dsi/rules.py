@@ -118,7 +118,7 @@ class Rules:
     def demand(self, path: bytes, wanted: Access) -> None:
         """Raise PathNotAllowedError unless `wanted` may be done with the path."""
         if self.table is not None and wanted not in _looked_up(self.table, path):
-            raise PathNotAllowedError(path)
+            raise PathNotAllowedError(path, writing=Access.WRITE in wanted)
 
     def demand_below(self, path: bytes, wanted: Access) -> None:
         """As `demand`, for the path and all that is or could be below it."""
@@ -126,7 +126,7 @@ class Rules:
         prefix = path.rstrip(b"/") + b"/"
         for ruled, access in (self.table or {}).items():
             if ruled.startswith(prefix) and wanted not in access:
-                raise PathNotAllowedError(ruled)
+                raise PathNotAllowedError(ruled, writing=Access.WRITE in wanted)
 
     def may_show(self, path: bytes) -> bool:
         """Whether the path, or anything that is or could be below it, may be read."""

@@ -92,8 +92,10 @@ class Capabilities:
 class PathNotAllowedError(PermissionError):
     """A rule of the server forbids the path. Not the file system: to ask again is useless."""
 
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, *, writing: bool = False) -> None:
+        """`writing`: it was to be changed, perhaps besides being read."""
         super().__init__(errno.EACCES, "Path not allowed", path)
+        self.writing = writing
 
 
 class Reader(Protocol):

@@ -46,6 +46,9 @@ class Kind(StrEnum):
     UNTRUSTED_HOST = "untrusted_host"
     MAPPING = "mapping"
     LOGIN = "login"
+    GRANT_EXPIRED = "grant_expired"
+    GRANT_REFUSED = "grant_refused"
+    PAUSED = "paused"
     CONNECT = "connect"
     CONNECTION_LOST = "connection_lost"
     TIMEOUT = "timeout"
@@ -242,6 +245,29 @@ _FACTS: dict[Kind, _Facts] = {
         (_YOU,),
         "Check the user name and the credential or pass phrase; the server's own words say more.",
         Phase.LOGIN,
+    ),
+    Kind.GRANT_EXPIRED: _Facts(
+        Scope.SESSION,
+        _TRANSIENT,
+        (_NOBODY, _ADMIN),
+        "The session is opened anew with a new grant. If it stays so, set the clock of the"
+        " endpoint's computer right.",
+        Phase.LOGIN,
+    ),
+    Kind.GRANT_REFUSED: _Facts(
+        Scope.CREDENTIAL,
+        _PERMANENT,
+        (_ADMIN, Fixer.OPERATOR),
+        "The endpoint does not take this service's grants: set it up anew with a setup key of"
+        " this service.",
+        Phase.LOGIN,
+    ),
+    Kind.PAUSED: _Facts(
+        Scope.ENDPOINT,
+        _TRANSIENT,
+        (_YOU, _ADMIN),
+        "Somebody has paused the endpoint; work goes on when it is resumed there.",
+        Phase.CONNECT,
     ),
     Kind.CONNECT: _Facts(
         Scope.ENDPOINT,

@@ -102,6 +102,23 @@ _MYPROXY_RULES: tuple[tuple[str, Kind], ...] = (
     ("unknown command", Kind.UNSUPPORTED),
 )
 
+# Our own server's words for grants (docs/reference/grants.md), with which such a reply begins. The
+# first four are over by themselves, or with a new grant.
+_GRANTS: dict[str, Kind] = {
+    "expired": Kind.GRANT_EXPIRED,
+    "replayed": Kind.GRANT_EXPIRED,
+    "key": Kind.GRANT_EXPIRED,
+    "clock": Kind.GRANT_EXPIRED,
+    "prefix": Kind.PATH_NOT_ALLOWED,
+    "read-only": Kind.PERMISSION_DENIED,
+    "account": Kind.MAPPING,
+    "audience": Kind.GRANT_REFUSED,
+    "issuer": Kind.GRANT_REFUSED,
+    "altered": Kind.GRANT_REFUSED,
+    "certificate": Kind.GRANT_REFUSED,
+    "session": Kind.GRANT_REFUSED,
+}
+
 _SENTENCES: dict[Kind, str] = {
     Kind.NOT_FOUND: "no such file or directory",
     Kind.PERMISSION_DENIED: "permission denied",
@@ -126,6 +143,9 @@ _SENTENCES: dict[Kind, str] = {
     Kind.CREDENTIAL_EXPIRED: "the credential has expired",
     Kind.MAPPING: "the server knows no account for this identity",
     Kind.LOGIN: "the server refused the login",
+    Kind.GRANT_EXPIRED: "the endpoint does not take the grant any more",
+    Kind.GRANT_REFUSED: "the endpoint refused the grant",
+    Kind.PAUSED: "the endpoint is paused",
     Kind.CONNECT: "the server takes no sessions now",
     Kind.CONNECTION_LOST: "the server closed the session",
     Kind.UNSUPPORTED: "the server does not support this command",
@@ -155,6 +175,12 @@ def classify_myproxy(text: str, *, where: str) -> GridFTPError:
 
 
 def _kind_of(code: int, lowered: str) -> Kind:
+    if lowered.startswith("grant "):
+        return _GRANTS.get(lowered[6:].partition(":")[0], Kind.UNKNOWN)
+    if code == 421 and lowered.startswith("paused:"):
+        return Kind.PAUSED
+    if code == 421 and lowered.startswith("draining:"):
+        return Kind.CONNECT
     if code == 421:
         return Kind.CONNECT if "connection limit" in lowered else Kind.CONNECTION_LOST
     if code == 422:  # GCT's own: told to stay away, or full

@@ -52,6 +52,8 @@ class Receiver:
 
     takes_lines = False
     """Whether inner lines of a reply go to `inner_line` as they come."""
+    shows_grant = False
+    """Whether a refusal is about what it has shown, and not about the session as a whole."""
     takes_intermediate = True
     """Whether 1xx replies go to `intermediate`; else they are dropped."""
 
@@ -84,6 +86,8 @@ class ControlChannel(asyncio.Protocol):
         self.may_send: Callable[[], bool] | None = None
         """Asked right before queued commands are handed to the kernel; when it says no, they are
         lost, and the channel takes no more. For who may lose the right to act while it works."""
+        self.by_grant = False
+        """Whether a login by grant was accepted: then a 530 says that the grant is over."""
         self.gathers = False
         """Whether replies are read in batches while many are to come: each is a packet of its own,
         and being woken for each costs half of our time. Not together with `pause`."""
@@ -127,6 +131,15 @@ class ControlChannel(asyncio.Protocol):
         else:
             self._backlog.append((line, receiver))
 
+    def send_at_once(self, line: bytes, receiver: Receiver) -> None:
+        """Send one line ahead of all that is queued here, even if the queue is full."""
+        if self.error is not None:
+            receiver.lost(self.error)
+            return
+        waiting, self._backlog = self._backlog, deque([(line, receiver)])
+        self._pump(extra=1)
+        self._backlog.extend(waiting)
+
     def flush(self) -> None:
         """Write what the queue takes, in one go."""
         if self._backlog and self.error is None:
@@ -153,11 +166,11 @@ class ControlChannel(asyncio.Protocol):
         self._protected_replies = True
         self._reader = ReplyReader(self._take_inner_line)
 
-    def _pump(self) -> None:
+    def _pump(self, *, extra: int = 0) -> None:
         backlog, queue = self._backlog, self._queue
         out: list[bytes] = []
         security = self._security
-        while backlog and len(queue) < MAX_QUEUED_COMMANDS:
+        while backlog and len(queue) < MAX_QUEUED_COMMANDS + extra:
             line, receiver = backlog.popleft()
             queue.append(receiver)
             if security is None:
@@ -322,6 +335,8 @@ class ControlChannel(asyncio.Protocol):
                     reply=repr(reply),
                 )
             )
+        elif code == 530 and self.by_grant and not queue[0].shows_grant:
+            self.fail(classify(reply, where=self.where))  # no later command fares better
         elif code < 200:
             if queue[0].takes_intermediate:
                 queue[0].intermediate(reply)

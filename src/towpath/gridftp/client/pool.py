@@ -18,7 +18,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from towpath.gridftp.client.channel import Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
 from towpath.gridftp.client.lane import Lane
-from towpath.gridftp.client.session import Session, utc_now
+from towpath.gridftp.client.session import Session, TokenSource, utc_now
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
@@ -74,6 +74,8 @@ class Login:
     restriction: str | None = None
     """See `Session.open`."""
     delegate: bool = False
+    token: TokenSource | None = None
+    """See `Session.open`. Equal ones give tokens for the same."""
     purpose: str = ""
     """What its sessions are set up for; with other settings than a login leaves they serve for
     nothing else."""
@@ -163,6 +165,7 @@ class SessionPool:
             trust=login.trust,
             restriction=login.restriction,
             delegate=login.delegate,
+            token=login.token,
             dial=self._dial,
             timeouts=self._timeouts,
             clock=self._clock,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from towpath.gridftp.client.channel import ControlChannel, Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
 from towpath.gridftp.client.listing import Listing
-from towpath.gridftp.client.login import GsiLogin
+from towpath.gridftp.client.login import GsiLogin, quiet_future
 from towpath.gridftp.client.operations import Operations, quoted
 from towpath.gridftp.client.reach import connect
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -24,10 +25,16 @@ from towpath.gridftp.wire.features import Features, parse_features
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.replies import Reply
 
-__all__ = ["Dial", "Server", "Session", "Timeouts", "default_dial", "utc_now"]
+__all__ = ["Dial", "Server", "Session", "Timeouts", "TokenSource", "default_dial", "utc_now"]
 
 _SETTINGS: Final = ("TYPE I", "MODE E")
 _QUESTIONS: Final = ("FEAT", "PWD")
+
+TokenSource = Callable[[], str]
+"""Gives a token that nobody has been shown yet; a secret. Called once for a login."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._-]+")
+_ENCODED: Final = re.compile(r"[A-Za-z0-9._-]{40,}")
+"""What may be a piece of a token in a reply; identities have 36 characters."""
 
 
 def utc_now() -> datetime:
@@ -56,6 +63,30 @@ class _Pending(Receiver):
     def intermediate(self, reply: Reply) -> None:
         if self._on_intermediate is not None:
             self._on_intermediate(reply)
+
+
+class _Renewal(Receiver):
+    """One SITE GRANT."""
+
+    shows_grant = True
+
+    __slots__ = ("_session", "done")
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.done = quiet_future()
+
+    def reply(self, reply: Reply) -> None:
+        if self.done.done():
+            return
+        if reply.ok:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(self._session._about_token(reply))  # noqa: SLF001
+
+    def lost(self, error: GridFTPError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Session(Operations):
@@ -95,6 +126,7 @@ class Session(Operations):
         trust: TrustRoots | None,
         restriction: str | None = None,
         delegate: bool = False,
+        token: TokenSource | None = None,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -103,7 +135,8 @@ class Session(Operations):
 
         `restriction` narrows the session to some paths for good (`commands.restrict`); a server
         that does not do that raises UNSUPPORTED. An expired credential raises CREDENTIAL_EXPIRED
-        before anything is dialled.
+        before anything is dialled. `token`: gives what is shown after the login by credential, to
+        servers that know us by it and not by a gridmap (see `renew`).
         """
         session = await cls.start(
             server,
@@ -111,6 +144,7 @@ class Session(Operations):
             trust=trust,
             restriction=restriction,
             delegate=delegate,
+            token=token,
             dial=dial,
             timeouts=timeouts,
             clock=clock,
@@ -131,6 +165,7 @@ class Session(Operations):
         trust: TrustRoots | None,
         restriction: str | None = None,
         delegate: bool = False,
+        token: TokenSource | None = None,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -141,6 +176,8 @@ class Session(Operations):
         and before `ready` it is answered before less urgent questions. With a restriction nothing
         may be: a server that refused it would do it unrestricted.
         """
+        if token is not None and credential is None:
+            raise ValueError("a token is shown after a login by credential")
         times = timeouts or Timeouts()
         settings: tuple[str, ...] = _SETTINGS
         if restriction is not None:
@@ -165,7 +202,7 @@ class Session(Operations):
         session = cls(server, channel, times, rtt_s)
         try:
             session.peer_ip = channel.peer_ip()
-            await session._begin_login(initiator, settings)
+            await session._begin_login(initiator, settings, token)
             if restriction is not None:
                 await session.accepted()
         except BaseException:
@@ -202,20 +239,25 @@ class Session(Operations):
             self.features = parse_features(features)
         self.home = quoted(home.text) if home.code == 257 else None
 
-    async def _begin_login(self, initiator: Initiator | None, settings: Sequence[str]) -> None:
+    async def _begin_login(
+        self, initiator: Initiator | None, settings: Sequence[str], token: TokenSource | None
+    ) -> None:
         deadline = asyncio.get_running_loop().time() + self.timeouts.login_s
         sent: list[str] = []
         replies: list[asyncio.Future[Reply]] = []
 
         def send_commands(user: str) -> None:
-            sent.extend((f"USER {user}", "PASS towpath@localhost", *settings))
-            replies.extend(self.submit(sent))
+            password = "towpath@localhost" if token is None else self._checked_token(token())
+            lines = (f"USER {user}", f"PASS {password}", *settings)
+            replies.extend(self.submit(lines))
+            sent.extend(line.partition(" ")[0] for line in lines)
 
         login: GsiLogin | None = None
         if initiator is None:
             send_commands("anonymous")
         else:
-            login = GsiLogin(self.channel, initiator, lambda: send_commands(commands.MAPPED_USER))
+            user = commands.MAPPED_USER if token is None else commands.GRANT_USER
+            login = GsiLogin(self.channel, initiator, lambda: send_commands(user))
             login.start()
             try:
                 async with asyncio.timeout_at(deadline):
@@ -223,7 +265,9 @@ class Session(Operations):
             except TimeoutError:
                 raise self._login_timeout() from None
             self.peer_subject = initiator.peer_subject
-        self._login = asyncio.create_task(self._finish_login(login, sent, replies, deadline))
+        self._login = asyncio.create_task(
+            self._finish_login(login, sent, replies, deadline, by_grant=token is not None)
+        )
         self._login.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _finish_login(
@@ -232,6 +276,8 @@ class Session(Operations):
         sent: list[str],
         futures: list[asyncio.Future[Reply]],
         deadline: float,
+        *,
+        by_grant: bool,
     ) -> None:
         try:
             async with asyncio.timeout_at(deadline):
@@ -248,14 +294,14 @@ class Session(Operations):
             self._check_login(sent, answered)
             raise
         self._check_login(sent, replies)
+        self.channel.by_grant = by_grant
 
     def _check_login(self, sent: Sequence[str], replies: Sequence[Reply]) -> None:
-        for line, reply in zip(sent, replies, strict=False):
-            verb = line.split(" ")[0]
+        for verb, reply in zip(sent, replies, strict=False):
             if verb == "PASS" and reply.code == 503:
                 pass  # USER alone was enough
             elif not reply.ok:
-                error = classify(reply, where=str(self.server))
+                error = self._about_token(reply) if verb == "PASS" else self._said(reply)
                 if verb == "SITE":
                     error.kind = Kind.UNSUPPORTED
                     error.message = "the server does not narrow the session to the allowed paths"
@@ -263,6 +309,33 @@ class Session(Operations):
                     error.kind = Kind.LOGIN
                 self.channel.fail(error)
                 raise error
+
+    def _said(self, reply: Reply) -> GridFTPError:
+        return classify(reply, where=str(self.server))
+
+    def _about_token(self, reply: Reply) -> GridFTPError:
+        """The server may repeat what it was shown."""
+        error = self._said(reply)
+        if error.reply is not None:
+            error.reply = _ENCODED.sub("...", error.reply)
+        return error
+
+    def _checked_token(self, token: str) -> str:
+        """Raises GridFTPError(INVALID_NAME), which does not hold the token."""
+        if _TOKEN.fullmatch(token) is None:
+            raise GridFTPError(Kind.INVALID_NAME, "a token is letters and digits", str(self.server))
+        return token
+
+    def renew(self, token: str) -> asyncio.Future[None]:
+        """Show a new token (SITE GRANT), ahead of all that is still to be sent; it holds from when
+        it arrives, for what is queued there too.
+
+        Nobody has to wait for the answer, which comes in its turn, or fetch it: GridFTPError of why
+        it was not taken. The session then goes on until what it was opened with is over.
+        """
+        renewal = _Renewal(self)
+        self.channel.send_at_once(f"SITE GRANT {self._checked_token(token)}".encode(), renewal)
+        return renewal.done
 
     def _login_timeout(self) -> GridFTPError:
         return GridFTPError(

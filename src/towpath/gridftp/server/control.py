@@ -44,7 +44,6 @@ from towpath.gridftp.server.limits import (
     WRITE_BUFFER_BYTES,
     Limits,
 )
-from towpath.gridftp.server.permission import USER as TOKEN_USER
 from towpath.gridftp.server.permission import (
     Admission,
     TokenRefused,
@@ -52,6 +51,7 @@ from towpath.gridftp.server.permission import (
     refused_reply_text,
 )
 from towpath.gridftp.wire import answers
+from towpath.gridftp.wire.commands import GRANT_USER
 from towpath.gridftp.wire.replies import LineSplitter
 
 _MAPPING = ":globus-mapping:"
@@ -427,7 +427,7 @@ class Control(asyncio.Protocol):
             self._reply(b"503 Login with USER first.\r\n")
             return
         user, self._user = self._user, None
-        if user == TOKEN_USER and self._service.tokens is not None:
+        if user == GRANT_USER and self._service.tokens is not None:
             self._start(self._log_in_by(self._service.tokens, argument))
             return
         self._start(self._log_in(user, argument.decode("utf-8", "surrogateescape")))
@@ -460,7 +460,7 @@ class Control(asyncio.Protocol):
             token = argument.strip(b" ").decode("ascii", "replace")
             admission: Admission = await self._in_thread(tokens.log_in, token, acceptor.peer_sha256)
         except TokenRefused as refusal:
-            self._report_token(refusal.reason, refusal.token_id, TOKEN_USER)
+            self._report_token(refusal.reason, refusal.token_id, GRANT_USER)
             text = refused_reply_text(refusal.reason, refusal.sentence)
             self._fail(answers.reply(530, text))
             return

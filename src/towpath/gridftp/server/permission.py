@@ -12,9 +12,6 @@ from typing import Any, Final, Protocol
 
 from towpath.dsi.rules import Rules
 
-USER: Final = ":grant:"
-"""As `USER`: the password is a token."""
-
 OVERTIME_S: Final = 300.0
 """How long what runs already may go on after its permission has ended: a transfer whose renewal is
 late is not lost for it. Then it is cut."""

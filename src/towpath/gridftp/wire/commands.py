@@ -16,6 +16,9 @@ LONGEST_PATH_BYTES = 4095
 MAPPED_USER = ":globus-mapping:"
 """USER argument that asks for the account the server maps our identity to."""
 
+GRANT_USER = ":grant:"
+"""USER argument that says that the password is a token."""
+
 _RESTRICTION_ENTRY = re.compile(r"(R|W|RW|N)/.*")
 
 

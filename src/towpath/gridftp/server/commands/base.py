@@ -205,7 +205,7 @@ class Session:
         access = self._permitted.to_rules().access(place) if isinstance(place, bytes) else None
         if access is None or Access.READ not in access:
             return NotPermittedError("prefix", "the grant does not name this path")
-        if Access.WRITE not in access:
+        if error.writing and Access.WRITE not in access:
             return NotPermittedError("read-only", "the grant lets this path be read only")
         return None
 
