@@ -7,6 +7,22 @@ from towpath.gridftp.refusals import classify, classify_myproxy
 from towpath.gridftp.wire.replies import Reply
 
 CASES = [
+    (530, ("GRANT expired: nothing begins now",), Kind.GRANT_EXPIRED),
+    (426, ("GRANT expired: what ran too long was cut",), Kind.GRANT_EXPIRED),
+    (530, ("GRANT replayed: it was used before",), Kind.GRANT_EXPIRED),
+    (530, ("GRANT key: it is signed with a key that is not known here",), Kind.GRANT_EXPIRED),
+    (530, ("GRANT clock: it is from tomorrow",), Kind.GRANT_EXPIRED),
+    (530, ("GRANT audience: it was made for another endpoint",), Kind.GRANT_REFUSED),
+    (530, ("GRANT issuer: it was made by another deployment",), Kind.GRANT_REFUSED),
+    (530, ("GRANT altered: its signature is wrong",), Kind.GRANT_REFUSED),
+    (530, ("GRANT certificate: it was made for another",), Kind.GRANT_REFUSED),
+    (530, ("GRANT session: the session is for another",), Kind.GRANT_REFUSED),
+    (530, ("GRANT account: there is no such account here",), Kind.MAPPING),
+    (550, ("GRANT prefix: the grant does not name this path",), Kind.PATH_NOT_ALLOWED),
+    (550, ("GRANT read-only: the grant lets this path be read only",), Kind.PERMISSION_DENIED),
+    (530, ("GRANT unheard-of: something of a later version",), Kind.UNKNOWN),
+    (421, ("PAUSED: the owner has paused it",), Kind.PAUSED),
+    (421, ("DRAINING: another node takes over",), Kind.CONNECT),
     (550, ("GlobusError: v=1 c=PATH_NOT_FOUND", "GridFTP-Errno: 2", "End."), Kind.NOT_FOUND),
     (
         500,

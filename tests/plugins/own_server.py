@@ -5,7 +5,7 @@ import getpass
 import os
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ from towpath.gridftp.server.acceptor import ControlServer, listen
 from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.commands.base import Refused, Transferred
-from towpath.gridftp.server.control import Service
+from towpath.gridftp.server.control import LoginReport, Service
 from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.limits import Limits
+from towpath.gridftp.server.permission import Tokens
 from towpath.gridftp.server.session import SessionHost
 
 START_S = 30.0
@@ -39,6 +40,23 @@ class OwnServer:
     domain: Domain
     events: list[Transferred | Refused] = field(default_factory=list)
     """What its sessions told the access log."""
+    logins: list[LoginReport] = field(default_factory=list)
+    """And its logins."""
+    control: ControlServer | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+
+    def act(self, what: Callable[[ControlServer], None]) -> None:
+        """Do something with its control connections, in its own thread; then return."""
+        done = threading.Event()
+
+        def run() -> None:
+            assert self.control is not None
+            what(self.control)
+            done.set()
+
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(run)
+        assert done.wait(START_S)
 
     def url(self, path: str | os.PathLike[str]) -> str:
         """The gsiftp URL of an absolute path here."""
@@ -52,9 +70,14 @@ def own_server(
     *,
     limits: Limits | None = None,
     anonymous: bool = False,
+    gridmap: bool = True,
+    tokens: Tokens | None = None,
     **options: Any,
 ) -> Iterator[OwnServer]:
-    """Run one on a free port of 127.0.0.1. `options` are those of `SessionHost`."""
+    """Run one on a free port of 127.0.0.1. `options` are those of `SessionHost`.
+
+    `gridmap`: whether users of the gridmap may log in; `tokens` takes logins by grant.
+    """
     limits = limits or Limits()
     server = OwnServer(0, domain)
     host = SessionHost(
@@ -80,18 +103,24 @@ def own_server(
                     Gridmap(domain.gridmap_file),
                     only=account,
                     anonymous=account if anonymous else None,
-                ),
+                )
+                if gridmap
+                else None,
                 security=lambda: security,
                 open_session=sessions.open,
                 threads=threads,
                 limits=limits,
+                report=server.logins.append,
+                tokens=tokens,
             )
             control = ControlServer(service)
+            server.control = control
             (listening,) = listen(0, ["127.0.0.1"])
             server.port = listening.getsockname()[1]
             await control.start([listening])
             stopped = asyncio.Event()
             stop.append((asyncio.get_running_loop(), stopped))
+            server.loop = asyncio.get_running_loop()
             started.set()
             await stopped.wait()
             await control.close()

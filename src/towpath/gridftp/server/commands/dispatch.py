@@ -91,6 +91,6 @@ def _loggable(line: bytes) -> str:
     verb = line[:4].upper()
     if verb in (b"DCSC", b"PASS", b"ADAT"):  # a private key, a password, a token
         return verb.decode()
-    if verb == b"SITE" and b"GRANT" in line[4:].upper():
+    if b"SITE" in (words := line.upper()) and b"GRANT" in words:  # however it is written
         return "SITE GRANT"
     return printable(line.decode("utf-8", "surrogateescape"), 300)
