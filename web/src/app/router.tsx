@@ -121,6 +121,16 @@ const newEndpoint = createRoute({
   ),
 });
 
+const newComputer = createRoute({
+  getParentRoute: () => inside,
+  path: "/endpoints/connect",
+  staticData: { title: "nav.newComputer" },
+  component: lazyRouteComponent(
+    withTexts("endpoints", () => import("@/features/endpoints/ConnectPage")),
+    "ConnectPage",
+  ),
+});
+
 const endpoint = createRoute({
   getParentRoute: () => inside,
   path: "/endpoints/$endpointId",
@@ -134,7 +144,7 @@ const endpoint = createRoute({
 export const router = createRouter({
   routeTree: root.addChildren([
     callback,
-    inside.addChildren([home, files, activity, task, endpoints, newEndpoint, endpoint]),
+    inside.addChildren([home, files, activity, task, endpoints, newEndpoint, newComputer, endpoint]),
   ]),
   defaultPreload: "intent",
   defaultPendingComponent: PagePending,

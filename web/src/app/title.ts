@@ -8,6 +8,7 @@ export type TitleKey =
   | "nav.activity"
   | "nav.endpoints"
   | "nav.newEndpoint"
+  | "nav.newComputer"
   | "nav.login"
   | "error.notFound"
   | "error.crashed";

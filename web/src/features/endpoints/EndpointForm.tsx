@@ -88,18 +88,22 @@ export function EndpointForm({
           isRequired
           autoComplete="off"
         />
-        <TextField
-          label={t("form.address")}
-          hint={t("form.addressHint")}
-          error={wrong.address && t(`form.wrong.${wrong.address}`)}
-          value={entered.address}
-          onChange={(address) => set({ address })}
-          mono
-          isRequired
-          autoComplete="off"
-          spellCheck="false"
-        />
-        <TrustField value={entered.trust} onChange={(trust) => set({ trust })} kept={kept} />
+        {!begin.computer && (
+          <>
+            <TextField
+              label={t("form.address")}
+              hint={t("form.addressHint")}
+              error={wrong.address && t(`form.wrong.${wrong.address}`)}
+              value={entered.address}
+              onChange={(address) => set({ address })}
+              mono
+              isRequired
+              autoComplete="off"
+              spellCheck="false"
+            />
+            <TrustField value={entered.trust} onChange={(trust) => set({ trust })} kept={kept} />
+          </>
+        )}
         <TextField
           label={t("form.description")}
           value={entered.description}
@@ -120,40 +124,42 @@ export function EndpointForm({
             {t("form.public")}
           </Radio>
           <Text slot="description" className={styles.hint ?? ""}>
-            {t("form.visibleHint")}
+            {t(begin.computer ? "connect.visibleHint" : "form.visibleHint")}
           </Text>
         </RadioGroup>
-        <Disclosure isExpanded={more} onExpandedChange={setMore} className={styles.more ?? ""}>
-          <Heading level={2} className={styles.moreHead ?? ""}>
-            <PlainButton slot="trigger" className={styles.trigger ?? ""}>
-              <ChevronRight size={18} aria-hidden="true" />
-              {t("form.advanced")}
-            </PlainButton>
-          </Heading>
-          <DisclosurePanel className={styles.panel ?? ""}>
-            <div className={styles.inner}>
-              <TextField
-                label={t("form.subject")}
-                hint={t("form.subjectHint")}
-                error={wrong.subject && t(`form.wrong.${wrong.subject === "subject" ? "subject" : "name"}`)}
-                value={entered.subject}
-                onChange={(subject) => set({ subject })}
-                mono
-                autoComplete="off"
-                spellCheck="false"
-              />
-              <TextField
-                label={t("form.dataHosts")}
-                hint={t("form.dataHostsHint")}
-                value={entered.dataHosts}
-                onChange={(dataHosts) => set({ dataHosts })}
-                mono
-                lines={3}
-                spellCheck="false"
-              />
-            </div>
-          </DisclosurePanel>
-        </Disclosure>
+        {!begin.computer && (
+          <Disclosure isExpanded={more} onExpandedChange={setMore} className={styles.more ?? ""}>
+            <Heading level={2} className={styles.moreHead ?? ""}>
+              <PlainButton slot="trigger" className={styles.trigger ?? ""}>
+                <ChevronRight size={18} aria-hidden="true" />
+                {t("form.advanced")}
+              </PlainButton>
+            </Heading>
+            <DisclosurePanel className={styles.panel ?? ""}>
+              <div className={styles.inner}>
+                <TextField
+                  label={t("form.subject")}
+                  hint={t("form.subjectHint")}
+                  error={wrong.subject && t(`form.wrong.${wrong.subject === "subject" ? "subject" : "name"}`)}
+                  value={entered.subject}
+                  onChange={(subject) => set({ subject })}
+                  mono
+                  autoComplete="off"
+                  spellCheck="false"
+                />
+                <TextField
+                  label={t("form.dataHosts")}
+                  hint={t("form.dataHostsHint")}
+                  value={entered.dataHosts}
+                  onChange={(dataHosts) => set({ dataHosts })}
+                  mono
+                  lines={3}
+                  spellCheck="false"
+                />
+              </div>
+            </DisclosurePanel>
+          </Disclosure>
+        )}
         {error !== null && <Problem title={t("form.failed")} error={error} />}
         <div className={styles.actions}>
           <Button type="submit" variant="primary" isPending={isBusy}>

@@ -4,12 +4,13 @@ import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiProblem } from "@/api/client";
 import { shortAddress } from "@/features/endpoints/address";
+import { ConnectPanel } from "@/features/endpoints/ConnectPanel";
 import { CredentialPanel } from "@/features/endpoints/CredentialPanel";
 import { EndpointForm } from "@/features/endpoints/EndpointForm";
 import styles from "@/features/endpoints/EndpointPage.module.css";
 import { useTest } from "@/features/endpoints/endpointTest";
 import { bodyOf, enteredOf } from "@/features/endpoints/form";
-import { type Endpoint, useDelete, useEndpoint, useUpdate } from "@/features/endpoints/queries";
+import { type Endpoint, isComputer, useDelete, useEndpoint, useUpdate } from "@/features/endpoints/queries";
 import { TestResult, TestRunning } from "@/features/endpoints/TestResult";
 import { Button, buttonClasses, IconButton } from "@/ui/Button";
 import { ConfirmDialog } from "@/ui/Dialog";
@@ -99,7 +100,11 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
       </div>
       <div className={styles.columns}>
         <div className={styles.column}>
-          <CredentialPanel endpoint={endpoint} />
+          {isComputer(endpoint) ? (
+            <ConnectPanel endpoint={endpoint} mine={mine} />
+          ) : (
+            <CredentialPanel endpoint={endpoint} />
+          )}
           <Test endpoint={endpoint} mine={mine} />
         </div>
         <About endpoint={endpoint} mine={mine} />
@@ -116,7 +121,7 @@ function ownerOf({ owner_string: owner }: Endpoint, service: string): string {
 
 function About({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   const { t } = useTranslation("endpoints");
-  const server = endpoint.DATA[0];
+  const server = isComputer(endpoint) ? undefined : endpoint.DATA[0];
   const facts: [string, ReactNode][] = [
     [t("page.address"), server && <code>{shortAddress(server.hostname, server.port)}</code>],
     [t("page.owner"), mine ? t("page.you") : ownerOf(endpoint, t("page.service"))],
@@ -124,7 +129,10 @@ function About({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
     [t("page.organization"), endpoint.organization],
     [t("page.contact"), endpoint.contact_email],
     [t("page.subject"), server?.subject && <code>{server.subject}</code>],
-    [t("page.dataHosts"), endpoint.data_hosts.length > 0 && <code>{endpoint.data_hosts.join(", ")}</code>],
+    [
+      t("page.dataHosts"),
+      server && endpoint.data_hosts.length > 0 && <code>{endpoint.data_hosts.join(", ")}</code>,
+    ],
   ];
   return (
     <section className={styles.card} aria-labelledby="about">
@@ -171,7 +179,7 @@ function Test({ endpoint, mine }: { endpoint: Endpoint; mine: boolean }) {
   return (
     <section className={styles.card} aria-labelledby="test">
       <h2 id="test">{t("test.title")}</h2>
-      <p className={styles.soft}>{t("test.leadSaved")}</p>
+      <p className={styles.soft}>{t(isComputer(endpoint) ? "test.leadComputer" : "test.leadSaved")}</p>
       <div>
         <Button onPress={() => test.mutate()} isPending={test.isPending}>
           {t(test.data ? "test.again" : "test.run")}

@@ -1,12 +1,15 @@
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { FolderOpen, Plus, Search, Server, X } from "lucide-react";
+import { FolderOpen, Laptop, type LucideIcon, Plus, Search, Server, X } from "lucide-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { Input, Label, Button as PlainButton, SearchField } from "react-aria-components";
 import { useTranslation } from "react-i18next";
 import { shortAddress } from "@/features/endpoints/address";
+import { ConnectionBadge } from "@/features/endpoints/ConnectionBadge";
 import styles from "@/features/endpoints/EndpointsPage.module.css";
 import {
+  connectionOf,
   type Endpoint,
+  isComputer,
   type ListedCredential,
   useCredentials,
   useEndpoints,
@@ -29,10 +32,15 @@ export function EndpointsPage() {
     <div className={styles.page}>
       <div className={styles.head}>
         <h1>{t("title")}</h1>
-        <Link to="/endpoints/new" className={buttonClasses("primary")}>
-          <Plus size={18} aria-hidden="true" />
-          {t("new")}
-        </Link>
+        <div className={styles.actions}>
+          <Link to="/endpoints/connect" className={buttonClasses("primary")}>
+            <Plus size={18} aria-hidden="true" />
+            {t("connectNew")}
+          </Link>
+          <Link to="/endpoints/new" className={buttonClasses()}>
+            {t("new")}
+          </Link>
+        </div>
       </div>
       <p className={styles.lead}>{t("lead")}</p>
       <SearchBox />
@@ -92,9 +100,14 @@ function Known() {
         icon={<Server size={40} aria-hidden="true" />}
         title={t("empty.title")}
         action={
-          <Link to="/endpoints/new" className={buttonClasses()}>
-            {t("new")}
-          </Link>
+          <div className={styles.actions}>
+            <Link to="/endpoints/connect" className={buttonClasses("primary")}>
+              {t("connectNew")}
+            </Link>
+            <Link to="/endpoints/new" className={buttonClasses()}>
+              {t("new")}
+            </Link>
+          </div>
         }
       >
         {t("empty.text")}
@@ -123,7 +136,7 @@ function Known() {
                 key={one.endpoint_id}
                 id={one.endpoint_id}
                 name={one.endpoint_display_name}
-                credential={one}
+                state={<StateBadge credential={one} />}
               />
             ))}
           </ul>
@@ -189,7 +202,7 @@ function Rows({
   return (
     <ul className={styles.rows}>
       {endpoints.map((one) => {
-        const server = one.DATA[0];
+        const server = isComputer(one) ? undefined : one.DATA[0];
         return (
           <Row
             key={one.id}
@@ -199,7 +212,14 @@ function Rows({
             note={
               mine ? (one.public ? t("list.public") : null) : t("list.owner", { owner: one.owner_string })
             }
-            credential={states.get(one.id)}
+            state={
+              isComputer(one) ? (
+                <ConnectionBadge state={connectionOf(one)} />
+              ) : (
+                <StateBadge credential={states.get(one.id)} />
+              )
+            }
+            drawing={isComputer(one) ? Laptop : Server}
           />
         );
       })}
@@ -212,18 +232,20 @@ function Row({
   name,
   address,
   note,
-  credential,
+  state,
+  drawing: Drawing = Server,
 }: {
   id: string;
   name: string;
   address?: string | undefined;
   note?: string | null;
-  credential: ListedCredential | undefined;
+  state: ReactNode;
+  drawing?: LucideIcon;
 }) {
   const { t } = useTranslation("endpoints");
   return (
     <li className={styles.row}>
-      <Server size={20} aria-hidden="true" className={styles.drawing} />
+      <Drawing size={20} aria-hidden="true" className={styles.drawing} />
       <div className={styles.what}>
         <Link to="/endpoints/$endpointId" params={{ endpointId: id }} className={styles.name}>
           <bdi>{name}</bdi>
@@ -235,9 +257,7 @@ function Row({
           </p>
         )}
       </div>
-      <div className={styles.state}>
-        <StateBadge credential={credential} />
-      </div>
+      <div className={styles.state}>{state}</div>
       <a
         href={`/files?origin_id=${id}`}
         className={buttonClasses("quiet", "small")}

@@ -18,7 +18,10 @@ export type Endpoint = Pick<
   | "contact_email"
   | "my_effective_roles"
   | "data_hosts"
-> & { DATA: Pick<Schemas["Server"], "hostname" | "port" | "uri" | "subject">[] };
+  | "entity_type"
+> & {
+  DATA: Pick<Schemas["Server"], "hostname" | "port" | "uri" | "subject" | "is_connected" | "is_paused">[];
+};
 export type Credential = Schemas["Credential"];
 export type ListedCredential = Schemas["ListedCredential"];
 export type CredentialState = Credential["state"];
@@ -28,12 +31,33 @@ export interface EndpointBody extends TrustBody {
   display_name: string;
   description: string | null;
   public: boolean;
-  data_hosts: string[];
-  DATA: { uri: string; subject: string | null }[];
+  data_hosts?: string[];
+  DATA?: { uri: string; subject: string | null }[];
+}
+
+/** What was made for a computer that is to join. */
+export interface Created {
+  id: string;
+  setupKey: string;
+}
+
+export type ConnectionState = "connected" | "paused" | "away";
+
+/** Whether a computer is there just now. */
+export function connectionOf({ DATA: [server] }: Pick<Endpoint, "DATA">): ConnectionState {
+  if (!server?.is_connected) return "away";
+  return server.is_paused ? "paused" : "connected";
+}
+
+/** Whether it is reached through a relay (towpath connect), and not a server with an address. */
+export function isComputer(endpoint: Pick<Endpoint, "entity_type">): boolean {
+  return !endpoint.entity_type.startsWith("GCSv4");
 }
 
 const PAGE = 100;
 const CREDENTIALS_EVERY_MS = 60_000;
+/** Somebody types two commands on another computer, and looks here whether they have worked. */
+const COMPUTER_EVERY_MS = 2_000;
 const KEYS = {
   list: ["endpoints", "list"],
   one: (id: string) => ["endpoints", "one", id],
@@ -72,6 +96,7 @@ export function useEndpoint(id: string) {
     queryKey: KEYS.one(id),
     queryFn: ({ signal }) =>
       data(client.GET("/v0.10/endpoint/{endpoint_id}", { params: { path: { endpoint_id: id } }, signal })),
+    refetchInterval: ({ state }) => (state.data && isComputer(state.data) ? COMPUTER_EVERY_MS : false),
   });
 }
 
@@ -99,6 +124,34 @@ export function useCreate() {
   return useMutation({
     mutationFn: (body: EndpointBody) => data(client.POST("/v0.10/endpoint", { body })),
     onSuccess: forget,
+  });
+}
+
+/** An endpoint for a computer that is to join, with the key for it. */
+export function useCreateComputer() {
+  const forget = useForget();
+  return useMutation({
+    mutationFn: async (name: string): Promise<Created> => {
+      const made = await data(
+        client.POST("/v0.10/endpoint", {
+          body: { display_name: name, is_globus_connect: true, public: false },
+        }),
+      );
+      return { id: made.id, setupKey: made.globus_connect_setup_key ?? "" };
+    },
+    onSuccess: forget,
+  });
+}
+
+/** Another key for a computer's endpoint: the one that uses it takes the place of the one before. */
+export function useSetupKey(id: string) {
+  return useMutation({
+    mutationFn: async () =>
+      (
+        await data(
+          client.POST("/v0.10/endpoint/{endpoint_id}/setup_key", { params: { path: { endpoint_id: id } } }),
+        )
+      ).globus_connect_setup_key,
   });
 }
 
