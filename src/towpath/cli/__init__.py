@@ -16,6 +16,7 @@ _COMMANDS = {
     "gridftp": "List, copy and sum files on GridFTP servers, without the service; serve files.",
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
     "admin": "Look after the deployment: its people, its audit log.",
+    "connect": "Make this computer, or this server, an endpoint.",
     "worker": "Run one more transfer worker.",
     "relay": "Run a relay, where endpoints that nobody can dial meet the service.",
     "samples": "",

@@ -73,7 +73,7 @@ class Broker:
     async def _accept(self, listening: socket.socket) -> None:
         while True:
             connection, _address = await self._loop.sock_accept(listening)
-            if self._may_ask(_user_of(connection)):
+            if self._may_ask(user_of(connection)):
                 self._take(connection)
             else:
                 connection.close()
@@ -139,7 +139,7 @@ def _send(
     socket.send_fds(connection, [json.dumps(message).encode()], descriptors, socket.MSG_DONTWAIT)
 
 
-def _user_of(connection: socket.socket) -> int:
+def user_of(connection: socket.socket) -> int:
     """Who is at the other end of a Unix socket, by the kernel's word."""
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _pid, user, _group = _CREDENTIALS.unpack(found)

@@ -6,17 +6,19 @@ Kept at the agent, changed there only; the service is told. What a grant allows 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
-from towpath.connect.mapping import Mapping
+from towpath.connect.configuration import KnownCollection
+from towpath.connect.mapping import Mapping, to_globus
 
 MAX_FOLDERS: Final = 200
 """A person keeps some; each is a rule that every command is held against."""
 MAX_COLLECTIONS: Final = 200
 """Of one server."""
-MAX_MAPPINGS: Final = 1000
-"""Rules that make accounts of user names."""
+MAX_MAPPINGS: Final = 64
+"""The service takes no more."""
 MAX_ACCOUNTS: Final = 10_000
 """That one collection names."""
 
@@ -56,7 +58,11 @@ class Choices:
 
     folders: tuple[Folder, ...] = ()
     collections: tuple[Collection, ...] = ()
+    removed: tuple[str, ...] = ()
+    """Collections that were taken away here: they go at the service too."""
     mappings: tuple[Mapping, ...] = ()
+    mapped: bool = False
+    """Whether mapping rules were ever set, or taken away, here."""
     paused: bool = False
     draining: bool = False
     limit_bytes_s: int | None = None
@@ -83,7 +89,9 @@ class Choices:
                     Collection(**{**one, "accounts": tuple(one.get("accounts", ()))})
                     for one in document.get("collections", ())
                 ),
+                removed=tuple(map(str, document.get("removed", ()))),
                 mappings=tuple(Mapping.from_document(one) for one in document.get("mappings", ())),
+                mapped=bool(document.get("mapped", False)),
                 paused=bool(document.get("paused", False)),
                 draining=bool(document.get("draining", False)),
                 limit_bytes_s=document.get("limit_bytes_s"),
@@ -137,7 +145,11 @@ class Choices:
         """With this collection. Raises `ChoiceError` when the name is taken."""
         if self.collection(collection.name) is not None:
             raise ChoiceError(f"there is a collection {collection.name!r} already")
-        changed = replace(self, collections=(*self.collections, collection))
+        changed = replace(
+            self,
+            collections=(*self.collections, collection),
+            removed=tuple(one for one in self.removed if one != collection.name),
+        )
         changed.check()
         return changed
 
@@ -145,12 +157,28 @@ class Choices:
         """Without it. Raises `ChoiceError` when there is none."""
         if self.collection(name) is None:
             raise ChoiceError(f"there is no collection {name!r}")
-        return replace(self, collections=tuple(one for one in self.collections if one.name != name))
+        rest = tuple(one for one in self.collections if one.name != name)
+        return replace(self, collections=rest, removed=(*self.removed, name)[-MAX_COLLECTIONS:])
+
+    # -- mapping rules
+
+    def with_mappings(self, mappings: Iterable[Mapping]) -> Choices:
+        """With these rules instead of those before."""
+        changed = replace(self, mappings=tuple(mappings), mapped=True)
+        changed.check()
+        return changed
 
     # -- for the service
 
-    def report(self, version: str, node_name: str) -> dict[str, Any]:
-        """`PUT /connect/report`."""
+    def report(
+        self, version: str, node_name: str, *, known: Iterable[KnownCollection] = ()
+    ) -> dict[str, Any]:
+        """`PUT /connect/report`. `known`: collections that other nodes have told of; they stay."""
+        others = [
+            {"name": one.name, "base_path": one.base_path, "access": one.access}
+            for one in known
+            if one.name not in self.removed and self.collection(one.name) is None
+        ]
         return {
             "version": version,
             "node_name": node_name,
@@ -158,16 +186,25 @@ class Choices:
             "draining": self.draining,
             "folders": [asdict(one) for one in self.folders],
             "collections": [
-                {
-                    "name": one.name,
-                    "base_path": one.base_path,
-                    "access": one.access,
-                    "policies": {"accounts": list(one.accounts)},
-                }
-                for one in self.collections
+                *others,
+                *(
+                    {
+                        "name": one.name,
+                        "base_path": one.base_path,
+                        "access": one.access,
+                        "policies": {"accounts": list(one.accounts)},
+                    }
+                    for one in self.collections
+                ),
             ],
-            "mappings": [one.to_document() for one in self.mappings],
+            "mappings": self._told_mappings(),
         }
+
+    def _told_mappings(self) -> list[dict[str, Any]] | None:
+        """None: nothing was ever said of them here, another node may have."""
+        if self.mappings:
+            return [to_globus(self.mappings)]
+        return [] if self.mapped else None
 
 
 @dataclass

@@ -33,10 +33,12 @@ class Relay:
 
 @dataclass(frozen=True)
 class KnownCollection:
-    """A collection as the service has it: its id belongs to a name that the agent gave it."""
+    """A collection as the service has it: its id belongs to a name that a node gave it."""
 
     id: str
     name: str
+    base_path: str
+    access: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,9 @@ class Configuration:
                     for one in document["relays"][:MAX_RELAYS]
                 ),
                 collections=tuple(
-                    KnownCollection(_text(one, "id"), _text(one, "name"))
+                    KnownCollection(
+                        *(_text(one, name) for name in ("id", "name", "base_path", "access"))
+                    )
                     for one in document.get("collections") or ()
                 ),
                 warning=(document.get("versions") or {}).get("warning"),

@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import asyncssh
 
 from towpath.gridftp.server.control import Control
 
-NewControl = Callable[[], Control]
-"""Makes what takes a control connection."""
+NewControl = Callable[[str, str], Control]
+"""Makes what takes a control connection, for the addresses (in numbers) of the relay and of us.
+They stand for those of its ends: data connections listen at ours, and who comes through a relay on
+this machine is on this machine."""
 
 
 class ControlChannel(asyncssh.SSHTCPSession[bytes]):
     """One forwarded channel."""
 
-    def __init__(
-        self, control: Control, *, ours: str, theirs: str, over: Callable[[], None]
-    ) -> None:
-        """`ours`, `theirs`: addresses of the tunnel's ends, in numbers. They stand for those of
-        the control connection: data connections listen at ours, and only a relay on this machine
-        has a peer on this machine. `over`: called when it is closed."""
+    def __init__(self, control: Control, over: Callable[[], None]) -> None:
+        """`over`: called when it is closed."""
         self._control = control
         self._over = over
-        self._addresses = {"peername": (theirs, 0), "sockname": (ours, 0)}
 
     def connection_made(self, chan: asyncssh.SSHTCPChannel[bytes]) -> None:
         """It is open."""
-        self._control.connection_made(_ChannelTransport(chan, self._addresses))
+        self._control.connection_made(_ChannelTransport(chan))
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         """Commands, or parts of them."""
@@ -59,8 +55,8 @@ class ControlChannel(asyncssh.SSHTCPSession[bytes]):
 class _ChannelTransport(asyncio.Transport):
     """A channel of `asyncssh` in the place of a socket's transport."""
 
-    def __init__(self, channel: asyncssh.SSHTCPChannel[bytes], extra: dict[str, Any]) -> None:
-        super().__init__(extra)
+    def __init__(self, channel: asyncssh.SSHTCPChannel[bytes]) -> None:
+        super().__init__()
         self._channel = channel
 
     def write(self, data: bytes | bytearray | memoryview) -> None:

@@ -7,6 +7,7 @@ lets in none that its owner has not let in (`accounts`).
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -72,6 +73,6 @@ def from_globus(document: object) -> list[Mapping]:
     return [Mapping.from_document(one) for one in rules]
 
 
-def to_globus(rules: list[Mapping]) -> dict[str, Any]:
+def to_globus(rules: Iterable[Mapping]) -> dict[str, Any]:
     """The same document."""
     return {"DATA_TYPE": DATA_TYPE, "mappings": [rule.to_document() for rule in rules]}

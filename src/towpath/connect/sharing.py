@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -32,12 +31,6 @@ SECRETS: Final = (
 )
 """Below a home: keys, passwords and sessions. Who shares a home does not think of them."""
 
-_READS_AS_TWO = re.compile(r",\s*(RW|WR|R|W|N)\s*/", re.IGNORECASE)
-"""See `dsi.rules`, which cuts there."""
-
-NOTHING: Final = "N/"
-"""The rules of an agent that shares nothing."""
-
 
 def folder(path: Path, *, write: bool, own: Path) -> Folder:
     """What sharing this path means. Raises `ChoiceError`; `own` is the agent's directory."""
@@ -51,18 +44,19 @@ def folder(path: Path, *, write: bool, own: Path) -> Folder:
     shared = Folder(str(place), WRITE if write else READ)
     if place.is_relative_to(own.resolve()):
         raise ChoiceError(f"{place} belongs to the agent itself, which is never shared")
-    if shared.path.endswith(",") or _READS_AS_TWO.search(shared.path):
-        raise ChoiceError(f"{place} cannot be shared by itself: its name reads like two rules")
     return shared
 
 
-def rules_of(folders: Sequence[Folder], *, home: Path, own: Path) -> str:
-    """The rules of these folders, with what is never shared taken out."""
+def rules_of(folders: Sequence[Folder], *, home: Path, own: Path) -> list[tuple[str, str]]:
+    """The rules of these folders (letters and path, as in `dsi.rules`), with what is never shared
+    taken out."""
+    if not folders:
+        return [("N", "/")]
     named = {one.path for one in folders}
-    parts = [_rule(one) for one in folders]
-    parts += [f"N{place}" for place in _never(named, home)]
-    parts.append(f"N{own.resolve()}")
-    return ",".join(parts) if folders else NOTHING
+    rules = dict.fromkeys(_never(named, home), "N")
+    rules |= {one.path: "RW" if one.access == WRITE else "R" for one in folders}
+    rules[str(own.resolve())] = "N"
+    return [(letters, place) for place, letters in rules.items()]
 
 
 def _never(named: Iterable[str], home: Path) -> list[str]:
@@ -75,7 +69,3 @@ def _never(named: Iterable[str], home: Path) -> list[str]:
             if str(place) not in named and place != home.resolve():
                 places[str(place)] = None
     return list(places)
-
-
-def _rule(one: Folder) -> str:
-    return f"{'RW' if one.access == WRITE else 'R'}{one.path}"

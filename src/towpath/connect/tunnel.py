@@ -32,7 +32,8 @@ TRIED_S: Final = 4.0
 """For a sign of life of a tunnel that may be dead: longer than a wireless network needs to be back,
 and a mistake costs the sessions that are open."""
 
-OnEvent = Callable[[words.Event], None]
+OnEvent = Callable[[words.Event, "Tunnel"], None]
+"""Told of what the relay tells, and by which tunnel it came."""
 
 
 class TunnelFailed(Exception):  # noqa: N818 - reads as what it says
@@ -73,6 +74,9 @@ class Tunnel:
         """Whether the relay has said that it ends soon."""
         self.channels = 0
         """Control connections that are open."""
+        self.quiet: Final = asyncio.Event()
+        """Set while there are none."""
+        self.quiet.set()
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[words.Answer]] = {}
         self._writer: asyncssh.SSHWriter[bytes] | None = None
@@ -136,10 +140,9 @@ class Tunnel:
 
     async def _begin(self, caller: Caller, on_event: OnEvent) -> None:
         def session(_host: str, _port: int) -> ControlChannel:
-            channel = ControlChannel(
-                caller.new_control(), ours=self.ours, theirs=self.theirs[0], over=self._less
-            )
+            channel = ControlChannel(caller.new_control(self.theirs[0], self.ours), self._less)
             self.channels += 1
+            self.quiet.clear()
             return channel
 
         await self._connection.create_server(session, *CONTROL_FORWARD, encoding=None)
@@ -154,6 +157,8 @@ class Tunnel:
 
     def _less(self) -> None:
         self.channels -= 1
+        if not self.channels:
+            self.quiet.set()
 
     # -- asking
 
@@ -248,7 +253,7 @@ class Tunnel:
             return
         if isinstance(report, words.Drain):
             self.draining = True
-        on_event(report)
+        on_event(report, self)
 
     def _end(self, reason: str) -> None:
         if not self.ended.done():

@@ -93,7 +93,6 @@ class Relayed(Protocol):
 class Means:
     """What the owner has set."""
 
-    proxy: Proxy | None = None
     ports: tuple[int, int] | None = None
     """Where data connections may come in; None: anywhere."""
     public_host: str | None = None
@@ -130,10 +129,16 @@ class NoWay(OSError):  # noqa: N818 - reads as what it says
 class Ways:
     """All data connections of an agent. On the loop."""
 
-    def __init__(self, means: Means, tunnel: Callable[[], Relayed | None]) -> None:
-        """`tunnel` gives the one that is open now."""
+    def __init__(
+        self,
+        means: Means,
+        tunnel: Callable[[], Relayed | None],
+        proxy: Callable[[str], Proxy | None] = lambda _host: None,
+    ) -> None:
+        """`tunnel` gives the one that is open now, `proxy` how a relay is reached."""
         self._means = means
         self._tunnel = tunnel
+        self._proxy = proxy
         self._relay_reached: dict[str, float] = {}
         """Hosts that only the relay reaches, until when."""
         self._listeners: dict[str, Listener] = {}
@@ -192,7 +197,9 @@ class Ways:
                     self.moved_directly += 1
                     return connection
         relay = tunnel.relay
-        connection = await _joined(await connect(relay.host, relay.port, self._means.proxy), said)
+        connection = await _joined(
+            await connect(relay.host, relay.port, self._proxy(relay.host)), said
+        )
         self.moved_by_relay += 1
         return connection
 
@@ -286,7 +293,7 @@ class Ways:
         relay = tunnel.relay
         async with asyncio.timeout(PROLOGUE_S):
             connection = await _joined(
-                await connect(relay.host, relay.port, self._means.proxy), TicketSaid(ticket)
+                await connect(relay.host, relay.port, self._proxy(relay.host)), TicketSaid(ticket)
             )
         self.moved_by_relay += 1
         listener.deliver(connection, tunnel.theirs[0])

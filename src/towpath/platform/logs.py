@@ -90,7 +90,12 @@ class _PrivateRotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def configure(
-    process: str, settings: LogSettings, directory: Path | None, *, console: bool = False
+    process: str,
+    settings: LogSettings,
+    directory: Path | None,
+    *,
+    console: bool = False,
+    console_level: int = logging.WARNING,
 ) -> None:
     """Send this process's logs to ``directory/PROCESS.log`` and, if asked, warnings to stderr.
 
@@ -109,7 +114,7 @@ def configure(
         handlers.append(file)
     if console:
         terminal = logging.StreamHandler(sys.stderr)
-        terminal.setLevel(logging.WARNING)
+        terminal.setLevel(console_level)
         terminal.setFormatter(_formatter(structlog.dev.ConsoleRenderer(colors=False)))
         handlers.append(terminal)
     root = logging.getLogger()
@@ -119,7 +124,7 @@ def configure(
     for handler in handlers:
         root.addHandler(handler)
     root.setLevel(settings.level.upper())
-    for chatty in ("httpx", "httpcore", "asyncio"):
+    for chatty in ("httpx", "httpcore", "asyncio", "asyncssh"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # each failed attempt is a warning: `platform.database` tells when it goes and comes
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)

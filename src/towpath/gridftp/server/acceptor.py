@@ -191,8 +191,12 @@ class ControlServer:
     def pause(self, reason: str) -> None:
         """From now on whoever comes is sent away (`421 PAUSED: reason`); who is there is cut."""
         self._turned_away = f"PAUSED: {reason}"
+        self.cut(self._turned_away)
+
+    def cut(self, reason: str) -> None:
+        """End all connections that are there (`421 reason`)."""
         for control in (*self._pending, *self._open):
-            control.drop(self._turned_away)
+            control.drop(reason)
 
     def turn_away(self, reason: str) -> None:
         """From now on whoever comes is sent away (`421 DRAINING: reason`); who is there stays."""

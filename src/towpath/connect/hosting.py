@@ -1,0 +1,45 @@
+"""Sessions of an agent: on which storage, by which data paths, at which pace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from towpath.connect.admitting import ACCESS, BASE
+from towpath.connect.live_rules import LiveRules
+from towpath.connect.paths import BrokeredPaths, Connect
+from towpath.dsi.posix import PosixStorage
+from towpath.dsi.rules import Rules
+from towpath.gridftp.data.pace import Pace
+from towpath.gridftp.server.commands.base import Report
+from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.server.limits import Limits
+from towpath.gridftp.server.session import SessionHost
+
+
+def own_files(
+    rules: Callable[[], Rules], connect: Connect, *, limits: Limits, pace: Pace, report: Report
+) -> SessionHost:
+    """For a personal endpoint: the machine's paths, under the rules of what is shared now."""
+    storage = PosixStorage(Path("/"), rules=LiveRules(rules))
+    return SessionHost(
+        storage, limits, paths=lambda _opening: BrokeredPaths(connect), pace=pace, report=report
+    )
+
+
+def collections(connect: Connect, *, limits: Limits, pace: Pace, report: Report) -> SessionHost:
+    """For a server: each session in its collection."""
+    return SessionHost(
+        _storage_of,
+        limits,
+        paths=lambda _opening: BrokeredPaths(connect),
+        pace=pace,
+        report=report,
+    )
+
+
+def _storage_of(opening: Opening) -> PosixStorage:
+    """Raises OSError when its directory is not there: opened anew for each session, as it may be
+    another one by now."""
+    rules = Rules.of([(opening.extra[ACCESS], "/")])
+    return PosixStorage(Path(opening.extra[BASE]), rules=rules)

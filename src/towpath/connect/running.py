@@ -1,0 +1,148 @@
+"""Puts an agent up in this process, for the account that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import uvloop
+
+from towpath.connect import local_control
+from towpath.connect.admitting import Find, in_collections, in_own_files, own_account
+from towpath.connect.agent import Agent, Loaded, Setting, with_limits
+from towpath.connect.choices import Choices
+from towpath.connect.directory import PERSONAL, AgentDirectory
+from towpath.connect.errors import ConnectError, Trouble
+from towpath.connect.hosting import collections, own_files
+from towpath.connect.shared_pace import SharedPace
+from towpath.connect.sharing import rules_of
+from towpath.dsi.rules import Rules
+from towpath.gridftp.server.acceptor import fit_descriptors
+from towpath.gridftp.server.account_process import Sessions
+from towpath.gridftp.server.commands.base import Refused, Transferred
+from towpath.gridftp.server.limits import Limits
+
+_log: Final = structlog.stdlib.get_logger("towpath.connect")
+
+PERSONAL_LIMITS: Final = Limits(sessions=200)
+"""Of a laptop: more than a service opens at one endpoint."""
+DESCRIPTORS: Final = 20
+"""Of a session in this process: control and session sockets, a file, a listener, data connections
+here and, for a moment, at the broker."""
+
+
+def hold(directory: AgentDirectory) -> int:
+    """The descriptor that keeps other agents of this directory from running, as long as it is
+    open. Raises `ConnectError`."""
+    descriptor = os.open(directory.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ConnectError(
+            Trouble.REFUSED,
+            f"an agent runs in {directory.root} already: see 'towpath connect status'",
+        ) from None
+    return descriptor
+
+
+class Shared:
+    """The rules of what a personal endpoint shares now."""
+
+    def __init__(self, own: Path) -> None:
+        """`own`: the agent's directory."""
+        self._own = own
+        self._home = Path(own_account().pw_dir)
+        self.current = Rules.parse("N/")
+
+    def apply(self, choices: Choices) -> None:
+        """From now on these."""
+        self.current = Rules.of(rules_of(choices.folders, home=self._home, own=self._own))
+
+
+def run_own(directory: AgentDirectory) -> None:
+    """Until SIGTERM, SIGINT or `stop`. Raises `ConnectError`, `OSError`."""
+    loaded = Loaded.of(directory)
+    base = PERSONAL_LIMITS if loaded.identity.kind == PERSONAL else Limits()
+    limits = fit_descriptors(with_limits(base, loaded.choices), per_session=DESCRIPTORS)
+    run_loop(_run_own(directory, loaded, limits))
+
+
+async def _run_own(directory: AgentDirectory, loaded: Loaded, limits: Limits) -> None:
+    shared, pace = Shared(directory.root), SharedPace()
+    agent = Agent(
+        loaded,
+        Setting(
+            limits=limits,
+            pace=pace,
+            control=local_control.listen(directory.control_socket),
+            keep=directory.keep_configuration,
+            applied=shared.apply,
+        ),
+    )
+    connect = agent.broker.connect
+    find: Find
+    if loaded.identity.kind == PERSONAL:
+        find = in_own_files(loaded.identity.endpoint_id)
+        host = own_files(
+            lambda: shared.current, connect, limits=limits, pace=pace, report=log_command
+        )
+    else:
+        find = in_collections(
+            lambda: agent.chosen.current, agent.collection_name, only=own_account().pw_name
+        )
+        host = collections(connect, limits=limits, pace=pace, report=log_command)
+    sessions = Sessions(host, account=own_account().pw_name, failed=log_failed)
+    stop_on_signals(agent.stop)
+    try:
+        await agent.run(sessions.open, find)
+    finally:
+        await sessions.close()
+        host.close()
+        pace.close()
+        directory.control_socket.unlink(missing_ok=True)
+
+
+# -- what agents of both kinds have
+
+
+def run_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run it in an event loop of its own."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work)
+
+
+def stop_on_signals(stop: Callable[[], None]) -> None:
+    """At SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def log_command(report: Transferred | Refused) -> None:
+    """A line for each transfer, and for each other command that failed."""
+    opening = report.opening
+    who = {"session": opening.session_id, "account": opening.account}
+    if isinstance(report, Refused):
+        _log.info("refused", **who, command=report.command, reply=report.reply)
+        return
+    _log.info(
+        "transfer",
+        **who,
+        command=report.verb,
+        path=report.path.decode("utf-8", "backslashreplace"),
+        bytes=report.bytes_moved,
+        seconds=round(report.seconds, 3),
+        outcome=report.outcome,
+    )
+
+
+def log_failed(error: BaseException) -> None:
+    """A session ended as none should."""
+    _log.error("a session has failed", error=repr(error))
