@@ -25,19 +25,20 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from towpath import __version__
 from towpath.connect import local_control
 from towpath.connect import proxy as proxies
-from towpath.connect.admitting import Admitting, Find
+from towpath.connect.admitting import PlaceOf
 from towpath.connect.broker import Broker
 from towpath.connect.choices import ChoiceError, Choices, Chosen
 from towpath.connect.configuration import Configuration
 from towpath.connect.directory import AgentDirectory, Identity, certificate_request
 from towpath.connect.errors import FINAL, ConnectError, Trouble
 from towpath.connect.keeper import Keeper
+from towpath.connect.logins import GrantLogins
 from towpath.connect.proxy import Proxy
 from towpath.connect.service import Service as Api
 from towpath.connect.shared_pace import Meter, SharedPace
 from towpath.connect.tunnel import Caller
 from towpath.connect.ways import Means, Ways
-from towpath.grants import KeySet
+from towpath.grants import KeySet, Verifier
 from towpath.gridftp.security.acceptor import HostSecurity
 from towpath.gridftp.security.authority import as_trust_files
 from towpath.gridftp.security.credentials import Credential
@@ -162,10 +163,10 @@ class Agent:
         """Make `run` return."""
         self._stop.set()
 
-    async def run(self, open_session: OpenSession, find: Find) -> None:
+    async def run(self, open_session: OpenSession, place_of: PlaceOf) -> None:
         """Until `stop`. Raises `ConnectError` for what only its owner can put right.
 
-        `open_session` runs its sessions; `find` says what a grant opens.
+        `open_session` runs its sessions; `place_of` says what a grant opens.
         """
         self._loop = asyncio.get_running_loop()
         setting = self._setting
@@ -182,7 +183,7 @@ class Agent:
             await stack.enter_async_context(api)
             self.broker.start(setting.paths)
             stack.push_async_callback(self.broker.close)
-            self._controls = self._service(threads, open_session, find)
+            self._controls = self._service(threads, open_session, place_of)
             self._server = ControlServer(self._controls)
             await self._server.start([])
             stack.push_async_callback(self._server.close)
@@ -205,7 +206,7 @@ class Agent:
                 raise result
 
     def _service(
-        self, threads: ThreadPoolExecutor, open_session: OpenSession, find: Find
+        self, threads: ThreadPoolExecutor, open_session: OpenSession, place_of: PlaceOf
     ) -> Service:
         configuration = self.configuration
         return Service(
@@ -215,11 +216,13 @@ class Agent:
             threads=threads,
             limits=self._setting.limits,
             report=self._report_login,
-            tokens=Admitting(
-                issuer=configuration.issuer,
-                audience=configuration.audience,
-                keys=lambda: self._keys,
-                find=find,
+            tokens=GrantLogins(
+                Verifier(
+                    issuer=configuration.issuer,
+                    audience=configuration.audience,
+                    keys=lambda: self._keys,
+                ),
+                place_of,
                 fetch_keys=self._fetch_keys,
             ),
         )

@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from towpath.connect import local_control
-from towpath.connect.admitting import Find, in_collections, in_own_files, own_account
+from towpath.connect.admitting import PlaceOf, in_collections, in_own_files, own_account
 from towpath.connect.agent import Agent, Loaded, Setting, with_limits
 from towpath.connect.choices import Choices
 from towpath.connect.directory import PERSONAL, AgentDirectory
@@ -87,21 +87,21 @@ async def _run_own(directory: AgentDirectory, loaded: Loaded, limits: Limits) ->
         ),
     )
     connect = agent.broker.connect
-    find: Find
+    place_of: PlaceOf
     if loaded.identity.kind == PERSONAL:
-        find = in_own_files(loaded.identity.endpoint_id)
+        place_of = in_own_files(loaded.identity.endpoint_id)
         host = own_files(
             lambda: shared.current, connect, limits=limits, pace=pace, report=log_command
         )
     else:
-        find = in_collections(
+        place_of = in_collections(
             lambda: agent.chosen.current, agent.collection_name, only=own_account().pw_name
         )
         host = collections(connect, limits=limits, pace=pace, report=log_command)
     sessions = Sessions(host, account=own_account().pw_name, failed=log_failed)
     stop_on_signals(agent.stop)
     try:
-        await agent.run(sessions.open, find)
+        await agent.run(sessions.open, place_of)
     finally:
         await sessions.close()
         host.close()

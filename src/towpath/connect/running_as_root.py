@@ -184,8 +184,8 @@ class _Front:
         receiver = ReportReceiver(self._outlet, log_command)
         asyncio.get_running_loop().add_reader(self._outlet, receiver.take_waiting)
         stop_on_signals(agent.stop)
-        find = in_collections(lambda: agent.chosen.current, agent.collection_name, only=None)
-        await agent.run(self._remembering(open_session), find)
+        place_of = in_collections(lambda: agent.chosen.current, agent.collection_name, only=None)
+        await agent.run(self._remembering(open_session), place_of)
 
     def _remembering(self, open_session: OpenSession) -> Callable[[Opening, socket.socket], None]:
         def opened(opening: Opening, connection: socket.socket) -> None:
