@@ -121,7 +121,7 @@ DELETE FROM upstream_attempt;
 DELETE FROM upstream;
 DELETE FROM signing_key;
 DELETE FROM throttle;
-DELETE FROM identity_provider WHERE kind = 'oidc';
+DELETE FROM identity_provider WHERE kind <> 'clients';
 """
 
 
