@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import itertools
 import json
+import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -162,12 +164,12 @@ class TestAgent:
         return await asyncio.wait_for(answer, WAIT_S)
 
     async def listen(self, *candidates: str) -> words.Listening:
-        answer = await self.ask(lambda id: words.Listen(id, candidates))
+        answer = await self.ask(lambda number: words.Listen(number, candidates))
         assert isinstance(answer, words.Listening), answer
         return answer
 
     async def dial(self, host: str, port: int) -> words.Answer:
-        return await self.ask(lambda id: words.Dial(id, host, port))
+        return await self.ask(lambda number: words.Dial(number, host, port))
 
     async def event(self) -> words.Event:
         return await asyncio.wait_for(self.events.get(), WAIT_S)
@@ -223,6 +225,11 @@ class Connection:
     def end(self) -> None:
         self.writer.write_eof()
 
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
     async def close(self) -> None:
         self.writer.close()
         with contextlib.suppress(OSError):
@@ -274,7 +281,7 @@ class Rig:
         agent = TestAgent(known, connection, writer, reader)
         agent.reading = asyncio.create_task(agent.read())
         self.stack.push_async_callback(agent.close)
-        welcome = await agent.ask(lambda id: words.Hello(id, "0.1.0", PROTOCOL))
+        welcome = await agent.ask(lambda number: words.Hello(number, "0.1.0", PROTOCOL))
         assert isinstance(welcome, words.Welcome), welcome
         return agent
 

@@ -74,6 +74,8 @@ class Joiner:
         Raises :class:`JoinsFullError`, and has then closed both.
         """
         try:
+            if not self._movers:
+                raise OSError("the relay ends")
             for each in (one, other):
                 each.setblocking(False)
                 keep_alive(each)
@@ -95,10 +97,11 @@ class Joiner:
         return sum(mover.moved for mover in self._movers)
 
     def close(self) -> None:
-        """Reset all joins and end the threads."""
-        for mover in self._movers:
+        """Reset all joins and end the threads; once is enough."""
+        movers, self._movers = self._movers, []
+        for mover in movers:
             mover.stop()
-        for mover in self._movers:
+        for mover in movers:
             mover.join()
 
 
@@ -157,13 +160,13 @@ class _Mover(threading.Thread):
                 raise OSError("the relay ends")
             self._new.append(join)
             self.load += 1
-        os.eventfd_write(self._wake, 1)
+            os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
         """For other threads."""
         with self._lock:
             self._stopping = True
-        os.eventfd_write(self._wake, 1)
+            os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
         """The thread."""
@@ -312,7 +315,8 @@ class _Mover(threading.Thread):
             os.close(pipe[0])
             os.close(pipe[1])
         self._epoll.close()
-        os.close(self._wake)
+        with self._lock:  # whoever stops us may still be about to wake us
+            os.close(self._wake)
 
 
 def _new_pipe() -> tuple[int, int]:
