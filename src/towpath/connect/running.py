@@ -71,10 +71,16 @@ def run_own(directory: AgentDirectory) -> None:
     loaded = Loaded.of(directory)
     base = PERSONAL_LIMITS if loaded.identity.kind == PERSONAL else Limits()
     limits = fit_descriptors(with_limits(base, loaded.choices), per_session=DESCRIPTORS)
-    run_loop(_run_own(directory, loaded, limits))
+    run_loop(serve_own(directory, loaded, limits, lambda agent: stop_on_signals(agent.stop)))
 
 
-async def _run_own(directory: AgentDirectory, loaded: Loaded, limits: Limits) -> None:
+async def serve_own(
+    directory: AgentDirectory,
+    loaded: Loaded,
+    limits: Limits,
+    begun: Callable[[Agent], None] = lambda _agent: None,
+) -> None:
+    """The same in a loop that runs. `begun` is given the agent."""
     shared, pace = Shared(directory.root), SharedPace()
     agent = Agent(
         loaded,
@@ -99,7 +105,7 @@ async def _run_own(directory: AgentDirectory, loaded: Loaded, limits: Limits) ->
         )
         host = collections(connect, limits=limits, pace=pace, report=log_command)
     sessions = Sessions(host, account=own_account().pw_name, failed=log_failed)
-    stop_on_signals(agent.stop)
+    begun(agent)
     try:
         await agent.run(sessions.open, place_of)
     finally:
