@@ -2,10 +2,11 @@
 
 import getpass
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -29,6 +30,7 @@ from towpath.grants import (
 from towpath.gridftp.client.dial import Server
 from towpath.gridftp.client.session import Session, Timeouts
 from towpath.gridftp.security.credentials import Credential
+from towpath.gridftp.server.frames import Opening
 
 ISSUER = "https://move.example.org"
 ENDPOINT = "2f8c0c4e-5d0f-4e55-9c29-3b1c1df6a001"
@@ -86,8 +88,14 @@ class Granting:
 
 
 @contextmanager
-def granting(domain: Domain, root: Path | Storage, **options: Any) -> Iterator[Granting]:
-    """An endpoint whose collection is a directory, or another storage."""
+def granting(
+    domain: Domain,
+    root: Path | Storage | Callable[[Opening], Storage],
+    *,
+    extra: Mapping[str, str] = MappingProxyType({}),
+    **options: Any,
+) -> Iterator[Granting]:
+    """An endpoint whose collection is a directory, another storage, or chosen for each session."""
     key = SigningKey.new()
     keys = KeySet.of([key])
     clock = [0.0]
@@ -98,7 +106,7 @@ def granting(domain: Domain, root: Path | Storage, **options: Any) -> Iterator[G
     def place_of(grant: Grant) -> Place:
         if grant.account != getpass.getuser():
             raise GrantRefused(Reason.ACCOUNT, "there is no such account here", grant.grant_id)
-        return Place(getpass.getuser(), "/home")
+        return Place(getpass.getuser(), "/home", extra)
 
     tokens = GrantLogins(
         Verifier(issuer=ISSUER, audience=ENDPOINT, keys=lambda: keys, now=now), place_of

@@ -24,6 +24,7 @@ from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.commands.base import Refused, Transferred
 from towpath.gridftp.server.control import LoginReport, Service
+from towpath.gridftp.server.frames import Opening
 from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.limits import Limits
 from towpath.gridftp.server.permission import Tokens
@@ -66,7 +67,7 @@ class OwnServer:
 @contextmanager
 def own_server(
     domain: Domain,
-    storage: Storage | None = None,
+    storage: Storage | Callable[[Opening], Storage] | None = None,
     *,
     limits: Limits | None = None,
     anonymous: bool = False,

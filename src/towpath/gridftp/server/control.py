@@ -502,7 +502,7 @@ class Control(asyncio.Protocol):
             credential=None if delegated is None else delegated.to_pem().decode("ascii"),
             home=account.home,
             permission=None if admission is None else admission.permission,
-            extra={} if admission is None else admission.extra,
+            extra={} if admission is None else dict(admission.extra),
         )
         ours, theirs = socket.socketpair()
         try:
