@@ -118,12 +118,14 @@ def channel(
     connect_s: float = 30,
     stall_s: float = 30,
     connections: int = 128,
+    **options: Any,
 ) -> DataChannel:
-    """A channel of a session from this machine."""
+    """A channel of a session from this machine. `options` are those of `DataChannel`."""
     made = DataChannel(
         local_host=HOST,
         policy=policy or AnyHost(HOST),
         limits=Limits(data_connect_s=connect_s, data_stall_s=stall_s, data_connections=connections),
+        **options,
     )
     made.set_mode(mode)
     _made.append(made)

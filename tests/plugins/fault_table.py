@@ -47,6 +47,12 @@ REAL: dict[Kind, tuple[str, ...]] = {
         f"{_ERRORS}[data authentication]",
         f"{_ERRORS}[data credential]",
     ),
+    Kind.GRANT_EXPIRED: (
+        "grants/test_time.py::test_no_command_begins_after_the_end",
+        "grants/test_attacks.py::test_a_grant_that_was_used_is_replayed",
+    ),
+    Kind.GRANT_REFUSED: ("grants/test_attacks.py::test_a_valid_grant_for_somewhere_else",),
+    Kind.PAUSED: ("grants/test_time.py::test_a_paused_server_cuts_what_runs_and_takes_nobody",),
     Kind.ENCRYPTION_REQUIRED: (f"{_TABLE}[encryption_required]",),
     Kind.CHANNEL_GONE: (f"{_ERRORS}[no data channel]",),
     Kind.CHECKSUM_MISMATCH: (
