@@ -74,10 +74,10 @@ class Rules:
         For paths that others have chosen: no path can look like a rule here.
         """
         rules: dict[bytes, Access] = {}
-        for letters, path in found:
-            if letters not in _OF_LETTERS or not path.startswith("/"):
-                raise ValueError(f"{letters!r} {path!r}: a rule is letters and an absolute path")
-            rules[_cleaned(path)] = _OF_LETTERS[letters]
+        for letters, given in found:
+            if letters not in _OF_LETTERS or not given.startswith("/"):
+                raise ValueError(f"{letters!r} {given!r}: a rule is letters and an absolute path")
+            rules[_cleaned(given)] = _OF_LETTERS[letters]
         if rules == {b"/": _ALL}:
             return FREE
         table = dict(rules)
