@@ -35,7 +35,7 @@ class LiveRules(Rules):
     def demand(self, path: bytes, wanted: Access) -> None:
         """See `Rules`."""
         if wanted not in self.access(path):
-            raise PathNotAllowedError(path)
+            raise PathNotAllowedError(path, writing=Access.WRITE in wanted)
 
     def demand_below(self, path: bytes, wanted: Access) -> None:
         """See `Rules`."""

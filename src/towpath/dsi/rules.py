@@ -106,8 +106,10 @@ class Rules:
 
     def and_also(self, other: Rules) -> Rules:
         """Rules that allow what both allow. ValueError: they are too many."""
-        if self.table is None or other.table is None:
-            return other if self.table is None else self
+        if self.allow_all or other.allow_all:
+            return other if self.allow_all else self
+        assert self.table is not None, "it has a way of its own to do this"
+        assert other.table is not None, "it goes first"
         paths = self.table.keys() | other.table.keys()
         return self._bounded({path: self.access(path) & other.access(path) for path in paths})
 
