@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import delete, gridftp, gui, live, nexus, recovery, server, service, sessions
+from bench import delete, gridftp, gui, live, nexus, recovery, relay, server, service, sessions
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
@@ -26,7 +26,7 @@ AREAS: dict[str, tuple[Place[Any], ...]] = {
     "delete": delete.PLACES,
     "server": server.PLACES,
 }
-ALONE = (sessions.AREA, recovery.AREA, nexus.AREA, live.AREA, gui.AREA)
+ALONE = (sessions.AREA, recovery.AREA, nexus.AREA, live.AREA, gui.AREA, relay.AREA)
 """No contests: each has figures of its own."""
 
 ROUNDS = 5
@@ -77,10 +77,11 @@ def main(
     error; the last line of standard output is a JSON object of ratios: above 1, we are faster. A
     contest that goes wrong has no figure; the others are held all the same, and the exit code is 1.
 
-    Four are no contests and are measured alone: sessions tells what thousands of sessions cost us,
+    Some are no contests and are measured alone: sessions tells what thousands of sessions cost us,
     recovery what is sent again when a copy is broken half-way, and how soon it goes on, nexus what
     tokens, logins and groups take, live what those who watch cost,
-    gui what the web interface does. Their figures are JSON, too.
+    gui what the web interface does, relay what agents cost a relay, and how fast it joins. Their
+    figures are JSON, too.
     """
     end_on_sigterm()
     if alone := [area for area in areas if area in ALONE]:
@@ -138,6 +139,8 @@ def _measure_alone(
             told = live.measure(console, quick=quick)
         elif area == gui.AREA:
             told = gui.measure(console, quick=quick, only=only)
+        elif area == relay.AREA:
+            told = relay.measure(console, quick=quick)
         else:
             told = recovery.measure(
                 console, quick=quick, rounds=rounds, only=only, directory=directory

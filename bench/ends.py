@@ -1,7 +1,8 @@
-"""``python ends.py send|take FILE listen|dial ADDRESS PORT``: a file over one TCP connection.
+"""``python ends.py send|take FILE listen|dial|ticket ADDRESS PORT [TICKET]``: a file over one TCP
+connection.
 
 Both ends of a forward that others carry: as little work as a program can make of it. Who listens
-says so by an empty line.
+says so by an empty line; who has a ticket says it to a relay, and waits for its answer.
 """
 
 import os
@@ -12,11 +13,15 @@ from pathlib import Path
 BLOCK_BYTES = 1024 * 1024
 
 
-def main(what: str, file: str, how: str, address: str, port: str) -> None:
+def main(what: str, file: str, how: str, address: str, port: str, ticket: str = "") -> None:
     """Send a file, or take one."""
     at = (address, int(port))
-    if how == "dial":
+    if how != "listen":
         connection = socket.create_connection(at)
+        if how == "ticket":
+            connection.sendall(f"TPJ1 ticket {ticket}\n".encode())
+            answer = connection.recv(len(b"TPJ1 ok\n"), socket.MSG_WAITALL)
+            assert answer == b"TPJ1 ok\n", answer
     else:
         with socket.create_server(at) as listener:
             print(flush=True)

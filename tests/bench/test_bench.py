@@ -199,6 +199,18 @@ def test_the_cost_of_watching_is_measured() -> None:
 
 
 @pytest.mark.long
+def test_the_cost_of_agents_is_measured() -> None:
+    done = bench("relay", "--quick")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    assert told["agents"] == 50
+    assert told["storm_failed_logins"] == 0
+    assert told["storm_reports"] < 10
+    assert told["joined_mb_s"] > told["asyncssh_mb_s"] > 1
+
+
+@pytest.mark.long
 def test_the_web_interface_is_measured() -> None:
     done = bench("gui", "--quick", "--only", "activity")
     assert done.returncode == 0, done.stderr
