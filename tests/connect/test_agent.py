@@ -28,14 +28,16 @@ def same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 
 
-async def there_and_back(session: Session, home: Path, tmp_path: Path, size: int = SIZE) -> None:
-    """A file up, and down again."""
+async def there_and_back(
+    session: Session, home: Path, tmp_path: Path, size: int = SIZE, base: Path = Path("/")
+) -> None:
+    """A file up, and down again. `base`: what the session sees as `/`."""
     here, there, back = tmp_path / "here", home / "there", tmp_path / "back"
     here.write_bytes(b"towpath " * (size // 8))
     size = here.stat().st_size
     (outcome,) = await upload(session, [Copy(here, str(there), size)], HERE)
     assert outcome.status == "done", outcome
-    assert same(here, there)
+    assert same(here, base / there.relative_to("/"))
     (outcome,) = await download(session, [Copy(back, str(there), size)], HERE)
     assert outcome.status == "done", outcome
     assert same(here, back)

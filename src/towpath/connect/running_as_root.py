@@ -55,8 +55,7 @@ FIRST_S: Final = 10.0
 def run_for_all(directory: AgentDirectory, user: str) -> int:
     """Until SIGTERM, SIGINT or `stop`; gives the exit status. Raises `ConnectError`, `OSError`,
     `KeyError` when `user` does not exist."""
-    for algorithm in ALGORITHMS:
-        new_digest(algorithm)  # imported where perhaps only root can read
+    _import_the_rest()
     choices = _Choices(directory)
     limits = with_limits(Limits(), choices.current())
     pace = SharedPace()
@@ -79,6 +78,13 @@ def run_for_all(directory: AgentDirectory, user: str) -> int:
     finally:
         for path in (directory.control_socket, directory.paths_socket):
             path.unlink(missing_ok=True)
+
+
+def _import_the_rest() -> None:
+    """What is imported when it is used first: perhaps only root can read where we are installed."""
+    "".encode("idna")
+    for algorithm in ALGORITHMS:
+        new_digest(algorithm)
 
 
 def _listen(directory: AgentDirectory) -> socket.socket:
