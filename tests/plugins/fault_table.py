@@ -52,7 +52,15 @@ REAL: dict[Kind, tuple[str, ...]] = {
         "grants/test_attacks.py::test_a_grant_that_was_used_is_replayed",
     ),
     Kind.GRANT_REFUSED: ("grants/test_attacks.py::test_a_valid_grant_for_somewhere_else",),
-    Kind.PAUSED: ("grants/test_time.py::test_a_paused_server_cuts_what_runs_and_takes_nobody",),
+    Kind.AWAY: (
+        "interop/test_connect.py::test_files_go_both_ways_and_wait_for_who_sleeps",
+        "transfer/connect/test_dialling.py::test_who_is_not_there_is_named",
+    ),
+    Kind.DRAINING: ("transfer/connect/test_dialling.py::test_who_takes_no_session_is_named",),
+    Kind.PAUSED: (
+        "transfer/connect/test_dialling.py::test_who_takes_no_session_is_named",
+        "grants/test_time.py::test_a_paused_server_cuts_what_runs_and_takes_nobody",
+    ),
     Kind.ENCRYPTION_REQUIRED: (f"{_TABLE}[encryption_required]",),
     Kind.CHANNEL_GONE: (f"{_ERRORS}[no data channel]",),
     Kind.CHECKSUM_MISMATCH: (

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from towpath.gridftp.errors import GridFTPError, Kind, Scope
 from towpath.transfer.circuits import PROBE_MAX_S, probe_after_s, unreachable
 
-OPENING = {Kind.CONNECT, Kind.CONNECTION_LOST, Kind.TIMEOUT, Kind.PROTOCOL}
+OPENING = {
+    Kind.AWAY,
+    Kind.CONNECT,
+    Kind.CONNECTION_LOST,
+    Kind.DRAINING,
+    Kind.PAUSED,
+    Kind.PROTOCOL,
+    Kind.TIMEOUT,
+}
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -4,9 +4,11 @@ import click
 
 from towpath.cli.admin_audit import audit
 from towpath.cli.admin_client import client
+from towpath.cli.admin_connect import connect
 from towpath.cli.admin_group import group
 from towpath.cli.admin_keys import keys
 from towpath.cli.admin_provider import provider
+from towpath.cli.admin_relay import relay
 from towpath.cli.admin_user import user
 
 
@@ -18,6 +20,8 @@ def command() -> None:
 command.add_command(audit)
 command.add_command(group)
 command.add_command(client)
+command.add_command(connect)
 command.add_command(keys)
 command.add_command(provider)
+command.add_command(relay)
 command.add_command(user)

@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from towpath.cli.deployment import Deployment, data_option
-from towpath.cli.on_nexus import on_nexus
+from towpath.cli.on_database import on_nexus
 from towpath.nexus.audit_chain import Verdict, check
 from towpath.nexus.audit_sealing import Checkpoint, CheckpointError
 from towpath.nexus.store import audit as store

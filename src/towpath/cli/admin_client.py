@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import click
 
 from towpath.cli.deployment import Deployment, data_option
-from towpath.cli.on_nexus import on_nexus
+from towpath.cli.on_database import on_nexus
 from towpath.nexus import audit, hashing
 from towpath.nexus.oauth import redirects
 from towpath.nexus.store import clients

@@ -7,7 +7,7 @@ from uuid import UUID
 import click
 
 from towpath.cli.deployment import Deployment, data_option
-from towpath.cli.on_nexus import on_nexus
+from towpath.cli.on_database import on_nexus
 from towpath.nexus.groups import service
 from towpath.nexus.store import groups, identities
 from towpath.platform.database import Connection

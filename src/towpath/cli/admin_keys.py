@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from towpath.cli.deployment import Deployment, data_option
-from towpath.cli.on_nexus import on_nexus
+from towpath.cli.on_database import on_nexus
 from towpath.nexus.oauth.keys import PUBLISHED_AHEAD_S, add, generate, succession
 from towpath.nexus.store import keys as store
 from towpath.platform.database import Connection

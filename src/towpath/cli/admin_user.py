@@ -10,7 +10,7 @@ from uuid import UUID
 import click
 
 from towpath.cli.deployment import Deployment, data_option
-from towpath.cli.on_nexus import on_nexus
+from towpath.cli.on_database import on_nexus
 from towpath.nexus import audit
 from towpath.nexus.audit import Act
 from towpath.nexus.people import accounts as acts

@@ -18,7 +18,12 @@ def command() -> None:
 
 @command.command(name="add")
 @click.argument("name")
-@click.argument("url", metavar="gsiftp://HOST:PORT")
+@click.argument("url", metavar="[gsiftp://HOST:PORT]", required=False)
+@click.option(
+    "--connect-server",
+    is_flag=True,
+    help="Of data transfer nodes with agents, without a URL: prints the setup key for them.",
+)
 @click.option(
     "--trust-dir",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -31,7 +36,8 @@ def command() -> None:
 @data_option
 def add(
     name: str,
-    url: str,
+    url: str | None,
+    connect_server: bool,  # noqa: FBT001
     trust_dir: Path | None,
     subject: str | None,
     data_hosts: tuple[str, ...],
@@ -40,6 +46,13 @@ def add(
     data: Path,
 ) -> None:
     """Register a GridFTP server under NAME."""
+    if connect_server:
+        if url is not None or trust_dir is not None or subject is not None or data_hosts:
+            raise click.UsageError("an endpoint with agents has no server of its own")
+        _add_connect(name, private=private, output=output, data=data)
+        return
+    if url is None:
+        raise click.UsageError("name the server, gsiftp://HOST:PORT, or give --connect-server")
     server = {"DATA_TYPE": "server", "uri": url}
     if subject is not None:
         server["subject"] = subject
@@ -63,6 +76,18 @@ def add(
     else:
         click.echo(f"Endpoint {name} registered: {created['id']}")
         click.echo(f"Next: towpath credential add {created['id']} --proxy FILE --data {data}")
+
+
+def _add_connect(name: str, *, private: bool, output: str, data: Path) -> None:
+    document = {"display_name": name, "public": not private, "connect": "server"}
+    with OperatorApi.connect(Deployment.find(data)) as api:
+        created = api.call("POST", "/endpoint", json=document)
+    key = created["globus_connect_setup_key"]
+    if output == "json":
+        click.echo(json.dumps({"id": created["id"], "setup_key": key}))
+        return
+    click.echo(f"Endpoint {name} registered: {created['id']}")
+    click.echo(f"Next, on each node within a week: towpath connect setup {key}")
 
 
 @command.command(name="list")

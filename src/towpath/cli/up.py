@@ -24,11 +24,14 @@ from starlette.types import ASGIApp
 
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
+from towpath.cli.up_connect import OwnRelay, renew_keys
 from towpath.gui.app import LOGIN_CALLBACK
 from towpath.gui.app import create_app as create_gui
 from towpath.nexus import app as nexus
 from towpath.nexus.audit_sealing import AuditSealer, Checkpoint, CheckpointError
 from towpath.nexus.bootstrap import (
+    OWN_RELAY,
+    RELAY,
     TRANSFER,
     BootstrapError,
     ClientSecret,
@@ -71,6 +74,7 @@ from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.owners import OwnerWatch
+from towpath.transfer.store import relays
 
 SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
 CERTIFICATE_CHECK_S = 86_400
@@ -188,6 +192,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         }
         clients = await at_start(partial(bootstrap, databases["nexus"], directory.secrets))
 
+        await at_start(partial(_register_relay, databases["transfer"], clients[RELAY]))
+        relay = OwnRelay(directory.root)
         admin_link = await at_start(partial(_ready_for_people, databases["nexus"], settings, place))
         samples: Samples | None = None
         if settings.serve_samples:
@@ -196,7 +202,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         else:
             await at_start(partial(withdraw_samples, databases["transfer"]))
         apps, end_streams = await stack.enter_async_context(
-            _apps(place, directory, databases, clients[TRANSFER], samples, failed)
+            _apps(place, directory, databases, clients[TRANSFER], samples, relay, failed)
         )
         server = await _https_server(apps, bound, place, directory, failed)
         stack.push_async_callback(server.stop)
@@ -221,6 +227,8 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             await servers.start()
         stack.push_async_callback(workers.stop)
         await workers.start()
+        stack.push_async_callback(relay.stop)
+        failed.watch(relay.run(databases["transfer"]), "the relay could not be started")
         if postgres is not None:
             failed.watch(postgres.keep_running(write_state), "the embedded PostgreSQL ended")
         stack.push_async_callback(failed.close)
@@ -239,6 +247,11 @@ async def _ready_for_people(database: Database, settings: Settings, place: "_Pla
         await local_provider(connection, settings.people, place.url)
         await ensure_web_client(connection, place.url + LOGIN_CALLBACK)
         return await first_administrator_link(connection, place.url)
+
+
+async def _register_relay(database: Database, client: ClientSecret) -> None:
+    async with database.connection() as connection:
+        await relays.add(connection, client.client_id, OWN_RELAY)
 
 
 async def _prepare_samples(
@@ -328,6 +341,7 @@ async def _apps(
     databases: dict[str, Database],
     transfer_client: ClientSecret,
     samples: Samples | None,
+    relay: OwnRelay,
     failed: "_Failures",
 ) -> AsyncIterator[tuple[ASGIApp, Callable[[], Awaitable[None]]]]:
     """Every service on one origin; Transfer reaches nexus as over the network, without one. And
@@ -366,7 +380,11 @@ async def _apps(
             gridftp=settings.gridftp,
             engine=settings.engine,
             authorities={} if samples is None else samples.authorities,
+            origin=place.url,
+            authority_file=None if settings.http.cert else directory.ca_file,
+            connect_begins=relay.need,
         )
+        failed.watch(renew_keys(service.connect_keys), "keys of grants are not renewed any more")
         watch = OwnerWatch(
             databases["transfer"],
             client,

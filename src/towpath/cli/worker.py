@@ -14,6 +14,7 @@ from towpath.platform.database import Database, wait_for_database
 from towpath.platform.dial import dial_policy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import DataDirectory, Settings
+from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.engine.identity import WorkerName
 from towpath.transfer.engine.telling import Teller
 from towpath.transfer.engine.witness import Witness
@@ -49,10 +50,10 @@ def command(data: Path) -> None:
     number = claim_number(deployment.directory)
     logs.configure(f"worker-{number}", settings.log, deployment.directory.log)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_run(settings, deployment.directory))
+        runner.run(_run(settings, deployment.directory, deployment.url))
 
 
-async def _run(settings: Settings, directory: DataDirectory) -> None:
+async def _run(settings: Settings, directory: DataDirectory, url: str) -> None:
     assert settings.database.url is not None, "the deployment knows its database"
     name = WorkerName.own()
     await wait_for_database(settings.database.url)
@@ -62,8 +63,13 @@ async def _run(settings: Settings, directory: DataDirectory) -> None:
         max_size=settings.database.pool_size,
         application=application_of(str(name)),
     ) as database:
+        sealer = Sealer(directory.seal_key)
         sessions = EndpointSessions(
-            database, Sealer(directory.seal_key), dial_policy(settings), settings.gridftp
+            database,
+            sealer,
+            dial_policy(settings),
+            settings.gridftp,
+            connect=ConnectKeys(database, sealer, url),
         )
         witness = Witness(settings.database.url)
         witness.start()

@@ -48,7 +48,9 @@ class Kind(StrEnum):
     LOGIN = "login"
     GRANT_EXPIRED = "grant_expired"
     GRANT_REFUSED = "grant_refused"
+    AWAY = "away"
     PAUSED = "paused"
+    DRAINING = "draining"
     CONNECT = "connect"
     CONNECTION_LOST = "connection_lost"
     TIMEOUT = "timeout"
@@ -261,6 +263,21 @@ _FACTS: dict[Kind, _Facts] = {
         "The endpoint does not take this service's grants: set it up anew with a setup key of"
         " this service.",
         Phase.LOGIN,
+    ),
+    Kind.AWAY: _Facts(
+        Scope.ENDPOINT,
+        _TRANSIENT,
+        (_YOU, _ADMIN),
+        "Wake it up or switch it on, see that it has network, and that the agent runs there"
+        " (towpath connect status).",
+        Phase.CONNECT,
+    ),
+    Kind.DRAINING: _Facts(
+        Scope.ENDPOINT,
+        _TRANSIENT,
+        (_ADMIN,),
+        "The endpoint's administrator is taking it out of service: ask for how long.",
+        Phase.CONNECT,
     ),
     Kind.PAUSED: _Facts(
         Scope.ENDPOINT,

@@ -14,6 +14,9 @@ from towpath.platform.files import write_private
 
 OPERATOR = "operator"
 TRANSFER = "transfer"
+RELAY = "relay"
+OWN_RELAY = "of this deployment"
+"""The name of the relay that `towpath up` runs itself."""
 
 
 class BootstrapError(Exception):
@@ -66,6 +69,13 @@ async def bootstrap(database: Database, secrets_directory: Path) -> dict[str, Cl
             secrets_directory / "transfer.json",
             role=TRANSFER,
             name="Towpath transfer service",
+            administrator=False,
+        ),
+        RELAY: await _ensure(
+            database,
+            secrets_directory / "relay.json",
+            role=RELAY,
+            name="Towpath relay",
             administrator=False,
         ),
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase
 from towpath.transfer import times
+from towpath.tunnel.names import endpoint_of_host
 
 PROBE_FIRST_S = 1.0
 """A server that is started again takes longer, and who asks once a second is no burden."""
@@ -20,9 +21,27 @@ PROBE_MAX_S = 10.0
 PROBE_PART = 1 / 8
 """Of what the outage has lasted: the wait for the next probe adds little to it."""
 
-_UNREACHABLE = frozenset({Kind.CONNECT, Kind.CONNECTION_LOST, Kind.TIMEOUT, Kind.PROTOCOL})
+_UNREACHABLE = frozenset(
+    {
+        Kind.AWAY,
+        Kind.CONNECT,
+        Kind.CONNECTION_LOST,
+        Kind.DRAINING,
+        Kind.PAUSED,
+        Kind.PROTOCOL,
+        Kind.TIMEOUT,
+    }
+)
 """What a login fails with where there is no server, a full one, one that hangs, or another
 program. Whether it is so, or only this login, the probe finds out."""
+
+
+AGENT_FOLLOWS = "The task waits, and resumes within seconds when it is back."
+_AGENT_ADVICE: dict[str | None, str] = {
+    "GC_PAUSED": "Resume the agent there: towpath connect resume.",
+    None: "Wake it up or switch it on, see that it has network, and that the agent runs there"
+    " (towpath connect status).",
+}
 
 
 def unreachable(error: GridFTPError) -> bool:
@@ -46,6 +65,8 @@ class Outage:
 
     host: str
     port: int
+    name: str
+    """Of the endpoint, or of that whose collection it is."""
     at_source: bool
     since: datetime
     next_probe: datetime
@@ -58,6 +79,7 @@ class Outage:
         return cls(
             host=row["host"],
             port=row["port"],
+            name=row["name"],
             at_source=row["at_source"],
             since=datetime.fromisoformat(row["since"]),
             next_probe=datetime.fromisoformat(row["next_probe"]),
@@ -67,15 +89,21 @@ class Outage:
 
     def details(self) -> dict[str, Any]:
         """What the owner of a task that waits for it is told."""
+        agent = endpoint_of_host(self.host) is not None
         return {
             "error": self.error,
-            "endpoint": f"{self.host}:{self.port}",
+            "endpoint": self.name if agent else f"{self.host}:{self.port}",
             "role": "source" if self.at_source else "destination",
             "phase": Phase.CONNECT,
             "since": times.show(self.since),
             "tried_next": times.show(self.next_probe),
-            "next": "The server is asked until it answers; then the task goes on by itself.",
-            "advice": "Check that the server is running and takes sessions, or ask its"
-            " administrator.",
-            "who_can_fix": Fixer.ADMINISTRATOR,
+            "next": AGENT_FOLLOWS
+            if agent
+            else "The server is asked until it answers; then the task goes on by itself.",
+            "advice": _AGENT_ADVICE.get(self.code, _AGENT_ADVICE[None])
+            if agent
+            else "Check that the server is running and takes sessions, or ask its administrator.",
+            "who_can_fix": " or ".join((Fixer.YOU, Fixer.ADMINISTRATOR))
+            if agent
+            else Fixer.ADMINISTRATOR,
         }

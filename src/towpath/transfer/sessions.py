@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from uuid import UUID
+from weakref import WeakKeyDictionary
+
+import structlog
 
 from towpath.gridftp.client import pool
 from towpath.gridftp.client.dial import reason_of
@@ -18,13 +21,25 @@ from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
-from towpath.platform.database import Database
+from towpath.platform.database import AWAY, Connection, Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer.claims import storage_of
+from towpath.transfer.connect.dialling import Agents, label_of
 from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.connect.permits import (
+    RENEW_EVERY_S,
+    Grants,
+    Permit,
+    Refused,
+    grants_for,
+    permit_for,
+)
 from towpath.transfer.issuing import Issuing
-from towpath.transfer.store import credentials, endpoints
+from towpath.transfer.store import credentials, endpoints, relays
+from towpath.transfer.store.endpoints import Endpoint
+from towpath.tunnel.names import endpoint_of_host
 
 CACHED_IDENTITIES = 256
 """Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
@@ -38,6 +53,9 @@ PROBE_GREETING_S = 20.0
 does not hold up the probes of others."""
 
 
+_log = structlog.stdlib.get_logger("towpath.sessions")
+
+
 class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
     """No session can be tried: something is missing here, not at the server. `advice` helps."""
 
@@ -49,6 +67,14 @@ class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
 
 class NoEndpoint(SessionUnavailable):
     """The endpoint is not registered (any more)."""
+
+
+class NotFunctional(SessionUnavailable):
+    """There are no files in the endpoint itself."""
+
+
+class NotAllowed(SessionUnavailable):
+    """The user may not use the endpoint."""
 
 
 class NoCredential(SessionUnavailable):
@@ -65,6 +91,16 @@ class Login:
     data_hosts: frozenset[str]
     credential: Credential
     trust: TrustRoots
+    permit: Permit | None = None
+    """Of an endpoint with agents: what its sessions may do."""
+    base_path: str = ""
+    """Of a collection: where its root is in the storage of its server; without a slash at the end.
+    """
+
+    @property
+    def namespace(self) -> str:
+        """Equal where the same paths lead to the same files."""
+        return storage_of(self.server.host, self.server.port) + self.base_path
 
     @property
     def for_pool(self) -> pool.Login:
@@ -103,6 +139,8 @@ class EndpointSessions:
         """`issuing`: where users may be given credentials (workers take what is there).
         `connect`: with which agents are logged in to."""
         self._connect = connect
+        self._agents = None if connect is None else Agents(database, connect)
+        self._renewing: WeakKeyDictionary[Session, asyncio.Task[None]] = WeakKeyDictionary()
         self._database = database
         self._issuing = issuing or Issuing(sealer, {})
         self._sealer = sealer
@@ -123,8 +161,19 @@ class EndpointSessions:
         )
         self._pool = SessionPool(self.dial, self._timeouts)
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Login:
-        """What `owner_id` logs in to this endpoint with, read afresh."""
+    async def login(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        *,
+        username: str | None = None,
+        writes: bool = True,
+    ) -> Login:
+        """What `owner_id` logs in to this endpoint with, read afresh.
+
+        `username` is his, for endpoints that map it to an account; `writes`: whether sessions are
+        to change anything, where that can be narrowed.
+        """
         async with self._database.connection() as conn:
             endpoint = await endpoints.get(conn, endpoint_id)
             if endpoint is None or endpoint.deleted_at is not None:
@@ -132,6 +181,8 @@ class EndpointSessions:
                     f"endpoint {endpoint_id} is not registered any more",
                     "register the server again and submit to the new endpoint",
                 )
+            if endpoint.is_connect:
+                return await self._agent_login(conn, endpoint, owner_id, username, writes=writes)
             stored = await self._issuing.credential(conn, endpoint_id, owner_id)
             if stored is None:
                 raise NoCredential(
@@ -170,19 +221,86 @@ class EndpointSessions:
             trust,
         )
 
+    async def _agent_login(
+        self,
+        conn: Connection,
+        endpoint: Endpoint,
+        owner_id: UUID,
+        username: str | None,
+        *,
+        writes: bool,
+    ) -> Login:
+        assert self._connect is not None, "whoever serves agents has their keys"
+        name = endpoint.display_name
+        if not endpoint.functional:
+            raise NotFunctional(
+                f"“{name}” has no files of its own", "use one of its collections instead"
+            )
+        permit = await permit_for(conn, endpoint, owner_id, username, writes=writes)
+        if isinstance(permit, Refused):
+            raise NotAllowed(permit.message, permit.advice)
+        if endpoint.host_endpoint_id is not None:
+            host = await endpoints.get(conn, endpoint.host_endpoint_id)
+            assert host is not None, "endpoints are never removed from the table"
+            name = host.display_name
+        label = label_of(name, endpoint.connect_id)
+        return Login(
+            endpoint.id,
+            owner_id,
+            Server(endpoint.host, endpoint.port, label=label),
+            await relays.data_addresses(conn, endpoint.connect_id),
+            await self._connect.service_credential(),
+            await self._connect.trust(),
+            permit,
+            endpoint.base,
+        )
+
     async def open(self, endpoint_id: UUID, owner_id: UUID) -> Session:
         """A session of its own; the caller closes it."""
         return await self.open_login(await self.login(endpoint_id, owner_id))
 
     async def open_login(self, login: Login) -> Session:
         """A session with a login read earlier (lanes open several)."""
-        return await Session.open(
+        session = await Session.open(
             login.server,
             credential=login.credential,
             trust=login.trust,
+            token=await self.token_for(login),
             dial=self.dial,
             timeouts=self._timeouts,
         )
+        self.look_after(session, login)
+        return session
+
+    async def token_for(self, login: Login) -> Grants | None:
+        """What a session at an endpoint with agents is opened with (`Session.open`)."""
+        if login.permit is None:
+            return None
+        assert self._connect is not None, "who has a permit has the keys"
+        return await grants_for(self._connect, login.permit, login.credential)
+
+    def look_after(self, session: Session, login: Login) -> None:
+        """Of a session with an agent: renew its grant as long as it is open, parked or not."""
+        if login.permit is None or session in self._renewing:
+            return
+        # A relay that has lost the agent resets the connection: the agent may go on by itself.
+        session.channel.reset_is_end = False
+        self._renewing[session] = asyncio.create_task(self._keep_permitted(session, login))
+
+    async def _keep_permitted(self, session: Session, login: Login) -> None:
+        """One grant after the other. Whatever runs at the agent goes on, and nobody waits for the
+        reply: it comes in its turn, perhaps after a checksum of an hour."""
+        while True:
+            await asyncio.wait([session.channel.lost], timeout=RENEW_EVERY_S)
+            if session.closed:
+                return
+            try:
+                grants = await self.token_for(login)
+            except AWAY as error:
+                _log.warning("session.not_renewed", error=str(error))
+                continue
+            assert grants is not None
+            session.renew(grants()).add_done_callback(_renewed)
 
     async def greet(self, host: str, port: int) -> None:
         """See whether a server is there, without anybody's credential. Raises GridFTPError."""
@@ -193,7 +311,12 @@ class EndpointSessions:
         return await self.dial_within(self._timeouts.connect_s, host, port)
 
     async def dial_within(self, connect_s: float, host: str, port: int) -> socket.socket:
-        """The same, with another time for it than the operator's."""
+        """The same, with another time for it than the operator's. Of an endpoint with agents, a
+        connection to one of them through its relay, which is the operator's own."""
+        agents_of = endpoint_of_host(host)
+        if agents_of is not None:
+            assert self._agents is not None, "whoever serves agents has their keys"
+            return await self._agents.dial(agents_of)
         where = f"{host}:{port}"
         try:
             return await self._policy.connect(host, port, timeout_s=connect_s)
@@ -220,15 +343,31 @@ class EndpointSessions:
             ) from error
 
     @asynccontextmanager
-    async def borrow(self, endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Borrowed]:
-        """A session for one short operation; parked afterwards for the next."""
-        login = await self.login(endpoint_id, owner_id)
-        async with self._pool.borrow(login.for_pool) as borrowed:
+    async def borrow(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        *,
+        username: str | None = None,
+        writes: bool = True,
+    ) -> AsyncIterator[Borrowed]:
+        """A session for one short operation; parked afterwards for the next (see `login`)."""
+        login = await self.login(endpoint_id, owner_id, username=username, writes=writes)
+        token = await self.token_for(login)
+        async with self._pool.borrow(replace(login.for_pool, token=token)) as borrowed:
+            self.look_after(borrowed.session, login)
             yield borrowed
 
     async def close(self) -> None:
         """Close all parked sessions and wait for those that are closing."""
         await self._pool.close()
+        for renewing in self._renewing.values():
+            renewing.cancel()
+
+
+def _renewed(done: asyncio.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        _log.warning("session.not_renewed", error=str(error))
 
 
 def _reason(error: OSError | UnicodeError) -> str:

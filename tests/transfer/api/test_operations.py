@@ -332,12 +332,12 @@ async def test_many_operations_at_once_are_bounded(
     borrow, now, most = service.sessions.borrow, 0, 0
 
     @asynccontextmanager
-    async def counted(endpoint_id: UUID, owner_id: UUID) -> AsyncIterator[Borrowed]:
+    async def counted(endpoint_id: UUID, owner_id: UUID, **how: Any) -> AsyncIterator[Borrowed]:
         nonlocal now, most
         now += 1
         most = max(most, now)
         try:
-            async with borrow(endpoint_id, owner_id) as borrowed:
+            async with borrow(endpoint_id, owner_id, **how) as borrowed:
                 yield borrowed
         finally:
             now -= 1

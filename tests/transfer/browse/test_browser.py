@@ -47,7 +47,7 @@ class Sessions:
         self.left = list(sessions)
 
     @asynccontextmanager
-    async def borrow(self, *_whose: object) -> AsyncIterator[Borrowed]:
+    async def borrow(self, *_whose: object, **_how: object) -> AsyncIterator[Borrowed]:
         yield Borrowed(self.left.pop(0))
 
 

@@ -202,7 +202,7 @@ def leases_of(*servers: Serve) -> Iterator[dict[Key, Lease]]:
     for task_no, serve in enumerate(servers):
         here, there = socket.socketpair()
         lease = known[task_no, 1] = Lease()
-        lease.held[1] = Held(here.detach(), writes=True)
+        lease.held[1] = Held(here.detach(), writes=True, reset_is_end=True)
         running.append(Server(there, str(task_no), told, serve))
         running[-1].start()
     yield known

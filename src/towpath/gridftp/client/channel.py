@@ -83,6 +83,10 @@ class ControlChannel(asyncio.Protocol):
         """Why the channel is of no use any more."""
         self.peer_ended = False
         """Whether the peer's end of the connection is known to be closed."""
+        self.reset_is_end = True
+        """Whether a reset, too, shows that the peer has ended its session. Not where somebody
+        between us carries the bytes: he resets when he has lost the peer, and passes on its end of
+        file when that has ended."""
         self.may_send: Callable[[], bool] | None = None
         """Asked right before queued commands are handed to the kernel; when it says no, they are
         lost, and the channel takes no more. For who may lose the right to act while it works."""
@@ -238,7 +242,7 @@ class ControlChannel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        if isinstance(exc, ConnectionResetError | BrokenPipeError):
+        if self.reset_is_end and isinstance(exc, ConnectionResetError | BrokenPipeError):
             self.peer_ended = True
         self._tell_closing()
         if not self.lost.done():

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from towpath.gridftp.errors import GridFTPError, Kind
@@ -31,9 +31,11 @@ class Server:
     port: int = 2811
     subject: str | None = None
     """One-line name of the certificate to accept; None: one for `host`."""
+    label: str | None = field(default=None, compare=False)
+    """What it is called in errors, where host and port say nothing to anybody."""
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return self.label or f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)

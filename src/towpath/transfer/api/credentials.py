@@ -34,6 +34,7 @@ from towpath.transfer.browse.logon import TooManyGuesses
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import credentials, endpoints, tasks
 from towpath.transfer.store.credentials import Kept
+from towpath.transfer.store.endpoints import Endpoint
 
 router = APIRouter()
 
@@ -56,9 +57,9 @@ async def show_credential(endpoint_id: str, caller: Caller, service: Service) ->
     """What is known of the caller's credential for an endpoint."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
+        endpoint = await visible_endpoint(conn, wanted, caller.sub)
         kept = await credentials.kept(conn, wanted, caller.sub)
-    return JSONResponse(_document(service, wanted, kept))
+    return JSONResponse(_document(service, wanted, kept, agents=endpoint.is_connect))
 
 
 @router.get("/credential_list", response_model=answers.CredentialList)
@@ -91,8 +92,10 @@ async def list_credentials(caller: Caller, service: Service) -> JSONResponse:
     return JSONResponse({"DATA_TYPE": "credential_list", "DATA": documents})
 
 
-def _document(service: TransferService, endpoint_id: UUID, kept: Kept | None) -> JsonObject:
-    managed = endpoint_id in service.authorities
+def _document(
+    service: TransferService, endpoint_id: UUID, kept: Kept | None, *, agents: bool = False
+) -> JsonObject:
+    managed = agents or endpoint_id in service.authorities
     return {
         "DATA_TYPE": "credential",
         "endpoint_id": str(endpoint_id),
@@ -122,7 +125,7 @@ async def put_credential(
     """Keep the caller's credential for an endpoint, sealed; tasks that waited for it go on."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
+        _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
     document = await read_document(request, CredentialDocument)
     credential = await credential_in(document.proxy)
     if credential.expired(service.now()):
@@ -133,6 +136,15 @@ async def put_credential(
             reason="CredentialExpired",
         )
     return await _keep(request, service, caller, wanted, credential)
+
+
+def _refuse_for_agents(endpoint: Endpoint) -> None:
+    if endpoint.is_connect:
+        raise ApiError.bad_request(
+            f"“{endpoint.display_name}” has agents, which take this service's own word for who you"
+            " are: no credential is needed",
+            reason="CredentialManaged",
+        )
 
 
 async def credential_in(proxy: str) -> Credential:
@@ -158,7 +170,7 @@ async def myproxy_logon(
     """Get a credential from a MyProxy server for a pass phrase, and keep it as if it was given."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        await visible_endpoint(conn, wanted, caller.sub)
+        _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
         trust_files = await endpoints.get_trust_roots(conn, wanted)
     document = await read_document(request, LogonDocument)
     try:
@@ -218,6 +230,8 @@ async def delete_credential(
     then these tasks wait for another one."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
+        if (known := await endpoints.get(conn, wanted)) is not None and known.is_connect:
+            _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
         if wanted in service.authorities:
             await visible_endpoint(conn, wanted, caller.sub)
             raise ApiError.bad_request(

@@ -1,5 +1,8 @@
 """Routes that try a GridFTP server, before it is registered or afterwards."""
 
+from functools import partial
+from uuid import UUID
+
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
@@ -57,6 +60,8 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
     async with service.database.connection() as conn:
         endpoint = await visible_endpoint(conn, wanted, caller.sub)
         trust_files = await endpoints.get_trust_roots(conn, wanted)
+    if endpoint.is_connect:
+        return await _tried(service, caller, await _with_agents(service, caller, wanted))
     try:
         credential = (await service.sessions.login(wanted, caller.sub)).credential
     except (SessionUnavailable, GridFTPError):  # no credential, or no trust roots: the test says so
@@ -68,6 +73,23 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
         credential,
     )
     return await _tried(service, caller, subject)
+
+
+async def _with_agents(service: TransferService, caller: Principal, wanted: UUID) -> Subject:
+    try:
+        login = await service.sessions.login(
+            wanted, caller.sub, username=caller.username, writes=False
+        )
+    except SessionUnavailable as error:
+        raise api_error(error, Operation.TEST) from error
+    trust = await service.connect_keys.trust()
+    return Subject(
+        login.server,
+        login.data_hosts,
+        dict(trust.files),
+        login.credential,
+        partial(service.sessions.token_for, login),
+    )
 
 
 async def _tried(service: TransferService, caller: Principal, subject: Subject) -> JSONResponse:

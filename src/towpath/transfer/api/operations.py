@@ -117,7 +117,9 @@ async def ls(
         raise ApiError.bad_request(str(error)) from None
     page = Page(order, matches, show_hidden in ("1", "true"), limit, offset)
     try:
-        listed = await service.browser.list(endpoint.id, caller.sub, path, page)
+        listed = await service.browser.list(
+            endpoint.id, caller.sub, path, page, username=caller.username
+        )
     except _FAILURES as error:
         raise api_error(error, Operation.LIST) from error
     # Up to 100,000 documents: seconds of work, which belong in a thread.
@@ -159,7 +161,9 @@ async def stat(
     _refuse_local_user(local_user)
     path = _query_path(request, None)
     try:
-        target, entry = await service.browser.stat(endpoint.id, caller.sub, path)
+        target, entry = await service.browser.stat(
+            endpoint.id, caller.sub, path, username=caller.username
+        )
     except _FAILURES as error:
         raise api_error(error, Operation.STAT) from error
     name = target.rpartition("/")[2] or "/"
@@ -180,7 +184,9 @@ async def mkdir(
     document = await read_document(request, MkdirDocument)
     _refuse_local_user(document.local_user)
     try:
-        await service.browser.mkdir(endpoint.id, caller.sub, names.to_wire(document.path))
+        await service.browser.mkdir(
+            endpoint.id, caller.sub, names.to_wire(document.path), username=caller.username
+        )
     except _FAILURES as error:
         raise api_error(error, Operation.MKDIR) from error
     return JSONResponse(
@@ -204,7 +210,7 @@ async def rename(
     _refuse_local_user(document.local_user)
     old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)
     try:
-        await service.browser.rename(endpoint.id, caller.sub, old, new)
+        await service.browser.rename(endpoint.id, caller.sub, old, new, username=caller.username)
     except _FAILURES as error:
         raise api_error(error, Operation.RENAME) from error
     return JSONResponse(

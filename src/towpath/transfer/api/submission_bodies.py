@@ -246,14 +246,17 @@ class TransferDocument(_Submission):
                 f" {self.DATA[second].destination_path!r}: give one of them another destination"
             )
 
-    def check_apart(self) -> None:
+    def check_apart(self, source_base: str = "", destination_base: str = "") -> None:
         """For a transfer within one server: no item may be copied onto, or into, itself.
+        The bases are where the roots of the two are in its storage.
 
         A file would be truncated before it is read; a tree would grow without end. ValueError.
         """
         for number, item in enumerate(self.DATA):
-            source = names.absolute(names.to_wire(item.source_path), "/~")
-            destination = names.absolute(names.to_wire(item.destination_path), "/~")
+            source = source_base + names.absolute(names.to_wire(item.source_path), "/~")
+            destination = destination_base + names.absolute(
+                names.to_wire(item.destination_path), "/~"
+            )
             below = source.rstrip("/") + "/"
             if destination == source or (
                 item.recursive is not False and destination.startswith(below)

@@ -29,6 +29,7 @@ from towpath.transfer.api.submission_bodies import (
     TransferDocument,
 )
 from towpath.transfer.claims import storage_of
+from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.store import items, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
@@ -139,7 +140,7 @@ async def _transfer(
         here, there = (storage_of(end.host, end.port) for end in (source, destination))
         if here == there:
             try:
-                await asyncio.to_thread(document.check_apart)
+                await asyncio.to_thread(document.check_apart, source.base, destination.base)
             except ValueError as error:
                 raise ApiError.bad_request(str(error), reason="InvalidPath") from None
 
@@ -208,9 +209,12 @@ async def _submit(
         else:
             if task.deadline <= service.now():
                 raise ApiError.bad_request("deadline: this time has passed")
-            source = await _usable(conn, service, task.source_endpoint_id, caller)
+            is_delete = task.destination_endpoint_id is None
+            source = await _usable(conn, service, task.source_endpoint_id, caller, writes=is_delete)
             if task.destination_endpoint_id is not None:
-                destination = await _usable(conn, service, task.destination_endpoint_id, caller)
+                destination = await _usable(
+                    conn, service, task.destination_endpoint_id, caller, writes=True
+                )
                 if check is not None:
                     await check(source, destination)
             await _check_room(conn, service, caller.sub)
@@ -239,14 +243,20 @@ async def _submit(
 
 
 async def _usable(
-    conn: Connection, service: TransferService, endpoint_id: UUID, caller: Principal
+    conn: Connection,
+    service: TransferService,
+    endpoint_id: UUID,
+    caller: Principal,
+    *,
+    writes: bool,
 ) -> Endpoint:
-    """An endpoint that the caller sees and has a credential for. An expired one will do: the
-
-    task then waits until it is renewed.
+    """An endpoint that the caller sees and has a credential for, or whose agents let him in. An
+    expired one will do: the task then waits until it is renewed.
     """
     endpoint = await visible_endpoint(conn, endpoint_id, caller.sub)
-    if await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
+    if endpoint.is_connect:
+        await _check_permitted(conn, endpoint, caller, writes=writes)
+    elif await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
         raise ApiError(
             400,
             "ClientError.ActivationRequired",
@@ -254,6 +264,20 @@ async def _usable(
             f" Add one: towpath credential add {endpoint_id} --proxy FILE",
         )
     return endpoint
+
+
+async def _check_permitted(
+    conn: Connection, endpoint: Endpoint, caller: Principal, *, writes: bool
+) -> None:
+    if not endpoint.functional:
+        raise ApiError.bad_request(
+            f"“{endpoint.display_name}” has no files of its own: use one of its collections"
+        )
+    permit = await permit_for(conn, endpoint, caller.sub, caller.username, writes=writes)
+    if isinstance(permit, Refused):
+        raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
+    if writes and not permit.writes:
+        raise ApiError.forbidden(f"“{endpoint.display_name}” may only be read")
 
 
 async def _check_room(conn: Connection, service: TransferService, owner_id: UUID) -> None:

@@ -83,7 +83,10 @@ class Directory:
 
 
 class Browser:
-    """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work."""
+    """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work.
+
+    `username`: the owner's, for endpoints that map it to an account.
+    """
 
     def __init__(self, sessions: EndpointSessions, *, operation_s: float = OPERATION_S) -> None:
         self._sessions = sessions
@@ -94,7 +97,15 @@ class Browser:
             f"{PER_ENDPOINT} operations are already under way at this endpoint",
         )
 
-    async def list(self, endpoint_id: UUID, owner_id: UUID, path: str, page: Page) -> Directory:
+    async def list(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        path: str,
+        page: Page,
+        *,
+        username: str | None = None,
+    ) -> Directory:
         """List a directory into `page`. NOT_A_DIRECTORY if it is something else."""
 
         async def action(session: Session) -> Directory:
@@ -110,33 +121,45 @@ class Browser:
             entries = await asyncio.to_thread(page.entries)
             return Directory(names.tidy(path), names.tidy(target), entries, page.total)
 
-        return await self._run(endpoint_id, owner_id, action, repeatable=True)
+        return await self._run(endpoint_id, owner_id, action, username=username, repeatable=True)
 
-    async def stat(self, endpoint_id: UUID, owner_id: UUID, path: str) -> tuple[str, Entry]:
+    async def stat(
+        self, endpoint_id: UUID, owner_id: UUID, path: str, *, username: str | None = None
+    ) -> tuple[str, Entry]:
         """The absolute path and what is there."""
 
         async def action(session: Session) -> tuple[str, Entry]:
             target = self._absolute(session, path)
             return target, await session.stat(target)
 
-        return await self._run(endpoint_id, owner_id, action, repeatable=True)
+        return await self._run(endpoint_id, owner_id, action, username=username, repeatable=True)
 
-    async def mkdir(self, endpoint_id: UUID, owner_id: UUID, path: str) -> None:
+    async def mkdir(
+        self, endpoint_id: UUID, owner_id: UUID, path: str, *, username: str | None = None
+    ) -> None:
         """Create one directory; EXISTS if something is there."""
 
         async def action(session: Session) -> None:
             await session.mkdir(self._absolute(session, path))
 
-        await self._run(endpoint_id, owner_id, action, repeatable=False)
+        await self._run(endpoint_id, owner_id, action, username=username, repeatable=False)
 
-    async def rename(self, endpoint_id: UUID, owner_id: UUID, old: str, new: str) -> None:
+    async def rename(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        old: str,
+        new: str,
+        *,
+        username: str | None = None,
+    ) -> None:
         """Rename a file or directory."""
 
         async def action(session: Session) -> None:
             source = self._absolute(session, old)
             await session.rename(source, self._absolute(session, new))
 
-        await self._run(endpoint_id, owner_id, action, repeatable=False)
+        await self._run(endpoint_id, owner_id, action, username=username, repeatable=False)
 
     @staticmethod
     def _absolute(session: Session, path: str) -> str:
@@ -149,12 +172,16 @@ class Browser:
         owner_id: UUID,
         action: Callable[[Session], Awaitable[_T]],
         *,
+        username: str | None,
         repeatable: bool,
     ) -> _T:
+        """What may not be repeated changes something."""
         try:
             async with asyncio.timeout(self._operation_s), self._gates.place(endpoint_id):
                 while True:
-                    async with self._sessions.borrow(endpoint_id, owner_id) as borrowed:
+                    async with self._sessions.borrow(
+                        endpoint_id, owner_id, username=username, writes=not repeatable
+                    ) as borrowed:
                         try:
                             return await action(borrowed.session)
                         except GridFTPError as error:

@@ -89,6 +89,13 @@ class Subject:
     data_hosts: frozenset[str]
     trust_files: Mapping[str, str]
     credential: Credential | None
+    token: Callable[[], Awaitable[Callable[[], str] | None]] | None = None
+    """Of an endpoint with agents: makes what a session is opened with (`Session.open`)."""
+
+    @property
+    def has_agents(self) -> bool:
+        """Whether it is reached through a relay."""
+        return self.token is not None
 
 
 @dataclass(slots=True)
@@ -217,6 +224,8 @@ class _Test:
 
     async def _resolve(self) -> tuple[str, str | None]:
         host, port = self._server.host, self._server.port
+        if self._subject.has_agents:
+            return "The endpoint has agents; there is no name to resolve.", None
         try:
             async with asyncio.timeout(CONNECT_S):
                 found = ", ".join(await self._sessions.addresses(host, port))
@@ -236,10 +245,14 @@ class _Test:
     async def _check_address(self) -> tuple[str, str | None]:
         if self._refused_address is not None:
             raise self._refused_address
+        if self._subject.has_agents:
+            return "Agents are reached through this service's own relays.", None
         return "This service may connect there.", None
 
     async def _connect(self) -> tuple[str, str | None]:
         self._connection = await self._dial(self._server.host, self._server.port)
+        if self._subject.has_agents:
+            return "An agent is connected, and takes sessions.", None
         return f"Port {self._server.port} takes connections.", None
 
     async def _greet(self) -> tuple[str, str | None]:
@@ -294,6 +307,8 @@ class _Test:
             self._unmapped = error
         else:
             self._report.features = tuple(sorted(self._session.features.values))
+        if self._subject.has_agents:
+            return "The agent lets this service act for you.", None
         return f"The server accepts your credential, {credential.subject}.", None
 
     async def _find_home(self) -> tuple[str, str | None]:
@@ -334,6 +349,8 @@ class _Test:
                 " (in the Grid Community Toolkit: data_interface).",
             )
         place = f"{address.host}:{address.port}"
+        if self._subject.has_agents:
+            return f"Data can be sent to the agent ({place}).", None
         try:
             (await self._dial(address.host, address.port)).close()
         except GridFTPError as error:
@@ -350,6 +367,7 @@ class _Test:
             self._server,
             credential=self._subject.credential,
             trust=trust,
+            token=None if self._subject.token is None else await self._subject.token(),
             dial=self._dial,
             timeouts=self._timeouts,
             clock=self._now,

@@ -9,7 +9,12 @@ from enum import StrEnum
 
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.errors import ApiError
-from towpath.transfer.sessions import NoEndpoint, SessionUnavailable
+from towpath.transfer.sessions import (
+    NoEndpoint,
+    NotAllowed,
+    NotFunctional,
+    SessionUnavailable,
+)
 
 
 class Operation(StrEnum):
@@ -58,9 +63,11 @@ _TABLE: dict[Kind, tuple[int, str]] = {
     Kind.UNTRUSTED_HOST: (502, ".UntrustedHost"),
     Kind.MAPPING: (502, ".LoginFailed"),
     Kind.LOGIN: (502, ".LoginFailed"),
-    Kind.GRANT_EXPIRED: (502, ".LoginFailed"),
     Kind.GRANT_REFUSED: (502, ".LoginFailed"),
-    Kind.PAUSED: (502, ".EndpointPaused"),
+    Kind.GRANT_EXPIRED: (502, ".ConnectionLost"),
+    Kind.AWAY: (502, ".GCDisconnected"),
+    Kind.PAUSED: (502, ".GCPaused"),
+    Kind.DRAINING: (502, ".GCDisconnected"),
     Kind.CONNECT: (502, ".ConnectFailed"),
     Kind.CONNECTION_LOST: (502, ".ConnectionLost"),
     Kind.TIMEOUT: (502, ".Timeout"),
@@ -75,6 +82,7 @@ _TABLE: dict[Kind, tuple[int, str]] = {
 # Where the general advice speaks of transfers: nothing is tried again here.
 _ADVICE: dict[Kind, str] = {
     Kind.CONNECTION_LOST: "Try again; whether it was carried out is not known.",
+    Kind.GRANT_EXPIRED: "Try again.",
 }
 
 
@@ -87,6 +95,10 @@ def api_error(error: Exception, operation: Operation) -> ApiError:
     title = _TITLES[operation]
     if isinstance(error, NoEndpoint):
         return ApiError(404, "EndpointDeleted", f"{title}: {error.message}. {_way(error.advice)}")
+    if isinstance(error, NotAllowed):
+        return ApiError(403, "PermissionDenied", f"{title}: {error.message}. {_way(error.advice)}")
+    if isinstance(error, NotFunctional):
+        return ApiError.bad_request(f"{title}: {error.message}. {_way(error.advice)}")
     if isinstance(error, SessionUnavailable):
         return ApiError(
             400,

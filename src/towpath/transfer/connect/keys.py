@@ -18,7 +18,7 @@ from towpath.grants import LIFETIME_S, SKEW_S, KeySet, SigningKey
 from towpath.gridftp.security.authority import Authority
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
-from towpath.platform.database import Connection, Database
+from towpath.platform.database import AWAY, Connection, Database
 from towpath.platform.secrets import Sealer
 from towpath.transfer.store import connect_keys as store
 from towpath.transfer.store.connect_keys import seal_context
@@ -102,7 +102,12 @@ class ConnectKeys:
         async with self._lock:
             if self._keys is None or self._monotonic() - self._read_at > READ_AGAIN_S:
                 read_at = self._monotonic()
-                self._keys = await self._load_keys()
+                try:
+                    self._keys = await self._load_keys()
+                except AWAY:
+                    if self._keys is None:
+                        raise
+                    return self._keys  # sessions are renewed while the database is away
                 self._read_at = read_at
             return self._keys
 

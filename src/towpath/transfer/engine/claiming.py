@@ -24,33 +24,36 @@ class WaitsForTaskError(Exception):
         self.wait = wait
 
 
-def destinations(items: Collection[Item], *, globs: bool) -> list[Claim]:
-    """What a task with these items (absolute paths) may write or delete.
+def destinations(items: Collection[Item], *, globs: bool, base: str = "") -> list[Claim]:
+    """What a task with these items (absolute paths) may write or delete. `base`: where the root of
+    their collection is in its storage; two collections of one storage may overlap.
 
     An item claims a tree unless it is said to be one file. A delete's pattern claims the directory
     that it looks at.
     """
-    return reduced(_destination(item, globs=globs) for item in items)
+    return reduced(_destination(item, globs=globs, base=base) for item in items)
 
 
-def _destination(item: Item, *, globs: bool) -> Claim:
+def _destination(item: Item, *, globs: bool, base: str) -> Claim:
     is_tree = item.recursive is not False
     if item.destination_path is not None:
-        return claim(item.destination_path, is_tree=is_tree)
+        return claim(base + item.destination_path, is_tree=is_tree)
     if globs and is_pattern(item.source_path):
-        return claim(posixpath.dirname(item.source_path), is_tree=True)
-    return claim(item.source_path, is_tree=is_tree)
+        return claim(base + posixpath.dirname(item.source_path), is_tree=True)
+    return claim(base + item.source_path, is_tree=is_tree)
 
 
 async def claim_destinations(context: TaskContext) -> None:
     """Return when the task may write. Raises WaitsForTaskError."""
     grant = context.grant
     globs = bool(grant.options.get("interpret_globs"))
-    wanted = await asyncio.to_thread(destinations, context.items.values(), globs=globs)
     async with context.fenced() as conn:
         endpoint = await endpoints.get(conn, context.written_endpoint_id)
         assert endpoint is not None, "endpoints are never removed from the table"
-        storage = storage_of(endpoint.host, endpoint.port)
+        storage, base = storage_of(endpoint.host, endpoint.port), endpoint.base
+        wanted = await asyncio.to_thread(
+            destinations, context.items.values(), globs=globs, base=base
+        )
         await claims.make(conn, context.task_no, storage, wanted)
         wait = await claims.wait_or_go(conn, context.task_no, wanted)
         if wait is not None:

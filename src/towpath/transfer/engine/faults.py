@@ -11,9 +11,9 @@ from enum import Enum, auto
 from random import Random
 
 from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase, Scope
-from towpath.transfer.circuits import PROBE_MAX_S
+from towpath.transfer.circuits import AGENT_FOLLOWS, PROBE_MAX_S
 from towpath.transfer.claims import Wait
-from towpath.transfer.sessions import NoCredential, SessionUnavailable
+from towpath.transfer.sessions import NoCredential, NotAllowed, SessionUnavailable
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.segments import Skipped
 
@@ -53,9 +53,11 @@ _CODES: dict[Kind, tuple[EventCode, str]] = {
     Kind.UNTRUSTED_HOST: (EventCode.GSI_DN_MISMATCH, "host not trusted"),
     Kind.MAPPING: (EventCode.AUTH, "no local account"),
     Kind.LOGIN: (EventCode.AUTH, "login refused"),
-    Kind.GRANT_EXPIRED: (EventCode.AUTH, "grant expired"),
     Kind.GRANT_REFUSED: (EventCode.AUTH, "grant refused"),
-    Kind.PAUSED: (EventCode.CONNECT_FAILED, "endpoint paused"),
+    Kind.GRANT_EXPIRED: (EventCode.CONNECTION_RESET, "grant expired"),
+    Kind.AWAY: (EventCode.GC_NOT_CONNECTED, "agent not connected"),
+    Kind.PAUSED: (EventCode.GC_PAUSED, "agent paused"),
+    Kind.DRAINING: (EventCode.GC_NOT_CONNECTED, "agent drains"),
     Kind.CONNECT: (EventCode.CONNECT_FAILED, "connect failed"),
     Kind.CONNECTION_LOST: (EventCode.CONNECTION_RESET, "connection lost"),
     Kind.TIMEOUT: (EventCode.TIMEOUT, "timed out"),
@@ -156,9 +158,14 @@ def unavailable(error: SessionUnavailable, *, at_source: bool) -> Verdict:
     """No session can even be tried: the owner must act, or the endpoint is gone."""
     waits = isinstance(error, NoCredential)
     consequence = Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK
+    code, description = EventCode.ENDPOINT_ERROR, "endpoint not found"
+    if waits:
+        code, description = EventCode.NO_CREDENTIALS, "no credential"
+    elif isinstance(error, NotAllowed):
+        code, description = EventCode.PERMISSION_DENIED, "endpoint not yours to use"
     event = _event(
-        EventCode.NO_CREDENTIALS if waits else EventCode.ENDPOINT_ERROR,
-        "no credential" if waits else "endpoint not found",
+        code,
+        description,
         error=error.message,
         where={"role": _role(at_source=at_source), "phase": Phase.LOGIN},
         advice=error.advice,
@@ -301,13 +308,19 @@ def code_of(error: GridFTPError) -> EventCode:
     return _CODES[error.kind][0]
 
 
+_SERVER_FOLLOWS = (
+    "It is tried again until the deadline. While the server does not answer at all it is asked"
+    f" every {PROBE_MAX_S:g} s or more often, and the task goes on when it does."
+)
+
+
 def until_it_answers(verdict: Verdict) -> Verdict:
     """For a server that may not be there: tasks wait for it together (`transfer.circuits`)."""
     assert isinstance(verdict.event.details, dict), "made by judge"
-    follows = (
-        "It is tried again until the deadline. While the server does not answer at all it is asked"
-        f" every {PROBE_MAX_S:g} s or more often, and the task goes on when it does."
-    )
+    if verdict.event.code in (EventCode.GC_NOT_CONNECTED, EventCode.GC_PAUSED):
+        follows = AGENT_FOLLOWS
+    else:
+        follows = _SERVER_FOLLOWS
     details = verdict.event.details | {"next": follows}
     return replace(verdict, event=replace(verdict.event, details=details))
 

@@ -55,7 +55,12 @@ async def open_session(
             raise
         return opened
     try:
-        login = await context.sessions.login(endpoint_id, context.grant.owner_id)
+        login = await context.sessions.login(
+            endpoint_id,
+            context.grant.owner_id,
+            username=context.grant.username,
+            writes=writes,
+        )
         if writes:
             _check_claimed(context, login)
     except GridFTPError as error:

@@ -15,7 +15,6 @@ from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
-from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import (
     SidedError,
     Signal,
@@ -84,7 +83,7 @@ class Walk:
                 await self._wait(due_s)
                 continue
             (source, here), (destination, there) = await open_both(self._context)
-            storages = (storage_of(end.server.host, end.server.port) for end in (here, there))
+            storages = (end.namespace for end in (here, there))
             self._one_server = len(set(storages)) == 1
             opened = [source, destination]
             try:

@@ -75,7 +75,14 @@ class Witness:
             self._tell(UNSURE, key)
             return
         if descriptor is not None:
-            self._tell(HELD, key, number, flag=writes, descriptors=[descriptor])
+            self._tell(
+                HELD,
+                key,
+                number,
+                flag=writes,
+                reset_is_end=channel.reset_is_end,
+                descriptors=[descriptor],
+            )
 
     def start(self) -> None:
         """Start the process; without one, nothing is ever proven."""
@@ -113,11 +120,12 @@ class Witness:
         number: int = 0,
         *,
         flag: bool = False,
+        reset_is_end: bool = False,
         descriptors: Sequence[int] = (),
     ) -> None:
         if self._link is None:
             return
-        message = MESSAGE.pack(what, *key, number, flag)
+        message = MESSAGE.pack(what, *key, number, flag, reset_is_end)
         try:
             socket.send_fds(self._link, [message], descriptors)
         except OSError as error:  # it is dead, or so slow that it might as well be

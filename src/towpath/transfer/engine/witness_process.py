@@ -19,9 +19,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-MESSAGE = struct.Struct("=cqqq?")
-"""What; task_no; lease epoch; the session's number; and of a session whether it may write (HELD),
-or whether its end was confirmed (RELEASED)."""
+MESSAGE = struct.Struct("=cqqq??")
+"""What; task_no; lease epoch; the session's number; of a session whether it may write (HELD), or
+whether its end was confirmed (RELEASED); and whether a reset shows its end, too (HELD)."""
 BEGUN, HELD, RELEASED, UNSURE, ENDED = b"b", b"h", b"r", b"u", b"e"
 
 URL_BYTES = 64 * 1024
@@ -49,9 +49,10 @@ Key = tuple[int, int]
 class Held:
     """A duplicate of a session's control connection. It is touched only when the worker is dead."""
 
-    def __init__(self, descriptor: int, *, writes: bool) -> None:
+    def __init__(self, descriptor: int, *, writes: bool, reset_is_end: bool) -> None:
         self.connection = socket.socket(fileno=descriptor)
         self.writes = writes
+        self._reset_is_end = reset_is_end
         self.over = False
         """Whether nothing more is to come."""
         self.ended = False
@@ -77,7 +78,7 @@ class Held:
         except BlockingIOError:
             return
         except ConnectionResetError:
-            self.over = self.ended = True
+            self.over, self.ended = True, self._reset_is_end
         except OSError:  # the network gave up: nobody knows what the server does
             self.over = True
         else:
@@ -119,7 +120,7 @@ def watch(link: socket.socket) -> dict[Key, Lease]:
         message, descriptors, _, _ = socket.recv_fds(link, MESSAGE.size, 1)
         if not message:
             return leases
-        what, task_no, epoch, number, flag = MESSAGE.unpack(message)
+        what, task_no, epoch, number, flag, reset_is_end = MESSAGE.unpack(message)
         key = (task_no, epoch)
         if what == BEGUN:
             leases[key] = Lease()
@@ -128,7 +129,7 @@ def watch(link: socket.socket) -> dict[Key, Lease]:
                 held.connection.close()
         lease = leases.get(key)
         if what == HELD and descriptors:
-            held = Held(descriptors[0], writes=flag)
+            held = Held(descriptors[0], writes=flag, reset_is_end=reset_is_end)
             if lease is None:
                 held.connection.close()
             else:

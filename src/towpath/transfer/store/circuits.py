@@ -38,8 +38,10 @@ OUTAGE_COLUMN = "to_jsonb(o) AS outage_row"
 
 OUTAGE_JOIN = """
     LEFT JOIN LATERAL (
-        SELECT c.*, e.id = t.source_endpoint_id AS at_source
+        SELECT c.*, e.id = t.source_endpoint_id AS at_source,
+               coalesce(h.display_name, e.display_name) AS name
         FROM circuit c JOIN endpoint e USING (host, port)
+             LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
         WHERE e.id IN (t.source_endpoint_id, t.destination_endpoint_id) AND c.failed_probes > 0
           AND e.deleted_at IS NULL
           AND t.status = 'ACTIVE' AND (t.lease_until IS NULL OR t.lease_until <= now())

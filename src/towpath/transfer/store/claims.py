@@ -143,7 +143,16 @@ async def _note(
         )
         assert row is not None, "what is above one of its paths"
         own = row[0]
-    path = "/" + bytes(own).strip(b"/").decode("utf-8", "surrogateescape")
+    row = await fetch_one(
+        conn,
+        "SELECT coalesce(e.base_path, '') FROM task t JOIN endpoint e"
+        " ON e.id = coalesce(t.destination_endpoint_id, t.source_endpoint_id)"
+        " WHERE t.task_no = %s",
+        (task_no,),
+    )
+    assert row is not None
+    within = bytes(own).removeprefix(row[0].rstrip("/").encode())
+    path = "/" + within.strip(b"/").decode("utf-8", "surrogateescape")
     await conn.execute(
         "UPDATE task SET waits_for = %s, waits_at = %s WHERE task_no = %s",
         (holder, names.to_text(path), task_no),

@@ -60,6 +60,11 @@ class Endpoint:
         return self.entity_type is not EntityType.SERVER
 
     @property
+    def base(self) -> str:
+        """What goes before a path to make it one of the whole storage."""
+        return (self.base_path or "").rstrip("/")
+
+    @property
     def functional(self) -> bool:
         """Whether there are files in it, and not only in its collections."""
         return self.entity_type is not EntityType.CONNECT

@@ -35,6 +35,7 @@ class Grant:
     task_no: int
     id: UUID
     owner_id: UUID
+    username: str
     type: str
     options: dict[str, Any]
     source_endpoint_id: UUID
@@ -122,7 +123,7 @@ SET lease_worker = %(worker)s, lease_epoch = t.lease_epoch + 1,
     lease_until = now() + make_interval(secs => %(lease_s)s),
     lease_lost_at = CASE WHEN t.lease_worker IS NULL THEN t.lease_lost_at ELSE now() END
 FROM chosen c WHERE t.task_no = c.task_no
-RETURNING t.task_no, t.id, t.owner_id, t.type, t.options, t.source_endpoint_id,
+RETURNING t.task_no, t.id, t.owner_id, t.username, t.type, t.options, t.source_endpoint_id,
           t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
           t.deadline <= now() AS expired, t.started_at IS NULL AS first_start,
           extract(epoch FROM now() - t.lease_lost_at)::float8 AS lost_s_ago, t.failures_in_a_row

@@ -1,4 +1,4 @@
-"""Work on nexus' own tables, for the commands of ``towpath admin``."""
+"""Work on a service's own tables, for the commands of ``towpath admin``."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,12 +19,21 @@ def on_nexus(deployment: Deployment, work: Callable[[Connection], Awaitable[T]])
 
     Raises :class:`click.ClickException` while the database does not answer.
     """
+    return _on("nexus", deployment, work)
+
+
+def on_transfer(deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
+    """The same on transfer's."""
+    return _on("transfer", deployment, work)
+
+
+def _on(schema: str, deployment: Deployment, work: Callable[[Connection], Awaitable[T]]) -> T:
     url = deployment.settings().database.url
     assert url is not None
 
     async def connected() -> T:
         async with (
-            Database(url, schema="nexus", max_size=1) as database,
+            Database(url, schema=schema, max_size=1) as database,
             database.transaction() as connection,
         ):
             return await work(connection)

@@ -1,0 +1,110 @@
+"""What a session at a Connect endpoint may do, and the grants that say so."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from uuid import UUID
+
+from towpath.grants import Grant, Prefix, SigningKey, certificate_sha256, mint
+from towpath.gridftp.security.certificates import certificates_in
+from towpath.gridftp.security.credentials import Credential
+from towpath.platform.database import Connection
+from towpath.transfer.connect import mapping
+from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.store import connect
+from towpath.transfer.store.endpoints import Endpoint, EntityType
+
+RENEW_EVERY_S = 240.0
+"""A grant lives for ten minutes: a renewal that fails is repeated before it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """What sessions of one login may do; grants are made of it."""
+
+    audience: UUID
+    subject: UUID
+    account: str | None
+    collection: UUID
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why there is no permit."""
+
+    message: str
+    advice: str
+
+
+async def permit_for(
+    conn: Connection, endpoint: Endpoint, user_id: UUID, username: str | None, *, writes: bool
+) -> Permit | Refused:
+    """What a user may do at a personal endpoint or a collection.
+
+    A person's computer is open to its owner only. At a server's collection the endpoint's rules
+    map the user's name to an account; the agents decide by their own rules again.
+    """
+    audience = endpoint.connect_id
+    if endpoint.entity_type is EntityType.PERSONAL:
+        if user_id != endpoint.owner_id:
+            return Refused(
+                f"“{endpoint.display_name}” is {endpoint.owner_string}'s own computer, and only"
+                " its owner may use it",
+                "ask its owner to transfer for you",
+            )
+        return Permit(audience, user_id, None, endpoint.id, writes)
+    documents = await connect.get_mappings(conn, audience)
+    account = None
+    if username is not None:
+        account = mapping.account(
+            _rules(json.dumps(documents)), username=username, identity_id=str(user_id)
+        )
+    if account is None:
+        return Refused(
+            f"“{endpoint.display_name}” has no account for you ({username or user_id})",
+            "ask its administrator to map your name to an account there",
+        )
+    return Permit(audience, user_id, account, endpoint.id, writes and endpoint.access != "r")
+
+
+@lru_cache(maxsize=128)
+def _rules(documents: str) -> tuple[mapping.Rule, ...]:
+    return tuple(mapping.rules_in(json.loads(documents)))
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """Gives grants for a permit, each for one use and a secret (`TokenSource`).
+
+    Equal ones are for the same permit and certificate, whichever key signs.
+    """
+
+    issuer: str
+    permit: Permit
+    certificate_sha256: str
+    signer: SigningKey = field(compare=False, repr=False)
+    now: Callable[[], float] = field(default=time.time, compare=False, repr=False)
+
+    def __call__(self) -> str:
+        """A grant, as it is shown."""
+        grant = Grant.issue(
+            issuer=self.issuer,
+            audience=str(self.permit.audience),
+            subject=str(self.permit.subject),
+            account=self.permit.account,
+            collection=str(self.permit.collection),
+            prefixes=[Prefix("/", self.permit.writes)],
+            certificate_sha256=self.certificate_sha256,
+            now=self.now(),
+        )
+        return mint(grant, self.signer)
+
+
+async def grants_for(keys: ConnectKeys, permit: Permit, credential: Credential) -> Grants:
+    """For who logs in with `credential`."""
+    signer = (await keys.keys()).signer
+    shown = certificate_sha256(certificates_in(credential.chain_pem.decode("ascii"))[0])
+    return Grants(keys.issuer, permit, shown, signer)
