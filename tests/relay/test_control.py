@@ -90,9 +90,30 @@ async def test_both_ends_notice_when_the_other_goes(tmp_path: Path) -> None:
         assert await second.answer() == Joined()
         agent.connection.abort()
         began = time.monotonic()
-        with pytest.raises((asyncio.IncompleteReadError, OSError)):
+        with pytest.raises(ConnectionResetError):
             await second.receive(100)
         assert time.monotonic() - began < 5
+        await rig.until(lambda: rig.relay.control.count == 0)
+
+
+async def test_only_the_end_of_the_agents_session_is_an_end_of_file(tmp_path: Path) -> None:
+    async def silent(reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]) -> None:
+        writer.write(b"220 ready\r\n")
+        await reader.read()
+        writer.close()
+
+    async with opened(tmp_path) as rig:
+        agent = await rig.agent(control=silent)
+        ended = await rig.control(agent.identity)
+        assert await ended.answer() == Joined()
+        ended.end()
+        assert await ended.rest() == b"220 ready\r\n"
+        cut = await rig.control(agent.identity)
+        assert await cut.answer() == Joined()
+        assert await cut.receive(11) == b"220 ready\r\n"
+        agent.connection.close()  # in good order, but with sessions in it
+        with pytest.raises(ConnectionResetError):
+            await cut.rest()
         await rig.until(lambda: rig.relay.control.count == 0)
 
 

@@ -2,6 +2,11 @@
 
 They carry commands and listings, not files: what they say goes through this process, between a TCP
 socket and a channel of SSH, each with a bounded window; who does not read stops the other side.
+
+The service takes an end of file for the agent's word that its session is over, and that nothing it
+was told to do is still being done. So only an end of the channel that the agent itself has made is
+passed on as one. Whatever else ends a connection, the tunnel's loss or this process' death, is a
+reset: then nobody knows what the agent does.
 """
 
 import asyncio
@@ -17,7 +22,7 @@ from towpath.grants.passes import PassRefused, PassVerifier
 from towpath.relay.agents import Agents
 from towpath.relay.limits import CONTROL_CHUNK, CONTROL_OPEN_S
 from towpath.relay.slots import Slots
-from towpath.relay.sockets import abort, keep_alive, peer_ip, say_and_close
+from towpath.relay.sockets import abort, keep_alive, peer_ip, reset_at_end, say_and_close
 from towpath.tunnel.prologue import OK, Refusal, refusal
 
 CONTROLS: Final = 20_000
@@ -76,6 +81,7 @@ class Control:
         try:
             keep_alive(connection)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            reset_at_end(connection, on=True)
             connection.send(OK)
             await _carry(connection, reader, writer)
         except (asyncssh.Error, OSError):
@@ -89,7 +95,8 @@ async def _carry(connection: socket.socket, reader: _Reader, writer: _Writer) ->
     """Until both directions have ended, or one end is gone. Raises OSError."""
     tcp_reader, tcp_writer = await asyncio.open_connection(sock=connection, limit=CONTROL_CHUNK)
     up = asyncio.create_task(_to_agent(tcp_reader, writer))
-    down = asyncio.create_task(_from_agent(reader, tcp_writer))
+    tunnel = writer.channel.get_connection()
+    down = asyncio.create_task(_from_agent(reader, tcp_writer, tunnel))
     both = asyncio.gather(up, down)
     closed = asyncio.create_task(writer.wait_closed())
     try:
@@ -118,10 +125,15 @@ async def _to_agent(reader: asyncio.StreamReader, writer: _Writer) -> None:
     writer.write_eof()
 
 
-async def _from_agent(reader: _Reader, writer: asyncio.StreamWriter) -> None:
+async def _from_agent(
+    reader: _Reader, writer: asyncio.StreamWriter, tunnel: asyncssh.connection.SSHConnection
+) -> None:
     while data := await reader.read(CONTROL_CHUNK):
         writer.write(data)
         await writer.drain()
+    if tunnel.is_closed():
+        raise ConnectionResetError("the tunnel has ended, and not the session in it")
+    reset_at_end(writer.get_extra_info("socket"), on=False)
     writer.write_eof()
 
 

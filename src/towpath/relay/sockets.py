@@ -14,6 +14,7 @@ ACCEPT_PAUSE_S: Final = 0.5
 """When there are no descriptors left."""
 
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
+_IN_ORDER: Final = struct.pack("ii", 0, 0)
 
 
 def keep_alive(connection: socket.socket) -> None:
@@ -23,6 +24,13 @@ def keep_alive(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, count)
+
+
+def reset_at_end(connection: socket.socket, *, on: bool) -> None:
+    """Whether its end, also that of this process, is a reset, however it comes."""
+    value = _AT_ONCE if on else _IN_ORDER
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
 
 
 def abort(connection: socket.socket) -> None:
