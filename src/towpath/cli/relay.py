@@ -23,7 +23,7 @@ from towpath.cli.deployment import Deployment, data_option
 from towpath.platform import logs
 from towpath.platform.dial import DialPolicy, Network, dial_policy
 from towpath.platform.files import private_directory, write_private
-from towpath.platform.settings import DataDirectory, LogSettings
+from towpath.platform.settings import LogSettings
 from towpath.relay.limits import SERVICE_S
 from towpath.relay.metrics import registry_of
 from towpath.relay.relay import Place, Relay
@@ -33,7 +33,6 @@ CONNECTIONS_TO_SERVICE: Final = 16
 """At once: logins of agents, reports, and what may be dialled."""
 
 _WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
-_ELSEWHERE: Final = ("service", "client_id", "client_secret_file", "directory")
 
 _log = structlog.stdlib.get_logger("towpath.relay")
 
@@ -135,8 +134,7 @@ def _of_deployment(data: Path) -> _Plan:
     relay = settings.relay
     host = relay.host or deployment.host
     bind = "0.0.0.0" if relay.host else _address(settings.http.host)  # noqa: S104 - it is named
-    remembered = relay.port or _remembered_port(directory)
-    place = Place(directory.relay, host, bind, remembered, _addresses(host, bind), relay.data_ports)
+    place = Place(directory.relay, host, bind, relay.port, _addresses(host, bind), relay.data_ports)
     return _Plan(
         place=place,
         url=deployment.url,
@@ -217,18 +215,6 @@ def _address(host: str) -> str:
         return _addresses(host, host)[0]
 
 
-def _port_file(directory: DataDirectory) -> Path:
-    return directory.relay / "port"
-
-
-def _remembered_port(directory: DataDirectory) -> int:
-    """The port of last time: agents have been told it, and firewalls may have been opened."""
-    try:
-        return int(_port_file(directory).read_text())
-    except (OSError, ValueError):
-        return 0
-
-
 def _raise_descriptor_limit() -> None:
     """Each join has two descriptors and more while bytes move."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -265,16 +251,22 @@ async def _run(plan: _Plan, metrics: int | None) -> None:
 
 
 def _bound(plan: _Plan, service: Service) -> Relay:
+    """Where any port would do, that of last time: agents have been told it, and firewalls may have
+    been opened.
+    """
     place = plan.place
     file = place.directory / "port"
+    remembered = 0
+    if place.port == 0:
+        with contextlib.suppress(OSError, ValueError):
+            remembered = int(file.read_text())
     try:
-        relay = Relay(place, service, plan.policy)
+        relay = Relay(replace(place, port=place.port or remembered), service, plan.policy)
     except OSError as error:
-        if not file.exists() or place.port != int(file.read_text() or 0):
+        if not remembered:
             raise
-        _log.warning("relay.port_taken", port=place.port, error=str(error))
-        relay = Relay(replace(place, port=0), service, plan.policy)
-    if relay.port != place.port:
-        private_directory(place.directory)
+        _log.warning("relay.port_taken", port=remembered, error=str(error))
+        relay = Relay(place, service, plan.policy)
+    if place.port == 0 and relay.port != remembered:
         write_private(file, f"{relay.port}\n".encode())
     return relay

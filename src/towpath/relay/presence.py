@@ -114,7 +114,8 @@ class Reporter:
     async def _until_something_is_due(self) -> None:
         delay = max(0.0, self._beat_at - time.monotonic())
         try:
-            await asyncio.wait_for(self._wake.wait(), delay)
+            async with asyncio.timeout(delay):  # wait_for() may lose the cancellation that ends us
+                await self._wake.wait()
         except TimeoutError:
             return
         self._wake.clear()
