@@ -108,7 +108,8 @@ def _received(connection: socket.socket) -> tuple[dict[str, Any], socket.socket 
     for surplus in data[1:]:
         surplus.close()
     if not text:
-        raise OSError(errno.ECONNABORTED, "the agent has ended this listener")
+        # As if there were no room: who polls must not ask for ever.
+        raise OSError(errno.ENOBUFS, "the agent has ended this listener")
     message: dict[str, Any] = json.loads(text)
     if "error" in message:
         raise OSError(errno.EHOSTUNREACH, str(message["error"]))
