@@ -1,5 +1,6 @@
 """Setup keys, who is believed, and what a setup leaves behind."""
 
+import ssl
 import stat
 from pathlib import Path
 
@@ -96,6 +97,18 @@ async def test_who_is_not_the_keys_service_is_told_nothing(
     assert [path for path, _ in lonely_world.service.asked] == []
     assert lonely_world.service.secrets[secret] == 1
     assert digest != "00" * 32
+
+
+async def test_nobody_is_believed_who_stands_behind_the_keys_authority(
+    lonely_world: World, tmp_path: Path
+) -> None:
+    service = lonely_world.service
+    key = service.setup_key(lonely_world.port)
+    service.pem += service.authority.certificate_pem.encode()
+    agent = AgentDirectory(tmp_path / "agent")
+    await set_up(key, agent, Wishes())
+    believed = ssl.create_default_context(cadata=agent.authority())
+    assert len(believed.get_ca_certs()) == 1
 
 
 async def test_a_service_that_is_away(tmp_path: Path) -> None:

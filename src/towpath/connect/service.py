@@ -9,6 +9,8 @@ from hashlib import sha256
 from typing import Any, Final, Self
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from towpath import __version__
 from towpath.connect.configuration import Configuration
@@ -166,19 +168,24 @@ async def fetch_authority(key: SetupKey, proxy: str | None) -> str | None:
             response = await http.get(f"{BASE}/authority")
     except (httpx.HTTPError, OSError) as error:
         raise _away(key.url, error) from error
-    try:
-        pem = response.content[:AUTHORITY_BYTES].decode("ascii")
-        found = sha256(ssl.PEM_cert_to_DER_cert(pem.strip())).hexdigest()
-    except ValueError:
-        found = ""
-    if found != key.pin:
+    authority = _first_certificate(response.content[:AUTHORITY_BYTES])
+    if authority is None or sha256(ssl.PEM_cert_to_DER_cert(authority)).hexdigest() != key.pin:
         raise ConnectError(
             Trouble.AUTHORITY,
             f"who answers at {key.url} is not the service that made this key: its authority is "
             "another one. Nothing was sent. Check that the key is whole and new; if it is, somebody"
             " sits between",
         )
-    return pem
+    return authority
+
+
+def _first_certificate(answer: bytes) -> str | None:
+    """It alone, in PEM: whatever stood behind it was not looked at, and must not be believed."""
+    try:
+        der = x509.load_pem_x509_certificate(answer).public_bytes(Encoding.DER)
+    except ValueError:
+        return None
+    return ssl.DER_cert_to_PEM_cert(der)
 
 
 def _client(url: str, trust: ssl.SSLContext, proxy: str | None) -> httpx.AsyncClient:
