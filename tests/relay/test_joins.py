@@ -5,6 +5,8 @@ import hashlib
 import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -185,6 +187,26 @@ def test_who_closes_while_the_other_writes_is_noticed_by_the_writer(
     with pytest.raises(ConnectionError):
         write_and_read_for_ever(joined.one, read=False)
     assert joined.result().failure is not None
+
+
+def test_the_end_of_the_process_is_no_end_of_file() -> None:
+    (one, half), (other, second_half) = connected(), connected()
+    program = (
+        "import socket, sys, threading; from towpath.relay.joins import Joiner;"
+        "Joiner().join(*(socket.socket(fileno=int(fd)) for fd in sys.argv[1:]), print);"
+        "threading.Event().wait()"
+    )
+    fds = half.fileno(), second_half.fileno()
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, fds)], pass_fds=fds)
+    with one, other, process:
+        half.close()
+        second_half.close()
+        one.sendall(b"x")
+        assert other.recv(1) == b"x"
+        process.kill()
+        for end in (one, other):
+            with pytest.raises(ConnectionResetError):
+                end.recv(1)
 
 
 def test_many_that_come_and_go_leave_nothing_behind(

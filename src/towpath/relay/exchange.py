@@ -15,7 +15,7 @@ from towpath.relay.agents import Agent
 from towpath.relay.joins import Ended, Joiner, JoinsFullError
 from towpath.relay.limits import JOINS, LISTENER_BACKLOG, LISTENER_IDLE_S
 from towpath.relay.slots import Slot, Slots
-from towpath.relay.sockets import Accepting, abort, say_and_close
+from towpath.relay.sockets import Accepting, abort, reset_at_end, say_and_close
 from towpath.relay.tickets import Tickets
 from towpath.tunnel.messages import Expect, Incoming, Unlistened
 from towpath.tunnel.prologue import OK, Refusal, refusal
@@ -176,6 +176,7 @@ class Exchange:
             _refuse(connection, why, "the other agent cannot take it", ticketed=ticketed)
             return
         listener.used_at = time.monotonic()
+        reset_at_end(connection, on=True)
 
         def fetched(half: socket.socket) -> None:
             listener.waiting.discard(ticket)
@@ -211,6 +212,7 @@ class Exchange:
 
     def ticket_to_socket(self, slot: Slot, target: socket.socket) -> str:
         """A ticket for a connection that we have made for an agent, and own from now on."""
+        reset_at_end(target, on=True)
 
         def said(connection: socket.socket) -> None:
             self._meet((connection, True), (target, False), partial(_free, slot))

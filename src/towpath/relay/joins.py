@@ -7,7 +7,8 @@ joins: the calls run without Python's lock, so threads use several cores.
 A direction has a pipe only while bytes are in it, so that joins that say nothing cost two
 descriptors. It takes no more from its source while the pipe has not been emptied: who reads slowly
 makes the other end write slowly. An end of one direction is handed on as such; an error, or a
-reset, of either end resets the other one at once.
+reset, of either end resets the other one at once. So does the end of this process: in stream mode
+an end of file is the end of a file, and must come from who sends it.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ from typing import Final
 import structlog
 
 from towpath.relay.limits import PIPE_BYTES, PIPES_KEPT, ROUNDS, SILENT_S, SWEEP_S
-from towpath.relay.sockets import abort, keep_alive
+from towpath.relay.sockets import abort, keep_alive, reset_at_end
 
 _FLAGS: Final = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 _EVENTS: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
@@ -79,6 +80,7 @@ class Joiner:
             for each in (one, other):
                 each.setblocking(False)
                 keep_alive(each)
+                reset_at_end(each, on=True)
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             min(self._movers, key=lambda mover: mover.load).add(_Join(one, other, ended))
         except OSError as error:
@@ -284,6 +286,7 @@ class _Mover(threading.Thread):
             with contextlib.suppress(OSError):
                 self._epoll.unregister(end.socket.fileno())
             if failure is None:
+                reset_at_end(end.socket, on=False)
                 end.socket.close()
             else:
                 abort(end.socket)

@@ -46,6 +46,7 @@ def say_and_close(connection: socket.socket, line: bytes) -> None:
     What the peer has sent and nobody will read is taken first: else the kernel answers it with a
     reset, which overtakes our line.
     """
+    reset_at_end(connection, on=False)
     with contextlib.suppress(OSError):
         connection.send(line)
         connection.shutdown(socket.SHUT_WR)
