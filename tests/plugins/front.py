@@ -22,9 +22,10 @@ from towpath.gridftp.server.acceptor import ControlServer, listen
 from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.accounts import Accounts
 from towpath.gridftp.server.control import LoginReport, Service
-from towpath.gridftp.server.frames import FrameReader, Opening, frame
+from towpath.gridftp.server.frames import FrameReader, Notice, Opening, frame
 from towpath.gridftp.server.gridmap import Gridmap
 from towpath.gridftp.server.limits import COMMAND_BYTES, Limits
+from towpath.gridftp.server.permission import Tokens
 from towpath.gridftp.wire.replies import Reply, ReplyReader
 
 
@@ -42,13 +43,14 @@ class EchoHost:
     def __init__(self) -> None:
         self.openings: list[Opening] = []
         self.heard: list[bytes] = []
+        self.notices: list[Notice] = []
         self.ended = 0
         self.release = asyncio.Event()
 
     async def run(self, connection: socket.socket, opening: Opening) -> None:
         self.openings.append(opening)
         loop = asyncio.get_running_loop()
-        reader = FrameReader(COMMAND_BYTES)
+        reader = FrameReader(COMMAND_BYTES, self.notices.append)
         try:
             while data := await loop.sock_recv(connection, 65536):
                 for command in reader.feed(data):
@@ -101,6 +103,7 @@ async def front(
     gridmap: Path | None = None,
     limits: Limits | None = None,
     host: EchoHost | None = None,
+    tokens: Tokens | None = None,
 ) -> AsyncIterator[Front]:
     """Run one, on a free port of 127.0.0.1."""
     host = host or EchoHost()
@@ -126,6 +129,7 @@ async def front(
             threads=threads,
             limits=limits or Limits(),
             report=reports.append,
+            tokens=tokens,
         )
         server = ControlServer(service)
         (listening,) = listen(0, ["127.0.0.1"])

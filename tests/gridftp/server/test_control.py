@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import getpass
+import socket
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
@@ -10,15 +11,17 @@ from typing import Any
 
 import pytest
 import uvloop
+from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from plugins.front import adat, client_of, front, logged_in, now, quick, until
+from plugins.front import Client, adat, client_of, front, logged_in, now, quick, until
 from towpath.demo.authority import Domain
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.gsi import Initiator
 from towpath.gridftp.server import acceptor, control
 from towpath.gridftp.server.limits import COMMANDS_BEFORE_LOGIN, LINE_BYTES, LOGIN_ATTEMPTS
+from towpath.gridftp.server.permission import Admission, Permission, TokenRefused
 
 ME = getpass.getuser()
 
@@ -442,3 +445,103 @@ def test_under_uvloop(
     """The command runs the server so."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(test(domain_a))
+
+
+# -- tokens
+
+
+class Takes:
+    """`Tokens` that take what begins with `good`, and break at `broken`."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[str, str]] = []
+
+    def log_in(self, token: str, certificate_sha256: str) -> Admission:
+        return Admission(
+            account=ME,
+            home="/home/of",
+            permission=self._permission(token, certificate_sha256),
+            extra={"secret": "of the session"},
+            token=token,
+        )
+
+    def renew(self, token: str, certificate_sha256: str, current: Admission) -> Permission:
+        assert current.token == "good-login"
+        return self._permission(token, certificate_sha256)
+
+    def _permission(self, token: str, certificate_sha256: str) -> Permission:
+        self.shown.append((token, certificate_sha256))
+        if token == "broken":
+            raise RuntimeError("a fault of whoever takes tokens")
+        if not token.startswith("good"):
+            raise TokenRefused("altered", "it is none", "its id")
+        return Permission(permission_id=token, rules=(("R", "/"),), expires=1e12)
+
+
+async def test_a_login_by_token_and_renewals_sent_ahead(domain_a: Domain) -> None:
+    """What is shown goes no further than to who takes tokens; the rest is done in its turn."""
+    takes = Takes()
+    async with front(domain_a, tokens=takes) as running, client_of(running) as client:
+        await client.authenticate(domain_a.credential, domain_a.trust)
+        client.send_wrapped(
+            *(b"USER :grant:", b"PASS bad", b"USER :grant:", b"PASS good-login"),
+            *(b"C1", b"SITE GRANT good-1", b"C2", b"site  grant   bad-1 ", b"SITE GRANT", b"C3"),
+        )
+        replies = await client.replies(10)
+        assert [reply.code for reply in replies] == [331, 530, 331, 230, *[200] * 6]
+        assert replies[1].text == "GRANT altered: it is none"
+        (opening,) = running.host.openings
+        assert opening.home == "/home/of"
+        assert opening.permission is not None
+        assert opening.permission.permission_id == "good-login"
+        assert opening.extra == {"secret": "of the session"}
+        assert "of the session" not in repr(opening)
+        first, *others = running.host.notices
+        assert first.permission is not None
+        assert (first.permission.permission_id, first.code) == ("good-1", 200)
+        assert [(one.permission, one.code) for one in others] == [(None, 530)] * 2
+        grant = b"SITE GRANT"
+        assert running.host.heard == [b"C1", grant, b"C2", grant, grant, b"C3"]
+        assert [token for token, _ in takes.shown] == [
+            *("bad", "good-login", "good-1", "bad-1", ""),
+        ]
+        (certificate,) = {certificate for _, certificate in takes.shown}
+        leaf = domain_a.credential.certificates[0]
+        assert certificate == leaf.fingerprint(SHA256()).hex()
+        outcomes = [(one.outcome, one.grant, one.renewal) for one in running.reports]
+        assert outcomes == [
+            *(("altered", "its id", False), ("ok", "good-login", False)),
+            *(("ok", "good-1", True), ("altered", "its id", True), ("altered", "its id", True)),
+        ]
+
+
+async def test_who_takes_tokens_may_fail(domain_a: Domain) -> None:
+    """It ends the connection, and nothing else."""
+    async with front(domain_a, tokens=Takes()) as running:
+        async with client_of(running) as client:
+            await client.authenticate(domain_a.credential, domain_a.trust)
+            client.send_wrapped(b"USER :grant:", b"PASS good-login", b"C1")
+            assert await client.codes(3) == [331, 230, 200]
+            errors: list[dict[str, Any]] = []
+            loop = asyncio.get_running_loop()
+            loop.set_exception_handler(lambda _loop, context: errors.append(context))
+            client.send_wrapped(b"SITE GRANT broken", b"C2")
+            assert await client.all_codes() == [421]
+            await until(lambda: running.host.ended == 1)
+            assert [type(one["exception"]) for one in errors] == [RuntimeError]
+        async with logged_in(running) as client:
+            assert (await client.ask_wrapped(b"PWD")).text == "PWD"
+
+
+async def test_a_connection_that_came_by_another_way(domain_a: Domain) -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    async with front(domain_a) as running:
+        await running.server.take(theirs, peer_host="192.0.2.7", local_host="192.0.2.1")
+        client = Client(*await asyncio.open_unix_connection(sock=ours))
+        async with client:
+            await client.log_in(domain_a)
+            assert (await client.ask_wrapped(b"PWD")).code == 200
+            (opening,) = running.host.openings
+            assert (opening.peer_host, opening.local_host) == ("192.0.2.7", "192.0.2.1")

@@ -7,11 +7,13 @@ import pwd
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from towpath.gridftp.server.commands.base import Refused, Transferred
 from towpath.gridftp.server.frames import Opening
+from towpath.gridftp.server.permission import Permission
 from towpath.gridftp.server.reports import (
     DATAGRAM_BYTES,
     ReportReceiver,
@@ -77,6 +79,19 @@ def test_reports_come_through(ends: tuple[socket.socket, socket.socket]) -> None
     assert second._replace(opening=opening()) == refused
     assert first.opening.session_id == "s1"
     assert first.opening.subject == "/O=Lab/CN=Ana"
+
+
+def test_a_grant_is_told_by_its_id(ends: tuple[socket.socket, socket.socket]) -> None:
+    outlet, inlet = ends
+    log = Log(outlet)
+    permission = Permission(permission_id="its id", rules=(("R", "/"),), expires=1e12)
+    granted = replace(opening(), permission=permission, extra={"base": "a secret"})
+    ReportSender(inlet)(transferred()._replace(opening=granted))
+    log.take_all()
+    (report,) = log.reports
+    assert report.opening.permission is not None
+    assert report.opening.permission.permission_id == "its id"
+    assert report.opening.extra == {}
 
 
 def test_no_secret_goes_through(ends: tuple[socket.socket, socket.socket]) -> None:
