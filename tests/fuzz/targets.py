@@ -7,6 +7,7 @@ from fuzz.logins import acceptor, control
 from fuzz.parsers import parser
 from fuzz.receivers import extended, handshake, stream
 from fuzz.sessions import sessions
+from fuzz.statements import statements
 from fuzz.storages import paths
 
 TARGETS: Final[dict[str, Target]] = {
@@ -18,4 +19,5 @@ TARGETS: Final[dict[str, Target]] = {
     "mode_s": stream,
     "handshake": handshake,
     "paths": paths,
+    "statements": statements,
 }

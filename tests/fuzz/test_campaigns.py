@@ -19,6 +19,7 @@ INPUTS = {
     "mode_s": 20,
     "handshake": 30,
     "paths": 30,
+    "statements": 25,
 }
 """About a second each."""
 
