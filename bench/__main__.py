@@ -13,7 +13,19 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import delete, gridftp, gui, live, nexus, recovery, relay, server, service, sessions
+from bench import (
+    connect,
+    delete,
+    gridftp,
+    gui,
+    live,
+    nexus,
+    recovery,
+    relay,
+    server,
+    service,
+    sessions,
+)
 from bench.measure import BenchError, end_on_sigterm
 from bench.report import machine, new_console, ratios, ratios_table, sides_table
 from bench.rounds import Place, Plan, Result, Room, hold
@@ -26,7 +38,15 @@ AREAS: dict[str, tuple[Place[Any], ...]] = {
     "delete": delete.PLACES,
     "server": server.PLACES,
 }
-ALONE = (sessions.AREA, recovery.AREA, nexus.AREA, live.AREA, gui.AREA, relay.AREA)
+ALONE = (
+    sessions.AREA,
+    recovery.AREA,
+    nexus.AREA,
+    live.AREA,
+    gui.AREA,
+    relay.AREA,
+    connect.AREA,
+)
 """No contests: each has figures of its own."""
 
 ROUNDS = 5
@@ -80,8 +100,8 @@ def main(
     Some are no contests and are measured alone: sessions tells what thousands of sessions cost us,
     recovery what is sent again when a copy is broken half-way, and how soon it goes on, nexus what
     tokens, logins and groups take, live what those who watch cost,
-    gui what the web interface does, relay what agents cost a relay, and how fast it joins. Their
-    figures are JSON, too.
+    gui what the web interface does, relay what agents cost a relay, and how fast it joins, connect
+    what computers behind NAT move. Their figures are JSON, too.
     """
     end_on_sigterm()
     if alone := [area for area in areas if area in ALONE]:
@@ -142,7 +162,8 @@ def _measure_alone(
         elif area == relay.AREA:
             told = relay.measure(console, quick=quick)
         else:
-            told = recovery.measure(
+            place = connect if area == connect.AREA else recovery
+            told = place.measure(
                 console, quick=quick, rounds=rounds, only=only, directory=directory
             )
     except (BenchError, DeploymentError, ServerMissing) as error:

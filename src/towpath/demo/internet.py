@@ -82,7 +82,7 @@ class Internet:
         """A host of its own, that anybody can dial."""
         end, address = self.namespace(), self.next_address()
         self.plug(end, PUBLIC, address)
-        end.know({})
+        end.know({"this": address})
         self._sites[address] = end
         return Host(address, address, end.enter)
 
@@ -145,7 +145,7 @@ class Home:
         at = f"{address}/{_HOME.prefixlen}"
         _plug(self._router, PRIVATE, end, PRIVATE, at, lay_line)
         end.run("ip", "route", "add", "default", "via", self._inside)
-        end.know({})
+        end.know({"this": address})
         self._ends[address] = end
         return Host(address, address, end.enter)
 
