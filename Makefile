@@ -10,11 +10,11 @@ WEB_SOURCES := $(shell find web -name node_modules -prune -o -type f -print) doc
 
 # What the machine must bring: Python's venv, the GridFTP programs that tests and demo talk to, MyProxy and a
 # PAM of its own for the tests, what breaks networks and clocks there (nftables, faketime), a browser for the
-# pages (chromium), and what the bench compares with: OpenSSH, gfal-rm and rclone. The packages of MyProxy and
-# OpenSSH may start their servers on the machine.
+# pages (chromium), an HTTP proxy (tinyproxy), and what the bench compares with: OpenSSH, gfal-rm and rclone. The
+# packages of MyProxy and OpenSSH may start their servers on the machine.
 DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs globus-gass-copy-progs globus-proxy-utils \
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
-  gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium
+  gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium tinyproxy-bin
 
 .PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock web-dev screenshots
 

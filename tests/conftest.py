@@ -34,6 +34,7 @@ pytest_plugins = [
     "plugins.deployment",
     "plugins.gui",
     "plugins.cast",
+    "plugins.nat",
     "plugins.connect",
 ]
 

@@ -59,6 +59,17 @@ class Globus:
         hold_documents(document)
         return document
 
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """One that may fail; nothing is asserted."""
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("globus")), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=CALL_S,
+            env=self.environment,
+            check=False,
+        )
+
     def fails(self, *arguments: str, expect: int = 1, stdin: str = "") -> str:
         """What the client says of a failure."""
         done = self.run(*arguments, expect=expect, within_s=AT_ONCE_S, stdin=stdin)

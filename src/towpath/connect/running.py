@@ -143,6 +143,7 @@ def log_command(report: Transferred | Refused) -> None:
         **who,
         command=report.verb,
         path=report.path.decode("utf-8", "backslashreplace"),
+        first=report.first,
         bytes=report.bytes_moved,
         seconds=round(report.seconds, 3),
         outcome=report.outcome,
