@@ -243,6 +243,8 @@ class Rig:
     relay: Relay
     service: Double
     stack: contextlib.AsyncExitStack
+    agents_from: str | None = None
+    """The address that agents dial from."""
 
     def identity(self) -> Identity:
         return self.service.enrol(asyncssh.generate_private_key("ssh-ed25519"))
@@ -256,6 +258,7 @@ class Rig:
             username=identity.node_id,
             client_keys=[identity.key],
             known_hosts=([asyncssh.import_public_key(self.relay.host_key)], [], []),
+            local_addr=None if self.agents_from is None else (self.agents_from, 0),
         )
         self.stack.callback(connection.abort)
         return connection

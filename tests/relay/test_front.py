@@ -66,6 +66,39 @@ async def test_who_says_nothing_does_not_keep_others_out(
         assert (await rig.agent()).connection is not None
 
 
+async def test_who_stops_in_the_middle_of_a_handshake_does_not_keep_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "TURN_S", 0.3)
+    monkeypatch.setattr(front_module, "HANDSHAKES_OF_SITE", 100)
+    monkeypatch.setattr(front_module, "HANDSHAKES_AT_ONCE", 2)
+    async with opened(tmp_path) as rig:
+        for _ in range(4):
+            await rig.dial(ahead=b"SSH-2.0-nothing_more\r\n")
+        await rig.until(lambda: rig.relay.front.handshakes_waiting == 4)
+        began = time.monotonic()
+        await rig.agent()
+        assert time.monotonic() - began < 5
+        assert rig.relay.front.handshakes_waiting == 4, "they have their time still"
+
+
+async def test_one_address_does_not_take_all_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_module, "HANDSHAKES_OF_SITE", 2)
+    monkeypatch.setattr(front_module, "WAITING_OF_SITE", 3)
+    monkeypatch.setattr(front_module, "HANDSHAKES_AT_ONCE", 3)
+    async with opened(tmp_path) as rig:
+        for _ in range(3):
+            await rig.dial(ahead=b"SSH-2.0-nothing_more\r\n")
+        await rig.until(lambda: rig.relay.front.handshakes_waiting == 3)
+        more = await rig.dial(ahead=b"SSH-2.0-nothing_more\r\n")
+        with pytest.raises((OSError, asyncio.IncompleteReadError)):
+            await more.receive(1)
+        rig.agents_from = "127.0.0.5"
+        await asyncio.wait_for(rig.agent(), 5)
+
+
 async def test_only_known_keys_under_their_own_name_get_in(tmp_path: Path) -> None:
     async with opened(tmp_path) as rig:
         known, other = rig.identity(), rig.identity()

@@ -5,12 +5,20 @@ import contextlib
 import select
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from towpath.relay.limits import HANDSHAKES_AT_ONCE, STRANGERS, WAITING_HANDSHAKES
-from towpath.relay.sockets import abort, readable, say_and_close
+from towpath.relay.limits import (
+    HANDSHAKES_AT_ONCE,
+    HANDSHAKES_OF_SITE,
+    STRANGERS,
+    TURN_S,
+    WAITING_HANDSHAKES,
+    WAITING_OF_SITE,
+)
+from towpath.relay.sockets import abort, peer_ip, readable, say_and_close, site_of
 from towpath.relay.tickets import Tickets
 from towpath.tunnel.prologue import (
     LINE_LIMIT,
@@ -55,6 +63,7 @@ class Front:
         self._known: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Semaphore(HANDSHAKES_AT_ONCE)
         self._waiting = 0
+        self._sites: dict[str, _Site] = {}
 
     @property
     def strangers(self) -> int:
@@ -131,18 +140,50 @@ class Front:
             self._go_on(self._in_turn(connection))
 
     async def _in_turn(self, connection: socket.socket) -> None:
-        self._waiting += 1
         try:
-            async with self._turn:
-                if _has_gone(connection):
-                    connection.close()  # its turn would be wasted
-                else:
-                    await self._tunnel(connection)
+            name = site_of(peer_ip(connection))
+        except OSError:
+            connection.close()
+            return
+        site = self._sites.setdefault(name, _Site())
+        if site.connections >= WAITING_OF_SITE:
+            connection.close()
+            return
+        self._waiting += 1
+        site.connections += 1
+        try:
+            async with site.places:
+                await self._shake_hands(connection)
         except asyncio.CancelledError:
             connection.close()
             raise
         finally:
             self._waiting -= 1
+            site.connections -= 1
+            if not site.connections:
+                del self._sites[name]
+
+    async def _shake_hands(self, connection: socket.socket) -> None:
+        async with self._turn:
+            if _has_gone(connection):
+                connection.close()  # its turn would be wasted
+                return
+            handshake = asyncio.ensure_future(self._tunnel(connection))
+            try:
+                await asyncio.wait((handshake,), timeout=TURN_S)
+            except asyncio.CancelledError:
+                handshake.cancel()
+                raise
+        await handshake
+
+
+@dataclass(eq=False)
+class _Site:
+    """Agents' connections from one address."""
+
+    connections: int = 0
+    """That wait for a place, or have one."""
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(HANDSHAKES_OF_SITE))
 
 
 async def _said(connection: socket.socket) -> Said | None:

@@ -13,16 +13,22 @@ STRANGERS: Final = 4096
 """Connections that have not said what they want. When there are more, the oldest one goes: who says
 nothing for ten seconds must not keep others out."""
 
-HANDSHAKES_AT_ONCE: Final = 8
+HANDSHAKES_AT_ONCE: Final = 16
 """Of tunnels. Each takes some 10 ms of one core and a few round trips: so many hide the round
 trips of far agents, and leave the loop free in between. The others wait, with their connection."""
-
+TURN_S: Final = 2.0
+"""A handshake that takes longer goes on without one of these places: who says nothing more must not
+keep others out."""
+HANDSHAKES_OF_SITE: Final = 8
+"""Of one address (IPv6: of one /64), also of those that take long."""
 HANDSHAKE_S: Final = 30.0
 """From an agent's turn until its tunnel is there."""
 
 WAITING_HANDSHAKES: Final = 8192
 """Connections of agents that wait for their turn, a descriptor each. One more is closed; its agent
 comes again later."""
+WAITING_OF_SITE: Final = 2048
+"""Of these, from one address: a whole site comes back at once, and nobody fills the queue alone."""
 
 # --- tunnels -------------------------------------------------------------------------------------
 

@@ -67,6 +67,13 @@ def plain_ip(ip: str) -> str:
     return str(address)
 
 
+def site_of(ip: str) -> str:
+    """Who shares bounds: an IPv4 address, or the IPv6 network of one customer."""
+    if ":" not in ip:
+        return ip
+    return str(ipaddress.ip_network((ip, 64), strict=False))
+
+
 async def readable(connection: socket.socket) -> None:
     """Until there is something to read, or the end. Cancel it to stop waiting."""
     loop = asyncio.get_running_loop()
