@@ -1,7 +1,7 @@
 """Routes of agents and relays: who may do what, and what becomes of setup keys."""
 
 from collections.abc import Awaitable, Callable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -188,6 +188,37 @@ async def test_a_server_reports_its_collections(alice: Api, bob: Api) -> None:
     assert "agents" in assert_error(refused, 400, "ClientError.BadRequest")
     assert (await alice.delete(f"endpoint/{endpoint_id}")).status_code == 200
     assert_error(await bob.get(f"endpoint/{ids['data']}"), 404, "EndpointDeleted")
+
+
+async def test_a_relay_that_tells_all_it_knows_takes_no_agent_from_another(
+    alice: Api, relay: Api, login: Callable[[], Awaitable[Api]], database: Database
+) -> None:
+    endpoint_id, key = await make(alice)
+    made, _ = await set_up(alice, key)
+    other = await login()
+    async with database.connection() as conn:
+        await relays.add(conn, other.sub, "other")
+    for one in (relay, other):
+        await one.put("relay", relay_document())
+
+    def node(at: str) -> dict[str, object]:
+        return {"node_id": made["node_id"], "since": f"2026-01-01T{at}Z"}
+
+    async def at_relay() -> object:
+        async with database.connection() as conn:
+            (found,) = await relays.presence(conn, UUID(endpoint_id))
+        return found.relay_id
+
+    await relay.post("relay/presence", {"connected": [node("10:00:00")]})
+    await other.post("relay/presence", {"connected": [node("10:00:05")]})
+    # that relay has not noticed yet that it went, and soon will
+    await relay.post("relay/presence", {"all": True, "connected": [node("10:00:00")]})
+    assert await at_relay() == other.sub
+    await relay.post("relay/presence", {"lost": [{"node_id": made["node_id"]}]})
+    assert await at_relay() == other.sub
+    # and the other way: it came back there while that relay could not tell
+    await relay.post("relay/presence", {"all": True, "connected": [node("10:01:00")]})
+    assert await at_relay() == relay.sub
 
 
 async def test_too_many_tries_are_refused(alice: Api) -> None:

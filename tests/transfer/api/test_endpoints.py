@@ -10,7 +10,9 @@ from towpath.demo.gct import GctServer
 from towpath.platform.database import Database
 from towpath.transfer.api import TransferService
 from towpath.transfer.store import credentials
+from towpath.tunnel.names import connect_host
 
+AGENT = connect_host(uuid4())
 
 async def test_show_has_every_field_the_clients_read(alice: Api, lake: str) -> None:
     document = (await alice.get(f"endpoint/{lake}")).json()
@@ -128,6 +130,8 @@ BAD_ENDPOINTS: list[tuple[dict[str, Any], str]] = [
     ({"DATA": [{"uri": "gsiftp://a:1"}, {"uri": "gsiftp://b:1"}]}, "server"),
     ({"DATA": [{"uri": "http://a"}]}, "gsiftp"),
     ({"DATA": [{"uri": "gsiftp://u@a"}]}, "host"),
+    ({"DATA": [{"uri": f"gsiftp://{AGENT}"}]}, "agents"),
+    ({"DATA": [{"hostname": f"{AGENT.upper()}.", "port": 1, "scheme": "gsiftp"}]}, "agents"),
     ({"DATA": [{"uri": "gsiftp://a/b"}]}, "host"),
     ({"DATA": [{"uri": "gsiftp://a:99999"}]}, "URI"),
     ({"DATA": [{"uri": "gsiftp://a\r\nb"}]}, "DATA"),

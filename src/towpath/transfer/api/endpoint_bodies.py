@@ -12,6 +12,7 @@ from towpath.gridftp.security.authority import as_trust_files
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.transfer.api.bodies import ApiPath, Document, Text, not_supported, refuse
 from towpath.transfer.api.documents import DETAIL_TEXTS
+from towpath.tunnel.names import endpoint_of_host
 
 DEFAULT_PORT = 2811
 """GridFTP's registered port."""
@@ -35,6 +36,8 @@ def host_name(text: str) -> str:
     except ValueError:
         if _HOST.fullmatch(text) is None:
             raise refuse("invalid_host", "this is neither a host name nor an address") from None
+        if endpoint_of_host(text) is not None:
+            raise refuse("invalid_host", "agents are reached through their endpoint only") from None
         return text.lower()
 
 

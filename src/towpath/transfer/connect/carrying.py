@@ -27,7 +27,8 @@ async def take_presence(
     if all_named:
         await relays.lose_all_but(conn, relay_id, [one.node_id for one in connected])
     if connected:
-        for endpoint_id in sorted(set(await relays.connect(conn, relay_id, connected))):
+        came = await relays.connect(conn, relay_id, connected, news=not all_named)
+        for endpoint_id in sorted(set(came)):
             await circuits.close_now(conn, connect_host(endpoint_id), CONNECT_PORT)
 
 

@@ -144,11 +144,17 @@ class Lost:
     heard_at: datetime | None
 
 
-async def connect(conn: Db, relay_id: UUID, nodes: Sequence[Connected]) -> list[UUID]:
-    """These are connected there. Returns their endpoints. Removed ones stay removed."""
+async def connect(
+    conn: Db, relay_id: UUID, nodes: Sequence[Connected], *, news: bool = True
+) -> list[UUID]:
+    """These are connected there. Returns their endpoints. Removed ones stay removed.
+
+    Not `news`: they may have been there for long, and have left without the relay's knowing. Who
+    has come to another relay since then, which lives, stays there.
+    """
     rows = await fetch(
         conn,
-        """
+        f"""
         UPDATE connect_node n
            SET relay_id = %s, address = c.address, direct_address = c.direct_address,
                version = coalesce(c.version, n.version),
@@ -156,8 +162,11 @@ async def connect(conn: Db, relay_id: UUID, nodes: Sequence[Connected]) -> list[
           FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::timestamptz[])
                AS c (id, address, direct_address, version, since)
          WHERE n.id = c.id
+           AND (%s OR c.since >= n.connected_at OR NOT EXISTS (
+                SELECT FROM relay r WHERE r.client_id = n.relay_id AND r.client_id <> %s
+                   AND {_ALIVE}))
         RETURNING n.endpoint_id
-        """,
+        """,  # noqa: S608 - a constant
         (
             relay_id,
             [one.node_id for one in nodes],
@@ -165,6 +174,8 @@ async def connect(conn: Db, relay_id: UUID, nodes: Sequence[Connected]) -> list[
             [one.direct_address for one in nodes],
             [one.version for one in nodes],
             [one.since for one in nodes],
+            news,
+            relay_id,
         ),
     )
     return [row[0] for row in rows]
