@@ -53,6 +53,11 @@ def own_account() -> pwd.struct_passwd:
     return pwd.getpwuid(os.geteuid())
 
 
+def own_home() -> Path:
+    """Where its person is at home: where `HOME` says, as a shell has it."""
+    return Path.home().resolve()
+
+
 PlaceOf = Callable[[Grant], Place]
 """Says what a grant opens here. Blocks. Raises `GrantRefused`."""
 
@@ -70,7 +75,7 @@ def in_own_files(endpoint_id: str) -> PlaceOf:
             raise GrantRefused(
                 Reason.ACCOUNT, f"this agent serves {own.pw_name} only", grant.grant_id
             )
-        return Place(own.pw_name, str(Path(own.pw_dir).resolve()))
+        return Place(own.pw_name, str(own_home()))
 
     return find
 

@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from towpath.connect import local_control
-from towpath.connect.admitting import PlaceOf, in_collections, in_own_files, own_account
+from towpath.connect.admitting import PlaceOf, in_collections, in_own_files, own_account, own_home
 from towpath.connect.agent import Agent, Loaded, Setting, with_limits
 from towpath.connect.choices import Choices
 from towpath.connect.directory import PERSONAL, AgentDirectory
@@ -58,7 +58,7 @@ class Shared:
     def __init__(self, own: Path) -> None:
         """`own`: the agent's directory."""
         self._own = own
-        self._home = Path(own_account().pw_dir)
+        self._home = own_home()
         self.current = Rules.parse("N/")
 
     def apply(self, choices: Choices) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import asyncssh
 
 from towpath.connect import proxy as proxies
+from towpath.connect.admitting import own_home
 from towpath.connect.choices import Choices, Folder
 from towpath.connect.directory import (
     PERSONAL,
@@ -96,10 +94,5 @@ async def set_up(text: str, directory: AgentDirectory, wishes: Wishes) -> Identi
 
 def first_choices(directory: AgentDirectory) -> Choices:
     """As Globus Connect Personal has it: the home directory, read and write."""
-    home = folder(home_directory(), write=True, own=directory.root)
+    home = folder(own_home(), write=True, own=directory.root)
     return Choices(folders=(Folder(home.path, home.access),))
-
-
-def home_directory() -> Path:
-    """Of the account that this process runs as."""
-    return Path(pwd.getpwuid(os.geteuid()).pw_dir)

@@ -1,8 +1,9 @@
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
+import { connectionOf } from "@/api/endpoints";
 import { ConnectionBadge } from "@/features/endpoints/ConnectionBadge";
 import page from "@/features/endpoints/EndpointPage.module.css";
-import { connectionOf, type Endpoint, useSetupKey } from "@/features/endpoints/queries";
+import { type Endpoint, useSetupKey } from "@/features/endpoints/queries";
 import { SetupCommands } from "@/features/endpoints/SetupCommands";
 import { Button } from "@/ui/Button";
 import { ConfirmDialog } from "@/ui/Dialog";

@@ -1,6 +1,6 @@
 import { CircleCheck, CirclePause, CircleX } from "lucide-react";
 import { useTranslation } from "react-i18next";
-import type { ConnectionState } from "@/features/endpoints/queries";
+import type { ConnectionState } from "@/api/endpoints";
 import { Badge } from "@/ui/Badge";
 
 const SIZE = 14;

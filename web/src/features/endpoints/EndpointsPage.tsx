@@ -3,13 +3,12 @@ import { FolderOpen, Laptop, type LucideIcon, Plus, Search, Server, X } from "lu
 import { type ReactNode, useEffect, useState } from "react";
 import { Input, Label, Button as PlainButton, SearchField } from "react-aria-components";
 import { useTranslation } from "react-i18next";
+import { connectionOf, isComputer } from "@/api/endpoints";
 import { shortAddress } from "@/features/endpoints/address";
 import { ConnectionBadge } from "@/features/endpoints/ConnectionBadge";
 import styles from "@/features/endpoints/EndpointsPage.module.css";
 import {
-  connectionOf,
   type Endpoint,
-  isComputer,
   type ListedCredential,
   useCredentials,
   useEndpoints,

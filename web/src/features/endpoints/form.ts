@@ -1,7 +1,8 @@
 /** What a person enters for an endpoint, and what the API takes. */
 
+import { isComputer } from "@/api/endpoints";
 import { type AddressProblem, addressOf, shortAddress } from "@/features/endpoints/address";
-import { type Endpoint, type EndpointBody, isComputer } from "@/features/endpoints/queries";
+import type { Endpoint, EndpointBody } from "@/features/endpoints/queries";
 import { NO_TRUST, type Trust, trustBody } from "@/features/endpoints/trust";
 
 export interface Entered {

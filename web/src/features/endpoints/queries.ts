@@ -2,6 +2,7 @@
 
 import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { client, data } from "@/api/client";
+import { isComputer } from "@/api/endpoints";
 import type { components } from "@/api/schema";
 import type { TrustBody } from "@/features/endpoints/trust";
 
@@ -39,19 +40,6 @@ export interface EndpointBody extends TrustBody {
 export interface Created {
   id: string;
   setupKey: string;
-}
-
-export type ConnectionState = "connected" | "paused" | "away";
-
-/** Whether a computer is there just now. */
-export function connectionOf({ DATA: [server] }: Pick<Endpoint, "DATA">): ConnectionState {
-  if (!server?.is_connected) return "away";
-  return server.is_paused ? "paused" : "connected";
-}
-
-/** Whether it is reached through a relay (towpath connect), and not a server with an address. */
-export function isComputer(endpoint: Pick<Endpoint, "entity_type">): boolean {
-  return !endpoint.entity_type.startsWith("GCSv4");
 }
 
 const PAGE = 100;
@@ -165,11 +153,16 @@ export function useUpdate(id: string) {
 }
 
 export function useDelete(id: string) {
-  const forget = useForget();
+  const queries = useQueryClient();
   return useMutation({
     mutationFn: () =>
       data(client.DELETE("/v0.10/endpoint/{endpoint_id}", { params: { path: { endpoint_id: id } } })),
-    onSuccess: forget,
+    // all but itself: it is not there any more, and its page is about to be left
+    onSuccess: () =>
+      queries.invalidateQueries({
+        queryKey: ["endpoints"],
+        predicate: ({ queryKey }) => !queryKey.includes(id),
+      }),
   });
 }
 

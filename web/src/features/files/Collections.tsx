@@ -1,3 +1,4 @@
+import type { TFunction } from "i18next";
 import { Bookmark as BookmarkIcon, ChevronDown, Plus, Search, Server } from "lucide-react";
 import { type ReactNode, useDeferredValue, useEffect, useState } from "react";
 import {
@@ -16,6 +17,7 @@ import {
   Text,
 } from "react-aria-components";
 import { useTranslation } from "react-i18next";
+import { isComputer } from "@/api/endpoints";
 import styles from "@/features/files/Collections.module.css";
 import { type Endpoint, useCollections } from "@/features/files/queries";
 import type { Pane } from "@/features/files/usePane";
@@ -49,7 +51,6 @@ export function CollectionButton({ pane, onPick }: { pane: Pane; onPick: (picked
   const { t } = useTranslation("files");
   const [isOpen, setOpen] = useState(false);
   const { data: endpoint, isPending } = pane.endpoint;
-  const server = endpoint?.DATA[0];
   return (
     <DialogTrigger isOpen={isOpen} onOpenChange={setOpen}>
       <PlainButton className={styles.button ?? ""}>
@@ -63,7 +64,7 @@ export function CollectionButton({ pane, onPick }: { pane: Pane; onPick: (picked
             </bdi>
           )}
           <span className={styles.under}>
-            {pane.endpointId !== null && (server ? `${server.hostname}:${server.port}` : " ")}
+            {pane.endpointId !== null && (endpoint ? host(endpoint, t) : " ")}
           </span>
         </span>
         <ChevronDown size={18} aria-hidden="true" className={styles.caret} />
@@ -164,9 +165,9 @@ export function CollectionList({
           </ListBoxSection>
         )}
       </ListBox>
-      <Link href="/endpoints/new" className={styles.register ?? ""}>
+      <Link href="/endpoints/connect" className={styles.register ?? ""}>
         <Plus size={16} aria-hidden="true" />
-        {t("collection.register")}
+        {t("collection.connect")}
       </Link>
     </Autocomplete>
   );
@@ -188,13 +189,13 @@ function useSections(
   const seen = new Set<string>();
   const offersOf = (section: string, endpoints: Endpoint[] | undefined): Offer[] =>
     (endpoints ?? [])
-      .filter((one) => !seen.has(one.id) && fits(one.display_name, one.description ?? "", host(one)))
+      .filter((one) => !seen.has(one.id) && fits(one.display_name, one.description ?? "", host(one, t)))
       .map((one) => {
         seen.add(one.id);
         return {
           id: `${section}:${one.id}`,
           name: one.display_name,
-          under: host(one),
+          under: host(one, t),
           picked: { endpointId: one.id, path: null },
           icon: <Server size={16} aria-hidden="true" />,
         };
@@ -228,7 +229,7 @@ function useSections(
               .map((one) => ({
                 id: `found:${one.id}`,
                 name: one.display_name,
-                under: `${one.owner_string} · ${host(one)}`,
+                under: `${one.owner_string} · ${host(one, t)}`,
                 picked: { endpointId: one.id, path: null },
                 icon: <Server size={16} aria-hidden="true" />,
               })),
@@ -237,7 +238,8 @@ function useSections(
   return sections.filter((one) => one.offers.length > 0);
 }
 
-function host(endpoint: Endpoint): string {
+function host(endpoint: Endpoint, t: TFunction<"files">): string {
+  if (isComputer(endpoint)) return t("collection.computer");
   const server = endpoint.DATA[0];
   return server ? `${server.hostname}:${server.port}` : "";
 }

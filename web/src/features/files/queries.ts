@@ -16,7 +16,10 @@ import type { TransferDocument } from "@/features/files/options";
 import { above } from "@/features/files/paths";
 
 type Schemas = components["schemas"];
-export type Endpoint = Pick<Schemas["Endpoint"], "id" | "display_name" | "description" | "owner_string"> & {
+export type Endpoint = Pick<
+  Schemas["Endpoint"],
+  "id" | "entity_type" | "display_name" | "description" | "owner_string"
+> & {
   DATA: Pick<Schemas["Server"], "hostname" | "port">[];
 };
 export type Task = Pick<
