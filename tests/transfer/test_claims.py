@@ -74,3 +74,11 @@ def test_a_server_is_one_storage_however_its_name_is_written() -> None:
     assert storage_of("Data.Example.ORG.", 2811) == storage_of("data.example.org", 2811)
     assert storage_of("2001:DB8:0::1", 2811) == storage_of("2001:db8::1", 2811)
     assert storage_of("a", 2811) != storage_of("a", 2812)
+
+
+def test_two_collections_of_one_storage_meet() -> None:
+    whole = destinations([Item(0, "/s", "/data/x", True)], globs=False, base="/srv")
+    part = destinations([Item(0, "/s", "/x/file", False)], globs=False, base="/srv/data")
+    assert whole == [claim("/srv/data/x", is_tree=True)]
+    assert part == [claim("/srv/data/x/file", is_tree=False)]
+    assert part[0].path.startswith(whole[0].path)

@@ -20,8 +20,8 @@ def connect() -> None:
 @click.option(
     "--at-once",
     is_flag=True,
-    help="The keys before it end now, as when one may have been stolen. Agents that have not asked"
-    " for the new one, which they do every hour, take no sessions until then.",
+    help="It signs now, and those before it end, as when one may have been stolen. Agents ask for"
+    " it when they first meet it.",
 )
 @data_option
 def rotate_keys(at_once: bool, data: Path) -> None:  # noqa: FBT001 - click passes it by name

@@ -156,7 +156,8 @@ class ConnectKeys:
             age_s = await store.newest_age_s(conn)
             if age_s is None or age_s < ROTATE_AFTER_S:
                 return False
-            await rotate(conn, self._sealer)
+            begins_at = await rotate(conn, self._sealer)
+        _log.info("connect.keys_rotated", begins_at=begins_at.isoformat())
         self.forget()
         return True
 
@@ -164,14 +165,13 @@ class ConnectKeys:
 async def rotate(conn: Connection, sealer: Sealer, *, at_once: bool = False) -> datetime:
     """Publish a new key of grants; when it begins to sign. In a transaction.
 
-    `at_once`: the keys before it end now, as when one may have been stolen. Agents that have not
-    asked for the new one take no session until they do.
+    `at_once`: it signs now, and those before it end, as when one may have been stolen. Agents ask
+    for it when they first meet it.
     """
     await store.lock(conn)
     key_id, begins_at = await _add(conn, sealer, begins_in_s=0 if at_once else PUBLISHED_AHEAD_S)
     await store.end_others(conn, key_id, after_s=0 if at_once else STAYS_S)
     await store.forget_ended(conn)
-    _log.info("connect.keys_rotated", key=key_id, begins_at=begins_at.isoformat())
     return begins_at
 
 

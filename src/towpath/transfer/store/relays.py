@@ -228,7 +228,7 @@ async def presence(conn: Db, endpoint_id: UUID) -> list[Presence]:
                    coalesce(r.heard_at, n.heard_at) AS heard_at
               FROM connect_node n LEFT JOIN relay r ON r.client_id = n.relay_id
              WHERE n.endpoint_id = %s AND n.removed_at IS NULL
-             ORDER BY n.created_at
+             ORDER BY n.created_at, n.id
             """.encode(),  # noqa: S608 - a constant
             (endpoint_id,),
         )
