@@ -14,6 +14,7 @@ from towpath.tunnel.names import connect_host
 
 AGENT = connect_host(uuid4())
 
+
 async def test_show_has_every_field_the_clients_read(alice: Api, lake: str) -> None:
     document = (await alice.get(f"endpoint/{lake}")).json()
     assert document["DATA_TYPE"] == "endpoint"
