@@ -37,7 +37,8 @@ def secrets(site: Site) -> dict[str, list[str]]:
     """What nobody may find, by what it is."""
     folder = site.rig.data_dir / "secrets"
     clients = [
-        json.loads((folder / name).read_text()) for name in ("operator.json", "transfer.json")
+        json.loads((folder / name).read_text())
+        for name in ("operator.json", "transfer.json", "relay.json")
     ]
     seal = (folder / "seal.key").read_bytes()
     token = site.deployment.client.headers["Authorization"].removeprefix("Bearer ")

@@ -25,6 +25,8 @@ SHORTEST_PASSWORD = 8
 _ISSUED = {
     **dict.fromkeys(("access_token", "refresh_token", "id_token"), "token"),
     "secret": "client secret",
+    "agent_token": "agent's token",
+    "globus_connect_setup_key": "setup key",
 }
 _TYPED = frozenset({"password", "new_password", "client_secret"})
 _WORD = re.compile(r"[A-Za-z0-9]{8,}")
@@ -156,7 +158,8 @@ class Seen:
         if isinstance(document, Mapping):
             for key, value in document.items():
                 if key in _ISSUED and isinstance(value, str):
-                    self.note(_ISSUED[key], value)
+                    # of a setup key the last part, behind the address and a digest
+                    self.note(_ISSUED[key], value.rpartition("/")[2])
                 else:
                     self._document(value)
         elif isinstance(document, list):
