@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plugins.relay_rig import RELAY_ID, WAIT_S, Double
-from towpath.cli import main
+from towpath.cli import main, relay
 from towpath.platform.certificates import server_certificate
 from towpath.platform.serving import HttpsServer, bind
 
@@ -101,6 +101,13 @@ async def test_it_registers_keeps_its_port_and_key_and_ends_in_order(tmp_path: P
     assert "relay.registered" in log
     assert SECRET not in log
     assert "token-1" not in log
+
+
+def test_nobody_else_is_told_a_loopback_address() -> None:
+    assert relay._addresses("localhost", "127.0.0.1")[0] == "127.0.0.1"
+    told = relay._addresses("localhost", "0.0.0.0")
+    assert set(told) == (relay._outward() or {"127.0.0.1", "::1"} & set(told))
+    assert relay._addresses("192.0.2.7", "0.0.0.0") == ("192.0.2.7",)
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,21 @@ def _addresses(host: str, bind: str) -> tuple[str, ...]:
             f"{host} has no address ({error}): name the relay by one that agents and GridFTP"
             " servers can dial"
         ) from error
+    if not ipaddress.ip_address(bind).is_loopback:
+        # a host's own name is often loopback to itself, by its hosts file: nobody else is told that
+        outside = {ip for ip in found if not ipaddress.ip_address(ip).is_loopback}
+        found = outside or _outward() or found
     return tuple(sorted(found, key=lambda ip: (":" in ip, ip)))
+
+
+def _outward() -> set[str]:
+    """The address from which this machine goes out. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.connect(("192.0.2.1", 9))
+        except OSError:
+            return set()
+        return {str(unsent.getsockname()[0])}
 
 
 def _address(host: str) -> str:
@@ -212,7 +226,7 @@ def _address(host: str) -> str:
     try:
         return str(ipaddress.ip_address(host))
     except ValueError:
-        return _addresses(host, host)[0]
+        return _addresses(host, "127.0.0.1")[0]
 
 
 def _raise_descriptor_limit() -> None:
