@@ -116,6 +116,22 @@ async def test_only_known_keys_under_their_own_name_get_in(tmp_path: Path) -> No
         assert len(rig.relay.agents) == 1
 
 
+async def test_a_connection_may_try_few_keys(tmp_path: Path) -> None:
+    async with opened(tmp_path) as rig:
+        keys = [asyncssh.generate_private_key("ssh-ed25519") for _ in range(9)]
+        with pytest.raises(asyncssh.Error):
+            await asyncssh.connect(
+                "127.0.0.1",
+                rig.relay.port,
+                config=None,
+                agent_path=None,
+                username=rig.identity().node_id,
+                client_keys=keys,
+                known_hosts=None,
+            )
+        assert rig.service.count("/relay/agent") == 3
+
+
 async def test_a_tunnel_is_for_nothing_else(tmp_path: Path) -> None:
     async with opened(tmp_path) as rig:
         connection = await rig.log_in(rig.identity())

@@ -78,7 +78,9 @@ class Front:
     def take(self, connection: socket.socket) -> None:
         """Own an accepted connection."""
         if len(self._strangers) >= STRANGERS:
-            next(iter(self._strangers)).cancel()  # the oldest one
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.cancel()
         task = asyncio.get_running_loop().create_task(self._meet(connection))
         self._strangers[task] = connection
         task.add_done_callback(self._met)
@@ -92,6 +94,7 @@ class Front:
 
     def _met(self, task: asyncio.Task[None]) -> None:
         self._strangers.pop(task, None)
+        self._known.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("relay.front_failed", exc_info=error)
 
@@ -103,7 +106,7 @@ class Front:
 
         task = asyncio.get_running_loop().create_task(going_on())
         self._known.add(task)
-        task.add_done_callback(self._known.discard)
+        task.add_done_callback(self._met)
 
     async def _meet(self, connection: socket.socket) -> None:
         try:

@@ -24,6 +24,9 @@ HANDSHAKES_OF_SITE: Final = 8
 HANDSHAKE_S: Final = 30.0
 """From an agent's turn until its tunnel is there."""
 
+LOGIN_KEYS: Final = 3
+"""Keys that one connection may try: the service is asked about each, and an agent has one."""
+
 WAITING_HANDSHAKES: Final = 8192
 """Connections of agents that wait for their turn, a descriptor each. One more is closed; its agent
 comes again later."""

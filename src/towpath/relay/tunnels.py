@@ -26,6 +26,7 @@ from towpath.relay.limits import (
     HELLO_S,
     KEEPALIVE_S,
     KEEPALIVES_LOST,
+    LOGIN_KEYS,
     SUBSYSTEM_WINDOW,
     TUNNELS,
     UNREAD_BYTES,
@@ -150,6 +151,7 @@ class _Server(asyncssh.SSHServer):
         self._takes_control = False
         self._hello = False
         self._confirmed: str | None = None
+        self._tried = 0
         self._impatience: asyncio.TimerHandle | None = None
 
     # --- login -----------------------------------------------------------------------------------
@@ -173,6 +175,10 @@ class _Server(asyncssh.SSHServer):
             return line == self._confirmed
         connection = self._connection
         assert connection is not None, "it was made"
+        self._tried += 1
+        if self._tried > LOGIN_KEYS:
+            connection.disconnect(asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many keys")
+            return False
         agents = self._tunnels.agents
         if not self._tunnels.accepting() or (
             len(agents) >= TUNNELS and agents.get(node_id) is None
