@@ -24,7 +24,7 @@ from towpath.transfer.store.rows import fetch_one
 
 
 class Sessions:
-    async def login(self, endpoint_id: UUID, owner_id: UUID) -> str:
+    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> str:
         return f"{owner_id} at {endpoint_id}"
 
     async def open_login(self, login: str) -> Any:
@@ -54,7 +54,9 @@ def a_task(
     given = {"opened": {}, "own_sessions": WeakSet(), "witness": None, "claimed_storage": None}
     context = SimpleNamespace(
         sessions=sessions,
-        grant=SimpleNamespace(owner_id=UUID(int=1), destination_endpoint_id=destination),
+        grant=SimpleNamespace(
+            owner_id=UUID(int=1), username="a", destination_endpoint_id=destination
+        ),
         lease=lease or LeaseClock(0.0, 10.0, lambda: 0.0),
         **given | more,
     )
@@ -120,7 +122,7 @@ async def test_the_witness_has_all_sessions_and_knows_which_may_write() -> None:
 class Moved(Sessions):
     """The endpoint was given another server."""
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Any:  # noqa: ARG002
+    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> Any:  # noqa: ARG002
         return SimpleNamespace(server=Server("new.example.org", 2811, None))
 
 
@@ -144,7 +146,7 @@ class Full(Sessions):
     def __init__(self) -> None:
         self._taken = False
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Any:  # noqa: ARG002
+    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> Any:  # noqa: ARG002
         return SimpleNamespace(server=Server("full.example.org", 2811, None))
 
     async def open_login(self, login: Any) -> Any:
