@@ -28,7 +28,9 @@ class Tunnel(Protocol):
 
     async def open_control(
         self, ip: str, port: int
-    ) -> "tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]":
+    ) -> (
+        "tuple[asyncssh.SSHServerConnection, asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]"
+    ):
         """A channel to the agent's GridFTP server, for a client at an address.
 
         Raises OSError, `asyncssh.Error`.

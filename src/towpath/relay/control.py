@@ -72,7 +72,7 @@ class Control:
         try:
             async with asyncio.timeout(CONTROL_OPEN_S):
                 ip, port = connection.getpeername()[:2]
-                reader, writer = await agent.tunnel.open_control(str(ip), int(port))
+                tunnel, reader, writer = await agent.tunnel.open_control(str(ip), int(port))
         except (asyncssh.Error, OSError, TimeoutError) as error:
             slot.free()
             _log.info("relay.control_not_taken", node=agent.node_id, reason=str(error))
@@ -83,7 +83,7 @@ class Control:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             reset_at_end(connection, on=True)
             connection.send(OK)
-            await _carry(connection, reader, writer)
+            await _carry(connection, tunnel, reader, writer)
         except (asyncssh.Error, OSError):
             abort(connection)
             writer.channel.abort()
@@ -91,11 +91,15 @@ class Control:
             slot.free()
 
 
-async def _carry(connection: socket.socket, reader: _Reader, writer: _Writer) -> None:
+async def _carry(
+    connection: socket.socket,
+    tunnel: asyncssh.SSHServerConnection,
+    reader: _Reader,
+    writer: _Writer,
+) -> None:
     """Until both directions have ended, or one end is gone. Raises OSError."""
     tcp_reader, tcp_writer = await asyncio.open_connection(sock=connection, limit=CONTROL_CHUNK)
     up = asyncio.create_task(_to_agent(tcp_reader, writer))
-    tunnel = writer.channel.get_connection()
     down = asyncio.create_task(_from_agent(reader, tcp_writer, tunnel))
     both = asyncio.gather(up, down)
     closed = asyncio.create_task(writer.wait_closed())
@@ -120,13 +124,17 @@ async def _carry(connection: socket.socket, reader: _Reader, writer: _Writer) ->
 
 async def _to_agent(reader: asyncio.StreamReader, writer: _Writer) -> None:
     while data := await reader.read(CONTROL_CHUNK):
-        writer.write(data)
-        await writer.drain()
-    writer.write_eof()
+        try:
+            writer.write(data)
+            await writer.drain()
+        except BrokenPipeError:  # the agent has ended it; what it said goes the other way
+            return
+    with contextlib.suppress(BrokenPipeError):
+        writer.write_eof()
 
 
 async def _from_agent(
-    reader: _Reader, writer: asyncio.StreamWriter, tunnel: asyncssh.connection.SSHConnection
+    reader: _Reader, writer: asyncio.StreamWriter, tunnel: asyncssh.SSHServerConnection
 ) -> None:
     while data := await reader.read(CONTROL_CHUNK):
         writer.write(data)

@@ -268,11 +268,12 @@ class _Server(asyncssh.SSHServer):
 
     async def open_control(
         self, ip: str, port: int
-    ) -> tuple[asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+    ) -> tuple[asyncssh.SSHServerConnection, asyncssh.SSHReader[bytes], asyncssh.SSHWriter[bytes]]:
+        """The tunnel, and the channel in it, which may be closed again by then."""
         connection = self._connection
         if connection is None or not self._takes_control:
             raise ConnectionError("the agent takes no control connections")
-        return await connection.open_connection(
+        reader, writer = await connection.open_connection(
             *CONTROL_FORWARD,
             ip,
             port,
@@ -280,6 +281,7 @@ class _Server(asyncssh.SSHServer):
             window=CONTROL_WINDOW,
             max_pktsize=CONTROL_CHUNK,
         )
+        return connection, reader, writer
 
     def close(self, reason: str) -> None:
         if self._connection is not None:
