@@ -175,7 +175,9 @@ class Ways:
                 return connection
         else:
             tried += "no relay is connected"
-        if not self._means.relay_only and (left := until - loop.time()) > 0:
+        # Another server at the relay's own host is none that the relay dials.
+        may_go = not self._means.relay_only or (tunnel is not None and host == tunnel.theirs[0])
+        if may_go and (left := until - loop.time()) > 0:
             with suppress(OSError):
                 return await self._directly(host, port, left)
         raise NoWay(f"{host}:{port} cannot be reached ({tried})")
