@@ -22,6 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from towpath.connect.accepting import accept
 from towpath.connect.ways import Ways
 
 _log: Final = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Broker:
 
     async def _accept(self, listening: socket.socket) -> None:
         while True:
-            connection, _address = await self._loop.sock_accept(listening)
+            connection, _address = await accept(listening)
             if self._may_ask(user_of(connection)):
                 self._take(connection)
             else:

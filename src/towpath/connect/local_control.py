@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from towpath.connect.accepting import accept
 from towpath.connect.broker import user_of
 from towpath.connect.unix_names import short
 
@@ -74,7 +75,7 @@ async def serve(listening: socket.socket, handle: Handle) -> None:
     tasks: set[asyncio.Task[None]] = set()
     try:
         while True:
-            connection, _address = await loop.sock_accept(listening)
+            connection, _address = await accept(listening)
             if user_of(connection) not in (0, os.geteuid()):
                 connection.close()
                 continue

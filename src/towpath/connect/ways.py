@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from towpath.connect.accepting import accept
 from towpath.connect.configuration import Relay
 from towpath.connect.proxy import Proxy, connect, dial, read_line
 from towpath.connect.tunnel import TunnelFailed
@@ -244,10 +245,12 @@ class Ways:
                 _spawn(listener, accepting, "a data connection's listener failed")
             yield listener
         finally:
-            if own is not None:
-                own.close()
-            if listener is not None:
-                await self._unlisten(tunnel, listener)
+            try:
+                if listener is not None:
+                    await self._unlisten(tunnel, listener)
+            finally:  # who waits on a socket is gone before it is closed
+                if own is not None:
+                    own.close()
 
     async def _listen_at_relay(
         self, tunnel: Relayed | None, own: socket.socket | None, deliver: Deliver
@@ -301,9 +304,8 @@ class Ways:
         listener.deliver(connection, tunnel.theirs[0])
 
     async def _accept(self, own: socket.socket, listener: Listener) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            connection, address = await loop.sock_accept(own)
+            connection, address = await accept(own)
             connection.setblocking(False)
             host = str(address[0]).partition("%")[0]
             if listener.direct:

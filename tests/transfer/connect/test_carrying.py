@@ -176,6 +176,7 @@ async def test_a_relay_dials_only_the_other_side_of_a_transfer(
         await task(conn, stranger.id, named.id)
     assert await refusal("127.0.0.1") is None
     assert await refusal("1.1.1.1") is None
+    assert "data connection" in str(await refusal("1.1.1.1", 25)), "nobody's way to send mail"
     assert "private" in str(await refusal("10.0.0.1")), "the operator's policy holds as well"
     assert "other side" in str(await refusal("9.9.9.9"))
     async with database.transaction() as conn:
@@ -202,9 +203,9 @@ async def test_a_relay_dials_relays_and_agents_of_the_other_side(
         await connect.make(conn, away.id, "personal")
         node = await node_of(conn, away)
         await relays.connect(conn, home, [Connected(node, "10.1.1.1", "10.1.1.1", None, None)])
-    assert await dials.refusal(laptop.id, "10.0.0.9", 1) is not None
+    assert await dials.refusal(laptop.id, "10.0.0.9", 50_000) is not None
     async with database.transaction() as conn:
         await task(conn, laptop.id, away.id)
-    assert await dials.refusal(laptop.id, "10.0.0.9", 1) is None, "another relay"
-    assert await dials.refusal(laptop.id, "10.1.1.1", 1) is None, "the agent itself"
-    assert await dials.refusal(laptop.id, "10.1.1.2", 1) is not None
+    assert await dials.refusal(laptop.id, "10.0.0.9", 50_000) is None, "another relay"
+    assert await dials.refusal(laptop.id, "10.1.1.1", 50_000) is None, "the agent itself"
+    assert await dials.refusal(laptop.id, "10.1.1.2", 50_000) is not None

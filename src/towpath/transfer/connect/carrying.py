@@ -32,6 +32,11 @@ async def take_presence(
             await circuits.close_now(conn, connect_host(endpoint_id), CONNECT_PORT)
 
 
+FIRST_DATA_PORT = 1024
+"""Below it are services that are no data connections: mail, SSH, and others that believe whom they
+hear. A relay that went there would be anybody's way to them; GridFTP servers do not go there."""
+
+
 class Dials:
     """Decides where a relay may dial for an agent."""
 
@@ -42,6 +47,8 @@ class Dials:
     async def refusal(self, endpoint_id: UUID, ip: str, port: int) -> str | None:
         """Why not; None: it may. An agent reaches only what its transfers go to just now, and what
         the operator's policy allows; else a relay would be a way into the network that it is in."""
+        if port < FIRST_DATA_PORT:
+            return f"port {port} is none of a data connection"
         async with self._database.connection() as conn:
             partners = await relays.partners(conn, endpoint_id)
             connect_ids = {one for one, host, _ in partners if endpoint_of_host(host) is not None}
