@@ -69,16 +69,30 @@ async def test_it_never_dials_itself_and_asks_the_policy(tmp_path: Path) -> None
 
     async with opened(tmp_path, policy=strict) as rig:
         agent = await rig.agent()
-        hosts = (ELSEWHERE, "10.0.0.1", "169.254.1.1", "::1", "0.0.0.0", "::ffff:127.0.0.1")
+        hosts = (ELSEWHERE, "10.0.0.1", "169.254.1.1", "::1", "0.0.0.0")
         for host in ("127.0.0.1", *hosts):
             rig.service.allowed.add((host, rig.relay.port))
-        assert await refused(agent, "127.0.0.1", rig.relay.port) is TunnelError.UNREACHABLE
+        for own in ("127.0.0.1", "::ffff:127.0.0.1"):
+            assert await refused(agent, own, rig.relay.port) is TunnelError.UNREACHABLE
         for host in hosts:
             assert await refused(agent, host, rig.relay.port) is TunnelError.REFUSED, host
-        # the service was asked for none of its own addresses
+        # the service was not asked for its own port
         assert "127.0.0.1" not in {
             asked["host"] for path, asked in rig.service.asked if "dial" in path
         }
+
+
+async def test_a_server_on_the_relays_machine_is_dialled_too(tmp_path: Path) -> None:
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    started = await asyncio.start_server(
+        lambda _, writer: accepted.put_nowait(writer), "127.0.0.1", 0
+    )
+    async with opened(tmp_path) as rig, started:
+        agent, port = await rig.agent(), started.sockets[0].getsockname()[1]
+        assert await refused(agent, "127.0.0.1", port) is TunnelError.UNREACHABLE
+        rig.service.allowed.add(("127.0.0.1", port))
+        assert isinstance(await agent.dial("127.0.0.1", port), words.Ticket)
+        (await accepted.get()).close()
 
 
 async def test_who_does_not_answer_and_a_service_that_is_away(

@@ -12,6 +12,7 @@ from towpath.relay.agents import Agent, Agents
 from towpath.relay.exchange import Exchange, ExchangeError, Listener
 from towpath.relay.limits import DIAL_S, PROBE_S
 from towpath.relay.service import Service, ServiceAwayError, ServiceRefusedError
+from towpath.relay.sockets import plain_ip
 from towpath.tunnel.messages import (
     CANDIDATES_LIMIT,
     Answer,
@@ -60,18 +61,18 @@ class Dialler:
     async def dial(self, agent: Agent, asked: Dial) -> Answer:
         """A ticket for a connection to the address, or why there is none."""
         try:
-            if not self._is_own(asked.host):
-                return await self._dial_out(agent, asked)
-            listener = self._exchange.listener_at(asked.port)
-            if listener is None:
-                return Failed(
-                    asked.id,
-                    TunnelError.UNREACHABLE,
-                    f"nobody listens on port {asked.port} of this relay (any more)",
-                )
-            found = candidates_for(agent, listener)
-            ticket = self._exchange.ticket_to_listener(agent, listener, direct=bool(found))
-            return Ticket(asked.id, ticket, found)
+            own = self._is_own(asked.host)
+            listener = self._exchange.listener_at(asked.port) if own else None
+            if listener is not None:
+                found = candidates_for(agent, listener)
+                ticket = self._exchange.ticket_to_listener(agent, listener, direct=bool(found))
+                return Ticket(asked.id, ticket, found)
+            if own and asked.port == self._own_port():
+                return _nobody(asked)
+            answer = await self._dial_out(agent, asked)
+            # an endpoint's server may run on the relay's machine; more likely this was a listener
+            refused = isinstance(answer, Failed) and answer.code is TunnelError.REFUSED
+            return _nobody(asked) if own and refused else answer
         except ExchangeError as error:
             return Failed(asked.id, TunnelError.LIMIT, str(error))
 
@@ -133,10 +134,14 @@ class Dialler:
     def _is_own(self, host: str) -> bool:
         """Whether it is an address of this machine at which we listen: we never dial ourselves."""
         try:
-            address = ipaddress.ip_address(host)
+            return plain_ip(host) in self._own_addresses
         except ValueError:
             return False  # a name is checked when it is resolved, by the policy
-        return str(address) in self._own_addresses
+
+
+def _nobody(asked: Dial) -> Failed:
+    text = f"nobody listens on port {asked.port} of this relay (any more)"
+    return Failed(asked.id, TunnelError.UNREACHABLE, text)
 
 
 def candidates_for(agent: Agent, listener: Listener) -> tuple[str, ...]:

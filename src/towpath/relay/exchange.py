@@ -119,9 +119,10 @@ class Exchange:
                 self._close(listener)
 
     def close(self) -> None:
-        """End all listeners."""
+        """End all listeners, and whatever waits for its other half."""
         for listener in list(self._listeners.values()):
             self._close(listener)
+        self.tickets.close()
 
     def _close(self, listener: Listener) -> None:
         self._accepting.pop(listener).stop()

@@ -42,6 +42,11 @@ class Tickets:
         issued.timer.cancel()
         return issued.said
 
+    def close(self) -> None:
+        """None is good any more."""
+        for ticket in list(self._issued):
+            self.void(ticket)
+
     def void(self, ticket: str) -> None:
         """It is not good any more. Nothing happens if it was said."""
         issued = self._issued.pop(ticket, None)
