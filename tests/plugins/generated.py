@@ -147,6 +147,8 @@ class GeneratedWalk:
         ends = []
         for number in (1, 2):
             server = SimpleNamespace(host=f"generated{number}", port=2811)
-            login = SimpleNamespace(server=server, endpoint_id=UUID(int=number))
+            login = SimpleNamespace(
+                server=server, endpoint_id=UUID(int=number), namespace=str(server)
+            )
             ends.append((GeneratedSession(self.tree, self.rtt_s), login))
         return tuple(ends)

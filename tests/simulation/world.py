@@ -226,7 +226,14 @@ class SimulatedSessions(EndpointSessions):
         super().__init__(cast("Any", world.database), nothing, nothing, world.settings.gridftp)
         self._world = world
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID) -> Login:
+    async def login(
+        self,
+        endpoint_id: UUID,
+        owner_id: UUID,
+        *,
+        username: str | None = None,  # noqa: ARG002
+        writes: bool = True,  # noqa: ARG002
+    ) -> Login:
         """Without credential and trust."""
         if owner_id in self._world.without_credential:
             raise NoCredential("simulated: no credential", "renew it")

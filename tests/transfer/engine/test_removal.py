@@ -32,7 +32,7 @@ class Sessions:
     def __init__(self) -> None:
         self.asked_at: list[float] = []
 
-    async def login(self, *_: object) -> None:
+    async def login(self, *_: object, **_how: object) -> None:
         self.asked_at.append(time.monotonic())
         raise NoCredential("none", "give one")
 

@@ -45,7 +45,7 @@ def test_by_default_nothing_is_written_again_before_a_lost_lease_is_over() -> No
 class Wrong:
     """Stands where the sessions should be."""
 
-    async def login(self, *_: object) -> None:
+    async def login(self, *_: object, **_how: object) -> None:
         raise RuntimeError("secret detail of ours")
 
 
@@ -136,7 +136,7 @@ class WithoutMemory:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def login(self, *_: object) -> None:
+    async def login(self, *_: object, **_how: object) -> None:
         raise self.error
 
 
