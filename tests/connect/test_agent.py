@@ -362,3 +362,25 @@ async def test_the_log_has_no_secret(
     secrets += [line for line in directory.host_key_file.read_text().splitlines() if len(line) > 30]
     for secret in secrets:
         assert secret not in caplog.text
+
+
+async def test_what_the_service_refuses_holds_here_and_is_said(world: World) -> None:
+    directory = await world.directory()
+    async with world.running(directory) as agent:
+        await until(lambda: agent.status()["told"])
+        refused = {"code": "ClientError.BadRequest", "message": "too many folders"}
+        world.service.refused_report = refused
+        limited = replace(agent.chosen.current, limit_bytes_s=1_000_000)
+        question = {"do": "choices", "choices": limited.to_document()}
+        answer = await asyncio.to_thread(local_control.ask, directory.control_socket, question)
+        assert answer["told"] is False
+        assert any("refuses: too many folders" in text for text in answer["warnings"])
+        assert agent.chosen.current == limited
+        asked = world.service.count("/connect/report")
+        agent._asked.set()
+        await until(lambda: world.service.asked[-1][0] == "/connect/configuration")
+        assert world.service.count("/connect/report") == asked, "not the same again"
+        world.service.refused_report = None
+        await choose(agent, directory.control_socket, replace(limited, limit_bytes_s=None))
+        assert agent.status()["told"]
+        assert agent.status()["warnings"] == []

@@ -71,6 +71,8 @@ class ConnectDouble(Double):
         self.collections: list[dict[str, Any]] = []
         self.fault: tuple[int, str] | None = None
         """What agents are answered instead."""
+        self.refused_report: dict[str, str] | None = None
+        """What a report is answered, with 400."""
         self.warning: str | None = None
         self.pem = b""
         """Of the authority of the https certificate."""
@@ -121,6 +123,8 @@ class ConnectDouble(Double):
             return httpx.Response(401, json={"code": "AuthenticationFailed", "message": "who?"})
         if path == "/connect/certificate":
             self._certify(node, document["certificate_request"])
+        if path == "/connect/report" and self.refused_report is not None:
+            return httpx.Response(400, json=self.refused_report)
         if path == "/connect/report":
             self.reports.append(document)
             if document["collections"] is not None:

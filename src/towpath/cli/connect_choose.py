@@ -183,13 +183,16 @@ def _change(
                 return changed
             if "error" in answer:
                 raise click.ClickException(f"the agent that runs refuses it: {answer['error']}")
+            if not answer.get("told", True):
+                why = "; ".join(answer["warnings"]) or "it has not answered yet"
+                click.echo(f"warning: it holds here, and the service was not told: {why}", err=True)
             return changed
     except ChoiceError as error:
         raise click.ClickException(str(error)) from None
     except ConnectError as error:
         raise click.ClickException(error.message) from None
     except OSError as error:
-        raise click.ClickException(f"it is written down, or not; {error}") from None
+        raise click.ClickException(f"the agent's directory, or the agent: {error}") from None
 
 
 @contextmanager

@@ -60,6 +60,8 @@ EVENT_SPREAD_S: Final = 1.0
 """Over which the questions of all agents are spread that were told of the same change."""
 KEYS_S: Final = 8.0
 """How long a login waits for keys that the service has new."""
+TOLD_S: Final = 5.0
+"""How long a command that chooses waits until the service has been told."""
 METER_S: Final = 1.0
 """How often the rate is read."""
 
@@ -125,14 +127,17 @@ class Agent:
         self._asked = asyncio.Event()
         self._asked_at = 0.0
         self._fetched = asyncio.Condition()
-        self._report_due = True
+        self._chosen = 1
+        self._told = 0
+        self._refused = 0
+        """Counts of choices: that were made, that the service was told of, that it refused."""
         self._service_trouble = ""
+        self._refusal = ""
         self._began = time.time()
         self._spread: asyncio.TimerHandle | None = None
         proxy = self._proxy
         means = Means(
             ports=loaded.identity.listen_ports,
-            public_host=loaded.identity.public_host,
             relay_only=loaded.identity.relay_only,
         )
         self.keeper: Final = Keeper(
@@ -196,6 +201,7 @@ class Agent:
             try:
                 await asyncio.wait((*tasks, stop), return_when=asyncio.FIRST_COMPLETED)
             finally:
+                await self._server.close()  # while the tunnel is there to say so
                 for task in (*tasks, stop):
                     task.cancel()
                 ended = await asyncio.gather(*tasks, return_exceptions=True)
@@ -330,7 +336,7 @@ class Agent:
                 wait_s = self.configuration.interval_s
             else:
                 failures, self._service_trouble = 0, ""
-                wait_s = 0.0 if self._report_due else self.configuration.interval_s
+                wait_s = 0.0 if self._must_tell else self.configuration.interval_s
             async with self._fetched:
                 self._fetched.notify_all()
             with suppress(TimeoutError):
@@ -343,17 +349,33 @@ class Agent:
             request = certificate_request(self._loaded.host_key, self.identity.node_name)
             self._apply(await api.renew(request))
             _log.info("the host certificate was renewed", until=str(self._certificate_until))
-        if not self._report_due:
+        if not self._must_tell:
             return await api.configuration()
-        self._report_due = False
+        chosen = self._chosen
+        report = self.chosen.current.report(
+            __version__, self.identity.node_name, known=self.configuration.collections
+        )
         try:
-            report = self.chosen.current.report(
-                __version__, self.identity.node_name, known=self.configuration.collections
-            )
-            return await api.report(report)
-        except BaseException:
-            self._report_due = True
-            raise
+            configuration = await api.report(report)
+        except ConnectError as error:
+            if error.trouble is not Trouble.REFUSED:
+                raise
+            # The same again would be refused again; the rest goes on.
+            self._refused, self._refusal = chosen, error.message
+            _log.warning("the service does not take what was chosen", why=error.message)
+            return await api.configuration()
+        self._told, self._refusal = chosen, ""
+        return configuration
+
+    @property
+    def _must_tell(self) -> bool:
+        return max(self._told, self._refused) < self._chosen
+
+    async def _heard(self) -> None:
+        """Until the service has been told of what was chosen, or it cannot be."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOLD_S), self._fetched:
+                await self._fetched.wait_for(lambda: not self._must_tell or self._service_trouble)
 
     # -- the owner's word
 
@@ -363,7 +385,7 @@ class Agent:
         self._hold_to_choices()
         if self._server is not None and _narrower(old, choices):
             self._server.cut("The owner of this endpoint has changed what it offers.")
-        self._report_due = True
+        self._chosen += 1
         self._asked.set()
         _log.info("choices changed", paused=choices.paused, draining=choices.draining)
 
@@ -389,6 +411,7 @@ class Agent:
                 except (ChoiceError, KeyError) as error:
                     return {"error": str(error)}
                 self.choose(choices)
+                await self._heard()
                 return self.status()
             case "stop":
                 self._loop.call_soon(self.stop)
@@ -412,7 +435,8 @@ class Agent:
         tunnel = self.keeper.tunnel
         choices = self.chosen.current
         server = self._server
-        warnings = [text for text in (self.configuration.warning, self._service_trouble) if text]
+        told = (self.configuration.warning, self._service_trouble, self._refusal)
+        warnings = [text for text in told if text]
         return {
             "running": True,
             "version": __version__,
@@ -434,6 +458,7 @@ class Agent:
             "bytes_per_s": round(self.meter.rate),
             "moved_bytes": self._setting.pace.moved_bytes,
             "certificate_until": str(self._certificate_until),
+            "told": not self._must_tell and not self._refusal,
             "warnings": warnings,
             "choices": choices.to_document(),
         }

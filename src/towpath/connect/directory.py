@@ -51,8 +51,6 @@ class Identity:
     """Of the setup; None: as the environment says."""
     listen_ports: tuple[int, int] | None = None
     """Where data connections may come in directly."""
-    public_host: str | None = None
-    """The address at which they do, when it is not the machine's own."""
     relay_only: bool = False
     """Whether no data connection is to go another way than by a relay."""
 

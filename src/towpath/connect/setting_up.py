@@ -34,7 +34,6 @@ class Wishes:
     name: str | None = None
     proxy: str | None = None
     listen_ports: tuple[int, int] | None = None
-    public_host: str | None = None
     relay_only: bool = False
     replace: bool = False
     """Whether an agent that was set up here before may go."""
@@ -77,7 +76,6 @@ async def set_up(text: str, directory: AgentDirectory, wishes: Wishes) -> Identi
         node_name=name,
         proxy=wishes.proxy,
         listen_ports=wishes.listen_ports,
-        public_host=wishes.public_host,
         relay_only=wishes.relay_only,
     )
     directory.write(

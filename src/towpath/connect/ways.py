@@ -96,8 +96,6 @@ class Means:
 
     ports: tuple[int, int] | None = None
     """Where data connections may come in; None: anywhere."""
-    public_host: str | None = None
-    """Our address for others, when they see another one than the relay does."""
     relay_only: bool = False
     """Whether nothing is to go directly."""
 
@@ -358,7 +356,7 @@ class Ways:
             _log.info("whether others reach us is not known: %s", error)
             return
         if probed.open:
-            self.open_at = self._means.public_host or probed.address
+            self.open_at = probed.address
 
 
 async def _answer_probe(own: socket.socket, nonce: str) -> None:
