@@ -38,7 +38,9 @@ REFUSED: dict[str, dict[str, Any]] = {
 }
 
 
-async def test_passes_are_for_this_relay_fresh_and_used_once(tmp_path: Path) -> None:
+async def test_passes_are_for_this_relay_fresh_and_used_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     async with opened(tmp_path) as rig:
         agent = (await rig.agent()).identity
         for changes in REFUSED.values():
@@ -53,6 +55,9 @@ async def test_passes_are_for_this_relay_fresh_and_used_once(tmp_path: Path) -> 
         assert isinstance(again, NotJoined)
         assert again.reason is Refusal.PASS
         assert "before" in again.text
+        logged = capfd.readouterr().out
+        assert "relay.pass_refused" in logged
+        assert not any(part in logged for part in shown.token.split("."))
 
 
 async def test_a_pass_for_who_is_not_there(tmp_path: Path) -> None:

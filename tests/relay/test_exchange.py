@@ -52,7 +52,9 @@ async def test_an_agent_reaches_another_one_directly_or_through_the_relay(tmp_pa
         assert await other.receive(4) == b"data"
 
 
-async def test_a_ticket_is_good_once_and_not_to_be_guessed(tmp_path: Path) -> None:
+async def test_a_ticket_is_good_once_and_not_to_be_guessed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     async with opened(tmp_path) as rig:
         agent = await rig.agent()
         listener = await agent.listen()
@@ -64,6 +66,9 @@ async def test_a_ticket_is_good_once_and_not_to_be_guessed(tmp_path: Path) -> No
             refused = await (await rig.say(TicketSaid(ticket))).answer()
             assert isinstance(refused, NotJoined)
             assert refused.reason is Refusal.TICKET
+        logged = capfd.readouterr().out
+        assert "relay.agent_arrived" in logged
+        assert incoming.ticket not in logged
 
 
 async def test_what_nobody_fetches_ends_with_its_ticket(tmp_path: Path) -> None:

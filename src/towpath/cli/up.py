@@ -225,9 +225,10 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
             servers = _sample_servers(directory, samples)
             stack.push_async_callback(servers.stop)
             await servers.start()
+        # it ends after the workers, whose sessions at agents go through it
+        stack.push_async_callback(relay.stop)
         stack.push_async_callback(workers.stop)
         await workers.start()
-        stack.push_async_callback(relay.stop)
         failed.watch(relay.run(databases["transfer"]), "the relay could not be started")
         if postgres is not None:
             failed.watch(postgres.keep_running(write_state), "the embedded PostgreSQL ended")
