@@ -1,6 +1,7 @@
 """What the relay dials for an agent: what service and policy both allow, never itself."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -93,6 +94,23 @@ async def test_a_server_on_the_relays_machine_is_dialled_too(tmp_path: Path) -> 
         rig.service.allowed.add(("127.0.0.1", port))
         assert isinstance(await agent.dial("127.0.0.1", port), words.Ticket)
         (await accepted.get()).close()
+
+
+async def test_the_relays_machine_is_dialled_only_where_the_operator_has_named_it(
+    tmp_path: Path,
+) -> None:
+    """A listener behind the machine's own firewall is none for agents, whatever address it has."""
+    public, own = "198.51.100.7", ipaddress.ip_network("198.51.100.0/24")
+    for networks, asks in (((), 0), ((own,), 1)):
+        policy = DialPolicy(allow_networks=networks)
+        async with opened(
+            tmp_path, None, lambda _, one=policy: one, data_addresses=(public,)
+        ) as rig:
+            agent = await rig.agent()
+            for host in (public, f"::ffff:{public}"):
+                assert await refused(agent, host, 5432) is TunnelError.UNREACHABLE
+            assert rig.service.count("/relay/dial") == 2 * asks
+            assert await refused(agent, "127.0.0.1", 5432) is not None
 
 
 async def test_who_does_not_answer_and_a_service_that_is_away(

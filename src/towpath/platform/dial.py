@@ -59,6 +59,12 @@ class DialPolicy:
         if reason is not None:
             raise DialRefused(f"{address} is {reason}")
 
+    def is_named(self, ip: str) -> bool:
+        """Whether the operator has said himself that this address is allowed. ValueError."""
+        address = _plain(ipaddress.ip_address(ip))
+        named = any(address in network for network in self._allow_networks)
+        return named or (address.is_loopback and self._allow_loopback)
+
     def _reason(self, address: Address, port: int | None) -> str | None:
         if port is not None and self._is_own(address, port):
             return "this service's own address"

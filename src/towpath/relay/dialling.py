@@ -12,7 +12,7 @@ from towpath.relay.agents import Agent, Agents
 from towpath.relay.exchange import Exchange, ExchangeError, Listener
 from towpath.relay.limits import DIAL_S, PROBE_S
 from towpath.relay.service import Service, ServiceAwayError, ServiceRefusedError
-from towpath.relay.sockets import plain_ip
+from towpath.relay.sockets import is_ours, plain_ip
 from towpath.tunnel.messages import (
     CANDIDATES_LIMIT,
     Answer,
@@ -69,6 +69,15 @@ class Dialler:
                 return Ticket(asked.id, ticket, found)
             if own and asked.port == self._own_port():
                 return _nobody(asked)
+            if (own or is_ours(asked.host)) and not self._policy.is_named(asked.host):
+                # our own firewall is not in the way, and what listens here may rely on it
+                return Failed(
+                    asked.id,
+                    TunnelError.UNREACHABLE if own else TunnelError.REFUSED,
+                    f"{asked.host} is the relay's own machine; nobody listens for an agent at port"
+                    f" {asked.port} (any more). For a GridFTP server there the operator can allow"
+                    " it with dial.allow_networks, or --allow-network",
+                )
             answer = await self._dial_out(agent, asked)
             # an endpoint's server may run on the relay's machine; more likely this was a listener
             refused = isinstance(answer, Failed) and answer.code is TunnelError.REFUSED

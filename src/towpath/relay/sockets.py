@@ -74,6 +74,17 @@ def site_of(ip: str) -> str:
     return str(ipaddress.ip_network((ip, 64), strict=False))
 
 
+def is_ours(host: str) -> bool:
+    """Whether it is an IP address of this machine."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as unsent:
+        try:
+            unsent.bind((plain_ip(host) if family == socket.AF_INET else host, 0))
+        except (OSError, ValueError):
+            return False
+    return True
+
+
 async def readable(connection: socket.socket) -> None:
     """Until there is something to read, or the end. Cancel it to stop waiting."""
     loop = asyncio.get_running_loop()
