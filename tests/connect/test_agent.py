@@ -237,9 +237,14 @@ async def test_a_limit_holds(world: World, tmp_path: Path) -> None:
         began = time.monotonic()
         await there_and_back(session, world.home(), tmp_path, 1_000_000)
         took = time.monotonic() - began
+        (moved,) = agent.status()["transfers"]
+        assert 2_000_000 <= moved["moved_bytes"] < 2_100_000
+        assert 0 < moved["bytes_per_s"] < 4_000_000
         await session.close()
+        await until(lambda: agent.status()["sessions"] == 0)
         assert 0.8 < took < 5, took
         assert agent.status()["moved_bytes"] >= 2_000_000
+        assert agent.status()["transfers"] == [], "of a session that is over"
 
 
 async def test_a_new_key_is_asked_for_when_it_is_needed(

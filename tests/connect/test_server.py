@@ -32,23 +32,28 @@ async def collection_id(world: World, name: str) -> str:
     return next(one["id"] for one in world.service.collections if one["name"] == name)
 
 
+async def started_process(world: World, directory: AgentDirectory) -> asyncio.subprocess.Process:
+    with (world.tmp_path / "agent.log").open("wb") as log:
+        return await asyncio.create_subprocess_exec(
+            *TOWPATH, "connect", "start", "--dir", str(directory.root), stdout=log, stderr=log
+        )
+
+
 @asynccontextmanager
-async def started(world: World, directory: AgentDirectory) -> AsyncIterator[int]:
-    """By the command, in a process of its own; its id."""
-    log = (world.tmp_path / "agent.log").open("wb")
-    process = await asyncio.create_subprocess_exec(
-        *TOWPATH, "connect", "start", "--dir", str(directory.root), stdout=log, stderr=log
-    )
+async def started(
+    world: World, directory: AgentDirectory
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """By the command, in a process of its own."""
+    process = await started_process(world, directory)
     node = directory.identity().node_id
     try:
         await until(lambda: node in world.service.connected or process.returncode is not None)
         assert process.returncode is None, (world.tmp_path / "agent.log").read_text()
-        yield process.pid
+        yield process
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.wait(), 20)
-        log.close()
 
 
 def test_which_accounts_are_let_in() -> None:
@@ -87,7 +92,7 @@ async def test_two_accounts_each_in_its_process(
     )
     assert f"“Lab” shows {base}" in told
     await towpath("map", "add", r"(.*)@people\.example", "{0}", *place)
-    async with started(world, directory) as pid:
+    async with started(world, directory) as process:
         identity = directory.identity()
         where = {"collection": await collection_id(world, "Lab")}
         (mapping,) = world.service.reports[-1]["mappings"]
@@ -111,7 +116,9 @@ async def test_two_accounts_each_in_its_process(
             await world.open(identity.node_id, account="games")
         users = {
             pwd.getpwuid(Path(f"/proc/{child}").stat().st_uid).pw_name
-            for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            for child in Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            .read_text()
+            .split()
         }
         assert users == {"nobody", "games", "daemon"}
 
@@ -135,10 +142,16 @@ async def test_two_accounts_each_in_its_process(
         await session.close()
         status = json.loads(await towpath("status", "--format", "json", *place))
         assert status["moved_bytes"] >= 4 * 3_000_000, "also what other processes moved"
-        assert "logs" not in status
+        await towpath("stop", *place)
+        assert await asyncio.wait_for(process.wait(), 20) == 0, "who watches it lets it be"
     text = (world.tmp_path / "agent.log").read_text()
     assert directory.token() not in text
     assert "command=STOR" in text
+
+    world.service.fault = (410, "ConnectEndpointGone")
+    process = await started_process(world, directory)
+    assert await asyncio.wait_for(process.wait(), 20) == 3, "who watches it need not start it again"
+    assert "Error: the endpoint was deleted" in (world.tmp_path / "agent.log").read_text()
 
 
 @AS_ROOT

@@ -76,6 +76,11 @@ def _lines(told: dict[str, Any]) -> list[str]:
             f" {told['moved_bytes'] / 1e9:.3f} GB since it began;"
             f" data connections: {ways['direct']} direct, {ways['relayed']} by relay."
         )
+        lines += [
+            f"  session {one['session']}: {one['bytes_per_s'] / 1e6:.1f} MB/s,"
+            f" {one['moved_bytes'] / 1e9:.3f} GB"
+            for one in told["transfers"]
+        ]
     limit = choices["limit_bytes_s"]
     lines.append("No bandwidth limit." if limit is None else f"Limit: {limit / 1e6:g} MB/s.")
     if told["kind"] == PERSONAL:

@@ -9,10 +9,10 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ from towpath.connect.keeper import Keeper
 from towpath.connect.logins import GrantLogins
 from towpath.connect.proxy import Proxy
 from towpath.connect.service import Service as Api
-from towpath.connect.shared_pace import Meter, SharedPace
+from towpath.connect.shared_pace import Meter, SessionPace, SharedPace
 from towpath.connect.tunnel import Caller
 from towpath.connect.ways import Means, Ways
 from towpath.grants import KeySet, Verifier
@@ -108,6 +108,8 @@ class Setting:
     """Writes a new configuration down, where that can be done. Blocks; raises `OSError`."""
     applied: Callable[[Choices], None] = lambda _choices: None
     """Told of choices that hold from now on."""
+    moving: Mapping[str, SessionPace] = field(default_factory=dict)
+    """What sessions of this process move, by their ids."""
 
 
 class Agent:
@@ -421,6 +423,8 @@ class Agent:
     async def _measure(self) -> None:
         while True:
             self.meter.read()
+            for one in list(self._setting.moving.values()):
+                one.meter.read()
             await asyncio.sleep(METER_S)
 
     def collection_name(self, collection_id: str) -> str | None:
@@ -455,6 +459,15 @@ class Agent:
                 "relayed": self.ways.moved_by_relay,
             },
             "sessions": 0 if server is None else server.sessions,
+            "transfers": [
+                {
+                    "session": session,
+                    "bytes_per_s": round(one.meter.rate),
+                    "moved_bytes": one.moved_bytes,
+                }
+                for session, one in list(self._setting.moving.items())
+                if one.moved_bytes
+            ],
             "bytes_per_s": round(self.meter.rate),
             "moved_bytes": self._setting.pace.moved_bytes,
             "certificate_until": str(self._certificate_until),

@@ -16,9 +16,12 @@ from towpath.gridftp.server.frames import Opening
 from towpath.gridftp.server.limits import Limits
 from towpath.gridftp.server.session import SessionHost
 
+PaceOf = Callable[[Opening], Pace]
+"""The pace of a session's data."""
+
 
 def own_files(
-    rules: Callable[[], Rules], connect: Connect, *, limits: Limits, pace: Pace, report: Report
+    rules: Callable[[], Rules], connect: Connect, *, limits: Limits, pace: PaceOf, report: Report
 ) -> SessionHost:
     """For a personal endpoint: the machine's paths, under the rules of what is shared now."""
     storage = PosixStorage(Path("/"), rules=LiveRules(rules))
@@ -27,7 +30,7 @@ def own_files(
     )
 
 
-def collections(connect: Connect, *, limits: Limits, pace: Pace, report: Report) -> SessionHost:
+def collections(connect: Connect, *, limits: Limits, pace: PaceOf, report: Report) -> SessionHost:
     """For a server: each session in its collection."""
     return SessionHost(
         _storage_of,

@@ -52,7 +52,9 @@ class Proxy:
 
 def from_environment(host: str) -> str | None:
     """The URL of the proxy that the environment names for https to this host (``HTTPS_PROXY``,
-    ``NO_PROXY``), if it names one."""
+    ``NO_PROXY``), if it names one. To this machine no proxy leads."""
+    if host == "localhost" or host.startswith("127.") or host == "::1":
+        return None
     if urllib.request.proxy_bypass(host):
         return None
     return urllib.request.getproxies().get("https")

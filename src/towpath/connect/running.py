@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -20,13 +21,15 @@ from towpath.connect.choices import Choices
 from towpath.connect.directory import PERSONAL, AgentDirectory
 from towpath.connect.errors import ConnectError, Trouble
 from towpath.connect.hosting import collections, own_files
-from towpath.connect.shared_pace import SharedPace
+from towpath.connect.shared_pace import SessionPace, SharedPace
 from towpath.connect.sharing import rules_of
 from towpath.dsi.rules import Rules
 from towpath.gridftp.server.acceptor import fit_descriptors
 from towpath.gridftp.server.account_process import Sessions
 from towpath.gridftp.server.commands.base import Refused, Transferred
+from towpath.gridftp.server.frames import Opening
 from towpath.gridftp.server.limits import Limits
+from towpath.gridftp.server.session import SessionHost
 
 _log: Final = structlog.stdlib.get_logger("towpath.connect")
 
@@ -82,6 +85,7 @@ async def serve_own(
 ) -> None:
     """The same in a loop that runs. `begun` is given the agent."""
     shared, pace = Shared(directory.root), SharedPace()
+    moving: dict[str, SessionPace] = {}
     agent = Agent(
         loaded,
         Setting(
@@ -90,21 +94,26 @@ async def serve_own(
             control=local_control.listen(directory.control_socket),
             keep=directory.keep_configuration,
             applied=shared.apply,
+            moving=moving,
         ),
     )
+
+    def pace_of(opening: Opening) -> SessionPace:
+        return moving.setdefault(opening.session_id, SessionPace(pace))
+
     connect = agent.broker.connect
     place_of: PlaceOf
     if loaded.identity.kind == PERSONAL:
         place_of = in_own_files(loaded.identity.endpoint_id)
         host = own_files(
-            lambda: shared.current, connect, limits=limits, pace=pace, report=log_command
+            lambda: shared.current, connect, limits=limits, pace=pace_of, report=log_command
         )
     else:
         place_of = in_collections(
             lambda: agent.chosen.current, agent.collection_name, only=own_account().pw_name
         )
-        host = collections(connect, limits=limits, pace=pace, report=log_command)
-    sessions = Sessions(host, account=own_account().pw_name, failed=log_failed)
+        host = collections(connect, limits=limits, pace=pace_of, report=log_command)
+    sessions = Sessions(_Watched(host, moving), account=own_account().pw_name, failed=log_failed)
     begun(agent)
     try:
         await agent.run(sessions.open, place_of)
@@ -113,6 +122,20 @@ async def serve_own(
         host.close()
         pace.close()
         directory.control_socket.unlink(missing_ok=True)
+
+
+class _Watched:
+    """Sessions whose pace is known while they run. See `account_process.Host`."""
+
+    def __init__(self, host: SessionHost, moving: dict[str, SessionPace]) -> None:
+        self._host = host
+        self._moving = moving
+
+    async def run(self, connection: socket.socket, opening: Opening) -> None:
+        try:
+            await self._host.run(connection, opening)
+        finally:
+            self._moving.pop(opening.session_id, None)
 
 
 # -- what agents of both kinds have

@@ -9,6 +9,7 @@ that who takes over the front gets no account that the owner has not let in.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pwd
 import socket
@@ -26,7 +27,7 @@ from towpath.connect.admitting import in_collections, may_open
 from towpath.connect.agent import Agent, Loaded, Setting, with_limits
 from towpath.connect.choices import Choices
 from towpath.connect.directory import AgentDirectory
-from towpath.connect.errors import FINAL, ConnectError
+from towpath.connect.errors import FINAL, ConnectError, Trouble
 from towpath.connect.hosting import collections
 from towpath.connect.paths import to_socket
 from towpath.connect.running import log_command, run_loop, stop_on_signals
@@ -48,6 +49,8 @@ DESCRIPTORS: Final = 12
 are on their way to the account's process."""
 PATHS_BACKLOG: Final = 256
 """Sessions that ask at the same time."""
+LAST_BYTES: Final = 4096
+"""Of what the front says last; a pipe takes so much at one go."""
 FIRST_S: Final = 10.0
 """How long a start waits for the service; without it an agent starts with what it knows."""
 
@@ -63,21 +66,35 @@ def run_for_all(directory: AgentDirectory, user: str) -> int:
     control = local_control.listen(directory.control_socket)
     paths = _listen(directory)
     to_broker = to_socket(os.open(directory.paths_socket, os.O_PATH | os.O_CLOEXEC))
-    front = _Front(directory, limits, pace, control=control, paths=paths, outlet=outlet)
+    told, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    front = _Front(directory, limits, pace, tell, control=control, paths=paths, outlet=outlet)
     try:
-        return Launcher(
+        status = Launcher(
             acceptor=front,
             user=user,
             make_host=lambda _account: collections(
-                to_broker, limits=limits, pace=pace, report=ReportSender(inlet)
+                to_broker, limits=limits, pace=lambda _opening: pace, report=ReportSender(inlet)
             ),
             may_open=lambda account: may_open(account, choices.current()),
             limits=limits,
             listening=[control, paths, outlet],
         ).run()
+        return _outcome(told, status)
     finally:
         for path in (directory.control_socket, directory.paths_socket):
             path.unlink(missing_ok=True)
+
+
+def _outcome(told: int, status: int) -> int:
+    """The exit status, if the front ended by itself: 0 when it was told to. Raises the
+    `ConnectError` that ended it."""
+    try:
+        last = json.loads(os.read(told, LAST_BYTES))
+    except (BlockingIOError, ValueError):
+        return status
+    if last is None:
+        return 0
+    raise ConnectError(Trouble(last[0]), str(last[1]))
 
 
 def _import_the_rest() -> None:
@@ -128,6 +145,7 @@ class _Front:
         directory: AgentDirectory,
         limits: Limits,
         pace: SharedPace,
+        tell: int,
         *,
         control: socket.socket,
         paths: socket.socket,
@@ -136,6 +154,8 @@ class _Front:
         self._directory = directory
         self._limits = limits
         self._pace = pace
+        self._tell = tell
+        self._final: ConnectError | None = None
         self._control = control
         self._paths = paths
         self._outlet = outlet
@@ -165,7 +185,8 @@ class _Front:
                     configuration = await api.configuration()
                 except ConnectError as error:
                     if error.trouble in FINAL:
-                        raise
+                        self._final = error
+                        return
                     _log.warning("the service was not asked", why=error.message)
                     return
                 self._directory.keep_configuration(configuration)
@@ -174,7 +195,14 @@ class _Front:
     def run(self, open_session: OpenSession) -> None:
         """As the unprivileged user."""
         self._limits = fit_descriptors(self._limits, per_session=DESCRIPTORS)
-        run_loop(self._run(open_session))
+        last: tuple[str, str] | None = None
+        try:
+            if self._final is not None:
+                raise self._final
+            run_loop(self._run(open_session))
+        except ConnectError as error:
+            last = error.trouble.value, error.message
+        os.write(self._tell, json.dumps(last).encode())
 
     async def _run(self, open_session: OpenSession) -> None:
         agent = Agent(

@@ -88,6 +88,28 @@ class SharedPace(Pace):
         _STATE.pack_into(self._memory, 0, rate, paid_at, moved)
 
 
+class SessionPace(Pace):
+    """One session's part of a pace that all share: counts what this one moves."""
+
+    def __init__(self, shared: Pace) -> None:
+        super().__init__()
+        self._shared = shared
+        self._counting = threading.Lock()
+        self.moved_bytes = 0
+        self.meter = Meter(lambda: self.moved_bytes)
+
+    @property
+    def part_bytes(self) -> int:
+        """See `Pace`."""
+        return self._shared.part_bytes
+
+    def take(self, count: int) -> None:
+        """See `Pace`."""
+        with self._counting:
+            self.moved_bytes += count
+        self._shared.take(count)
+
+
 class Meter:
     """What moves per second, from counts that are read now and then."""
 

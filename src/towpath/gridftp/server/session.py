@@ -84,7 +84,7 @@ class SessionHost:
         policy: Callable[[Opening], DataPolicy] = data_policy,
         ports: PortRange | None = None,
         paths: Callable[[Opening], DataPaths | None] = lambda _opening: None,
-        pace: Pace | None = None,
+        pace: Pace | Callable[[Opening], Pace] | None = None,
         report: Report = _discard,
         durable: bool = False,
         now: Callable[[], float] = time.time,
@@ -94,7 +94,8 @@ class SessionHost:
 
         `trust`: gives whom delegated credentials may meet on data connections, as it is now.
         `ports`: where data connections come in; None: anywhere. `paths`: how those of a session
-        come about; None: they are made here. `pace`: the bandwidth that all sessions share.
+        come about; None: they are made here. `pace`: the bandwidth that all sessions share, or
+        what says it for each.
         `report` is called in the sessions' threads. `durable`: a file that is answered for is on
         the disk. `now`: the time of day, by which permissions end.
         """
@@ -123,7 +124,7 @@ class SessionHost:
             limits=self._limits,
             ports=self._ports,
             paths=self._paths(opening),
-            pace=self._pace,
+            pace=self._pace(opening) if callable(self._pace) else self._pace,
         )
 
     def credential(self, opening: Opening) -> LoginCredential | None:
