@@ -193,6 +193,20 @@ def test_a_session_that_does_not_end_holds_up_no_other_lease() -> None:
         assert list(seen) == []
 
 
+@pytest.mark.parametrize("reset_is_end", [True, False])
+def test_a_reset_shows_an_end_only_where_nobody_is_between(reset_is_end: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        here = socket.create_connection(listening.getsockname())
+        there, _ = listening.accept()
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    there.close()
+    lease = Lease()
+    lease.held[1] = Held(here.detach(), writes=True, reset_is_end=reset_is_end)
+    still = [key for keys in see_the_end({(1, 1): lease}) for key in keys]
+    assert still == ([(1, 1)] if reset_is_end else [])
+    lease.release(1, confirmed=False)
+
+
 @contextmanager
 def leases_of(*servers: Serve) -> Iterator[dict[Key, Lease]]:
     """Of each task one, with one session that writes."""
