@@ -40,6 +40,13 @@ def test_a_secret_is_shared_only_by_its_name_and_the_agents_own_never() -> None:
     assert access(shared, home, "/home/ana/.local/share/towpath-connect/token") == ""
 
 
+def test_a_deployment_and_another_services_agent_are_not_shared() -> None:
+    home = Path("/home/ana")
+    rules = Rules.of(rules_of([Folder("/home/ana", "rw")], home=home, own=home / "second-agent"))
+    for secret in ("towpath/seal.key", "towpath-connect/token"):
+        assert rules.access(f"/home/ana/.local/share/{secret}".encode()) is Access.NONE
+
+
 def test_a_folder_is_where_its_links_lead(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to("data")

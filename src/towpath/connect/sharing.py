@@ -28,8 +28,18 @@ SECRETS: Final = (
     ".config/google-chrome",
     ".config/chromium",
     ".local/share/keyrings",
+    ".pgpass",
+    ".my.cnf",
+    ".npmrc",
+    ".pypirc",
+    ".config/gh",
+    ".boto",
+    ".s3cfg",
+    ".local/share/towpath",
+    ".local/share/towpath-connect",
 )
-"""Below a home: keys, passwords and sessions. Who shares a home does not think of them."""
+"""Below a home: keys, passwords and sessions. Who shares a home does not think of them. The last
+ones are a deployment's own, and what an agent of another service has."""
 
 
 def folder(path: Path, *, write: bool, own: Path) -> Folder:
