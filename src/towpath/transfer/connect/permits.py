@@ -1,5 +1,6 @@
 """What a session at a Connect endpoint may do, and the grants that say so."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -59,15 +60,18 @@ async def permit_for(
     documents = await connect.get_mappings(conn, audience)
     account = None
     if username is not None:
-        account = mapping.account(
-            _rules(json.dumps(documents)), username=username, identity_id=str(user_id)
-        )
+        # in a thread: all rules together may take half a second, if somebody wants them to
+        account = await asyncio.to_thread(_account, json.dumps(documents), username, str(user_id))
     if account is None:
         return Refused(
             f"“{endpoint.display_name}” has no account for you ({username or user_id})",
             "ask its administrator to map your name to an account there",
         )
     return Permit(audience, user_id, account, endpoint.id, writes and endpoint.access != "r")
+
+
+def _account(documents: str, username: str, identity_id: str) -> str | None:
+    return mapping.account(_rules(documents), username=username, identity_id=identity_id)
 
 
 @lru_cache(maxsize=128)
