@@ -114,7 +114,7 @@ class Keeper:
         try:
             await asyncio.wait((tunnel.ended, watching), return_when=asyncio.FIRST_COMPLETED)
             left = watching.done()
-            if left and tunnel.draining:
+            if left and tunnel.draining.is_set():
                 if self._leave(tunnel):
                     return tunnel.relay
                 left = False
@@ -137,8 +137,11 @@ class Keeper:
         """Until the tunnel is known to be dead, or to be left."""
         lookout = Lookout(ours=tunnel.ours, theirs=tunnel.theirs)
         suspicion = Change.NONE
-        while not tunnel.draining:
-            await asyncio.sleep(LOOK_S)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await tunnel.draining.wait()
+                    return
             change = lookout.look()
             if change is Change.MOVED:
                 _log.info("this machine's address is another one now")

@@ -70,8 +70,8 @@ class Tunnel:
         """Where it goes: the relay, or the proxy on the way."""
         self.seen_as = ""
         """Our address as the relay sees it."""
-        self.draining = False
-        """Whether the relay has said that it ends soon."""
+        self.draining: Final = asyncio.Event()
+        """Set when the relay has said that it ends soon."""
         self.channels = 0
         """Control connections that are open."""
         self.quiet: Final = asyncio.Event()
@@ -252,7 +252,7 @@ class Tunnel:
                 waiting.set_result(report)
             return
         if isinstance(report, words.Drain):
-            self.draining = True
+            self.draining.set()
         on_event(report, self)
 
     def _end(self, reason: str) -> None:
