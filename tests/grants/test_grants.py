@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwk, jws
 
@@ -111,11 +111,13 @@ grants = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(grants)
 def test_what_is_minted_is_what_is_verified(grant: Grant) -> None:
     assert Endpoint().verifier.verify(mint(grant, KEY), OURS) == grant
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_no_letter_of_a_grant_can_be_exchanged(data: st.DataObject) -> None:
     token = mint(a_grant(), KEY)
@@ -126,6 +128,7 @@ def test_no_letter_of_a_grant_can_be_exchanged(data: st.DataObject) -> None:
         assert Endpoint().refusal(bent) in (Reason.ALTERED, Reason.KEY)
 
 
+@settings(deadline=None)
 @given(st.text() | st.text('ey.A{}":=-_'))
 def test_garbage_is_refused(token: str) -> None:
     assert Endpoint().refusal(token) is Reason.ALTERED
@@ -335,6 +338,7 @@ def test_what_is_no_key_set_is_refused(document: Any) -> None:
         KeySet.from_jwks(document)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 50)), max_size=200))
 def test_a_memory_is_bounded_and_forgets_only_what_is_over(
     uses: list[tuple[int, int]],

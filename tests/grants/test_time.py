@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugins.granting import Granting, granting
@@ -201,7 +201,7 @@ async def test_a_draining_server_keeps_who_is_there(endpoint: Granting) -> None:
     session = await endpoint.open(endpoint.token())
     endpoint.server.act(lambda control: control.turn_away("another node takes over"))
     error = await failure(endpoint)
-    assert (error.kind, error.permanent) == (Kind.CONNECT, False)
+    assert (error.kind, error.permanent) == (Kind.DRAINING, False)
     assert await session.size("/file") == 7
     assert await session.close()
 
@@ -236,6 +236,7 @@ async def test_each_session_has_the_storage_of_its_collection(
 # The words between the two halves, and what is hidden in them
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=40)
     | st.tuples(
@@ -261,6 +262,7 @@ NOTICES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(NOTICES) | st.binary(max_size=9), max_size=9), st.integers(1, 50))
 def test_notices_are_told_from_commands_however_they_are_cut(
     sent: list[Notice | bytes], size: int
@@ -275,6 +277,7 @@ def test_notices_are_told_from_commands_however_they_are_cut(
     assert commands == [one for one in sent if isinstance(one, bytes)]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_no_command_is_a_notice_whatever_is_in_it(command: bytes) -> None:
     notice = NOTICES[0].to_frame()
@@ -283,6 +286,7 @@ def test_no_command_is_a_notice_whatever_is_in_it(command: bytes) -> None:
         assert reader.feed(frames([content])) == [content]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_garbage_in_a_notice_ends_the_session(content: bytes) -> None:
     head = (len(content) | 1 << 31).to_bytes(4, "big")

@@ -19,6 +19,8 @@ FACTS = {
     Kind.GRANT_EXPIRED: (Scope.SESSION, FaultClass.TRANSIENT),
     Kind.GRANT_REFUSED: (Scope.CREDENTIAL, FaultClass.PERMANENT),
     Kind.PAUSED: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.AWAY: (Scope.ENDPOINT, FaultClass.TRANSIENT),
+    Kind.DRAINING: (Scope.ENDPOINT, FaultClass.TRANSIENT),
     Kind.ENCRYPTION_REQUIRED: (Scope.ENDPOINT, FaultClass.PERMANENT),
     Kind.CHANNEL_GONE: (Scope.CHANNEL, FaultClass.TRANSIENT),
     Kind.CHECKSUM_MISMATCH: (Scope.FILE, FaultClass.TRANSIENT),

@@ -22,7 +22,7 @@ CASES = [
     (550, ("GRANT read-only: the grant lets this path be read only",), Kind.PERMISSION_DENIED),
     (530, ("GRANT unheard-of: something of a later version",), Kind.UNKNOWN),
     (421, ("PAUSED: the owner has paused it",), Kind.PAUSED),
-    (421, ("DRAINING: another node takes over",), Kind.CONNECT),
+    (421, ("DRAINING: another node takes over",), Kind.DRAINING),
     (550, ("GlobusError: v=1 c=PATH_NOT_FOUND", "GridFTP-Errno: 2", "End."), Kind.NOT_FOUND),
     (
         500,

@@ -146,6 +146,7 @@ _SENTENCES: dict[Kind, str] = {
     Kind.GRANT_EXPIRED: "the endpoint does not take the grant any more",
     Kind.GRANT_REFUSED: "the endpoint refused the grant",
     Kind.PAUSED: "the endpoint is paused",
+    Kind.DRAINING: "this node of the endpoint takes no new sessions",
     Kind.CONNECT: "the server takes no sessions now",
     Kind.CONNECTION_LOST: "the server closed the session",
     Kind.UNSUPPORTED: "the server does not support this command",
@@ -180,7 +181,7 @@ def _kind_of(code: int, lowered: str) -> Kind:
     if code == 421 and lowered.startswith("paused:"):
         return Kind.PAUSED
     if code == 421 and lowered.startswith("draining:"):
-        return Kind.CONNECT
+        return Kind.DRAINING
     if code == 421:
         return Kind.CONNECT if "connection limit" in lowered else Kind.CONNECTION_LOST
     if code == 422:  # GCT's own: told to stay away, or full
