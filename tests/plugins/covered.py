@@ -13,7 +13,7 @@ from typing import Self
 
 from campaign.audit import Audit
 from campaign.ledger import Kept, kept, read
-from campaign.serverlogs import sent_again
+from campaign.serverlogs import sent, sent_again
 
 
 @dataclass
@@ -72,19 +72,27 @@ class Watch:
         assert known, "the audit saw something arrive"
         if source.is_ours:
             return found + _ours_again(source.log.read_text().splitlines(), known)
+        logged = source.log.read_text(errors="surrogateescape")
+        assert any(one.path in known for one in sent(logged)), "the log says what was sent"
         return found + sent_again([source.log], known)
 
 
 def _ours_again(lines: Iterable[str], known: dict[str, list[Kept]]) -> list[tuple[str, int]]:
     """By the access log of our server, which has what each command has sent, and when."""
     found = []
-    for line in lines:
-        one = json.loads(line)
-        if one.get("event") != "transfer" or one["command"] not in ("RETR", "ERET"):
-            continue
+    every = [json.loads(line) for line in lines]
+    sent_by_us = [
+        one
+        for one in every
+        if one["event"] == "transfer"
+        and one["command"] in ("RETR", "ERET")
+        and one["path"] in known
+    ]
+    assert sent_by_us, "the log says what was sent"
+    for one in sent_by_us:
         ended_s = datetime.fromisoformat(one["timestamp"]).timestamp()
         began_s, first = ended_s - one["seconds"], one["first"]
-        for part in known.get(one["path"], ()):
+        for part in known[one["path"]]:
             if part.from_s < began_s < part.until_s:
                 again = min(first + one["bytes"], part.after) - max(first, part.first)
                 if again > 0:
