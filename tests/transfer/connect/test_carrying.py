@@ -1,6 +1,7 @@
 """What relays tell: tasks go on; and where they may dial."""
 
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from uuid import UUID, uuid4
 
 import pytest
@@ -207,5 +208,7 @@ async def test_a_relay_dials_relays_and_agents_of_the_other_side(
     async with database.transaction() as conn:
         await task(conn, laptop.id, away.id)
     assert await dials.refusal(laptop.id, "10.0.0.9", 50_000) is None, "another relay"
-    assert await dials.refusal(laptop.id, "10.1.1.1", 50_000) is None, "the agent itself"
+    at_home = Dials(database, DialPolicy(allow_networks=[ip_network("10.1.0.0/16")]))
+    assert await at_home.refusal(laptop.id, "10.1.1.1", 50_000) is None, "the agent itself"
+    assert "private" in str(await dials.refusal(laptop.id, "10.1.1.1", 50_000))
     assert await dials.refusal(laptop.id, "10.1.1.2", 50_000) is not None

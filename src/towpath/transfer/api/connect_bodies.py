@@ -1,6 +1,7 @@
 """Documents that agents and relays send."""
 
 import ipaddress
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -17,6 +18,8 @@ MAX_KEY_CHARACTERS = 1024
 """An ssh-ed25519 key has 80; RSA keys are not taken."""
 MAX_REQUEST_CHARACTERS = 16 * 1024
 MAX_FOLDERS = 1000
+MAX_MAPPINGS_CHARACTERS = 128 * 1024
+"""All rules that are taken, written at length, have half of it."""
 MAX_COLLECTIONS = 1000
 MAX_NODES_TOLD = 10_000
 """Of one relay, in one message: 2 MB."""
@@ -54,6 +57,8 @@ def _address(text: str) -> str:
 
 
 def _mappings(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    if len(json.dumps(documents)) > MAX_MAPPINGS_CHARACTERS:
+        raise refuse("too_long", f"mappings have up to {MAX_MAPPINGS_CHARACTERS} characters in all")
     try:
         mapping.rules_in(documents)
     except mapping.BadMapping as error:

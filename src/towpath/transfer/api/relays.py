@@ -34,7 +34,8 @@ LISTENERS = 64
 
 async def _relay(caller: Caller, service: Service) -> Principal:
     async with service.database.connection() as conn:
-        if not await relays.is_relay(conn, caller.client_id):
+        own = caller.sub == caller.client_id  # not somebody who has logged in with its client
+        if not own or not await relays.is_relay(conn, caller.client_id):
             raise ApiError.forbidden(
                 "Only a registered relay may do this: towpath admin relay add NAME"
             )

@@ -52,12 +52,12 @@ class Dials:
         async with self._database.connection() as conn:
             partners = await relays.partners(conn, endpoint_id)
             connect_ids = {one for one, host, _ in partners if endpoint_of_host(host) is not None}
-            agents: set[str] = set()
+            if connect_ids and ip in await relays.relay_addresses(conn):
+                return None  # relays are the operator's own
+            declared = {address for _, _, data_hosts in partners for address in data_hosts}
             for one in connect_ids:
-                agents |= await relays.data_addresses(conn, one)
-        if ip in agents:
-            return None  # relays are the operator's own, and have reached the agents there
-        declared = {address for _, _, data_hosts in partners for address in data_hosts}
+                # What one relay has reached is, if it is private, another host for another relay.
+                declared |= await relays.own_addresses(conn, one)
         if ip not in declared:
             hosts = {host for _, host, _ in partners if endpoint_of_host(host) is None}
             for host in sorted(hosts):

@@ -266,16 +266,22 @@ async def connections(conn: Db, ids: Sequence[UUID]) -> dict[UUID, Connection]:
 
 
 async def data_addresses(conn: Db, endpoint_id: UUID) -> frozenset[str]:
-    """Addresses that an endpoint's agents may announce for data: of relays, and their own that a
-    relay has reached."""
+    """Addresses that an endpoint's agents may announce for data: of relays, and their own."""
+    return await relay_addresses(conn) | await own_addresses(conn, endpoint_id)
+
+
+async def relay_addresses(conn: Db) -> frozenset[str]:
+    """Where relays that are there listen in agents' place."""
+    rows = await fetch(conn, f"SELECT unnest(r.data_addresses) FROM relay r WHERE {_ALIVE}")  # noqa: S608 - a constant
+    return frozenset(row[0] for row in rows)
+
+
+async def own_addresses(conn: Db, endpoint_id: UUID) -> frozenset[str]:
+    """Where a relay has reached the endpoint's agents themselves."""
     rows = await fetch(
         conn,
-        f"""
-        SELECT unnest(r.data_addresses) FROM relay r WHERE {_ALIVE}
-        UNION
-        SELECT n.direct_address FROM connect_node n
-         WHERE n.endpoint_id = %s AND n.removed_at IS NULL AND n.direct_address IS NOT NULL
-        """,  # noqa: S608 - a constant
+        "SELECT n.direct_address FROM connect_node n"
+        " WHERE n.endpoint_id = %s AND n.removed_at IS NULL AND n.direct_address IS NOT NULL",
         (endpoint_id,),
     )
     return frozenset(row[0] for row in rows)
