@@ -18,12 +18,14 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 from towpath.connect.accepting import accept
 from towpath.connect.configuration import Relay
 from towpath.connect.proxy import Proxy, connect, dial, read_line
 from towpath.connect.tunnel import TunnelFailed
+from towpath.gridftp.client.dial import reason_of
 from towpath.tunnel import messages as words
 from towpath.tunnel.messages import candidate, candidate_address
 from towpath.tunnel.prologue import (
@@ -60,6 +62,12 @@ EXPECTED: Final = 256
 """Tickets of one listener that somebody may say: two for each connection."""
 PORTS_TRIED: Final = 50
 """Of the range, before it is called full."""
+
+
+_OF_A_SITE: Final = tuple(
+    map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+)
+"""RFC 1918, and what providers have inside (RFC 6598)."""
 
 
 class Relayed(Protocol):
@@ -355,8 +363,29 @@ class Ways:
         except (OSError, TunnelFailed) as error:
             _log.info("whether others reach us is not known: %s", error)
             return
-        if probed.open:
+        if probed.open and await self._is_for_others(tunnel, probed.address):
             self.open_at = probed.address
+
+    async def _is_for_others(self, tunnel: Relayed, address: str) -> bool:
+        """Whether an address that the relay reaches is worth telling to those who reach the relay:
+        a relay may be near us, and others far."""
+        if ":" in address:  # PASV has no such address
+            return False
+        try:
+            relays = await tunnel.listen(())
+        except TunnelFailed:
+            return False
+        with suppress(TunnelFailed):
+            tunnel.unlisten(relays.listener)
+        return _reach(address) >= _reach(relays.host)
+
+
+def _reach(host: str) -> int:
+    """How far away an address has a meaning: on this machine, in a site, everywhere."""
+    address = ip_address(host)
+    if address.is_loopback or address.is_link_local:
+        return 0
+    return 1 if any(address in network for network in _OF_A_SITE) else 2
 
 
 async def _answer_probe(own: socket.socket, nonce: str) -> None:
@@ -422,4 +451,4 @@ def _spawn(listener: Listener, work: object, what: str) -> None:
 def _why(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "nothing answers"
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return reason_of(error) if isinstance(error, OSError) else str(error)
