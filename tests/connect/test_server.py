@@ -10,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from connect.test_agent import HERE, there_and_back
 from connect.test_command import towpath
 from plugins.connect import TOWPATH, World, until
+from towpath.connect import agent as agent_module
 from towpath.connect.admitting import AccountRefused, account_for, may_open
 from towpath.connect.choices import Choices, Collection
 from towpath.connect.directory import AgentDirectory
@@ -211,19 +213,24 @@ async def test_an_ordinary_user_serves_that_account_and_drains(
         await session.close()
 
 
-async def test_a_second_node_takes_nothing_from_the_first(server_world: World) -> None:
+async def test_a_second_node_takes_nothing_from_the_first(
+    server_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a renewal would bring a new configuration, too
+    monkeypatch.setattr(agent_module, "RENEW_BEFORE", timedelta(0))
     world = server_world
     key = world.service.setup_key(world.port, uses=2)
     world.service.setup_key = lambda _port, **_more: key  # type: ignore[method-assign]
     first, second = await world.directory("one"), await world.directory("two")
     assert first.identity().endpoint_id == second.identity().endpoint_id
     assert first.identity().node_id != second.identity().node_id
-    first.keep_choices(Choices(collections=(Collection("Lab", str(world.tmp_path)),)))
-    async with world.running(first), world.running(second) as other:
-        await collection_id(world, "Lab")
+    async with world.running(first) as one, world.running(second) as other:
+        await until(lambda: len(world.service.reports) == 2)
+        one.choose(Choices(collections=(Collection("Lab", str(world.tmp_path)),)))
+        lab = await collection_id(world, "Lab")
+        assert other.collection_name(lab) is None, "it asks every hour"
         reports = len(world.service.reports)
-        other._asked.set()
-        await until(lambda: other.collection_name(world.service.collections[0]["id"]) == "Lab")
         other.choose(Choices(collections=(Collection("Tape", str(world.tmp_path), "r"),)))
         await until(lambda: len(world.service.reports) > reports)
         assert [one["name"] for one in world.service.collections] == ["Lab", "Tape"]
+        assert world.service.collections[0]["id"] == lab

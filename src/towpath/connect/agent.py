@@ -29,7 +29,7 @@ from towpath.connect.admitting import PlaceOf
 from towpath.connect.broker import Broker
 from towpath.connect.choices import ChoiceError, Choices, Chosen
 from towpath.connect.configuration import Configuration
-from towpath.connect.directory import AgentDirectory, Identity, certificate_request
+from towpath.connect.directory import SERVER, AgentDirectory, Identity, certificate_request
 from towpath.connect.errors import FINAL, ConnectError, Trouble
 from towpath.connect.keeper import Keeper
 from towpath.connect.logins import GrantLogins
@@ -353,6 +353,9 @@ class Agent:
             _log.info("the host certificate was renewed", until=str(self._certificate_until))
         if not self._must_tell:
             return await api.configuration()
+        if self.identity.kind == SERVER:
+            # What other nodes have told of since must not go because this one does not know it.
+            self._apply(await api.configuration())
         chosen = self._chosen
         report = self.chosen.current.report(
             __version__, self.identity.node_name, known=self.configuration.collections
