@@ -258,20 +258,22 @@ class Link:
         known to come behind those of the view.
         """
         pace = self._pace
-        if pace is None:
-            return self._receive_some(view, follow)
-        part = view[: pace.part_bytes]
-        count = self._receive_some(part, follow + len(view) - len(part))
-        if count:
-            pace.take(count)
-        return count
-
-    def _receive_some(self, view: memoryview, follow: float) -> int | None:
         if self._ahead:
             count = min(len(self._ahead), len(view))
             view[:count] = self._ahead[:count]
             self._ahead = self._ahead[count:]
+            if pace is not None:
+                pace.take(count)
             return count
+        if pace is None:
+            return self._receive_some(view, follow)
+        part = view[: pace.part_bytes]
+        got = self._receive_some(part, follow + len(view) - len(part))
+        if got:
+            pace.take(got)
+        return got
+
+    def _receive_some(self, view: memoryview, follow: float) -> int | None:
         size = len(view)
         # So far there is always enough to come to wake us; behind it each packet has to.
         taken = _SLACK_BYTES if self._tls else 0

@@ -8,6 +8,7 @@ Of what the commands after the login mean this module knows nothing (see `frames
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import socket
 import ssl
@@ -19,7 +20,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from towpath.gridftp.errors import GridFTPError, printable
 from towpath.gridftp.security import acceptor as gsi
@@ -53,6 +54,8 @@ from towpath.gridftp.server.permission import (
 from towpath.gridftp.wire import answers
 from towpath.gridftp.wire.commands import GRANT_USER
 from towpath.gridftp.wire.replies import LineSplitter
+
+_log: Final = logging.getLogger(__name__)
 
 _MAPPING = ":globus-mapping:"
 """As `USER`: the account that the gridmap names first."""
@@ -323,9 +326,10 @@ class Control(asyncio.Protocol):
             self._report_token(refusal.reason, refusal.token_id, admission.account, renewal=True)
             text = refused_reply_text(refusal.reason, refusal.sentence)
             return Notice(permission=None, code=530, text=text)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged; what carries us carries others, too
+            _log.exception("who takes tokens has failed")
             self._end(_GONE)
-            raise
+            return Notice(permission=None, code=451, text="GRANT: internal error of the server.")
         self._report_token("ok", permission.permission_id, admission.account, renewal=True)
         return Notice(permission=permission, code=200, text="GRANT accepted.")
 
