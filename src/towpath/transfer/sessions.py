@@ -96,6 +96,8 @@ class Login:
     base_path: str = ""
     """Of a collection: where its root is in the storage of its server; without a slash at the end.
     """
+    username: str | None = None
+    """Of the owner, where that was mapped to an account."""
 
     @property
     def namespace(self) -> str:
@@ -253,6 +255,7 @@ class EndpointSessions:
             await self._connect.trust(),
             permit,
             endpoint.base,
+            username,
         )
 
     async def open(self, endpoint_id: UUID, owner_id: UUID) -> Session:
@@ -295,12 +298,31 @@ class EndpointSessions:
             if session.closed:
                 return
             try:
+                permit = await self._permit_now(login)
                 grants = await self.token_for(login)
             except AWAY as error:
                 _log.warning("session.not_renewed", error=str(error))
                 continue
+            if permit != login.permit:
+                # It ends by itself when the last grant is over; a new login is told why.
+                _log.warning("session.not_permitted", endpoint=str(login.endpoint_id))
+                return
             assert grants is not None
             session.renew(grants()).add_done_callback(_renewed)
+
+    async def _permit_now(self, login: Login) -> Permit | None:
+        """What the owner of a session may do there by now."""
+        assert login.permit is not None, "who looks after a session has one"
+        try:
+            now = await self.login(
+                login.endpoint_id,
+                login.owner_id,
+                username=login.username,
+                writes=login.permit.writes,
+            )
+        except SessionUnavailable:
+            return None
+        return now.permit
 
     async def greet(self, host: str, port: int) -> None:
         """See whether a server is there, without anybody's credential. Raises GridFTPError."""

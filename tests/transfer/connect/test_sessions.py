@@ -217,6 +217,25 @@ async def test_sessions_are_renewed_parked_or_not(
     assert len({grant.grant_id for grant in peer.grants}) == len(peer.grants)
 
 
+async def test_who_may_not_any_more_is_not_renewed(
+    sessions: EndpointSessions,
+    laptop: tuple[Endpoint, Peer],
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RENEW_EVERY_S", 0.05)
+    endpoint, peer = laptop
+    async with sessions.borrow(endpoint.id, ALICE) as borrowed:
+        async with asyncio.timeout(10):
+            while len(peer.grants) < 2:
+                await asyncio.sleep(0.01)
+        async with database.connection() as conn:
+            await endpoints.mark_deleted(conn, endpoint.id)
+        looking_after = sessions._renewing[borrowed.session]
+        await asyncio.wait_for(asyncio.shield(looking_after), 10)
+        assert not borrowed.session.closed
+
+
 async def test_a_reset_from_a_relay_proves_nothing() -> None:
     """The relay's word for a tunnel that it has lost: the agent may go on by itself."""
     ends: list[bool] = []
