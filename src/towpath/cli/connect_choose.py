@@ -186,6 +186,8 @@ def _change(
             if not answer.get("told", True):
                 why = "; ".join(answer["warnings"]) or "it has not answered yet"
                 click.echo(f"warning: it holds here, and the service was not told: {why}", err=True)
+            elif changed.removed:  # said once: another node may have it again
+                agent.keep_choices(replace(changed, removed=()))
             return changed
     except ChoiceError as error:
         raise click.ClickException(str(error)) from None

@@ -37,6 +37,7 @@ def start(directory: Path, *, background: bool, user: str) -> None:
             _start_in_background(agent, identity, user)
             return
         held = hold(agent)
+        click.echo(f"“{identity.display_name}” runs; 'towpath connect status' says more.", err=True)
         try:
             sys.exit(_run(agent, identity, user))
         finally:
