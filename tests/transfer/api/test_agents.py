@@ -184,6 +184,14 @@ async def test_a_server_reports_its_collections(alice: Api, bob: Api) -> None:
         "endpoint_search", filter_scope="my-endpoints", filter_non_functional="1"
     )
     assert [part["id"] for part in mine.json()["DATA"]] == [endpoint_id]
+    moved = await two.put(
+        "connect/report",
+        report | {"collections": [data, archive | {"base_path": "/other", "access": "rw"}]},
+    )
+    parts = {part["name"]: part for part in moved.json()["collections"]}
+    assert parts["data"]["id"] == ids["data"]
+    assert parts["archive"]["id"] != ids["archive"], "what has moved is another one"
+    assert_error(await alice.get(f"endpoint/{ids['archive']}"), 404, "EndpointDeleted")
     refused = await alice.delete(f"endpoint/{ids['data']}")
     assert "agents" in assert_error(refused, 400, "ClientError.BadRequest")
     assert (await alice.delete(f"endpoint/{endpoint_id}")).status_code == 200

@@ -89,3 +89,18 @@ def test_a_hundred_thousand_items_are_claimed_in_a_moment(world: World, deep: bo
     assert world.claim(first, wanted) is None
     assert world.claim(second, wanted[-1:]) is not None
     assert time.monotonic() - began < 5, "a third of a second, or one and a half"
+
+
+def test_of_a_collection_the_path_is_told_as_its_users_know_it(world: World) -> None:
+    for _ in range(2):
+        world.submit(OWNER)
+    first, second = world.admit()
+    base = "UPDATE endpoint SET base_path = '/srv/lab'"
+    world.sql(base)
+    try:
+        assert world.claim(first, [claim("/srv/lab/run", is_tree=True)]) is None
+        waits = world.claim(second, [claim("/srv/lab/run/x", is_tree=False)])
+    finally:
+        world.sql("UPDATE endpoint SET base_path = NULL")
+    assert waits is not None
+    assert waits.path == "/run/x"

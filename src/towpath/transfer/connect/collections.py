@@ -32,14 +32,18 @@ class Reported:
 
 
 async def take_over(conn: Connection, host: Endpoint, reported: Sequence[Reported]) -> None:
-    """Make the collections of `host` those that are reported, by name. In a transaction.
+    """Make the collections of `host` those that are reported. In a transaction.
 
-    A collection that is not there any more is deleted; when it is reported again it is another one.
+    One is known by its name and directory: what has moved is another one, since tasks that run have
+    claimed their paths in the old place (I9). A collection that is not there any more is deleted;
+    when it is reported again it is another one.
     """
     await connect.lock_endpoint(conn, host.id)
-    known = {one.display_name: one for one in await endpoints.collections(conn, host.id)}
+    known = {
+        (one.display_name, one.base_path): one for one in await endpoints.collections(conn, host.id)
+    }
     for one in {one.name: one for one in reported}.values():
-        before = known.pop(one.name, None)
+        before = known.pop((one.name, one.base_path), None)
         after = Endpoint(
             id=uuid4() if before is None else before.id,
             owner_id=host.owner_id,
