@@ -16,9 +16,10 @@ from towpath.cli import main
 from towpath.connect.directory import AgentDirectory
 
 
-async def towpath(*words: str, exit_code: int = 0) -> str:
+async def towpath(*words: str, exit_code: int = 0, said: str | None = None) -> str:
     """In a thread: the service is in this one. Standard output and error together."""
-    done: Result = await asyncio.to_thread(CliRunner().invoke, main, ["connect", *words])
+    arguments = ["connect", *words]
+    done: Result = await asyncio.to_thread(CliRunner().invoke, main, arguments, input=said)
     assert done.exit_code == exit_code, done.output
     return done.output
 
@@ -42,7 +43,8 @@ async def test_a_day_with_an_agent(world: World, tmp_path: Path) -> None:
     home = tmp_path / "agent-home"
     home.mkdir()
     assert "No such option" not in await towpath("status", *place, exit_code=1)
-    told = await towpath("setup", world.service.setup_key(world.port), "--name", "lap", *place)
+    key = world.service.setup_key(world.port)
+    told = await towpath("setup", "-", "--name", "lap", *place, said=f"{key}\n")
     assert "“laptop” of ana@people.example is set up here" in told
     assert f"{Path.home()} (read and write)" in told
     assert f"towpath connect start --dir {agent.root}" in told

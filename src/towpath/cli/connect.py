@@ -86,7 +86,13 @@ def command() -> None:
 @click.option("--replace", is_flag=True, help="Forget the agent that was set up here before.")
 @directory_option
 def setup(key: str, directory: Path, **wishes: Any) -> None:
-    """Set this computer up with the KEY that the service shows."""
+    """Set this computer up with the KEY that the service shows.
+
+    With - as the KEY it is read from standard input: other users of a machine see the words of a
+    command, and a server's key is good for a week.
+    """
+    if key == "-":
+        key = click.get_text_stream("stdin").readline()
     with importing():
         from towpath.cli import connect_setup  # noqa: PLC0415 - when used
     connect_setup.set_up(key, directory, wishes)
