@@ -2,7 +2,15 @@
 
 from towpath.connect.retrying import FIRST_S, LONGEST_S, Waits
 from towpath.connect.shared_pace import Meter
-from towpath.connect.surroundings import LOOK_S, MISSED_S, Change, Lookout, is_ours, local_address
+from towpath.connect.surroundings import (
+    LOOK_S,
+    MISSED_S,
+    Change,
+    Hope,
+    Lookout,
+    is_ours,
+    local_address,
+)
 
 
 def test_a_lookout_sees_sleep_and_another_address() -> None:
@@ -28,6 +36,23 @@ def test_a_lookout_sees_sleep_and_another_address() -> None:
     assert after(LOOK_S) is Change.MOVED
     way[0] = None  # type: ignore[call-overload]
     assert after(LOOK_S) is Change.CUT_OFF
+
+
+def test_who_waits_for_a_network_sees_it_come() -> None:
+    now, addresses = [100.0], [("10.0.0.7", None)]
+    hope = Hope(clock=lambda: now[0], addresses=lambda: addresses[0])  # type: ignore[arg-type, return-value]
+
+    def after(seconds: float) -> bool:
+        now[0] += seconds
+        return hope.look()
+
+    assert not after(LOOK_S)
+    addresses[0] = (None, None)  # type: ignore[assignment]
+    assert not after(LOOK_S), "without a network there is nothing to try"
+    addresses[0] = ("192.168.1.5", None)
+    assert after(LOOK_S)
+    assert not after(LOOK_S)
+    assert after(LOOK_S + MISSED_S + 1)
 
 
 def test_addresses_of_this_machine() -> None:

@@ -12,7 +12,7 @@ from typing import Final
 from towpath.connect.configuration import Relay
 from towpath.connect.proxy import Proxy
 from towpath.connect.retrying import STEADY_S, Waits
-from towpath.connect.surroundings import LOOK_S, Change, Lookout
+from towpath.connect.surroundings import LOOK_S, Change, Hope, Lookout
 from towpath.connect.tunnel import Caller, Tunnel, TunnelFailed
 from towpath.connect.ways import Ways
 from towpath.tunnel import messages as words
@@ -96,9 +96,16 @@ class Keeper:
     async def _wait(self) -> None:
         wait_s = self._waits.next_s()
         self._stirred.clear()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait_s):
-                await self._stirred.wait()
+        hope = Hope()
+        until = time.monotonic() + wait_s
+        while (left := until - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK_S)):
+                    await self._stirred.wait()
+                return
+            if hope.look():
+                self._waits.reset()
+                return
 
     async def _hold(self, tunnel: Tunnel) -> Relay | None:
         """Until it is lost, or left; gives the relay that is better not tried first."""

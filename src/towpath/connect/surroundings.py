@@ -62,6 +62,36 @@ def is_ours(host: str) -> bool:
     return True
 
 
+def outward() -> tuple[str | None, str | None]:
+    """The addresses from which this machine goes out, of both kinds; documentation's addresses
+    (RFC 5737, 3849) stand for everybody."""
+    return local_address("192.0.2.1", 9), local_address("2001:db8::1", 9)
+
+
+class Hope:
+    """For who waits without a connection: whether something has changed that may help."""
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float] = boot_clock,
+        addresses: Callable[[], tuple[str | None, str | None]] = outward,
+    ) -> None:
+        self._clock = clock
+        self._addresses = addresses
+        self._looked_at = clock()
+        self._were = addresses()
+
+    def look(self) -> bool:
+        """Whether the machine woke up, or goes out from other addresses than before. To be called
+        every `LOOK_S`."""
+        now, addresses = self._clock(), self._addresses()
+        slept = now - self._looked_at > LOOK_S + MISSED_S
+        moved = addresses != self._were and any(addresses)
+        self._looked_at, self._were = now, addresses
+        return slept or moved
+
+
 class Lookout:
     """Looks now and then, for one connection that is open."""
 
