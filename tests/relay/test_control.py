@@ -7,9 +7,12 @@ from typing import Any
 
 import asyncssh
 import pytest
+from asyncssh.constants import MSG_CHANNEL_OPEN
 
 from plugins.relay_rig import Identity, opened
 from towpath.grants.keys import SigningKey
+from towpath.relay import control as control_module
+from towpath.relay import tunnels as tunnels_module
 from towpath.relay.limits import CONTROL_WINDOW
 from towpath.tunnel.prologue import Joined, NotJoined, PassShown, Refusal
 
@@ -120,6 +123,23 @@ async def test_only_the_end_of_the_agents_session_is_an_end_of_file(tmp_path: Pa
         with pytest.raises(ConnectionResetError):
             await cut.rest()
         await rig.until(lambda: rig.relay.control.count == 0)
+
+
+async def test_an_agent_that_leaves_control_connections_unanswered_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control_module, "CONTROL_OPEN_S", 0.05)
+    monkeypatch.setattr(tunnels_module, "CONTROL_UNANSWERED", 3)
+    async with opened(tmp_path) as rig:
+        agent = await rig.agent()
+        deaf = {**agent.connection._packet_handlers, MSG_CHANNEL_OPEN: lambda *_: None}
+        monkeypatch.setattr(agent.connection, "_packet_handlers", deaf)
+        for _ in range(3):
+            assert len(rig.relay.agents) == 1
+            answer = await (await rig.control(agent.identity)).answer()
+            assert isinstance(answer, NotJoined)
+            assert answer.reason is Refusal.FAILED
+        await rig.until(lambda: len(rig.relay.agents) == 0)
 
 
 async def test_who_does_not_read_stops_who_writes(tmp_path: Path) -> None:

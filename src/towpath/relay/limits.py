@@ -73,6 +73,9 @@ CONTROL_CHUNK: Final = 32 * 1024
 
 CONTROL_OPEN_S: Final = 8.0
 """For the agent to take a control connection: less than whoever waits for the prologue's answer."""
+CONTROL_UNANSWERED: Final = 200
+"""Control connections that an agent neither took nor refused: each stays in the memory of its
+tunnel, which is then closed. An agent that is well answers all of them."""
 
 # --- listeners, tickets, joins -------------------------------------------------------------------
 

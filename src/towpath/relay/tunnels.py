@@ -21,6 +21,7 @@ from towpath.platform.files import private_directory, write_private
 from towpath.relay.agents import Agent, Agents
 from towpath.relay.limits import (
     CONTROL_CHUNK,
+    CONTROL_UNANSWERED,
     CONTROL_WINDOW,
     HANDSHAKE_S,
     HELLO_S,
@@ -152,6 +153,8 @@ class _Server(asyncssh.SSHServer):
         self._hello = False
         self._confirmed: str | None = None
         self._tried = 0
+        self._unanswered = 0
+        """Control connections."""
         self._impatience: asyncio.TimerHandle | None = None
 
     # --- login -----------------------------------------------------------------------------------
@@ -273,14 +276,20 @@ class _Server(asyncssh.SSHServer):
         connection = self._connection
         if connection is None or not self._takes_control:
             raise ConnectionError("the agent takes no control connections")
-        reader, writer = await connection.open_connection(
-            *CONTROL_FORWARD,
-            ip,
-            port,
-            encoding=None,
-            window=CONTROL_WINDOW,
-            max_pktsize=CONTROL_CHUNK,
-        )
+        try:
+            reader, writer = await connection.open_connection(
+                *CONTROL_FORWARD,
+                ip,
+                port,
+                encoding=None,
+                window=CONTROL_WINDOW,
+                max_pktsize=CONTROL_CHUNK,
+            )
+        except asyncio.CancelledError:
+            self._unanswered += 1
+            if self._unanswered >= CONTROL_UNANSWERED:
+                self.close("it does not answer to control connections")
+            raise
         return connection, reader, writer
 
     def close(self, reason: str) -> None:
