@@ -64,7 +64,7 @@ def _run(agent: AgentDirectory, identity: Identity, user: str) -> int:
 
 def _start_in_background(agent: AgentDirectory, identity: Identity, user: str) -> None:
     os.close(hold(agent))
-    output = agent.root / "start.log"
+    output = agent.start_log
     words = ["connect", "start", "--dir", str(agent.root), "--user", user]
     with output.open("wb") as file:
         output.chmod(0o600)

@@ -102,7 +102,10 @@ def _clock(seconds: float) -> str:
 
 def logs(directory: Path, lines: int, *, follow: bool) -> None:
     """The end of the log file."""
-    path = AgentDirectory(directory).log_directory / "connect.log"
+    agent = AgentDirectory(directory)
+    path = agent.log_directory / "connect.log"
+    if not path.exists() and agent.start_log.exists():
+        path = agent.start_log  # of root's node for many accounts, started in the background
     try:
         with path.open(errors="replace") as file:
             for line in deque(file, lines):

@@ -71,6 +71,8 @@ class AgentDirectory:
         self.paths_socket: Final = root / "paths.sock"
         self.lock_file: Final = root / "lock"
         self.log_directory: Final = root / "log"
+        self.start_log: Final = root / "start.log"
+        """What a start in the background has said."""
 
     @property
     def is_set_up(self) -> bool:
