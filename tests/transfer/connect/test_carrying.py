@@ -104,14 +104,20 @@ async def relay(conn: Connection, *data_addresses: str) -> UUID:
     return relay_id
 
 
-async def test_tasks_go_on_when_an_agent_is_back(database: Database, laptop: Endpoint) -> None:
+@pytest.mark.parametrize("doubted", [True, False])
+async def test_tasks_go_on_when_an_agent_is_back(
+    database: Database,
+    laptop: Endpoint,
+    doubted: bool,
+) -> None:
     async with database.transaction() as conn:
         relay_id = await relay(conn)
         node = await node_of(conn, laptop)
         other = await site(conn, "gridftp.example.org")
         task_id = await task(conn, laptop.id, other.id)
         await conn.execute("UPDATE task SET not_before = now() + interval '300 s'")
-    await circuits.doubt(database, laptop.host, CONNECT_PORT)
+    if doubted:
+        await circuits.doubt(database, laptop.host, CONNECT_PORT)
     async with database.transaction() as conn:
         await take_presence(
             conn,

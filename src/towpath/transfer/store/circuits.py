@@ -140,12 +140,13 @@ WITH closed AS (
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND EXISTS (SELECT FROM endpoint e WHERE e.host = %(host)s AND e.port = %(port)s
                   AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))
-      AND EXISTS (SELECT FROM closed WHERE failed_probes > 0 OR %(surely)s)
+      AND (%(surely)s OR EXISTS (SELECT FROM closed WHERE failed_probes > 0))
     FOR NO KEY UPDATE OF t SKIP LOCKED
 ), woken AS (
     UPDATE task t SET not_before = now() FROM waiting w WHERE t.task_no = w.task_no
 )
-SELECT pg_notify(%(channel)s, '') FROM closed
+SELECT pg_notify(%(channel)s, '')
+WHERE EXISTS (SELECT FROM closed) OR EXISTS (SELECT FROM waiting)
 """
 
 
@@ -159,8 +160,8 @@ async def close(db: Database, circuit: Circuit) -> None:
 
 
 async def close_now(conn: Connection, host: str, port: int) -> None:
-    """The server has said itself that it is there: all tasks that wait for it may go on, also if
-    nobody has asked it yet."""
+    """The server has said itself that it is there: all tasks that wait for it may go on, also those
+    that back off while no circuit is open."""
     await _close(conn, host, port, surely=True)
 
 
