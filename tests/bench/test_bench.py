@@ -398,3 +398,19 @@ def test_memory_of_a_child_not_yet_its_program_is_ours() -> None:
 def test_a_command_that_fails_gives_no_figure() -> None:
     with pytest.raises(BenchError, match="ended with 1: No such thing"):
         run_command([sys.executable, "-c", "raise SystemExit('No such thing')"], os.environ)
+
+
+@pytest.mark.long
+def test_connect_is_measured_for_all_sides() -> None:
+    done = bench("connect", "--quick", "--only", "near_gct_to_agent|far_agent_to_gct")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    told = json.loads(line)
+    figures = ("mb_s", *(f"vs_{peer}" for peer in ("ssh", "asyncssh")))
+    assert set(told) == {
+        f"connect_{way}{how}_{figure}"
+        for way in ("near_gct_to_agent", "far_agent_to_gct")
+        for how in ("", "_private")
+        for figure in figures
+    }
+    assert all(figure > 0 for figure in told.values())
