@@ -1,73 +1,26 @@
 """Agents of a whole deployment: set up with its key, reached through its relay."""
 
+import getpass
 import json
 import os
 import re
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from plugins.globus import Globus
 from plugins.rig import QUICK
+from towpath.demo.agents import Agent
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
+from towpath.demo.trees import TreeFile, make_tree
 
 READY_S = 30.0
-
-
-@dataclass
-class Computer:
-    """A person's computer with an agent."""
-
-    root: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def files(self) -> Path:
-        """What it shares."""
-        return self.root / "files"
-
-    @property
-    def state(self) -> Path:
-        """The agent's directory."""
-        return self.root / "agent"
-
-    def towpath(self, *words: str) -> str:
-        """One of the agent's commands."""
-        done = subprocess.run(
-            [sys.executable, "-m", "towpath.cli", "connect", *words, "--dir", str(self.state)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=self._environment(),
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def start(self) -> None:
-        """`towpath connect start`, in the foreground."""
-        words = [sys.executable, "-m", "towpath.cli", "connect", "start", "--dir", str(self.state)]
-        with (self.root / "agent.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment()
-            )
-
-    def stop(self) -> None:
-        """End it, if it runs."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(30)
-            self.process = None
-
-    def _environment(self) -> dict[str, str]:
-        return {**os.environ, "HOME": str(self.root)}
 
 
 @pytest.fixture
@@ -77,14 +30,9 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 
 @pytest.fixture
-def laptop(deployment: Deployment, tmp_path: Path) -> Iterator[Computer]:
-    """Set up with the key that the `globus` command has shown, and connected."""
-    made = Computer(tmp_path / "laptop")
-    made.files.mkdir(parents=True)
-    try:
-        yield made
-    finally:
-        made.stop()
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as opened:
+        yield opened
 
 
 def wait_for(deployment: Deployment, endpoint_id: str, **wanted: object) -> None:
@@ -99,13 +47,14 @@ def wait_for(deployment: Deployment, endpoint_id: str, **wanted: object) -> None
 
 
 def test_files_go_both_ways_and_wait_for_who_sleeps(
-    deployment: Deployment, laptop: Computer, domain_a: Domain, tmp_path: Path
+    deployment: Deployment, domain_a: Domain, stack: ExitStack, tmp_path: Path
 ) -> None:
     globus = Globus.of(deployment, tmp_path / "home")
     told = globus.json("gcp", "create", "mapped", "Alice's laptop")
     endpoint_id, key = told["id"], told["globus_connect_setup_key"]
-    laptop.towpath("setup", key)
-    laptop.towpath("share", "--read-write", str(laptop.files))
+    files = tmp_path / "laptop" / "files"
+    files.mkdir(parents=True)
+    laptop = stack.enter_context(Agent.set_up(key, tmp_path / "laptop", shares=[files]))
     laptop.start()
     wait_for(deployment, endpoint_id, gcp_connected=True)
     found = globus.json("endpoint", "search", "--filter-scope", "my-gcp-endpoints")
@@ -115,10 +64,10 @@ def test_files_go_both_ways_and_wait_for_who_sleeps(
     tested = deployment.post(f"endpoint/{endpoint_id}/test", {})
     assert tested["ok"], tested
 
-    there = f"{endpoint_id}:{laptop.files}"
-    (laptop.files / "notes.txt").write_text("from home")
+    there = f"{endpoint_id}:{files}"
+    (files / "notes.txt").write_text("from home")
     globus.run("mkdir", f"{there}/new")
-    globus.run("rename", endpoint_id, f"{laptop.files}/new", f"{laptop.files}/in")
+    globus.run("rename", endpoint_id, f"{files}/new", f"{files}/in")
     names = globus.json("ls", there)["DATA"]
     assert [one["name"] for one in names] == ["in", "notes.txt"]
     refused = globus.run("ls", f"{endpoint_id}:/etc", expect=1)
@@ -131,12 +80,12 @@ def test_files_go_both_ways_and_wait_for_who_sleeps(
         (tmp_path / "src").mkdir()
         for number in range(20):
             (tmp_path / "src" / f"f{number}").write_bytes(os.urandom(10_000))
-        items = [(str(tmp_path / "src"), str(laptop.files / "in"), True)]
+        items = [(str(tmp_path / "src"), str(files / "in"), True)]
         done = deployment.wait(deployment.transfer(site, endpoint_id, items), 60)
         assert done["status"] == "SUCCEEDED", deployment.events(done["task_id"])
         for file in (tmp_path / "src").iterdir():
-            assert (laptop.files / "in" / file.name).read_bytes() == file.read_bytes()
-        up = [(str(laptop.files / "notes.txt"), str(tmp_path / "arrived.txt"), False)]
+            assert (files / "in" / file.name).read_bytes() == file.read_bytes()
+        up = [(str(files / "notes.txt"), str(tmp_path / "arrived.txt"), False)]
         done = deployment.wait(deployment.transfer(endpoint_id, site, up), 60)
         assert done["status"] == "SUCCEEDED", deployment.events(done["task_id"])
         assert (tmp_path / "arrived.txt").read_text() == "from home"
@@ -145,7 +94,7 @@ def test_files_go_both_ways_and_wait_for_who_sleeps(
         wait_for(deployment, endpoint_id, gcp_connected=False)
         missed = globus.run("ls", there, expect=1)
         assert "GCDisconnected" in missed.stderr + missed.stdout
-        up = [(str(laptop.files / "notes.txt"), str(tmp_path / "later.txt"), False)]
+        up = [(str(files / "notes.txt"), str(tmp_path / "later.txt"), False)]
         waiting = deployment.transfer(endpoint_id, site, up)
         deadline = time.monotonic() + 20
         while (task := deployment.task(waiting))["nice_status"] != "GC_NOT_CONNECTED":
@@ -161,5 +110,49 @@ def test_files_go_both_ways_and_wait_for_who_sleeps(
         assert (tmp_path / "later.txt").read_text() == "from home"
 
     globus.run("endpoint", "delete", endpoint_id)
-    assert laptop.process is not None
-    assert laptop.process.wait(30) is not None
+    laptop.wait(30)
+
+
+ACCOUNT = "daemon" if os.geteuid() == 0 else getpass.getuser()
+"""Of all users here: a node that root runs becomes it, any other is it already."""
+
+
+def test_nodes_of_a_server_share_the_work_and_stand_in_for_each_other(
+    deployment: Deployment, domain_a: Domain, stack: ExitStack, open_tmp_path: Path, tmp_path: Path
+) -> None:
+    told = deployment.towpath("endpoint", "add", "Lab", "--connect-server", "--format", "json")
+    added = json.loads(told)
+    base = open_tmp_path / "lab"
+    base.mkdir()
+    shutil.chown(base, ACCOUNT)
+    nodes = []
+    for name in ("one", "two"):
+        node = stack.enter_context(Agent.set_up(added["setup_key"], open_tmp_path / name))
+        node.towpath("map", "add", ".*", ACCOUNT)
+        node.towpath("limit", "30M")
+        node.towpath(
+            *("collection", "add", "Lab data", "--base-path", str(base), "--allow", ACCOUNT)
+        )
+        node.start()
+        nodes.append(node)
+    found = deployment.get("endpoint_search", filter_scope="my-endpoints")["DATA"]
+    (collection,) = [one for one in found if one["entity_type"] == "GCSv5_mapped_collection"]
+    assert collection["display_name"] == "Lab data"
+
+    server = stack.enter_context(GctServer.start(domain_a, tmp_path / "server"))
+    site = deployment.add_endpoint("site", server.url(""), domain_a.trust_dir, domain_a.proxy_file)
+    tree = tmp_path / "src"
+    make_tree(tree, [TreeFile(f"f{number}", 400_000) for number in range(250)], 1)
+    items = [(str(tree), "/in", True)]
+    task = deployment.transfer(site, collection["id"], items)
+    deadline = time.monotonic() + READY_S
+    while not all("STOR" in node.logged() for node in nodes):
+        assert time.monotonic() < deadline, deployment.events(task)
+        time.sleep(0.02)
+    nodes[0].stop()
+    done = deployment.wait(task, 90)
+    assert done["status"] == "SUCCEEDED", deployment.events(task)
+    for file in tree.iterdir():
+        arrived = base / "in" / file.name
+        assert arrived.read_bytes() == file.read_bytes()
+        assert arrived.owner() == ACCOUNT

@@ -114,6 +114,11 @@ class Agent:
         """Its log: a line of JSON for each transfer, too."""
         return self.directory / "log" / "connect.log"
 
+    def logged(self) -> str:
+        """All that it has logged; a node that root runs does so to its standard error."""
+        logs = (self.access_log, self.home / "start.log")
+        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
+
     @property
     def pid(self) -> int:
         """The process that was started; all others are below it."""
@@ -129,6 +134,11 @@ class Agent:
         for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Until it ends by itself; its exit status. Raises `subprocess.TimeoutExpired`."""
+        assert self._process is not None, "started"
+        return self._process.wait(timeout_s)
 
     def stop(self) -> None:
         """Kill it with all its sessions."""

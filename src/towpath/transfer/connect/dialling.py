@@ -7,6 +7,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from random import Random
 from uuid import UUID
 
 from towpath.grants import passes
@@ -32,11 +33,16 @@ class Agents:
     """Dials agents. Every connection is good for one control session."""
 
     def __init__(
-        self, database: Database, keys: ConnectKeys, now: Callable[[], float] = time.time
+        self,
+        database: Database,
+        keys: ConnectKeys,
+        now: Callable[[], float] = time.time,
+        random: Random | None = None,
     ) -> None:
         self._database = database
         self._keys = keys
         self._now = now
+        self._random = random or Random()  # noqa: S311 - to spread, not to hide
         self._sessions: Counter[UUID] = Counter()
         """Of this process, by node."""
 
@@ -64,19 +70,22 @@ class Agents:
             node=str(node.node_id),
             now=self._now(),
         )
+        self._sessions[node.node_id] += 1  # now: others are choosing meanwhile
         try:
             connection = await default_dial(node.relay_host, node.relay_port)
-        except GridFTPError as error:
+        except BaseException as error:
+            self._ended(node.node_id)
+            if not isinstance(error, GridFTPError):
+                raise
             raise GridFTPError(
                 Kind.CONNECT, f"the relay {relay} cannot be reached: {error.message}", where
             ) from error
+        weakref.finalize(connection, self._ended, node.node_id)
         try:
             await _join(connection, passes.mint(shown, keys.signer), relay, name, where)
         except BaseException:
             connection.close()
             raise
-        self._sessions[node.node_id] += 1
-        weakref.finalize(connection, self._ended, node.node_id)
         return connection
 
     def _ended(self, node_id: UUID) -> None:
@@ -85,7 +94,8 @@ class Agents:
             del self._sessions[node_id]
 
     def _choose(self, name: str, where: str, nodes: Sequence[Presence]) -> Presence:
-        """The node with the fewest of our sessions, of those that take one."""
+        """The node with the fewest of our sessions, of those that take one; of equal ones any, as
+        other workers choose as well."""
         connected = [node for node in nodes if node.relay_id is not None]
         if not connected:
             raise GridFTPError(Kind.AWAY, _away(name, nodes, self._now()), where)
@@ -97,7 +107,10 @@ class Agents:
         if not open_ones:
             message = f"“{name}” takes no new sessions: its administrator is draining it"
             raise GridFTPError(Kind.DRAINING, message, where)
-        return min(open_ones, key=lambda node: self._sessions[node.node_id])
+        fewest = min(self._sessions[node.node_id] for node in open_ones)
+        return self._random.choice(
+            [node for node in open_ones if self._sessions[node.node_id] == fewest]
+        )
 
 
 def _away(name: str, nodes: Sequence[Presence], now: float) -> str:
