@@ -11,10 +11,9 @@ from unittest.mock import patch
 from uuid import uuid4
 
 from towpath.gridftp.client.lane import Lane
-from towpath.transfer.engine import driver
+from towpath.transfer.engine import driver, settle
 from towpath.transfer.engine.context import LeaseClock, TaskContext
 from towpath.transfer.engine.driver import Driver
-from towpath.transfer.engine.settle import Settlement
 from towpath.transfer.store import claims, leases, plan, restart_points, tasks
 from towpath.transfer.store.plan import State
 
@@ -38,7 +37,7 @@ def _does_not_wait(*_: Any) -> Any:
 @contextmanager
 def settles_at_once() -> Iterator[None]:
     """A contested path is compared and written without waiting until it stands still."""
-    with patch.object(Settlement, "_stand_still", _does_not_wait):
+    with patch.object(settle, "stand_still", _does_not_wait):
         yield
 
 

@@ -7,7 +7,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from uuid import uuid4
 
 import httpx
 
-from towpath.demo.processes import descendants
+from towpath.demo.processes import descendants, until_ready
 from towpath.demo.servers import HERE, Host
 
 START_TIMEOUT_S = 90.0
@@ -62,18 +61,11 @@ class Deployment:
                 env=_environment(settings),
                 start_new_session=True,
             )
-        assert process.stdout is not None
-        timer = threading.Timer(START_TIMEOUT_S, process.kill)
-        timer.start()
         try:
-            for line in process.stdout:
-                if line.startswith("ready "):
-                    return cls(data_dir, process, line.split()[1])
-        finally:
-            timer.cancel()
-        process.wait()
-        said = log.read_text(errors="replace")[-2000:]
-        raise DeploymentError(f"`towpath up` ended with {process.returncode}:\n{said}")
+            line = until_ready(process, log, "`towpath up`", START_TIMEOUT_S)
+        except OSError as error:
+            raise DeploymentError(str(error)) from None
+        return cls(data_dir, process, line.split()[1])
 
     @property
     def pid(self) -> int:

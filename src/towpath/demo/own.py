@@ -5,17 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from towpath.demo.authority import Domain
-from towpath.demo.processes import descendants
+from towpath.demo.processes import descendants, until_ready
 from towpath.demo.servers import HERE, Host
-
-START_TIMEOUT_S = 30.0
-"""It takes half a second; this is for a machine busy with other work."""
 
 
 class OwnServer:
@@ -66,17 +62,8 @@ class OwnServer:
                 cwd=workdir,
                 start_new_session=True,
             )
-        assert process.stdout is not None
-        timer = threading.Timer(START_TIMEOUT_S, process.kill)
-        timer.start()
-        try:
-            for line in process.stdout:
-                if line.startswith("ready "):
-                    return cls(process, host, int(line.rpartition(":")[2]), workdir)
-        finally:
-            timer.cancel()
-        process.wait()
-        raise OSError(f"our server did not start: {log.read_text(errors='replace')[-2000:]}")
+        line = until_ready(process, log, "our server")
+        return cls(process, host, int(line.rpartition(":")[2]), workdir)
 
     @property
     def pid(self) -> int:

@@ -6,16 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Self
 
 from towpath.demo.authority import write_secret
 from towpath.demo.deployment import Deployment
+from towpath.demo.processes import until_ready
 from towpath.demo.servers import HERE, Host
-
-START_TIMEOUT_S = 30.0
-"""It takes a second; this is for a machine busy with other work."""
 
 
 class Relay:
@@ -55,17 +52,8 @@ class Relay:
                 env={"PATH": os.environ["PATH"], "HOME": str(workdir), "LANG": "C.UTF-8"},
                 start_new_session=True,
             )
-        assert process.stdout is not None
-        timer = threading.Timer(START_TIMEOUT_S, process.kill)
-        timer.start()
-        try:
-            for line in process.stdout:
-                if line.startswith("ready "):
-                    return cls(process)
-        finally:
-            timer.cancel()
-        process.wait()
-        raise OSError(f"the relay did not start: {log.read_text(errors='replace')[-2000:]}")
+        until_ready(process, log, "the relay")
+        return cls(process)
 
     @property
     def pid(self) -> int:
