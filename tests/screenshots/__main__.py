@@ -3,6 +3,7 @@
 import argparse
 import base64
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -30,6 +31,8 @@ class Shot:
     name: str
     path: str
     logged_in: bool = True
+    prepare: Callable[[Page], None] | None = None
+    """Does what a person does there first."""
 
 
 def main() -> None:
@@ -75,12 +78,18 @@ def _shots(made: World) -> list[Shot]:
         Shot("endpoint", f"/endpoints/{made.detector}"),
         Shot("endpoint-expired", f"/endpoints/{made.cluster}"),
         Shot("endpoint-new", "/endpoints/new"),
+        Shot("endpoint-connect", "/endpoints/connect", prepare=_ask_for_a_key),
         Shot("account", "/account"),
         Shot("groups", "/groups"),
         Shot("not-found", "/files/nowhere"),
         Shot("welcome", "/files", logged_in=False),
         Shot("login", "/v2/web/login", logged_in=False),
     ]
+
+
+def _ask_for_a_key(page: Page) -> None:
+    page.get_by_role("textbox", name="Name").fill("Lina's laptop")
+    page.get_by_role("button", name="Make a setup key").click()
 
 
 def _take(browser: Browser, url: str, person: Person, shot: Shot) -> None:
@@ -98,6 +107,8 @@ def _take(browser: Browser, url: str, person: Person, shot: Shot) -> None:
             page = context.new_page()
             page.goto(url + shot.path)
             page.wait_for_selector("h1, h2, [role=grid]")
+            if shot.prepare is not None:
+                shot.prepare(page)
             page.wait_for_timeout(SETTLED_MS)
             _write(page, PICTURES / f"{shot.name}-{size}-{scheme}.webp")
             context.close()
