@@ -77,3 +77,21 @@ def test_a_computer_joins(gui: Gui, typed: Terminal) -> None:
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Delete the endpoint").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Endpoints")
+
+
+def test_a_server_of_many_accounts_has_no_files_itself(gui: Gui) -> None:
+    """Its page has a key for each further node, and nothing to open."""
+    asked = {"display_name": "Lab servers", "connect": "server", "public": False}
+    made = gui.person.api("POST", "endpoint", json=asked)["id"]
+    page = gui.open(f"/endpoints/{made}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lab servers")
+    expect(page.get_by_text("Not connected")).to_be_visible()
+    expect(page.get_by_role("link", name="Open in the file manager")).to_have_count(0)
+    expect(page.get_by_role("button", name="Test the connection")).to_have_count(0)
+    page.get_by_role("button", name="New setup key").click()
+    expect(page.get_by_text("becomes one more node")).to_be_visible()
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.get_by_text("for as many nodes as you like")).to_be_visible()
+    assert_accessible(page)
+    gui.person.api("DELETE", f"endpoint/{made}")
+    gui.expected.append("Failed to load resource")  # the page asks for what is deleted

@@ -18,3 +18,13 @@ export function connectionOf({ DATA: [server] }: Servers<"is_connected" | "is_pa
   if (!server?.is_connected) return "away";
   return server.is_paused ? "paused" : "connected";
 }
+
+/** Whether there are files in it, and not only in its collections: a server of many accounts has none itself. */
+export function hasFiles(endpoint: Kind): boolean {
+  return endpoint.entity_type !== "GCSv5_endpoint";
+}
+
+/** Whether what it is called, and what it shows, is said on its server and nowhere else. */
+export function isServersOwn(endpoint: Kind): boolean {
+  return endpoint.entity_type === "GCSv5_mapped_collection";
+}

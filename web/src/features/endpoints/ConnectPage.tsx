@@ -71,7 +71,7 @@ function Joining({ made }: { made: Created }) {
   return (
     <section className={page.card} aria-labelledby="joining">
       <h2 id="joining">{t("connect.onIt", { name })}</h2>
-      <SetupCommands setupKey={made.setupKey} />
+      <SetupCommands setupKey={made.setupKey} personal />
       <div role="status" className={styles.state}>
         {state && <ConnectionBadge state={state} />}
         <span>{t(connected ? "connect.joined" : "connect.waiting", { name })}</span>

@@ -1,6 +1,6 @@
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { connectionOf } from "@/api/endpoints";
+import { connectionOf, hasFiles } from "@/api/endpoints";
 import { ConnectionBadge } from "@/features/endpoints/ConnectionBadge";
 import page from "@/features/endpoints/EndpointPage.module.css";
 import { type Endpoint, useSetupKey } from "@/features/endpoints/queries";
@@ -15,6 +15,7 @@ export function ConnectPanel({ endpoint, mine }: { endpoint: Endpoint; mine: boo
   const key = useSetupKey(endpoint.id);
   const [asking, setAsking] = useState(false);
   const state = connectionOf(endpoint);
+  const personal = hasFiles(endpoint);
   return (
     <section className={page.card} aria-labelledby="connection">
       <div className={page.head}>
@@ -22,7 +23,7 @@ export function ConnectPanel({ endpoint, mine }: { endpoint: Endpoint; mine: boo
         <ConnectionBadge state={state} />
       </div>
       <p className={page.soft}>{t(`connection.${state}Text`)}</p>
-      {key.data !== undefined && <SetupCommands setupKey={key.data} />}
+      {key.data !== undefined && <SetupCommands setupKey={key.data} personal={personal} />}
       {mine && (
         <div>
           <Button onPress={() => setAsking(true)}>{t("connection.newKey")}</Button>
@@ -36,7 +37,7 @@ export function ConnectPanel({ endpoint, mine }: { endpoint: Endpoint; mine: boo
         isBusy={key.isPending}
         onConfirm={() => key.mutate(undefined, { onSuccess: () => setAsking(false) })}
       >
-        <p>{t("connection.newKeyText")}</p>
+        <p>{t(personal ? "connection.newKeyText" : "connection.newKeyTextServer")}</p>
         {key.error && <Problem title={t("connection.newKeyFailed")} error={key.error} />}
       </ConfirmDialog>
     </section>

@@ -3,7 +3,7 @@ import { Copy, FolderOpen, Pencil, Trash2 } from "lucide-react";
 import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiProblem } from "@/api/client";
-import { isComputer } from "@/api/endpoints";
+import { hasFiles, isComputer, isServersOwn } from "@/api/endpoints";
 import { shortAddress } from "@/features/endpoints/address";
 import { ConnectPanel } from "@/features/endpoints/ConnectPanel";
 import { CredentialPanel } from "@/features/endpoints/CredentialPanel";
@@ -51,6 +51,7 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
   const [deleting, setDeleting] = useState(false);
   const update = useUpdate(endpoint.id);
   const mine = endpoint.my_effective_roles.length > 0;
+  const changeable = mine && !isServersOwn(endpoint);
   if (editing)
     return (
       <div className={styles.page}>
@@ -80,11 +81,13 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
           <bdi>{endpoint.display_name}</bdi>
         </h1>
         <div className={styles.actions}>
-          <a href={`/files?origin_id=${endpoint.id}`} className={buttonClasses("primary")}>
-            <FolderOpen size={18} aria-hidden="true" />
-            {t("page.open")}
-          </a>
-          {mine && (
+          {hasFiles(endpoint) && (
+            <a href={`/files?origin_id=${endpoint.id}`} className={buttonClasses("primary")}>
+              <FolderOpen size={18} aria-hidden="true" />
+              {t("page.open")}
+            </a>
+          )}
+          {changeable && (
             <>
               <Button onPress={() => setEditing(true)}>
                 <Pencil size={16} aria-hidden="true" />
@@ -102,15 +105,15 @@ function Shown({ endpoint }: { endpoint: Endpoint }) {
       <div className={styles.columns}>
         <div className={styles.column}>
           {isComputer(endpoint) ? (
-            <ConnectPanel endpoint={endpoint} mine={mine} />
+            <ConnectPanel endpoint={endpoint} mine={changeable} />
           ) : (
             <CredentialPanel endpoint={endpoint} />
           )}
-          <Test endpoint={endpoint} mine={mine} />
+          {hasFiles(endpoint) && <Test endpoint={endpoint} mine={mine} />}
         </div>
         <About endpoint={endpoint} mine={mine} />
       </div>
-      {mine && <Deleting endpoint={endpoint} isOpen={deleting} onClose={() => setDeleting(false)} />}
+      {changeable && <Deleting endpoint={endpoint} isOpen={deleting} onClose={() => setDeleting(false)} />}
     </div>
   );
 }

@@ -3,7 +3,7 @@ import { FolderOpen, Laptop, type LucideIcon, Plus, Search, Server, X } from "lu
 import { type ReactNode, useEffect, useState } from "react";
 import { Input, Label, Button as PlainButton, SearchField } from "react-aria-components";
 import { useTranslation } from "react-i18next";
-import { connectionOf, isComputer } from "@/api/endpoints";
+import { connectionOf, hasFiles, isComputer } from "@/api/endpoints";
 import { shortAddress } from "@/features/endpoints/address";
 import { ConnectionBadge } from "@/features/endpoints/ConnectionBadge";
 import styles from "@/features/endpoints/EndpointsPage.module.css";
@@ -219,6 +219,7 @@ function Rows({
               )
             }
             drawing={isComputer(one) ? Laptop : Server}
+            opens={hasFiles(one)}
           />
         );
       })}
@@ -233,6 +234,7 @@ function Row({
   note,
   state,
   drawing: Drawing = Server,
+  opens = true,
 }: {
   id: string;
   name: string;
@@ -240,6 +242,8 @@ function Row({
   note?: string | null;
   state: ReactNode;
   drawing?: LucideIcon;
+  /** Whether it can be opened in the file manager. */
+  opens?: boolean;
 }) {
   const { t } = useTranslation("endpoints");
   return (
@@ -257,14 +261,16 @@ function Row({
         )}
       </div>
       <div className={styles.state}>{state}</div>
-      <a
-        href={`/files?origin_id=${id}`}
-        className={buttonClasses("quiet", "small")}
-        aria-label={t("list.openNamed", { name })}
-      >
-        <FolderOpen size={18} aria-hidden="true" />
-        <span className={styles.open}>{t("list.open")}</span>
-      </a>
+      {opens && (
+        <a
+          href={`/files?origin_id=${id}`}
+          className={buttonClasses("quiet", "small")}
+          aria-label={t("list.openNamed", { name })}
+        >
+          <FolderOpen size={18} aria-hidden="true" />
+          <span className={styles.open}>{t("list.open")}</span>
+        </a>
+      )}
     </li>
   );
 }

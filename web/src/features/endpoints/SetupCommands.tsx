@@ -5,7 +5,7 @@ import { IconButton } from "@/ui/Button";
 import { say } from "@/ui/Toast";
 
 /** What is typed at a computer so that it joins. The key is shown this once: the service keeps no copy. */
-export function SetupCommands({ setupKey }: { setupKey: string }) {
+export function SetupCommands({ setupKey, personal }: { setupKey: string; personal: boolean }) {
   const { t } = useTranslation("endpoints");
   const steps = [
     { text: t("connect.stepSetup"), command: `towpath connect setup ${setupKey}` },
@@ -32,7 +32,7 @@ export function SetupCommands({ setupKey }: { setupKey: string }) {
           </li>
         ))}
       </ol>
-      <p className={styles.soft}>{t("connect.keyOnce")}</p>
+      <p className={styles.soft}>{t(personal ? "connect.keyOnce" : "connect.keyServer")}</p>
     </div>
   );
 }

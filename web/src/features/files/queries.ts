@@ -191,6 +191,7 @@ function useSearch(scope: "recently-used" | "my-endpoints" | "all", text: string
           params: {
             query: {
               filter_scope: scope,
+              filter_non_functional: "0",
               limit: SEARCH_RESULTS,
               ...(text === "" ? {} : { filter_fulltext: text }),
             },
