@@ -6,7 +6,6 @@ is in docs/reference/grants.md.
 
 from towpath.grants.grant import (
     LIFETIME_S,
-    SKEW_S,
     Grant,
     GrantRefused,
     Prefix,
@@ -14,6 +13,7 @@ from towpath.grants.grant import (
     certificate_sha256,
     mint,
 )
+from towpath.grants.judge import SKEW_S
 from towpath.grants.keys import KeySet, SigningKey
 from towpath.grants.reasons import Reason
 

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from towpath.grants import jws
 from towpath.grants.base64url import decoded, encoded
-from towpath.grants.keys import KeySet, SigningKey
+from towpath.grants.judge import MAX_JTI, MAX_TEXT, Judge, Refused
+from towpath.grants.keys import SigningKey
 from towpath.grants.reasons import Reason
-from towpath.grants.replays import Replays
 
 LIFETIME_S: Final = 600
 """Longest life of a grant: a stolen one is worth nothing soon, a session renews its own."""
-SKEW_S: Final = 60
-"""How far clocks may be apart: machines with NTP are within a second, laptops that just woke up are
-not."""
 MAX_PREFIXES: Final = 1000
 """Of one grant; a session has one or two."""
-MAX_TEXT: Final = 2048
-"""Characters of an issuer, an account's or another name."""
 MAX_PATH_BYTES: Final = 4096
 """Of a prefix: the kernel opens no longer path."""
-MAX_JTI: Final = 128
-"""Characters of a grant's id; each is remembered for its life. Ours have 22."""
 _LATEST: Final = 1 << 37
 """Seconds of the epoch: what can still be written as a date."""
 _KIND: Final = "towpath-grant+jwt"
@@ -175,24 +166,10 @@ def mint(grant: Grant, key: SigningKey) -> str:
     return jws.sign(grant.to_claims(), key, kind=_KIND)
 
 
-class Verifier:
-    """Decides for one endpoint. For several threads."""
+class Verifier(Judge):
+    """Decides for one endpoint."""
 
-    def __init__(
-        self,
-        *,
-        issuer: str,
-        audience: str,
-        keys: Callable[[], KeySet],
-        now: Callable[[], float] = time.time,
-        replays: Replays | None = None,
-    ) -> None:
-        """`keys` gives those of the issuer as they are now; `now` the time of day, seconds."""
-        self._issuer = issuer
-        self._audience = audience
-        self._keys = keys
-        self._now = now
-        self._replays = Replays() if replays is None else replays
+    audience_kind = "endpoint"
 
     def verify(self, token: str, certificate_sha256: str) -> Grant:
         """The grant, which is used up by this. Raises `GrantRefused`.
@@ -215,32 +192,22 @@ class Verifier:
             grant = Grant.from_claims(claims)
         except ValueError as error:
             raise GrantRefused(Reason.ALTERED, str(error), jws.id_in(claims)) from None
-        now = self._now()
-        refused = self._refused(grant, certificate_sha256, current, now)
-        if refused is None and not self._replays.is_first(
-            grant.grant_id, until=grant.expires + SKEW_S, now=now
-        ):
-            refused = Reason.REPLAYED, "it was used before"
+        refused = (
+            self._refused(grant)
+            or _not_whose(grant, certificate_sha256, current)
+            or self._used_up(grant, grant.grant_id)
+        )
         if refused is not None:
             raise GrantRefused(*refused, grant.grant_id)
         return grant
 
-    def _refused(
-        self, grant: Grant, certificate_sha256: str, current: Grant | None, now: float
-    ) -> tuple[Reason, str] | None:
-        if grant.issuer != self._issuer:
-            return Reason.ISSUER, "it was made by another deployment"
-        if grant.audience != self._audience:
-            return Reason.AUDIENCE, "it was made for another endpoint"
-        if grant.certificate_sha256.lower() != certificate_sha256.lower():
-            return Reason.CERTIFICATE, "it was made for who has another certificate"
-        if grant.issued > now + SKEW_S:
-            return Reason.CLOCK, f"it is from {_clock(grant.issued)}, and here it is {_clock(now)}"
-        if grant.expires + SKEW_S < now:
-            return Reason.EXPIRED, f"it ended at {_clock(grant.expires)}; here it is {_clock(now)}"
-        if current is not None and _holder(grant) != _holder(current):
-            return Reason.SESSION, "the session is for another identity, account or collection"
-        return None
+
+def _not_whose(grant: Grant, certificate_sha256: str, current: Grant | None) -> Refused | None:
+    if grant.certificate_sha256.lower() != certificate_sha256.lower():
+        return Reason.CERTIFICATE, "it was made for who has another certificate"
+    if current is not None and _holder(grant) != _holder(current):
+        return Reason.SESSION, "the session is for another identity, account or collection"
+    return None
 
 
 def certificate_sha256(der: bytes) -> str:
@@ -250,13 +217,6 @@ def certificate_sha256(der: bytes) -> str:
 
 def _holder(grant: Grant) -> tuple[str, str | None, str]:
     return grant.subject, grant.account, grant.collection
-
-
-def _clock(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except (ValueError, OverflowError, OSError):
-        return f"second {seconds:.0f}"
 
 
 def _demand_normalised(path: str) -> None:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from towpath.grants import jws
-from towpath.grants.keys import KeySet, SigningKey
+from towpath.grants.judge import MAX_JTI, MAX_TEXT, Judge
+from towpath.grants.keys import SigningKey
 from towpath.grants.reasons import Reason
-from towpath.grants.replays import Replays
 
 LIFETIME_S: Final = 60
 """It is shown right after it is made."""
-SKEW_S: Final = 60
-"""As for grants."""
-MAX_TEXT: Final = 2048
-"""Characters of a claim."""
-MAX_JTI: Final = 128
-"""Characters of a pass's id."""
 _KIND: Final = "towpath-pass+jwt"
 _NAMES: Final = ("iss", "aud", "endpoint", "node", "jti")
 
@@ -98,24 +90,10 @@ def mint(permitted: Pass, key: SigningKey) -> str:
     return jws.sign(claims, key, kind=_KIND)
 
 
-class PassVerifier:
-    """Decides for one relay. For several threads."""
+class PassVerifier(Judge):
+    """Decides for one relay."""
 
-    def __init__(
-        self,
-        *,
-        issuer: str,
-        audience: str,
-        keys: Callable[[], KeySet],
-        now: Callable[[], float] = time.time,
-        replays: Replays | None = None,
-    ) -> None:
-        """As `towpath.grants.Verifier`; `audience` is the relay's id."""
-        self._issuer = issuer
-        self._audience = audience
-        self._keys = keys
-        self._now = now
-        self._replays = Replays() if replays is None else replays
+    audience_kind = "relay"
 
     def verify(self, token: str) -> Pass:
         """The pass, which is used up by this. Raises `PassRefused`."""
@@ -126,18 +104,7 @@ class PassVerifier:
             raise PassRefused(refusal.reason, refusal.sentence, refusal.statement_id) from None
         except ValueError as error:
             raise PassRefused(Reason.ALTERED, str(error)) from None
-        now = self._now()
-        refused: tuple[Reason, str] | None = None
-        if found.issuer != self._issuer:
-            refused = Reason.ISSUER, "it was made by another deployment"
-        elif found.audience != self._audience:
-            refused = Reason.AUDIENCE, "it was made for another relay"
-        elif found.issued > now + SKEW_S:
-            refused = Reason.CLOCK, "it is from the future: clocks differ by more than a minute"
-        elif found.expires + SKEW_S < now:
-            refused = Reason.EXPIRED, "it has expired"
-        elif not self._replays.is_first(found.pass_id, until=found.expires + SKEW_S, now=now):
-            refused = Reason.REPLAYED, "it was used before"
+        refused = self._refused(found) or self._used_up(found, found.pass_id)
         if refused is not None:
             raise PassRefused(*refused, found.pass_id)
         return found
