@@ -291,10 +291,9 @@ class Agent:
     def _ask_soon(self) -> None:
         """Something is perhaps new. Questions of all agents come spread over a while."""
         if self._spread is None:
-            since = time.monotonic() - self._asked_at
-            wait_s = random.uniform(0, EVENT_SPREAD_S) + max(0.0, APART_S - since)  # noqa: S311
-            if self.keeper.tunnel is not None:
-                wait_s = random.uniform(0, EVENT_SPREAD_S)  # noqa: S311 - to spread
+            wait_s = random.uniform(0, EVENT_SPREAD_S)  # noqa: S311 - to spread
+            if self.keeper.tunnel is None:  # else a relay has told all agents, and once
+                wait_s += max(0.0, self._asked_at + APART_S - time.monotonic())
             self._spread = self._loop.call_later(wait_s, self._ask)
 
     def _ask(self) -> None:

@@ -2,8 +2,9 @@
 
 Root's process starts two kinds of others and reads nothing from the network: the front, as an
 unprivileged user, has the tunnel, the keys, and decides by grants; each account's process has that
-account's sessions. Root's asks the choices on its own disk whether anybody may have an account, so
-that who takes over the front gets no account that the owner has not let in.
+account's sessions. (Before it gives up root's rights the front asks the service once, since only
+root can write down what it says.) Root's process asks the choices on its own disk whether anybody
+may have an account, so that who takes over the front gets no account that the owner has not let in.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ import logging
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from towpath.connect.accepting import accept
 from towpath.connect.configuration import Relay
@@ -435,9 +435,8 @@ def _bound(host: str, ports: tuple[int, int] | None) -> socket.socket:
     raise failure
 
 
-def _spawn(listener: Listener, work: object, what: str) -> None:
-    assert asyncio.iscoroutine(work)
-    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+def _spawn(listener: Listener, work: Coroutine[Any, Any, None], what: str) -> None:
+    task = asyncio.get_running_loop().create_task(work)
     listener.tasks.add(task)
 
     def over(done: asyncio.Task[None]) -> None:

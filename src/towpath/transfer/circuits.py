@@ -89,21 +89,28 @@ class Outage:
 
     def details(self) -> dict[str, Any]:
         """What the owner of a task that waits for it is told."""
-        agent = endpoint_of_host(self.host) is not None
         return {
             "error": self.error,
-            "endpoint": self.name if agent else f"{self.host}:{self.port}",
             "role": "source" if self.at_source else "destination",
             "phase": Phase.CONNECT,
             "since": times.show(self.since),
             "tried_next": times.show(self.next_probe),
-            "next": AGENT_FOLLOWS
-            if agent
-            else "The server is asked until it answers; then the task goes on by itself.",
-            "advice": _AGENT_ADVICE.get(self.code, _AGENT_ADVICE[None])
-            if agent
-            else "Check that the server is running and takes sessions, or ask its administrator.",
-            "who_can_fix": " or ".join((Fixer.YOU, Fixer.ADMINISTRATOR))
-            if agent
-            else Fixer.ADMINISTRATOR,
+            **(self._server() if endpoint_of_host(self.host) is None else self._agent()),
+        }
+
+    def _server(self) -> dict[str, Any]:
+        return {
+            "endpoint": f"{self.host}:{self.port}",
+            "next": "The server is asked until it answers; then the task goes on by itself.",
+            "advice": "Check that the server is running and takes sessions, or ask its"
+            " administrator.",
+            "who_can_fix": Fixer.ADMINISTRATOR,
+        }
+
+    def _agent(self) -> dict[str, Any]:
+        return {
+            "endpoint": self.name,
+            "next": AGENT_FOLLOWS,
+            "advice": _AGENT_ADVICE.get(self.code, _AGENT_ADVICE[None]),
+            "who_can_fix": " or ".join((Fixer.YOU, Fixer.ADMINISTRATOR)),
         }
