@@ -20,12 +20,14 @@ from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, make_tree
 
+pytestmark = pytest.mark.xdist_group("connect")  # they share a deployment
+
 READY_S = 30.0
 
 
-@pytest.fixture
-def deployment(tmp_path: Path) -> Iterator[Deployment]:
-    with Deployment.start(tmp_path / "deployment", QUICK) as started:
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    with Deployment.start(tmp_path_factory.mktemp("service") / "deployment", QUICK) as started:
         yield started
 
 

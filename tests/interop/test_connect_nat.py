@@ -11,6 +11,8 @@ from plugins.nat import PROXY_PORT, RELAY_PORT, Nat
 from towpath.demo.internet import PUBLIC
 from towpath.demo.trees import TreeFile, make_tree
 
+pytestmark = pytest.mark.xdist_group("nat")  # they share a rig
+
 
 @pytest.fixture(scope="module")
 def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nat]:
