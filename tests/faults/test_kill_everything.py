@@ -136,7 +136,8 @@ def check_throughput(deployment: Deployment, task: dict[str, Any]) -> None:
     assert plot[-1]["bytes"] == task["bytes_transferred"]
     files = [point["files"] for point in plot]
     assert files == sorted(files)
-    assert len(set(files)) > len(plot) / 3
+    # where it stood still there are points before and after, and one of the worker that goes on
+    assert len(set(files)) >= len(plot) / 3
 
 
 @pytest.mark.timeout(240)
