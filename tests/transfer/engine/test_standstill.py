@@ -1,5 +1,6 @@
 """When a path is taken to stand still, and how a task that ends waits for that."""
 
+import asyncio
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +61,11 @@ class World:
     async def sleep(self, seconds: float) -> None:
         self.now += max(seconds, 0.0)
 
+    def has_its_own_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """For this module alone: others sleep on the same event loop meanwhile."""
+        own = SimpleNamespace(sleep=self.sleep, gather=asyncio.gather)
+        monkeypatch.setattr(standstill, "asyncio", own)
+
 
 def growing(looks: int) -> Iterator[int]:
     """A size that changes for so many looks."""
@@ -82,7 +88,7 @@ def install(
 
     monkeypatch.setattr(standstill, "open_session", open_session)
     monkeypatch.setattr(standstill.plan, "unsettled", files)
-    monkeypatch.setattr(standstill.asyncio, "sleep", world.sleep)
+    world.has_its_own_time(monkeypatch)
 
 
 @pytest.mark.parametrize("look_s", [0.0, 4.0, 30.0])
@@ -92,7 +98,7 @@ async def test_a_slow_look_is_not_taken_for_stillness(
     """What was seen the same twice was seen so at least `settle_s` apart, however long a look
     takes."""
     world = World(growing(2), look_s=look_s)
-    monkeypatch.setattr(standstill.asyncio, "sleep", world.sleep)
+    world.has_its_own_time(monkeypatch)
     destination: Any = world
     assert await stand_still(world.context, destination, ["f"])
     first_of_the_last, last = world.looks[2], world.looks[-1]
