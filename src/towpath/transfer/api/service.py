@@ -30,6 +30,7 @@ from towpath.transfer.connect.rate import Tries
 from towpath.transfer.connect.setup_keys import setup_key
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
+from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, tasks
 from towpath.transfer.store.endpoints import Endpoint
@@ -118,6 +119,11 @@ async def _caller(request: Request, service: Service) -> Principal:
 
 Caller = Annotated[Principal, Depends(_caller)]
 """Who asks; 401 or 403 before anything else is looked at."""
+
+
+def who(caller: Principal) -> Who:
+    """The caller, for decisions on rights."""
+    return Who(caller.sub, caller.username, caller.identity_set, caller.groups)
 
 
 def parse_id(text: str, what: str, code: str) -> UUID:

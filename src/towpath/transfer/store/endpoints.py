@@ -25,6 +25,20 @@ class EntityType(StrEnum):
     """A site's data transfer nodes with agents. Files are in its collections."""
     COLLECTION = "GCSv5_mapped_collection"
     """A part of such an endpoint's storage."""
+    SERVER_SHARE = "GCSv4_share"
+    """A guest collection: a directory of a registered server, shared by rules."""
+    PERSONAL_SHARE = "GCP_guest_collection"
+    """One of a person's computer."""
+    COLLECTION_SHARE = "GCSv5_guest_collection"
+    """One of a collection."""
+
+
+GUESTS = frozenset(
+    {EntityType.SERVER_SHARE, EntityType.PERSONAL_SHARE, EntityType.COLLECTION_SHARE}
+)
+"""Entities that are shared by rules."""
+
+_WITHOUT_AGENT = frozenset({EntityType.SERVER, EntityType.SERVER_SHARE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +58,14 @@ class Endpoint:
     deleted_at: datetime | None = None
     entity_type: EntityType = EntityType.SERVER
     host_endpoint_id: UUID | None = None
-    """Of a collection: the endpoint that it belongs to."""
+    """Of a collection: the endpoint that it belongs to; of a guest collection: what it shares."""
     base_path: str | None = None
     """Of a collection: where it begins in the endpoint's storage."""
     access: Literal["r", "rw"] | None = None
     """Of a collection: whether it may be written."""
+    share_path: str | None = None
+    """Of a guest collection: its directory in the collection that it shares. '' is all of that;
+    otherwise it begins with a slash and ends with none."""
 
     def visible_to(self, viewer: UUID) -> bool:
         """Public endpoints are for all who are logged in, private ones for their owner (I7)."""
@@ -57,7 +74,12 @@ class Endpoint:
     @property
     def is_connect(self) -> bool:
         """Whether there is an agent behind it."""
-        return self.entity_type is not EntityType.SERVER
+        return self.entity_type not in _WITHOUT_AGENT
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether it is shared by rules, with the owner's own credential or account."""
+        return self.entity_type in GUESTS
 
     @property
     def base(self) -> str:
@@ -87,7 +109,8 @@ class Scope(StrEnum):
 
 _COLUMNS = (
     "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
-    " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.base_path, e.access"
+    " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.base_path,"
+    " e.access, e.share_path"
 )
 
 _SCOPES = {
@@ -117,8 +140,8 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
         """
         INSERT INTO endpoint (id, owner_id, owner_string, display_name, host, port, subject,
                               trust_roots, data_hosts, public, details, entity_type,
-                              host_endpoint_id, base_path, access)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                              host_endpoint_id, base_path, access, share_path)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             endpoint.id,
@@ -136,6 +159,7 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
             endpoint.host_endpoint_id,
             endpoint.base_path,
             endpoint.access,
+            endpoint.share_path,
         ),
     )
 

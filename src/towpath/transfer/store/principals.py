@@ -1,0 +1,37 @@
+"""People as nexus knew them last: for rights where no token is at hand."""
+
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from towpath.platform.database import Connection
+from towpath.transfer.rights import Who
+
+
+async def put(conn: Connection, who: Who, *, email: str | None = None) -> None:
+    """Remember a person as just heard. An address that is known stays if none is given."""
+    await conn.execute(
+        """
+        INSERT INTO principal (identity_id, username, email, identities, groups)
+        VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (identity_id) DO UPDATE
+        SET username = excluded.username, email = coalesce(excluded.email, principal.email),
+            identities = excluded.identities, groups = excluded.groups, heard_at = now()
+        """,
+        (who.id, who.username or "", email, sorted(who.identities), sorted(who.groups)),
+    )
+
+
+async def get(conn: Connection, identity_id: UUID) -> Who | None:
+    """The person, as last heard."""
+    async with conn.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
+            "SELECT username, identities, groups FROM principal WHERE identity_id = %s",
+            (identity_id,),
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        return None
+    return Who(
+        identity_id, row["username"] or None, frozenset(row["identities"]), frozenset(row["groups"])
+    )
