@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = [
     "plugins.secrets_seen",
+    "plugins.collected",
     "plugins.database",
     "plugins.nexus",
     "plugins.tasks",

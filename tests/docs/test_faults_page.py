@@ -1,11 +1,12 @@
 """The table of faults has a row for each that there is, with tests that exist and are about it."""
 
 import re
+from collections.abc import Callable, Collection
 
 import pytest
 
 from plugins.fault_table import COLUMNS
-from plugins.pages import REFERENCE, existing_tests, named_tests, rows, source_of
+from plugins.pages import REFERENCE, named_tests, rows, source_of
 from towpath.gridftp.errors import FaultClass, Fixer, Kind, Phase, Scope
 from towpath.transfer.store.events import EventCode
 
@@ -41,7 +42,9 @@ def test_every_row_says_what_is_there_to_say(column: str, words: list[str]) -> N
         assert all(row), row[0]
 
 
-def test_every_row_has_tests_that_exist() -> None:
+def test_every_row_has_tests_that_exist(
+    existing_tests: Callable[[Collection[str]], set[str]],
+) -> None:
     for row in TABLE:
         assert named_tests(row[-1]), row[0]
     named = named_tests(PAGE)

@@ -1,6 +1,8 @@
 """The page on interoperability names tests that exist, and all of the tests that it is about."""
 
-from plugins.pages import REFERENCE, existing_tests, named_tests
+from collections.abc import Callable, Collection
+
+from plugins.pages import REFERENCE, named_tests
 
 PAGE = REFERENCE / "gridftp-interop.md"
 SHORT = {
@@ -8,7 +10,9 @@ SHORT = {
 }
 
 
-def test_the_page_and_the_tests_fit() -> None:
+def test_the_page_and_the_tests_fit(
+    existing_tests: Callable[[Collection[str]], set[str]],
+) -> None:
     named = named_tests(PAGE.read_text(), SHORT)
     there = existing_tests(named)
     assert len(named) > 80

@@ -1,6 +1,7 @@
 """The page on tasks has a row for everything that the engine has, with tests that exist."""
 
 import re
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import MagicMock
@@ -8,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 from pydantic import BaseModel
 
-from plugins.pages import REFERENCE, existing_tests, named_tests, rows, source_of
+from plugins.pages import REFERENCE, named_tests, rows, source_of
 from towpath.platform.settings import Settings
 from towpath.transfer.api.documents import NiceStatus, task_document
 from towpath.transfer.api.submission_bodies import (
@@ -91,7 +92,9 @@ def test_the_bound_is_as_told() -> None:
     assert f"{Settings().engine.events_per_task:,}" in part(PAGE, "## Events")
 
 
-def test_every_row_has_a_test_and_every_test_is_there() -> None:
+def test_every_row_has_a_test_and_every_test_is_there(
+    existing_tests: Callable[[Collection[str]], set[str]],
+) -> None:
     for row in rows(PAGE):
         assert row[-1] == "test" or named_tests(row[-1]), row[0]
     named = named_tests(PAGE)

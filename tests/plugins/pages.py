@@ -2,9 +2,7 @@
 
 import ast
 import re
-import subprocess
-import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -20,21 +18,6 @@ def named_tests(text: str, short: Mapping[str, str] | None = None) -> set[str]:
         file, _, test = name.partition("::")
         found.add(f"tests/{(short or {}).get(file, file)}::{test}")
     return found
-
-
-def existing_tests(named: Collection[str]) -> set[str]:
-    """All tests of the files that these tests are in, with and without their cases."""
-    files = {name.partition("::")[0] for name in named}
-    listed = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", *sorted(files)],
-        cwd=TESTS.parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert listed.returncode == 0, listed.stdout[-2000:] + listed.stderr[-2000:]
-    names = {line for line in listed.stdout.splitlines() if "::" in line}
-    return names | {name.partition("[")[0] for name in names}
 
 
 def source_of(test: str) -> str:
