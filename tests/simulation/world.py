@@ -21,6 +21,7 @@ from towpath.gridftp.client.session import Server
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.settings import EngineSettings, Settings
 from towpath.transfer.engine.worker import Worker
+from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, Login, NoCredential
 
 T = TypeVar("T")
@@ -226,20 +227,23 @@ class SimulatedSessions(EndpointSessions):
         super().__init__(cast("Any", world.database), nothing, nothing, world.settings.gridftp)
         self._world = world
 
+    async def person(self, identity_id: UUID, username: str) -> Who:
+        """Without asking anybody."""
+        return Who.alone(identity_id, username)
+
     async def login(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         *,
-        username: str | None = None,  # noqa: ARG002
         writes: bool = True,  # noqa: ARG002
     ) -> Login:
         """Without credential and trust."""
-        if owner_id in self._world.without_credential:
+        if who.id in self._world.without_credential:
             raise NoCredential("simulated: no credential", "renew it")
         server = Server(self._world.by_id[endpoint_id].host)
         nothing = cast("Any", None)
-        return Login(endpoint_id, owner_id, server, frozenset(), nothing, nothing)
+        return Login(endpoint_id, who, server, frozenset(), nothing, nothing)
 
     async def dial(self, host: str, port: int) -> Any:
         """A connection, or none."""

@@ -17,11 +17,12 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, NoCredential, NoEndpoint
 from towpath.transfer.store import credentials, endpoints
 from towpath.transfer.store.endpoints import Endpoint
 
-ALICE, BOB = uuid4(), uuid4()
+ALICE, BOB = Who.alone(uuid4()), Who.alone(uuid4())
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def lake(database: Database, domain_a: Domain, server_a: GctServer, give: 
     """Server A; Alice and Bob use it with the same credential."""
     made = Endpoint(
         id=uuid4(),
-        owner_id=ALICE,
+        owner_id=ALICE.id,
         owner_string="alice",
         display_name="lake",
         host="localhost",
@@ -76,11 +77,11 @@ async def lake(database: Database, domain_a: Domain, server_a: GctServer, give: 
     async with database.transaction() as conn:
         await endpoints.insert(conn, made, dict(domain_a.trust.files))
     for owner in (ALICE, BOB):
-        await give(made.id, owner, domain_a.credential)
+        await give(made.id, owner.id, domain_a.credential)
     return made
 
 
-async def borrowed(sessions: EndpointSessions, endpoint: Endpoint, owner: UUID) -> Session:
+async def borrowed(sessions: EndpointSessions, endpoint: Endpoint, owner: Who) -> Session:
     """The session of one use, parked again."""
     async with sessions.borrow(endpoint.id, owner) as use:
         await use.session.stat("/")
@@ -110,7 +111,7 @@ async def test_what_a_login_is_made_of_has_changed(
     give: Give,
 ) -> None:
     seen = [await borrowed(sessions, lake, ALICE)]
-    await give(lake.id, ALICE, domain_a.make_proxy(timedelta(hours=1)))
+    await give(lake.id, ALICE.id, domain_a.make_proxy(timedelta(hours=1)))
     seen.append(await borrowed(sessions, lake, ALICE))
     async with database.transaction() as conn:
         both = {**domain_b.trust.files, **domain_a.trust.files}
@@ -154,7 +155,7 @@ async def test_what_is_missing_here_is_told_as_that(
 ) -> None:
     await borrowed(sessions, lake, ALICE)
     with pytest.raises(NoCredential):
-        await borrowed(sessions, lake, uuid4())
+        await borrowed(sessions, lake, Who.alone(uuid4()))
     async with database.transaction() as conn:
         await endpoints.mark_deleted(conn, lake.id)
     with pytest.raises(NoEndpoint):

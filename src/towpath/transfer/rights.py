@@ -38,6 +38,11 @@ class Who:
     groups: frozenset[UUID]
     """Those in which any of them is active."""
 
+    @classmethod
+    def alone(cls, identity_id: UUID, username: str | None = None) -> "Who":
+        """One of whom nothing else is known: no other identities, no groups."""
+        return cls(identity_id, username, frozenset({identity_id}), frozenset())
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:

@@ -37,7 +37,8 @@ from towpath.transfer.connect.permits import (
     permit_for,
 )
 from towpath.transfer.issuing import Issuing
-from towpath.transfer.store import credentials, endpoints, relays
+from towpath.transfer.rights import Who
+from towpath.transfer.store import credentials, endpoints, principals, relays
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.tunnel.names import endpoint_of_host
 
@@ -86,7 +87,8 @@ class Login:
     """All that a session is opened with. Sessions are shared only between equal logins."""
 
     endpoint_id: UUID
-    owner_id: UUID
+    who: Who
+    """Whose sessions these are."""
     server: Server
     data_hosts: frozenset[str]
     credential: Credential
@@ -96,8 +98,6 @@ class Login:
     base_path: str = ""
     """Of a collection: where its root is in the storage of its server; without a slash at the end.
     """
-    username: str | None = None
-    """Of the owner, where that was mapped to an account."""
 
     @property
     def namespace(self) -> str:
@@ -110,7 +110,7 @@ class Login:
 
         Each endpoint has trust roots of its own, read anew when they or the credential change.
         """
-        return pool.Login(self.server, self.credential, self.trust, owner=str(self.owner_id))
+        return pool.Login(self.server, self.credential, self.trust, owner=str(self.who.id))
 
 
 def home_directory(session: Session) -> str:
@@ -166,15 +166,13 @@ class EndpointSessions:
     async def login(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         *,
-        username: str | None = None,
         writes: bool = True,
     ) -> Login:
-        """What `owner_id` logs in to this endpoint with, read afresh.
+        """What somebody logs in to this endpoint with, read afresh.
 
-        `username` is his, for endpoints that map it to an account; `writes`: whether sessions are
-        to change anything, where that can be narrowed.
+        `writes`: whether sessions are to change anything, where that can be narrowed.
         """
         async with self._database.connection() as conn:
             endpoint = await endpoints.get(conn, endpoint_id)
@@ -184,8 +182,8 @@ class EndpointSessions:
                     "register the server again and submit to the new endpoint",
                 )
             if endpoint.is_connect:
-                return await self._agent_login(conn, endpoint, owner_id, username, writes=writes)
-            stored = await self._issuing.credential(conn, endpoint_id, owner_id)
+                return await self._agent_login(conn, endpoint, who, writes=writes)
+            stored = await self._issuing.credential(conn, endpoint_id, who.id)
             if stored is None:
                 raise NoCredential(
                     f"you have given no credential for endpoint {endpoint.display_name!r}",
@@ -200,9 +198,9 @@ class EndpointSessions:
                 where=str(server),
             )
         version = (stored.updated_at, hash(tuple(sorted(trust_files.items()))))
-        identity = self._identities.get((endpoint_id, owner_id, version))
+        identity = self._identities.get((endpoint_id, who.id, version))
         if identity is None:
-            context = credentials.seal_context(endpoint_id, owner_id)
+            context = credentials.seal_context(endpoint_id, who.id)
             # Parsing certificates takes tens of milliseconds for a whole directory of authorities.
             identity = await asyncio.to_thread(
                 lambda: (
@@ -210,13 +208,13 @@ class EndpointSessions:
                     TrustRoots.from_files(trust_files),
                 )
             )
-            self._identities[(endpoint_id, owner_id, version)] = identity
+            self._identities[(endpoint_id, who.id, version)] = identity
             if len(self._identities) > CACHED_IDENTITIES:
                 self._identities.popitem(last=False)
         credential, trust = identity
         return Login(
             endpoint_id,
-            owner_id,
+            who,
             server,
             frozenset(endpoint.data_hosts),
             credential,
@@ -227,8 +225,7 @@ class EndpointSessions:
         self,
         conn: Connection,
         endpoint: Endpoint,
-        owner_id: UUID,
-        username: str | None,
+        who: Who,
         *,
         writes: bool,
     ) -> Login:
@@ -238,7 +235,7 @@ class EndpointSessions:
             raise NotFunctional(
                 f"“{name}” has no files of its own", "use one of its collections instead"
             )
-        permit = await permit_for(conn, endpoint, owner_id, username, writes=writes)
+        permit = await permit_for(conn, endpoint, who, writes=writes)
         if isinstance(permit, Refused):
             raise NotAllowed(permit.message, permit.advice)
         if endpoint.host_endpoint_id is not None:
@@ -248,19 +245,24 @@ class EndpointSessions:
         label = label_of(name, endpoint.connect_id)
         return Login(
             endpoint.id,
-            owner_id,
+            who,
             Server(endpoint.host, endpoint.port, label=label),
             await relays.data_addresses(conn, endpoint.connect_id),
             await self._connect.service_credential(),
             await self._connect.trust(),
             permit,
             endpoint.base,
-            username,
         )
 
-    async def open(self, endpoint_id: UUID, owner_id: UUID) -> Session:
+    async def person(self, identity_id: UUID, username: str) -> Who:
+        """Whoever has submitted a task, as last heard; else alone, as the task knows him."""
+        async with self._database.connection() as conn:
+            known = await principals.get(conn, identity_id)
+        return known or Who.alone(identity_id, username)
+
+    async def open(self, endpoint_id: UUID, who: Who) -> Session:
         """A session of its own; the caller closes it."""
-        return await self.open_login(await self.login(endpoint_id, owner_id))
+        return await self.open_login(await self.login(endpoint_id, who))
 
     async def open_login(self, login: Login) -> Session:
         """A session with a login read earlier (lanes open several)."""
@@ -314,12 +316,7 @@ class EndpointSessions:
         """What the owner of a session may do there by now."""
         assert login.permit is not None, "who looks after a session has one"
         try:
-            now = await self.login(
-                login.endpoint_id,
-                login.owner_id,
-                username=login.username,
-                writes=login.permit.writes,
-            )
+            now = await self.login(login.endpoint_id, login.who, writes=login.permit.writes)
         except SessionUnavailable:
             return None
         return now.permit
@@ -368,13 +365,12 @@ class EndpointSessions:
     async def borrow(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         *,
-        username: str | None = None,
         writes: bool = True,
     ) -> AsyncIterator[Borrowed]:
         """A session for one short operation; parked afterwards for the next (see `login`)."""
-        login = await self.login(endpoint_id, owner_id, username=username, writes=writes)
+        login = await self.login(endpoint_id, who, writes=writes)
         token = await self.token_for(login)
         async with self._pool.borrow(replace(login.for_pool, token=token)) as borrowed:
             self.look_after(borrowed.session, login)

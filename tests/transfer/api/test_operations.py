@@ -21,6 +21,7 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.transfer.api import TransferService
 from towpath.transfer.browse import browser
+from towpath.transfer.rights import Who
 from towpath.transfer.store import credentials
 
 LATIN = b"caf\xe9"
@@ -366,7 +367,7 @@ async def test_a_cancelled_operation_leaves_nothing_behind(
     alice: Api, service: TransferService, silent: int, domain_a: Domain
 ) -> None:
     endpoint = await add_silent(alice, silent, domain_a)
-    looking = asyncio.create_task(service.browser.stat(UUID(endpoint), alice.sub, "/"))
+    looking = asyncio.create_task(service.browser.stat(UUID(endpoint), Who.alone(alice.sub), "/"))
     async with asyncio.timeout(10):
         while not service.browser._gates:
             await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer.browse.browser import Browser, Page
 from towpath.transfer.browse.filters import parse_filters, parse_order
+from towpath.transfer.rights import Who
 
 FOLDER = Entry(name="/", type=EntryType.DIRECTORY, size=0)
 BATCHES = [[Entry(name=name, type=EntryType.FILE, size=1)] for name in ("a", "b", "c")]
@@ -54,5 +55,5 @@ class Sessions:
 async def test_what_a_lost_listing_had_brought_is_not_listed_twice() -> None:
     sessions: Any = Sessions(Session(2), Session(3))
     page = Page(parse_order(None), parse_filters(()), show_hidden=True, limit=100, offset=0)
-    listed = await Browser(sessions).list(uuid4(), uuid4(), "/", page)
+    listed = await Browser(sessions).list(uuid4(), Who.alone(uuid4()), "/", page)
     assert ([entry.name for entry in listed.entries], listed.total) == (["a", "b", "c"], 3)

@@ -10,6 +10,7 @@ from towpath.platform.database import Connection
 from towpath.transfer.connect import mapping, permits
 from towpath.transfer.connect.nodes import new_endpoint
 from towpath.transfer.connect.permits import Refused
+from towpath.transfer.rights import Who
 from towpath.transfer.store import connect
 
 
@@ -31,7 +32,8 @@ async def test_rules_that_take_long_hold_nobody_up(monkeypatch: pytest.MonkeyPat
         details={},
     )
     conn: Connection = None  # type: ignore[assignment]  # nobody asks it
-    asked = asyncio.create_task(permits.permit_for(conn, site, uuid4(), "a" * 27, writes=True))
+    somebody = Who.alone(uuid4(), "a" * 27)
+    asked = asyncio.create_task(permits.permit_for(conn, site, somebody, writes=True))
     turns = 0
     while not asked.done():
         await asyncio.sleep(0.001)

@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,13 +31,21 @@ from towpath.transfer import sessions as module
 from towpath.transfer.connect.collections import Reported, take_over
 from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.connect.nodes import new_endpoint
+from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, NotAllowed, NotFunctional
 from towpath.transfer.store import connect, endpoints
 from towpath.transfer.store.connect import Kind as EndpointKind
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.tunnel.names import connect_host
 
-ALICE, BOB = uuid4(), uuid4()
+ALICE, BOB = Who.alone(uuid4()), Who.alone(uuid4())
+
+
+def named(who: Who, username: str) -> Who:
+    """The same, with a name."""
+    return replace(who, username=username)
+
+
 ISSUER = "https://towpath.test"
 MAPPING = {
     "DATA_TYPE": "expression_identity_mapping#1.0.0",
@@ -70,7 +78,7 @@ async def registered(database: Database, kind: EndpointKind = "personal") -> End
     made = new_endpoint(
         kind=kind,
         endpoint_id=uuid4(),
-        owner_id=ALICE,
+        owner_id=ALICE.id,
         owner_string="alice@example.org",
         display_name="laptop",
         public=True,
@@ -160,25 +168,25 @@ async def test_a_collection_is_open_to_whom_it_maps(
 ) -> None:
     endpoint = await registered(database, "server")
     with pytest.raises(NotFunctional):
-        await sessions.login(endpoint.id, ALICE, username="alice@example.org")
+        await sessions.login(endpoint.id, named(ALICE, "alice@example.org"))
     parts = [Reported("all", "/srv", "rw", {}), Reported("archive", "/srv/archive", "r", {})]
     async with database.transaction() as conn:
         await take_over(conn, endpoint, parts)
         everything, archive = await endpoints.collections(conn, endpoint.id)
     with pytest.raises(NotAllowed, match="no account"):
-        await sessions.login(everything.id, BOB, username="bob@example.org")
+        await sessions.login(everything.id, named(BOB, "bob@example.org"))
     async with database.connection() as conn:
         await connect.set_mappings(conn, endpoint.id, [MAPPING])
-    login = await sessions.login(everything.id, BOB, username="bob@example.org")
+    login = await sessions.login(everything.id, named(BOB, "bob@example.org"))
     assert login.permit is not None
     assert (login.permit.account, login.permit.audience) == ("bob", endpoint.id)
     assert login.permit.collection == everything.id
     assert login.permit.writes
     with pytest.raises(NotAllowed):
-        await sessions.login(everything.id, BOB, username="bob@example.com")
+        await sessions.login(everything.id, named(BOB, "bob@example.com"))
     with pytest.raises(NotAllowed):
         await sessions.login(everything.id, BOB)
-    other = await sessions.login(archive.id, BOB, username="bob@example.org")
+    other = await sessions.login(archive.id, named(BOB, "bob@example.org"))
     assert other.permit is not None
     assert not other.permit.writes, "the collection may only be read"
     assert login.namespace != other.namespace
@@ -198,7 +206,7 @@ async def test_reading_sessions_cannot_write_and_are_not_shared_with_writing_one
     async with sessions.borrow(endpoint.id, ALICE, writes=False) as again:
         assert again.session is reading.session
     assert [grant.prefixes[0].write for grant in peer.grants] == [False, True]
-    assert {grant.subject for grant in peer.grants} == {str(ALICE)}
+    assert {grant.subject for grant in peer.grants} == {str(ALICE.id)}
 
 
 async def test_sessions_are_renewed_parked_or_not(

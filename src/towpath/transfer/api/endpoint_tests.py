@@ -21,6 +21,7 @@ from towpath.transfer.api.service import (
     TransferService,
     parse_id,
     visible_endpoint,
+    who,
 )
 from towpath.transfer.browse.endpoint_test import Subject
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
@@ -63,7 +64,7 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
     if endpoint.is_connect:
         return await _tried(service, caller, await _with_agents(service, caller, wanted))
     try:
-        credential = (await service.sessions.login(wanted, caller.sub)).credential
+        credential = (await service.sessions.login(wanted, who(caller))).credential
     except (SessionUnavailable, GridFTPError):  # no credential, or no trust roots: the test says so
         credential = None
     subject = Subject(
@@ -77,9 +78,7 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
 
 async def _with_agents(service: TransferService, caller: Principal, wanted: UUID) -> Subject:
     try:
-        login = await service.sessions.login(
-            wanted, caller.sub, username=caller.username, writes=False
-        )
+        login = await service.sessions.login(wanted, who(caller), writes=False)
     except SessionUnavailable as error:
         raise api_error(error, Operation.TEST) from error
     trust = await service.connect_keys.trust()

@@ -22,6 +22,7 @@ from towpath.transfer.api.service import (
     TransferService,
     parse_id,
     visible_endpoint,
+    who,
 )
 from towpath.transfer.browse.browser import MAX_LIMIT, MAX_REACH, Directory, Page
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
@@ -117,9 +118,7 @@ async def ls(
         raise ApiError.bad_request(str(error)) from None
     page = Page(order, matches, show_hidden in ("1", "true"), limit, offset)
     try:
-        listed = await service.browser.list(
-            endpoint.id, caller.sub, path, page, username=caller.username
-        )
+        listed = await service.browser.list(endpoint.id, who(caller), path, page)
     except _FAILURES as error:
         raise api_error(error, Operation.LIST) from error
     # Up to 100,000 documents: seconds of work, which belong in a thread.
@@ -161,9 +160,7 @@ async def stat(
     _refuse_local_user(local_user)
     path = _query_path(request, None)
     try:
-        target, entry = await service.browser.stat(
-            endpoint.id, caller.sub, path, username=caller.username
-        )
+        target, entry = await service.browser.stat(endpoint.id, who(caller), path)
     except _FAILURES as error:
         raise api_error(error, Operation.STAT) from error
     name = target.rpartition("/")[2] or "/"
@@ -184,9 +181,7 @@ async def mkdir(
     document = await read_document(request, MkdirDocument)
     _refuse_local_user(document.local_user)
     try:
-        await service.browser.mkdir(
-            endpoint.id, caller.sub, names.to_wire(document.path), username=caller.username
-        )
+        await service.browser.mkdir(endpoint.id, who(caller), names.to_wire(document.path))
     except _FAILURES as error:
         raise api_error(error, Operation.MKDIR) from error
     return JSONResponse(
@@ -210,7 +205,7 @@ async def rename(
     _refuse_local_user(document.local_user)
     old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)
     try:
-        await service.browser.rename(endpoint.id, caller.sub, old, new, username=caller.username)
+        await service.browser.rename(endpoint.id, who(caller), old, new)
     except _FAILURES as error:
         raise api_error(error, Operation.RENAME) from error
     return JSONResponse(

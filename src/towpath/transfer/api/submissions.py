@@ -22,6 +22,7 @@ from towpath.transfer.api.service import (
     TransferService,
     own_task,
     visible_endpoint,
+    who,
 )
 from towpath.transfer.api.submission_bodies import (
     AgainDocument,
@@ -273,7 +274,7 @@ async def _check_permitted(
         raise ApiError.bad_request(
             f"“{endpoint.display_name}” has no files of its own: use one of its collections"
         )
-    permit = await permit_for(conn, endpoint, caller.sub, caller.username, writes=writes)
+    permit = await permit_for(conn, endpoint, who(caller), writes=writes)
     if isinstance(permit, Refused):
         raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
     if writes and not permit.writes:

@@ -12,6 +12,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import names
 from towpath.transfer.browse.filters import OrderKey, Predicate
 from towpath.transfer.browse.gates import Gates
+from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, home_directory
 
 OPERATION_S = 45.0
@@ -83,10 +84,7 @@ class Directory:
 
 
 class Browser:
-    """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work.
-
-    `username`: the owner's, for endpoints that map it to an account.
-    """
+    """Paths given here are checked wire paths (`names.check_path`); `~` and relative ones work."""
 
     def __init__(self, sessions: EndpointSessions, *, operation_s: float = OPERATION_S) -> None:
         self._sessions = sessions
@@ -100,11 +98,9 @@ class Browser:
     async def list(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         path: str,
         page: Page,
-        *,
-        username: str | None = None,
     ) -> Directory:
         """List a directory into `page`. NOT_A_DIRECTORY if it is something else."""
 
@@ -121,37 +117,31 @@ class Browser:
             entries = await asyncio.to_thread(page.entries)
             return Directory(names.tidy(path), names.tidy(target), entries, page.total)
 
-        return await self._run(endpoint_id, owner_id, action, username=username, repeatable=True)
+        return await self._run(endpoint_id, who, action, repeatable=True)
 
-    async def stat(
-        self, endpoint_id: UUID, owner_id: UUID, path: str, *, username: str | None = None
-    ) -> tuple[str, Entry]:
+    async def stat(self, endpoint_id: UUID, who: Who, path: str) -> tuple[str, Entry]:
         """The absolute path and what is there."""
 
         async def action(session: Session) -> tuple[str, Entry]:
             target = self._absolute(session, path)
             return target, await session.stat(target)
 
-        return await self._run(endpoint_id, owner_id, action, username=username, repeatable=True)
+        return await self._run(endpoint_id, who, action, repeatable=True)
 
-    async def mkdir(
-        self, endpoint_id: UUID, owner_id: UUID, path: str, *, username: str | None = None
-    ) -> None:
+    async def mkdir(self, endpoint_id: UUID, who: Who, path: str) -> None:
         """Create one directory; EXISTS if something is there."""
 
         async def action(session: Session) -> None:
             await session.mkdir(self._absolute(session, path))
 
-        await self._run(endpoint_id, owner_id, action, username=username, repeatable=False)
+        await self._run(endpoint_id, who, action, repeatable=False)
 
     async def rename(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         old: str,
         new: str,
-        *,
-        username: str | None = None,
     ) -> None:
         """Rename a file or directory."""
 
@@ -159,7 +149,7 @@ class Browser:
             source = self._absolute(session, old)
             await session.rename(source, self._absolute(session, new))
 
-        await self._run(endpoint_id, owner_id, action, username=username, repeatable=False)
+        await self._run(endpoint_id, who, action, repeatable=False)
 
     @staticmethod
     def _absolute(session: Session, path: str) -> str:
@@ -169,10 +159,9 @@ class Browser:
     async def _run(
         self,
         endpoint_id: UUID,
-        owner_id: UUID,
+        who: Who,
         action: Callable[[Session], Awaitable[_T]],
         *,
-        username: str | None,
         repeatable: bool,
     ) -> _T:
         """What may not be repeated changes something."""
@@ -180,7 +169,7 @@ class Browser:
             async with asyncio.timeout(self._operation_s), self._gates.place(endpoint_id):
                 while True:
                     async with self._sessions.borrow(
-                        endpoint_id, owner_id, username=username, writes=not repeatable
+                        endpoint_id, who, writes=not repeatable
                     ) as borrowed:
                         try:
                             return await action(borrowed.session)

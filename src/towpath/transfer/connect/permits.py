@@ -14,6 +14,7 @@ from towpath.gridftp.security.credentials import Credential
 from towpath.platform.database import Connection
 from towpath.transfer.connect import mapping
 from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.rights import Who
 from towpath.transfer.store import connect
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
@@ -41,7 +42,7 @@ class Refused:
 
 
 async def permit_for(
-    conn: Connection, endpoint: Endpoint, user_id: UUID, username: str | None, *, writes: bool
+    conn: Connection, endpoint: Endpoint, who: Who, *, writes: bool
 ) -> Permit | Refused:
     """What a user may do at a personal endpoint or a collection.
 
@@ -50,24 +51,26 @@ async def permit_for(
     """
     audience = endpoint.connect_id
     if endpoint.entity_type is EntityType.PERSONAL:
-        if user_id != endpoint.owner_id:
+        if who.id != endpoint.owner_id:
             return Refused(
                 f"“{endpoint.display_name}” is {endpoint.owner_string}'s own computer, and only"
                 " its owner may use it",
                 "ask its owner to transfer for you",
             )
-        return Permit(audience, user_id, None, endpoint.id, writes)
+        return Permit(audience, who.id, None, endpoint.id, writes)
     documents = await connect.get_mappings(conn, audience)
     account = None
-    if username is not None:
+    if who.username is not None:
         # in a thread: all rules together may take half a second, if somebody wants them to
-        account = await asyncio.to_thread(_account, json.dumps(documents), username, str(user_id))
+        account = await asyncio.to_thread(
+            _account, json.dumps(documents), who.username, str(who.id)
+        )
     if account is None:
         return Refused(
-            f"“{endpoint.display_name}” has no account for you ({username or user_id})",
+            f"“{endpoint.display_name}” has no account for you ({who.username or who.id})",
             "ask its administrator to map your name to an account there",
         )
-    return Permit(audience, user_id, account, endpoint.id, writes and endpoint.access != "r")
+    return Permit(audience, who.id, account, endpoint.id, writes and endpoint.access != "r")
 
 
 def _account(documents: str, username: str, identity_id: str) -> str | None:

@@ -55,12 +55,8 @@ async def open_session(
             raise
         return opened
     try:
-        login = await context.sessions.login(
-            endpoint_id,
-            context.grant.owner_id,
-            username=context.grant.username,
-            writes=writes,
-        )
+        who = await context.sessions.person(context.grant.owner_id, context.grant.username)
+        login = await context.sessions.login(endpoint_id, who, writes=writes)
         if writes:
             _check_claimed(context, login)
     except GridFTPError as error:
