@@ -37,6 +37,7 @@ pytest_plugins = [
     "plugins.cast",
     "plugins.nat",
     "plugins.connect",
+    "plugins.standings",
 ]
 
 

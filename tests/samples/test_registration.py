@@ -16,6 +16,7 @@ from towpath.samples.registration import (
     prepare,
     withdraw,
 )
+from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
 from towpath.transfer.store.endpoints import Endpoint, Scope
 
@@ -33,7 +34,9 @@ async def start(database: Database, place: Place) -> Prepared:
 
 async def found(database: Database, viewer: UUID) -> list[Endpoint]:
     async with database.connection() as conn:
-        return await endpoints.search(conn, viewer, scope=Scope.ALL, limit=10, offset=0)
+        who = Who(viewer, None, frozenset({viewer}), frozenset())
+        now = datetime.now(UTC)
+        return await endpoints.search(conn, who, now, scope=Scope.ALL, limit=10, offset=0)
 
 
 async def test_everybody_sees_them(database: Database, place: Place) -> None:

@@ -74,6 +74,7 @@ from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.owners import OwnerWatch
+from towpath.transfer.principals import PrincipalWatch
 from towpath.transfer.store import relays
 
 SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
@@ -380,20 +381,24 @@ async def _apps(
             limits=settings.limits,
             gridftp=settings.gridftp,
             engine=settings.engine,
+            sharing=settings.sharing,
             authorities={} if samples is None else samples.authorities,
             origin=place.url,
             authority_file=None if settings.http.cert else directory.ca_file,
             connect_begins=relay.need,
         )
         failed.watch(renew_keys(service.connect_keys), "keys of grants are not renewed any more")
+        login = httpx.BasicAuth(str(transfer_client.client_id), transfer_client.client_secret)
         watch = OwnerWatch(
             databases["transfer"],
             client,
-            httpx.BasicAuth(str(transfer_client.client_id), transfer_client.client_secret),
+            login,
             limits=settings.limits,
             engine=settings.engine,
         )
         failed.watch(watch.run(), "tasks do not follow their owners' accounts any more")
+        people = PrincipalWatch(databases["transfer"], client, login)
+        failed.watch(people.run(), "groups of tasks' owners are not known any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         absent: dict[str, ASGIApp] = {
             **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),

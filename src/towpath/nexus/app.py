@@ -3,6 +3,7 @@
 from fastapi import FastAPI
 
 from towpath.nexus.api.identities import add_identity_routes
+from towpath.nexus.api.principals import add_principal_routes
 from towpath.nexus.api.profiles import add_profile_routes
 from towpath.nexus.developer.clients import add_client_routes
 from towpath.nexus.developer.projects import add_policy_routes, add_project_routes
@@ -87,6 +88,7 @@ def create_app(
     add_token_routes(app, core)
     add_discovery_routes(app, core)
     add_identity_routes(app, core)
+    add_principal_routes(app, core)
     add_client_routes(app, core)
     add_scope_routes(app, core)
     add_project_routes(app, core)

@@ -220,6 +220,18 @@ class LimitSettings(Section):
     """Items of a submission. A directory is one item, whatever is in it."""
 
 
+class SharingSettings(Section):
+    """What may be shared with others."""
+
+    anonymous_writes: bool = False
+    """Whether access rules may let everybody write who is not even logged in. Nobody could be asked
+    what he has left there.
+    """
+    rules_per_collection: int = Field(default=1000, ge=1, le=10_000)
+    """Access rules of a guest collection, as in the Globus service. Who needs more makes a group.
+    """
+
+
 class PeopleSettings(Section):
     """Who can have an account, and for how long a login holds."""
 
@@ -319,6 +331,7 @@ class Settings(BaseSettings):
     gridftp: GridftpSettings = GridftpSettings()
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
+    sharing: SharingSettings = SharingSettings()
     people: PeopleSettings = PeopleSettings()
     mail: MailSettings = MailSettings()
     relay: RelaySettings = RelaySettings()

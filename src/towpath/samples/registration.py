@@ -128,7 +128,7 @@ async def _register(database: Database, prepared: Prepared, owner: tuple[UUID, s
                 await endpoints.insert(conn, wanted, trust_files)
             else:
                 await endpoints.update(conn, wanted, trust_files)
-                await endpoints.mark_deleted(conn, sample.id, deleted=False)
+                await endpoints.bring_back(conn, sample.id)
 
 
 async def withdraw(database: Database) -> None:

@@ -46,7 +46,8 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An access rule of a guest collection. `path` begins and ends with a slash."""
+    """An access rule of a guest collection. `path` is a wire path that begins and ends with a
+    slash."""
 
     id: UUID
     principal_type: PrincipalType
@@ -95,6 +96,9 @@ class Reach:
         return _lies_in_any(path, self.writable)
 
 
+FULL_ACCESS = frozenset({Role.ADMINISTRATOR, Role.ACCESS_MANAGER})
+"""Roles that may read and write all of a guest collection: they could give themselves a rule."""
+
 EVERYWHERE = Reach(("/",), ("/",))
 NOWHERE = Reach((), ())
 
@@ -134,15 +138,17 @@ class Standing:
     login decides there."""
     public: bool
     guest: bool
+    invited: bool = False
+    """Whether any rule of a guest collection is for the person."""
 
     @property
     def visible(self) -> bool:
         """Whether it exists for the person (I7)."""
-        return self.public or self.owner or bool(self.roles) or (self.guest and self.allowed)
+        return self.public or self.owner or bool(self.roles) or self.invited
 
     @property
     def allowed(self) -> bool:
-        """Whether any rule lets the person in."""
+        """Whether there is anything that the person may read."""
         return not self.reach.nothing
 
     @property
@@ -181,12 +187,17 @@ def standing_of(
     public: bool,
     guest: bool,
     now: datetime,
+    closed: bool = False,
 ) -> Standing:
-    """`owners`: of the endpoint and of all that it belongs to; `roles`: the person's there."""
+    """`owners`: of the endpoint and of all that it belongs to; `roles`: the person's there;
+    `closed`: a guest collection that nobody may use for now."""
     owner = who is not None and not who.identities.isdisjoint(owners)
     held = frozenset(roles) if who is not None else frozenset()
-    if not guest or owner or held & {Role.ADMINISTRATOR, Role.ACCESS_MANAGER}:
+    given = reach_of(rules, who, now) if guest else NOWHERE
+    if closed:
+        reach = NOWHERE
+    elif not guest or owner or held & FULL_ACCESS:
         reach = EVERYWHERE
     else:
-        reach = reach_of(rules, who, now)
-    return Standing(owner, held, reach, public, guest)
+        reach = given
+    return Standing(owner, held, reach, public, guest, invited=not given.nothing)

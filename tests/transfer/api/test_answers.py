@@ -35,6 +35,7 @@ async def test_every_route(
     await _submit(alice, lake, database)
     await _bookmark(alice, lake)
     await _connect(alice, database)
+    await _share(alice, lake, tmp_path)
     logon = {"server": myproxy_authority.address, "username": "alice"}
     await alice.post(
         f"endpoint/{lake}/credential/myproxy", {**logon, "passphrase": PASSWORDS["alice"]}
@@ -111,6 +112,26 @@ async def _bookmark(alice: Api, lake: str) -> None:
     await alice.put(made, {"pinned": True})
     await alice.get("bookmark_list")
     await alice.delete(made)
+
+
+async def _share(alice: Api, lake: str, tmp_path: Path) -> None:
+    shared = {"display_name": "ours", "host_endpoint": lake, "host_path": str(tmp_path)}
+    guest = f"endpoint/{(await alice.post('shared_endpoint', shared)).json()['id']}"
+    whom = {"principal_type": "group", "principal": str(uuid4())}
+    asked = {**whom, "path": "/", "permissions": "r"}
+    rule = (await alice.post(f"{guest}/access", asked)).json()["access_id"]
+    await alice.get(f"{guest}/access/{rule}")
+    await alice.get(f"{guest}/access_list")
+    await alice.put(f"{guest}/access/{rule}", {"permissions": "rw"})
+    await alice.delete(f"{guest}/access/{rule}")
+    role = (await alice.post(f"{guest}/role", {**whom, "role": "administrator"})).json()["id"]
+    await alice.get(f"{guest}/role/{role}")
+    await alice.get(f"{guest}/role_list")
+    await alice.delete(f"{guest}/role/{role}")
+    await alice.get(guest)
+    await alice.get(f"endpoint/{lake}/my_shared_endpoint_list")
+    await alice.get(f"endpoint/{lake}/shared_endpoint_list")
+    await alice.get("endpoint_search", filter_scope="shared-by-me")
 
 
 async def _connect(alice: Api, database: Database) -> None:

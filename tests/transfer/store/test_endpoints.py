@@ -1,13 +1,17 @@
 """Endpoints in the database: who sees which."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from towpath.platform.database import Database
+from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
 from towpath.transfer.store.endpoints import Endpoint, Scope
 
 OWNER, OTHER = uuid4(), uuid4()
+VIEWER = Who(OWNER, None, frozenset({OWNER}), frozenset())
+NOW = datetime.now(UTC)
 
 
 def endpoint(name: str, owner: UUID = OWNER, *, public: bool = True) -> Endpoint:
@@ -59,7 +63,8 @@ async def test_search_shows_public_and_own_ones(database: Database) -> None:
         async def found(scope: Scope = Scope.ALL, *words: str, **more: int) -> list[str]:
             page = await endpoints.search(
                 conn,
-                OWNER,
+                VIEWER,
+                NOW,
                 scope=scope,
                 words=words,
                 limit=more.get("limit", 10),
@@ -76,6 +81,6 @@ async def test_search_shows_public_and_own_ones(database: Database) -> None:
         assert await found(Scope.RECENTLY_USED) == []
         assert await found(Scope.IN_USE) == []
         others = await endpoints.search(
-            conn, OWNER, scope=Scope.ALL, owner_id=OTHER, limit=10, offset=0
+            conn, VIEWER, NOW, scope=Scope.ALL, owner_id=OTHER, limit=10, offset=0
         )
         assert [one.display_name for one in others] == ["alpha"]

@@ -20,7 +20,13 @@ from towpath.transfer.api.connect_bodies import (
     SetupDocument,
 )
 from towpath.transfer.api.documents import result
-from towpath.transfer.api.service import Caller, Service, owned_endpoint, parse_id
+from towpath.transfer.api.service import (
+    Caller,
+    Service,
+    administered_endpoint,
+    parse_id,
+    who,
+)
 from towpath.transfer.connect.collections import Reported
 from towpath.transfer.connect.nodes import (
     Asked,
@@ -170,7 +176,7 @@ async def new_setup_key(
     """A new setup key for a Connect endpoint; the one before is not good any more. Owner only."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.transaction() as conn:
-        await owned_endpoint(conn, wanted, caller.sub)
+        await administered_endpoint(conn, wanted, who(caller), service.now())
         if await connect.kind_of(conn, wanted) is None:
             raise ApiError.bad_request("This endpoint has no agents: there is nothing to set up")
         secret = await service.nodes.new_setup_key(conn, wanted)

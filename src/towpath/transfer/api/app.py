@@ -6,6 +6,7 @@ from fastapi.routing import APIRoute
 from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import new_app
 from towpath.transfer.api import (
+    access,
     agents,
     bookmarks,
     credentials,
@@ -14,6 +15,8 @@ from towpath.transfer.api import (
     operations,
     progress,
     relays,
+    roles,
+    shared_endpoints,
     submissions,
     tasks,
 )
@@ -30,6 +33,7 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
     app.state.transfer = transfer
     for routes in (
+        access,
         agents,
         bookmarks,
         credentials,
@@ -38,6 +42,8 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         operations,
         progress,
         relays,
+        roles,
+        shared_endpoints,
         submissions,
         tasks,
     ):

@@ -14,7 +14,7 @@ from towpath.transfer.api.answers import bookmarks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import ApiPath, Document, Text, read_document, refuse
 from towpath.transfer.api.documents import JsonObject, only, result
-from towpath.transfer.api.service import Caller, Service, parse_id, visible_endpoint
+from towpath.transfer.api.service import Caller, Service, parse_id, visible_endpoint, who
 from towpath.transfer.store import bookmarks
 from towpath.transfer.store.bookmarks import Bookmark, NameTaken
 
@@ -87,7 +87,7 @@ async def create_bookmark(request: Request, caller: Caller, service: Service) ->
     document = await read_document(request, BookmarkDocument)
     made = Bookmark(id=uuid4(), owner_id=caller.sub, **document.model_dump())
     async with service.database.transaction() as conn:
-        await visible_endpoint(conn, made.endpoint_id, caller.sub)
+        await visible_endpoint(conn, made.endpoint_id, who(caller), service.now())
         try:
             kept = await bookmarks.insert(conn, made, most=MAX_BOOKMARKS)
         except NameTaken:
@@ -125,7 +125,7 @@ async def update_bookmark(
         before = await _own_bookmark(conn, bookmark_id, caller.sub, lock=True)
         after = replace(before, **document.model_dump(exclude_none=True))
         if after.endpoint_id != before.endpoint_id:
-            await visible_endpoint(conn, after.endpoint_id, caller.sub)
+            await visible_endpoint(conn, after.endpoint_id, who(caller), service.now())
         try:
             await bookmarks.update(conn, after)
         except NameTaken:

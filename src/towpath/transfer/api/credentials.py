@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.security.credentials import Credential
+from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import times
@@ -28,11 +29,12 @@ from towpath.transfer.api.service import (
     TransferService,
     parse_id,
     visible_endpoint,
+    who,
 )
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.browse.logon import TooManyGuesses
 from towpath.transfer.sessions import SessionUnavailable
-from towpath.transfer.store import credentials, endpoints, tasks
+from towpath.transfer.store import credentials, endpoints, rights, tasks
 from towpath.transfer.store.credentials import Kept
 from towpath.transfer.store.endpoints import Endpoint
 
@@ -57,9 +59,9 @@ async def show_credential(endpoint_id: str, caller: Caller, service: Service) ->
     """What is known of the caller's credential for an endpoint."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        endpoint = await visible_endpoint(conn, wanted, caller.sub)
+        endpoint = await _seen(conn, service, wanted, caller)
         kept = await credentials.kept(conn, wanted, caller.sub)
-    return JSONResponse(_document(service, wanted, kept, agents=endpoint.is_connect))
+    return JSONResponse(_document(service, wanted, kept, managed=_needs_none(endpoint)))
 
 
 @router.get("/credential_list", response_model=answers.CredentialList)
@@ -73,8 +75,8 @@ async def list_credentials(caller: Caller, service: Service) -> JSONResponse:
             for endpoint_id in service.authorities
             if endpoint_id not in known
             and (endpoint := await endpoints.get(conn, endpoint_id)) is not None
-            and endpoint.visible_to(caller.sub)
             and endpoint.deleted_at is None
+            and (await rights.standing(conn, endpoint, who(caller), service.now())).visible
         ]
     documents = [
         {
@@ -93,9 +95,9 @@ async def list_credentials(caller: Caller, service: Service) -> JSONResponse:
 
 
 def _document(
-    service: TransferService, endpoint_id: UUID, kept: Kept | None, *, agents: bool = False
+    service: TransferService, endpoint_id: UUID, kept: Kept | None, *, managed: bool = False
 ) -> JsonObject:
-    managed = agents or endpoint_id in service.authorities
+    managed = managed or endpoint_id in service.authorities
     return {
         "DATA_TYPE": "credential",
         "endpoint_id": str(endpoint_id),
@@ -125,7 +127,7 @@ async def put_credential(
     """Keep the caller's credential for an endpoint, sealed; tasks that waited for it go on."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
+        _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
     document = await read_document(request, CredentialDocument)
     credential = await credential_in(document.proxy)
     if credential.expired(service.now()):
@@ -138,7 +140,23 @@ async def put_credential(
     return await _keep(request, service, caller, wanted, credential)
 
 
-def _refuse_for_agents(endpoint: Endpoint) -> None:
+async def _seen(
+    conn: Connection, service: TransferService, endpoint_id: UUID, caller: Principal
+) -> Endpoint:
+    return (await visible_endpoint(conn, endpoint_id, who(caller), service.now())).endpoint
+
+
+def _needs_none(endpoint: Endpoint) -> bool:
+    return endpoint.is_connect or endpoint.is_guest
+
+
+def _refuse_where_none_is_needed(endpoint: Endpoint) -> None:
+    if endpoint.is_guest:
+        raise ApiError.bad_request(
+            f"“{endpoint.display_name}” is used with the credential of who shares it: no other is"
+            " needed",
+            reason="CredentialManaged",
+        )
     if endpoint.is_connect:
         raise ApiError.bad_request(
             f"“{endpoint.display_name}” has agents, which take this service's own word for who you"
@@ -170,7 +188,7 @@ async def myproxy_logon(
     """Get a credential from a MyProxy server for a pass phrase, and keep it as if it was given."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
+        _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
         trust_files = await endpoints.get_trust_roots(conn, wanted)
     document = await read_document(request, LogonDocument)
     try:
@@ -198,7 +216,7 @@ async def _keep(
     context = credentials.seal_context(endpoint_id, caller.sub)
     sealed = service.sealer.seal(credential.to_pem(), context)
     async with service.database.transaction() as conn:
-        await visible_endpoint(conn, endpoint_id, caller.sub)
+        await _seen(conn, service, endpoint_id, caller)
         await credentials.put(
             conn,
             endpoint_id=endpoint_id,
@@ -230,10 +248,10 @@ async def delete_credential(
     then these tasks wait for another one."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        if (known := await endpoints.get(conn, wanted)) is not None and known.is_connect:
-            _refuse_for_agents(await visible_endpoint(conn, wanted, caller.sub))
+        if (known := await endpoints.get(conn, wanted)) is not None and _needs_none(known):
+            _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
         if wanted in service.authorities:
-            await visible_endpoint(conn, wanted, caller.sub)
+            await _seen(conn, service, wanted, caller)
             raise ApiError.bad_request(
                 "The service makes the credentials for this endpoint itself, and would make"
                 " another: there is nothing to delete",
@@ -241,7 +259,7 @@ async def delete_credential(
             )
         deleted = await credentials.delete(conn, wanted, caller.sub)
         if not deleted:  # one's own can be forgotten, also where the endpoint is hidden by now
-            await visible_endpoint(conn, wanted, caller.sub)
+            await _seen(conn, service, wanted, caller)
     if not deleted:
         raise ApiError.not_found(
             f"You have given no credential for endpoint '{wanted}'", code="CredentialNotFound"

@@ -1,7 +1,7 @@
 """The documents of answers: every key of the Transfer API, null where we have nothing."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -11,7 +11,8 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.platform.errors import current_request_id
 from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
-from towpath.transfer.store.endpoints import Endpoint, EntityType
+from towpath.transfer.rights import Standing
+from towpath.transfer.store.endpoints import Endpoint, EntityType, Named
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.progress import Progress
 from towpath.transfer.store.relays import Connection
@@ -43,15 +44,9 @@ NULL_ENDPOINT_FIELDS = (
     "gcs_manager_url",
     "gcs_version",
     "globus_connect_setup_key",
-    "host_endpoint",
-    "host_endpoint_display_name",
-    "host_endpoint_id",
-    "host_path",
     "https_server",
     "last_accessed_time",
     "local_user_info_available",
-    "mapped_collection_display_name",
-    "mapped_collection_id",
     "max_concurrency",
     "max_parallelism",
     "myproxy_dn",
@@ -60,8 +55,6 @@ NULL_ENDPOINT_FIELDS = (
     "preferred_concurrency",
     "preferred_parallelism",
     "s3_url",
-    "sharing_target_endpoint",
-    "sharing_target_root_path",
     "storage_type",
     "subscription_admin_verified",
     "subscription_id",
@@ -69,8 +62,6 @@ NULL_ENDPOINT_FIELDS = (
 )
 
 FALSE_ENDPOINT_FIELDS = (
-    "acl_available",
-    "acl_editable",
     "activated",
     "disable_anonymous_writes",
     "disable_verify",
@@ -82,7 +73,6 @@ FALSE_ENDPOINT_FIELDS = (
     "mfa_required",
     "requester_pays",
     "s3_owner_activated",
-    "shareable",
 )
 
 
@@ -107,15 +97,18 @@ def only(document: JsonObject, fields: str | None) -> JsonObject:
 
 
 def endpoint_document(
-    endpoint: Endpoint, viewer: UUID, connection: Connection | None = None
+    endpoint: Endpoint,
+    standing: Standing,
+    connection: Connection | None = None,
+    above: Sequence[Named] = (),
 ) -> JsonObject:
-    """An endpoint, with its one server, as `viewer` sees it.
+    """An endpoint, with its one server, as somebody with this standing sees it.
 
-    `connection`: of one with agents.
+    `connection`: of one with agents; `above`: what it belongs to, the nearest first.
     """
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     name = canonical_name(endpoint.owner_string, endpoint.id)
-    personal = endpoint.entity_type is EntityType.PERSONAL
+    personal = endpoint.entity_type in (EntityType.PERSONAL, EntityType.PERSONAL_SHARE)
     connected = None if connection is None else connection.connected
     paused = None if connection is None else connection.paused
     return {
@@ -126,16 +119,13 @@ def endpoint_document(
         "canonical_name": name,
         "name": str(endpoint.id),
         "username": endpoint.owner_string,
-        # of a collection the clients expect this
-        "owner_id": str(endpoint.host_endpoint_id or endpoint.owner_id),
+        # of a server's collections the clients expect this
+        "owner_id": str(endpoint.connect_id if endpoint.of_connect_server else endpoint.owner_id),
         "owner_string": endpoint.owner_string,
         "public": endpoint.public,
-        "is_globus_connect": endpoint.entity_type is EntityType.PERSONAL,
+        "is_globus_connect": personal,
         "non_functional": not endpoint.functional,
-        "non_functional_endpoint_id": _text(endpoint.host_endpoint_id),
-        "non_functional_endpoint_display_name": None
-        if connection is None
-        else connection.host_name,
+        **_hierarchy(endpoint, standing, above),
         "gcp_connected": connected if personal else None,
         "gcp_paused": paused if personal else None,
         **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
@@ -143,7 +133,10 @@ def endpoint_document(
         **dict.fromkeys(NULL_ENDPOINT_FIELDS),
         "network_use": endpoint.details.get("network_use") or "normal",
         "expires_in": -1,
-        "my_effective_roles": ["administrator"] if endpoint.owner_id == viewer else [],
+        "shareable": endpoint.shareable,
+        "acl_available": endpoint.is_guest,
+        "acl_editable": endpoint.is_guest and standing.manages_access,
+        "my_effective_roles": list(standing.effective_roles),
         "DATA": [
             {
                 "DATA_TYPE": "server",
@@ -160,13 +153,41 @@ def endpoint_document(
                 "outgoing_data_port_start": None,
                 "outgoing_data_port_end": None,
             }
-        ],
-        "data_hosts": list(endpoint.data_hosts),
+        ]
+        # with whom something is shared, need not know where it is
+        if not endpoint.is_guest or standing.effective_roles
+        else [],
+        "data_hosts": [] if endpoint.is_guest else list(endpoint.data_hosts),
     }
 
 
-def _text(value: UUID | None) -> str | None:
-    return None if value is None else str(value)
+def _hierarchy(endpoint: Endpoint, standing: Standing, above: Sequence[Named]) -> JsonObject:
+    """What an endpoint belongs to; of a guest collection also which directory it is, for those who
+    look after it.
+    """
+    inside = bool(standing.effective_roles)
+    # what is private does not exist for those who have nothing to do with it (I7)
+    host = next((one for one in above[:1] if endpoint.is_guest and (one.public or inside)), None)
+    mapped = host if host is not None and host.entity_type is EntityType.COLLECTION else None
+    site = above[-1] if above and endpoint.of_connect_server else None
+    path = None
+    if endpoint.share_path is not None and standing.manages_access:
+        path = names.to_text(endpoint.share_path) + "/"
+    named = None if host is None else canonical_name(host.owner_string, host.id)
+    return {
+        "non_functional_endpoint_id": None if site is None else str(site.id),
+        "non_functional_endpoint_display_name": site.display_name
+        if site is not None and (site.public or inside)
+        else None,
+        "host_endpoint": named,
+        "host_endpoint_id": None if host is None else str(host.id),
+        "host_endpoint_display_name": None if host is None else host.display_name,
+        "host_path": path,
+        "mapped_collection_id": None if mapped is None else str(mapped.id),
+        "mapped_collection_display_name": None if mapped is None else mapped.display_name,
+        "sharing_target_endpoint": named,
+        "sharing_target_root_path": path,
+    }
 
 
 def canonical_name(owner_string: str, endpoint_id: UUID) -> str:

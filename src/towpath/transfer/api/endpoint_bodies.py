@@ -165,6 +165,7 @@ class EndpointDocument(Document):
     default_directory: ApiPath | None = None
     location: DetailText | None = None
     network_use: DetailText | None = None
+    shareable: bool | None = None
 
     @model_validator(mode="after")
     def _supported(self) -> Self:
@@ -194,9 +195,9 @@ class EndpointDocument(Document):
         return as_trust_files(self.ca_certificates or []) | (self.trust_roots or {})
 
     def details(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """The free texts, changed."""
+        """The free texts and preferences, changed."""
         changed = dict(before)
-        for name in (*DETAIL_TEXTS, "network_use"):
+        for name in (*DETAIL_TEXTS, "network_use", "shareable"):
             if name in self.model_fields_set:
                 changed[name] = getattr(self, name)
         return {name: value for name, value in changed.items() if value is not None}

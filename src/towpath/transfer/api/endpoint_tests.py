@@ -59,7 +59,12 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
     """Try a registered endpoint with the caller's credential for it."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        endpoint = await visible_endpoint(conn, wanted, caller.sub)
+        seen = await visible_endpoint(conn, wanted, who(caller), service.now())
+        endpoint = seen.endpoint
+        if endpoint.is_guest:
+            raise ApiError.bad_request(
+                "This is shared from a server or computer: its owner tries that one"
+            )
         trust_files = await endpoints.get_trust_roots(conn, wanted)
     if endpoint.is_connect:
         return await _tried(service, caller, await _with_agents(service, caller, wanted))

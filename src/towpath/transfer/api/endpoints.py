@@ -1,11 +1,14 @@
 """Routes of endpoints: create, show, change, delete, search."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
+from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer.api.answers import endpoints as answers
@@ -15,14 +18,16 @@ from towpath.transfer.api.documents import JsonObject, endpoint_document, result
 from towpath.transfer.api.endpoint_bodies import EndpointDocument
 from towpath.transfer.api.service import (
     Caller,
+    Seen,
     Service,
     TransferService,
-    owned_endpoint,
+    administered_endpoint,
     parse_id,
     visible_endpoint,
+    who,
 )
 from towpath.transfer.connect.nodes import new_endpoint
-from towpath.transfer.store import connect, credentials, endpoints, relays
+from towpath.transfer.store import connect, credentials, endpoints, relays, rights
 from towpath.transfer.store.connect import Kind
 from towpath.transfer.store.endpoints import Endpoint, EntityType, Scope
 
@@ -118,20 +123,36 @@ async def show_endpoint(endpoint_id: str, caller: Caller, service: Service) -> J
     """The endpoint document."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        endpoint = await visible_endpoint(conn, wanted, caller.sub)
-        there = await relays.connections(conn, [endpoint.id] if endpoint.is_connect else [])
-    return JSONResponse(endpoint_document(endpoint, caller.sub, there.get(endpoint.id)))
+        seen = await visible_endpoint(conn, wanted, who(caller), service.now())
+        (document,) = await endpoint_documents(conn, [seen])
+    return JSONResponse(document)
+
+
+async def endpoint_documents(conn: Connection, found: Sequence[Seen]) -> list[JsonObject]:
+    """Endpoints as those see them who have found them."""
+    ids = [one.endpoint.id for one in found]
+    with_agents = [one.endpoint.id for one in found if one.endpoint.is_connect]
+    there = await relays.connections(conn, with_agents) if with_agents else {}
+    parts = [one.endpoint.id for one in found if one.endpoint.host_endpoint_id is not None]
+    above = await endpoints.above(conn, parts) if parts else {}
+    return [
+        endpoint_document(one.endpoint, one.standing, there.get(id_), above.get(id_, ()))
+        for id_, one in zip(ids, found, strict=True)
+    ]
 
 
 @router.put("/endpoint/{endpoint_id}", response_model=Result, openapi_extra=reads(EndpointDocument))
 async def update_endpoint(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
-    """Change some fields; owner only."""
+    """Change some fields; for its owner and administrators."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     document = await read_document(request, EndpointDocument)
     async with service.database.transaction() as conn:
-        before = await owned_endpoint(conn, wanted, caller.sub)
+        seen = await administered_endpoint(conn, wanted, who(caller), service.now())
+        before = seen.endpoint
+        if before.is_guest and document.has_server:
+            raise ApiError.bad_request("What is shared has no server of its own")
         if before.is_connect and document.has_server:
             raise ApiError.bad_request("An endpoint with agents has no server of its own")
         if before.entity_type is EntityType.COLLECTION:
@@ -146,10 +167,8 @@ async def update_endpoint(
         data_hosts = before.data_hosts
         if "data_hosts" in document.model_fields_set:
             data_hosts = tuple(document.data_hosts or ())
-        after = Endpoint(
-            id=before.id,
-            owner_id=before.owner_id,
-            owner_string=before.owner_string,
+        after = replace(
+            before,
             display_name=document.display_name or before.display_name,
             host=host,
             port=port,
@@ -157,7 +176,6 @@ async def update_endpoint(
             data_hosts=data_hosts,
             public=before.public if document.public is None else document.public,
             details=document.details(before.details),
-            entity_type=before.entity_type,
         )
         await endpoints.update(conn, after, document.trust_files())
     return JSONResponse(
@@ -169,11 +187,13 @@ async def update_endpoint(
 async def delete_endpoint(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
-    """Delete an endpoint, and everybody's credentials for it; owner only. Its agents are nodes of
-    nothing then, and its collections go with it."""
+    """Delete an endpoint, and everybody's credentials for it; for its owner and administrators. Its
+    agents are nodes of nothing then, and what belongs to it goes with it: its collections, and what
+    is shared of them."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.transaction() as conn:
-        endpoint = await owned_endpoint(conn, wanted, caller.sub)
+        seen = await administered_endpoint(conn, wanted, who(caller), service.now())
+        endpoint = seen.endpoint
         if endpoint.entity_type is EntityType.COLLECTION:
             raise ApiError.bad_request(
                 "The endpoint's agents say what its collections are: take it out there, or delete"
@@ -182,23 +202,9 @@ async def delete_endpoint(
         await endpoints.mark_deleted(conn, wanted)
         await credentials.delete_all(conn, wanted)
         await connect.remove_nodes(conn, wanted)
-        for part in await endpoints.collections(conn, wanted):
-            await endpoints.mark_deleted(conn, part.id)
     return JSONResponse(
         result("result", "Deleted", "Endpoint deleted successfully", request.url.path)
     )
-
-
-# What there can be none of yet: shares.
-_EMPTY_SCOPES = frozenset({"shared-by-me", "shared-with-me"})
-_SCOPES = {
-    "all": Scope.ALL,
-    "my-endpoints": Scope.MINE,
-    "my-gcp-endpoints": Scope.MY_PERSONAL,
-    "administered-by-me": Scope.MINE,
-    "recently-used": Scope.RECENTLY_USED,
-    "in-use": Scope.IN_USE,
-}
 
 
 _FUNCTIONAL = {"0": True, "1": False, "false": True, "true": False}
@@ -221,44 +227,48 @@ async def search_endpoints(
     words = filter_fulltext.split()
     if "\0" in filter_fulltext or len(words) > MAX_SEARCH_WORDS:
         raise ApiError.bad_request(f"filter_fulltext: at most {MAX_SEARCH_WORDS} words of text")
-    if filter_scope not in _SCOPES and filter_scope not in _EMPTY_SCOPES:
-        raise ApiError.bad_request(f"filter_scope: unknown scope {filter_scope[:40]!r}")
+    try:
+        scope = Scope(filter_scope)
+    except ValueError:
+        raise ApiError.bad_request(f"filter_scope: unknown scope {filter_scope[:40]!r}") from None
     owner = _id_filter("filter_owner_id", filter_owner_id)
-    if filter_scope == "all" and not words and owner is None:
+    host = _id_filter("filter_host_endpoint", filter_host_endpoint)
+    if scope is Scope.ALL and not words and owner is None and host is None:
         raise ApiError(
             400,
             "BadRequest",
-            "filter_scope 'all' needs filter_fulltext or filter_owner_id: say what to look for",
+            "filter_scope 'all' needs filter_fulltext, filter_owner_id or filter_host_endpoint: say"
+            " what to look for",
         )
     wanted = filter_entity_type.split(",") if filter_entity_type else list(EntityType)
     kinds = [kind for kind in EntityType if kind in wanted]
     if filter_non_functional in _FUNCTIONAL:
         functional = _FUNCTIONAL[filter_non_functional]
         kinds = [kind for kind in kinds if (kind is not EntityType.CONNECT) is functional]
-    host = _id_filter("filter_host_endpoint", filter_host_endpoint)
     limit = min(limit, MAX_SEARCH_RESULTS - offset)
     found: list[Endpoint] = []
-    there: dict[UUID, relays.Connection] = {}
-    if filter_scope in _SCOPES and kinds and limit > 0:
+    documents: list[JsonObject] = []
+    if kinds and limit > 0:
+        viewer, now = who(caller), service.now()
         async with service.database.connection() as conn:
             found = await endpoints.search(
                 conn,
-                caller.sub,
+                viewer,
+                now,
                 kinds=kinds,
                 host_endpoint_id=host,
-                scope=_SCOPES[filter_scope],
+                scope=scope,
                 words=words,
                 owner_id=owner,
                 limit=limit + 1,
                 offset=offset,
             )
-            there = await relays.connections(conn, [one.id for one in found if one.is_connect])
+            standings = await rights.standings(conn, found[:limit], viewer, now)
+            seen = [Seen(one, standings[one.id]) for one in found[:limit]]
+            documents = await endpoint_documents(conn, seen)
     document: JsonObject = {
         "DATA_TYPE": "endpoint_list",
-        "DATA": [
-            endpoint_document(endpoint, caller.sub, there.get(endpoint.id))
-            for endpoint in found[:limit]
-        ],
+        "DATA": documents,
         "limit": limit,
         "offset": offset,
         "has_next_page": len(found) > limit and offset + limit < MAX_SEARCH_RESULTS,

@@ -20,6 +20,7 @@ from towpath.transfer.api.service import (
     Caller,
     Service,
     TransferService,
+    check_shared,
     parse_id,
     visible_endpoint,
     who,
@@ -50,10 +51,14 @@ class RenameDocument(Document):
     local_user: str | None = None
 
 
-async def _endpoint(service: TransferService, endpoint_id: str, caller: Principal) -> Endpoint:
+async def _endpoint(
+    service: TransferService, endpoint_id: str, caller: Principal, *, writes: bool = False
+) -> Endpoint:
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        return await visible_endpoint(conn, wanted, caller.sub)
+        seen = await visible_endpoint(conn, wanted, who(caller), service.now())
+    check_shared(seen, writes=writes)
+    return seen.endpoint
 
 
 def _refuse_local_user(local_user: str | None) -> None:
@@ -177,7 +182,7 @@ async def mkdir(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
     """Create a directory."""
-    endpoint = await _endpoint(service, endpoint_id, caller)
+    endpoint = await _endpoint(service, endpoint_id, caller, writes=True)
     document = await read_document(request, MkdirDocument)
     _refuse_local_user(document.local_user)
     try:
@@ -200,7 +205,7 @@ async def rename(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
     """Rename a file or directory."""
-    endpoint = await _endpoint(service, endpoint_id, caller)
+    endpoint = await _endpoint(service, endpoint_id, caller, writes=True)
     document = await read_document(request, RenameDocument)
     _refuse_local_user(document.local_user)
     old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)

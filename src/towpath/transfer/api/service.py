@@ -18,7 +18,12 @@ from towpath.platform.dial import DialPolicy
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Guard, Principal
 from towpath.platform.secrets import Sealer
-from towpath.platform.settings import EngineSettings, GridftpSettings, LimitSettings
+from towpath.platform.settings import (
+    EngineSettings,
+    GridftpSettings,
+    LimitSettings,
+    SharingSettings,
+)
 from towpath.transfer.api.documents import event_document, files_document, progress_document
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.browse.endpoint_test import EndpointTests
@@ -30,9 +35,9 @@ from towpath.transfer.connect.rate import Tries
 from towpath.transfer.connect.setup_keys import setup_key
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
-from towpath.transfer.rights import Who
+from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import EndpointSessions
-from towpath.transfer.store import endpoints, tasks
+from towpath.transfer.store import endpoints, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Task
 
@@ -51,6 +56,7 @@ class TransferService:
     limits: LimitSettings = field(default_factory=LimitSettings)
     gridftp: GridftpSettings = field(default_factory=GridftpSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
+    sharing: SharingSettings = field(default_factory=SharingSettings)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     authorities: Mapping[UUID, Authority] = field(default_factory=dict)
     """Of endpoints for which the deployment issues credentials itself."""
@@ -134,26 +140,58 @@ def parse_id(text: str, what: str, code: str) -> UUID:
         raise ApiError.not_found(f"No such {what} '{text[:80]}'", code=code) from None
 
 
-async def visible_endpoint(conn: Connection, endpoint_id: UUID, viewer: UUID) -> Endpoint:
-    """An endpoint that the viewer may see. 404 for others: they do not exist for him (I7)."""
-    endpoint = await endpoints.get(conn, endpoint_id)
-    if endpoint is None or not endpoint.visible_to(viewer):
-        raise ApiError.not_found(f"No such endpoint '{endpoint_id}'", code="EndpointNotFound")
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An endpoint, and what the one who asks is there."""
+
+    endpoint: Endpoint
+    standing: Standing
+
+
+async def visible_endpoint(
+    conn: Connection, endpoint_id: UUID, viewer: Who, now: datetime, *, lock: bool = False
+) -> Seen:
+    """An endpoint that the viewer may see. 404 for others: they do not exist for him (I7).
+
+    With `lock`, its row is held until the transaction ends.
+    """
+    endpoint = await endpoints.get(conn, endpoint_id, lock=lock)
+    if endpoint is None:
+        raise _no_endpoint(endpoint_id)
+    standing = await rights.standing(conn, endpoint, viewer, now)
+    if not standing.visible:
+        raise _no_endpoint(endpoint_id)
     if endpoint.deleted_at is not None:
         raise ApiError.not_found(
             f"Endpoint '{endpoint_id}' has been deleted", code="EndpointDeleted"
         )
-    return endpoint
+    return Seen(endpoint, standing)
 
 
-async def owned_endpoint(conn: Connection, endpoint_id: UUID, caller: UUID) -> Endpoint:
+def _no_endpoint(endpoint_id: UUID) -> ApiError:
+    return ApiError.not_found(f"No such endpoint '{endpoint_id}'", code="EndpointNotFound")
+
+
+async def administered_endpoint(
+    conn: Connection, endpoint_id: UUID, caller: Who, now: datetime
+) -> Seen:
     """An endpoint that the caller may change, its row held until the transaction ends."""
-    endpoint = await visible_endpoint(conn, endpoint_id, caller)
-    if endpoint.owner_id != caller:
-        raise ApiError.forbidden("Only the owner of an endpoint may change or delete it")
-    held = await endpoints.get(conn, endpoint_id, lock=True)
-    assert held is not None, "endpoints are never removed from the table"
-    return held
+    seen = await visible_endpoint(conn, endpoint_id, caller, now, lock=True)
+    if not seen.standing.administers:
+        raise ApiError.forbidden("Only the owner and administrators may change or delete this")
+    return seen
+
+
+def check_shared(seen: Seen, *, writes: bool) -> None:
+    """Of what is shared: whether anything of it is for the one who asks. Which paths, is seen to
+    where they are used. Raises ApiError: 403."""
+    if not seen.endpoint.is_guest:
+        return
+    name, owner = seen.endpoint.display_name, seen.endpoint.owner_string
+    if seen.standing.reach.nothing:
+        raise ApiError.forbidden(f"“{name}” is not shared with you: ask {owner}")
+    if writes and not seen.standing.reach.writable:
+        raise ApiError.forbidden(f"“{name}” is shared with you to read only: ask {owner}")
 
 
 async def own_task(conn: Connection, task_id: str, caller: UUID) -> Task:

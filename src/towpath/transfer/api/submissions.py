@@ -20,6 +20,7 @@ from towpath.transfer.api.service import (
     Caller,
     Service,
     TransferService,
+    check_shared,
     own_task,
     visible_endpoint,
     who,
@@ -31,7 +32,7 @@ from towpath.transfer.api.submission_bodies import (
 )
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
-from towpath.transfer.store import items, tasks
+from towpath.transfer.store import items, principals, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
 
@@ -219,6 +220,7 @@ async def _submit(
                 if check is not None:
                     await check(source, destination)
             await _check_room(conn, service, caller.sub)
+            await principals.put(conn, who(caller))
             created = await tasks.create(conn, task)
     data_type, message = _ACCEPTED[task.type]
     if created.duplicate:
@@ -251,11 +253,14 @@ async def _usable(
     *,
     writes: bool,
 ) -> Endpoint:
-    """An endpoint that the caller sees and has a credential for, or whose agents let him in. An
-    expired one will do: the task then waits until it is renewed.
+    """An endpoint that the caller sees and has a credential for, whose agents let him in, or that
+    is shared with him. An expired credential will do: the task then waits until it is renewed.
     """
-    endpoint = await visible_endpoint(conn, endpoint_id, caller.sub)
-    if endpoint.is_connect:
+    seen = await visible_endpoint(conn, endpoint_id, who(caller), service.now())
+    endpoint = seen.endpoint
+    if endpoint.is_guest:
+        check_shared(seen, writes=writes)
+    elif endpoint.is_connect:
         await _check_permitted(conn, endpoint, caller, writes=writes)
     elif await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
         raise ApiError(

@@ -26,6 +26,7 @@ class Operation(StrEnum):
     RENAME = "RenameFailed"
     LOGON = "MyProxyLogonFailed"
     TEST = "EndpointTestFailed"
+    SHARE = "SharingFailed"
 
 
 _TITLES = {
@@ -35,6 +36,7 @@ _TITLES = {
     Operation.RENAME: "Cannot rename",
     Operation.LOGON: "Cannot log on at the MyProxy server",
     Operation.TEST: "Cannot test the endpoint",
+    Operation.SHARE: "Cannot share the directory",
 }
 
 # Codes that begin with a dot continue "ExternalError.<operation>".

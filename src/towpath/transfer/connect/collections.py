@@ -17,7 +17,8 @@ POLICIES = (
     "info_link",
     "default_directory",
 )
-"""What policies may say for people; `public` besides. The rest is the agents' own affair."""
+"""What policies may say for people; `public` and `allow_guest_collections` besides. The rest is the
+agents' own affair."""
 MAX_POLICY_CHARACTERS = 4096
 
 
@@ -68,9 +69,12 @@ async def take_over(conn: Connection, host: Endpoint, reported: Sequence[Reporte
         await endpoints.mark_deleted(conn, gone.id)
 
 
-def _details(policies: Mapping[str, Any]) -> dict[str, str]:
-    return {
+def _details(policies: Mapping[str, Any]) -> dict[str, Any]:
+    details: dict[str, Any] = {
         name: text[:MAX_POLICY_CHARACTERS]
         for name in POLICIES
         if isinstance(text := policies.get(name), str) and "\0" not in text
     }
+    if policies.get("allow_guest_collections") is False:
+        details["shareable"] = False
+    return details

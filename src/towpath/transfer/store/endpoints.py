@@ -1,6 +1,6 @@
 """Registered endpoints. Trust roots are read apart: they are large and few callers need them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,10 @@ from psycopg.rows import dict_row, kwargs_row
 from psycopg.types.json import Jsonb
 
 from towpath.platform.database import Connection
+from towpath.transfer import names
+from towpath.transfer.rights import Who
+from towpath.transfer.store.rows import fetch
+from towpath.tunnel.names import endpoint_of_host
 
 
 class EntityType(StrEnum):
@@ -41,6 +45,17 @@ GUESTS = frozenset(
 _WITHOUT_AGENT = frozenset({EntityType.SERVER, EntityType.SERVER_SHARE})
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an endpoint belongs to, as it is shown with it."""
+
+    id: UUID
+    entity_type: EntityType
+    display_name: str
+    owner_string: str
+    public: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A GridFTP server that someone registered."""
@@ -64,12 +79,8 @@ class Endpoint:
     access: Literal["r", "rw"] | None = None
     """Of a collection: whether it may be written."""
     share_path: str | None = None
-    """Of a guest collection: its directory in the collection that it shares. '' is all of that;
-    otherwise it begins with a slash and ends with none."""
-
-    def visible_to(self, viewer: UUID) -> bool:
-        """Public endpoints are for all who are logged in, private ones for their owner (I7)."""
-        return self.public or self.owner_id == viewer
+    """Of a guest collection: its directory in the collection that it shares, a wire path. '' is all
+    of that; otherwise it begins with a slash and ends with none."""
 
     @property
     def is_connect(self) -> bool:
@@ -93,8 +104,19 @@ class Endpoint:
 
     @property
     def connect_id(self) -> UUID:
-        """Of a Connect endpoint or its collection: the endpoint whose agents serve it."""
-        return self.host_endpoint_id or self.id
+        """Of what has agents: the endpoint whose they are, of which it is perhaps a part."""
+        return endpoint_of_host(self.host) or self.id
+
+    @property
+    def of_connect_server(self) -> bool:
+        """Whether it is a part of an endpoint with data transfer nodes."""
+        return self.entity_type in (EntityType.COLLECTION, EntityType.COLLECTION_SHARE)
+
+    @property
+    def shareable(self) -> bool:
+        """Whether others than its owner may be let in to parts of it, by who may use it himself."""
+        can = self.functional and not self.is_guest
+        return can and self.details.get("shareable") is not False
 
 
 class Scope(StrEnum):
@@ -103,6 +125,11 @@ class Scope(StrEnum):
     ALL = "all"
     MINE = "my-endpoints"
     MY_PERSONAL = "my-gcp-endpoints"
+    ADMINISTERED = "administered-by-me"
+    MANAGED = "managed-by-me"
+    """Ours: whose access rules the viewer may change."""
+    SHARED_BY_ME = "shared-by-me"
+    SHARED_WITH_ME = "shared-with-me"
     RECENTLY_USED = "recently-used"
     IN_USE = "in-use"
 
@@ -113,10 +140,51 @@ _COLUMNS = (
     " e.access, e.share_path"
 )
 
+# Whose endpoints, or with which role for him: of the viewer; and what rules let him in to. What
+# `rights.standing_of` says of one endpoint, for a search over all.
+_VIEWERS = """
+WITH mine AS (
+    SELECT id, true AS administered, true AS managed FROM endpoint
+     WHERE owner_id = ANY(%(identities)s)
+    UNION ALL
+    SELECT endpoint_id, role = 'administrator', role IN ('administrator', 'access_manager')
+      FROM role
+     WHERE principal_type = 'identity' AND principal = ANY(%(identities)s)
+        OR principal_type = 'group' AND principal = ANY(%(groups)s)
+), invited AS (
+    SELECT endpoint_id AS id, principal IS NOT NULL AS named FROM access_rule
+     WHERE (expires_at IS NULL OR expires_at > %(now)s)
+       AND (principal_type IN ('all_authenticated_users', 'anonymous')
+            OR principal_type = 'identity' AND principal = ANY(%(identities)s)
+            OR principal_type = 'group' AND principal = ANY(%(groups)s))
+)
+"""
+
+
+def _within(some: str) -> str:
+    """Whether an endpoint or what it belongs to is among some. Who has registered a server has no
+    say in what others share of it with credentials of their own."""
+    return (
+        f"(e.id IN {some} OR e.entity_type <> '{EntityType.SERVER_SHARE}'"
+        f" AND (h.id IN {some} OR h.host_endpoint_id IN {some}))"
+    )
+
+
+_INVITED = "e.id IN (SELECT id FROM invited)"
+_VISIBLE = f"(e.public OR {_INVITED} OR {_within('(SELECT id FROM mine)')})"  # noqa: S608 - constants
+
 _SCOPES = {
     Scope.ALL: "true",
-    Scope.MINE: "e.owner_id = %(viewer)s",
-    Scope.MY_PERSONAL: (f"e.owner_id = %(viewer)s AND e.entity_type = '{EntityType.PERSONAL}'"),
+    Scope.MINE: "e.owner_id = ANY(%(identities)s)",
+    Scope.MY_PERSONAL: (
+        f"e.owner_id = ANY(%(identities)s) AND e.entity_type = '{EntityType.PERSONAL}'"
+    ),
+    Scope.ADMINISTERED: _within("(SELECT id FROM mine WHERE administered)"),
+    Scope.MANAGED: _within("(SELECT id FROM mine WHERE managed)"),
+    Scope.SHARED_BY_ME: "e.share_path IS NOT NULL AND e.owner_id = ANY(%(identities)s)",
+    Scope.SHARED_WITH_ME: (
+        "e.id IN (SELECT id FROM invited WHERE named) AND e.owner_id <> ALL(%(identities)s)"
+    ),
     Scope.RECENTLY_USED: (
         "EXISTS (SELECT FROM task t WHERE t.owner_id = %(viewer)s"
         " AND e.id IN (t.source_endpoint_id, t.destination_endpoint_id))"
@@ -130,8 +198,15 @@ _SCOPES = {
 
 
 def _endpoint(**row: Any) -> Endpoint:
-    kind = EntityType(row["entity_type"])
-    return Endpoint(**{**row, "data_hosts": tuple(row["data_hosts"]), "entity_type": kind})
+    share_path = row["share_path"]
+    return Endpoint(
+        **{
+            **row,
+            "data_hosts": tuple(row["data_hosts"]),
+            "entity_type": EntityType(row["entity_type"]),
+            "share_path": None if share_path is None else names.to_wire(share_path),
+        }
+    )
 
 
 async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str]) -> None:
@@ -159,7 +234,7 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
             endpoint.host_endpoint_id,
             endpoint.base_path,
             endpoint.access,
-            endpoint.share_path,
+            None if endpoint.share_path is None else names.to_text(endpoint.share_path),
         ),
     )
 
@@ -208,30 +283,105 @@ async def update(
             endpoint.id,
         ),
     )
-
-
-async def mark_deleted(conn: Connection, endpoint_id: UUID, *, deleted: bool = True) -> None:
-    """Delete an endpoint for its users (or bring it back); the row stays because tasks name it."""
+    # what is shared of a server is where the server is
     await conn.execute(
-        "UPDATE endpoint SET deleted_at = CASE WHEN %s THEN now() END WHERE id = %s",
-        (deleted, endpoint_id),
+        "UPDATE endpoint SET host = %s, port = %s, subject = %s, data_hosts = %s"
+        " WHERE host_endpoint_id = %s AND share_path IS NOT NULL",
+        (
+            endpoint.host,
+            endpoint.port,
+            endpoint.subject,
+            list(endpoint.data_hosts),
+            endpoint.id,
+        ),
     )
 
 
+async def mark_deleted(conn: Connection, endpoint_id: UUID) -> None:
+    """Delete an endpoint for its users, with all that belongs to it; the rows stay because tasks
+    name them. In a transaction.
+    """
+    await conn.execute("UPDATE endpoint SET deleted_at = now() WHERE id = %s", (endpoint_id,))
+    # seen by a statement after the one that holds the row: whoever shares it held it before
+    await conn.execute(
+        """
+        WITH RECURSIVE below AS (
+            SELECT id FROM endpoint WHERE host_endpoint_id = %s
+            UNION ALL SELECT e.id FROM endpoint e JOIN below b ON e.host_endpoint_id = b.id
+        )
+        UPDATE endpoint SET deleted_at = now()
+         WHERE id IN (SELECT id FROM below) AND deleted_at IS NULL
+        """,
+        (endpoint_id,),
+    )
+
+
+async def bring_back(conn: Connection, endpoint_id: UUID) -> None:
+    """Undo the deletion of an endpoint; not of what belonged to it."""
+    await conn.execute("UPDATE endpoint SET deleted_at = NULL WHERE id = %s", (endpoint_id,))
+
+
+async def above(conn: Connection, ids: Sequence[UUID]) -> dict[UUID, list[Named]]:
+    """By endpoint: what each belongs to, the nearest first; nothing of those that are by
+    themselves."""
+    rows = await fetch(
+        conn,
+        """
+        SELECT e.id, h.id, h.entity_type, h.display_name, h.owner_string, h.public,
+               g.id, g.entity_type, g.display_name, g.owner_string, g.public
+          FROM endpoint e JOIN endpoint h ON h.id = e.host_endpoint_id
+          LEFT JOIN endpoint g ON g.id = h.host_endpoint_id
+         WHERE e.id = ANY(%s)
+        """,
+        (list(ids),),
+    )
+    found: dict[UUID, list[Named]] = {}
+    for row in rows:
+        parts = [part for part in (row[1:6], row[6:11]) if part[0] is not None]
+        found[row[0]] = [Named(one[0], EntityType(one[1]), *one[2:]) for one in parts]
+    return found
+
+
 async def collections(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
-    """Those of a Connect endpoint that are not deleted, by name."""
+    """Those that the agents of a Connect endpoint have and that are not deleted, by name."""
     query = sql.SQL(
         "SELECT {} FROM endpoint e WHERE e.host_endpoint_id = %s AND e.deleted_at IS NULL"
-        " ORDER BY e.display_name, e.id"
+        " AND e.share_path IS NULL ORDER BY e.display_name, e.id"
     ).format(sql.SQL(_COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (endpoint_id,))
         return await cursor.fetchall()
 
 
+async def count_shared(conn: Connection, host_id: UUID, owner_id: UUID) -> int:
+    """How many guest collections somebody has of a host."""
+    rows = await fetch(
+        conn,
+        "SELECT count(*) FROM endpoint WHERE host_endpoint_id = %s AND owner_id = %s"
+        " AND share_path IS NOT NULL AND deleted_at IS NULL",
+        (host_id, owner_id),
+    )
+    return int(rows[0][0])
+
+
+async def shared_of(
+    conn: Connection, host_id: UUID, *, after: UUID | None = None, limit: int
+) -> list[Endpoint]:
+    """Guest collections of a host, whoever shares them, by id; those after `after`."""
+    query = sql.SQL(
+        "SELECT {} FROM endpoint e WHERE e.host_endpoint_id = %(host)s"
+        " AND e.share_path IS NOT NULL AND e.deleted_at IS NULL"
+        " AND (%(after)s::uuid IS NULL OR e.id > %(after)s) ORDER BY e.id LIMIT %(limit)s"
+    ).format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, {"host": host_id, "after": after, "limit": limit})
+        return await cursor.fetchall()
+
+
 async def search(
     conn: Connection,
-    viewer: UUID,
+    viewer: Who,
+    now: datetime,
     *,
     kinds: Collection[EntityType] = tuple(EntityType),
     host_endpoint_id: UUID | None = None,
@@ -243,7 +393,10 @@ async def search(
 ) -> list[Endpoint]:
     """Endpoints that `viewer` may see and whose texts hold all `words`, by name."""
     values: dict[str, object] = {
-        "viewer": viewer,
+        "viewer": viewer.id,
+        "identities": list(viewer.identities),
+        "groups": list(viewer.groups),
+        "now": now,
         "owner": owner_id,
         "kinds": list(kinds),
         "host": host_endpoint_id,
@@ -253,20 +406,23 @@ async def search(
     conditions = ["e.entity_type = ANY(%(kinds)s)"]
     if host_endpoint_id is not None:
         conditions.append("e.host_endpoint_id = %(host)s")
-    conditions += ["e.deleted_at IS NULL", "(e.public OR e.owner_id = %(viewer)s)", _SCOPES[scope]]
+    conditions += ["e.deleted_at IS NULL", _VISIBLE, _SCOPES[scope]]
     if owner_id is not None:
         conditions.append("e.owner_id = %(owner)s")
     for number, word in enumerate(words):
         values[f"word{number}"] = "%" + escape_like(word) + "%"
         conditions.append(
-            "concat_ws(' ', e.display_name, e.owner_string, e.host, e.id::text,"
+            "concat_ws(' ', e.display_name, e.owner_string,"
+            " CASE WHEN e.share_path IS NULL THEN e.host END, e.id::text,"
             " e.details->>'organization', e.details->>'department', e.details->>'description',"
             f" e.details->>'keywords') ILIKE %(word{number})s"
         )
     query = sql.SQL(
-        "SELECT {columns} FROM endpoint e WHERE {where}"
+        "{viewers} SELECT {columns} FROM endpoint e"
+        " LEFT JOIN endpoint h ON h.id = e.host_endpoint_id WHERE {where}"
         " ORDER BY lower(e.display_name), e.id LIMIT %(limit)s OFFSET %(offset)s"
     ).format(
+        viewers=sql.SQL(_VIEWERS),
         columns=sql.SQL(_COLUMNS),
         where=sql.SQL(" AND ").join(map(sql.SQL, conditions)),
     )

@@ -6,6 +6,7 @@ from psycopg.rows import dict_row
 
 from towpath.platform.database import Connection
 from towpath.transfer.rights import Who
+from towpath.transfer.store.rows import fetch
 
 
 async def put(conn: Connection, who: Who, *, email: str | None = None) -> None:
@@ -35,3 +36,20 @@ async def get(conn: Connection, identity_id: UUID) -> Who | None:
     return Who(
         identity_id, row["username"] or None, frozenset(row["identities"]), frozenset(row["groups"])
     )
+
+
+_OLD = """
+SELECT wanted.owner_id FROM (
+    SELECT DISTINCT t.owner_id FROM task t
+      JOIN endpoint e ON e.id IN (t.source_endpoint_id, t.destination_endpoint_id)
+     WHERE t.status IN ('ACTIVE', 'INACTIVE') AND e.share_path IS NOT NULL
+) wanted LEFT JOIN principal p ON p.identity_id = wanted.owner_id
+WHERE p.heard_at IS NULL OR p.heard_at <= now() - make_interval(secs => %s)
+ORDER BY p.heard_at NULLS FIRST, wanted.owner_id LIMIT %s
+"""
+
+
+async def old(conn: Connection, *, old_s: float, limit: int) -> list[UUID]:
+    """Owners of unfinished tasks at guest collections, heard of `old_s` ago or never; the longest
+    unheard first."""
+    return [row[0] for row in await fetch(conn, _OLD, (old_s, limit))]

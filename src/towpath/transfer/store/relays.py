@@ -237,24 +237,21 @@ async def presence(conn: Db, endpoint_id: UUID) -> list[Presence]:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Whether the agents of an endpoint are there. `host_name`: of the endpoint whose collection it
-    is."""
+    """Whether the agents of an endpoint are there."""
 
     connected: bool
     paused: bool
-    host_name: str | None = None
 
 
 async def connections(conn: Db, ids: Sequence[UUID]) -> dict[UUID, Connection]:
-    """By endpoint or collection, of those among `ids` that have agents."""
+    """By endpoint or collection, also one that is shared, of those among `ids` that have agents."""
     rows = await fetch(
         conn,
         f"""
         SELECT e.id, coalesce(bool_or({_ALIVE}), false),
-               coalesce(bool_and(n.paused) FILTER (WHERE {_ALIVE}), false), max(h.display_name)
-          FROM endpoint e
-          JOIN connect_endpoint c ON c.endpoint_id IN (e.id, e.host_endpoint_id)
-          LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
+               coalesce(bool_and(n.paused) FILTER (WHERE {_ALIVE}), false)
+          FROM endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
+          JOIN connect_endpoint c ON c.endpoint_id IN (e.id, h.id, h.host_endpoint_id)
           LEFT JOIN connect_node n ON n.endpoint_id = c.endpoint_id AND n.removed_at IS NULL
           LEFT JOIN relay r ON r.client_id = n.relay_id
          WHERE e.id = ANY(%s)

@@ -1,35 +1,47 @@
 """Roles and access rules, and what they make of a person at an endpoint."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from psycopg.rows import dict_row
 
 from towpath.platform.database import Connection
+from towpath.transfer import names
 from towpath.transfer.rights import PrincipalType, Role, Rule, Standing, Who, standing_of
 from towpath.transfer.store.endpoints import Endpoint
 
-# A guest collection belongs to a collection, and that to an endpoint: three at most. But who has
-# registered a server has no say in what others share of it with credentials of their own.
-_STANDING = """
-WITH RECURSIVE chain AS (
-    SELECT e.id, e.owner_id, e.host_endpoint_id, e.entity_type, 1 AS depth
-    FROM endpoint e WHERE e.id = %(endpoint)s
-    UNION ALL
-    SELECT e.id, e.owner_id, e.host_endpoint_id, e.entity_type, c.depth + 1
-    FROM endpoint e JOIN chain c ON e.id = c.host_endpoint_id
-    WHERE c.depth < 3 AND c.entity_type <> 'GCSv4_share'
-)
-SELECT array(SELECT owner_id FROM chain) AS owners,
-       array(SELECT DISTINCT r.role FROM role r JOIN chain c ON r.endpoint_id = c.id
-             WHERE r.principal_type = 'identity' AND r.principal = ANY(%(identities)s)
-                OR r.principal_type = 'group' AND r.principal = ANY(%(groups)s)) AS roles
+CHAIN = """
+    endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
+    JOIN endpoint a ON a.id IN (
+        e.id, CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.id END,
+        CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.host_endpoint_id END)
 """
+"""An endpoint `e`, what it belongs to (`h`), and all whose roles are good for it (`a`): a guest
+collection belongs to a collection, and that to an endpoint. But who has registered a server has no
+say in what others share of it with credentials of their own."""
+
+# What is shared is closed while its host may not be shared (any more), and when who shares it is
+# suspended or gone.
+_STANDING = f"""
+SELECT e.id, array_agg(DISTINCT a.owner_id) AS owners,
+       coalesce(array_agg(DISTINCT r.role) FILTER (WHERE r.role IS NOT NULL), '{{}}') AS roles,
+       e.share_path IS NOT NULL
+           AND (coalesce(h.details->>'shareable', '') = 'false' OR h.deleted_at IS NOT NULL
+                OR EXISTS (SELECT FROM owner_state o WHERE o.owner_id = e.owner_id)) AS closed
+  FROM {CHAIN}
+  LEFT JOIN role r ON r.endpoint_id = a.id
+   AND (r.principal_type = 'identity' AND r.principal = ANY(%(identities)s)
+        OR r.principal_type = 'group' AND r.principal = ANY(%(groups)s))
+ WHERE e.id = ANY(%(endpoints)s)
+ GROUP BY e.id, h.id
+"""  # noqa: S608 - a constant
 
 _RULES = """
-SELECT id, principal_type, principal, path, permissions, created_at, expires_at
+SELECT endpoint_id, id, principal_type, principal, path, permissions, created_at, expires_at
 FROM access_rule
-WHERE endpoint_id = %(endpoint)s
+WHERE endpoint_id = ANY(%(endpoints)s)
   AND (principal_type IN ('all_authenticated_users', 'anonymous')
        OR principal_type = 'identity' AND principal = ANY(%(identities)s)
        OR principal_type = 'group' AND principal = ANY(%(groups)s))
@@ -40,28 +52,39 @@ async def standing(
     conn: Connection, endpoint: Endpoint, who: Who | None, now: datetime
 ) -> Standing:
     """What a person is at an endpoint, and may do there; None: who has not logged in."""
+    return (await standings(conn, [endpoint], who, now))[endpoint.id]
+
+
+async def standings(
+    conn: Connection, endpoints: Sequence[Endpoint], who: Who | None, now: datetime
+) -> dict[UUID, Standing]:
+    """The same of several endpoints, by their ids."""
     asked = {
-        "endpoint": endpoint.id,
+        "endpoints": [one.id for one in endpoints],
         "identities": [] if who is None else list(who.identities),
         "groups": [] if who is None else list(who.groups),
     }
+    rules: dict[UUID, list[Rule]] = {}
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_STANDING, asked)
-        row = await cursor.fetchone()
-        assert row is not None, "it has no FROM that could be empty"
-        rules = []
-        if endpoint.is_guest:
+        await cursor.execute(_STANDING.encode(), asked)
+        facts = {row["id"]: row for row in await cursor.fetchall()}
+        if any(one.is_guest for one in endpoints):
             await cursor.execute(_RULES, asked)
-            rules = [rule_of(one) for one in await cursor.fetchall()]
-    return standing_of(
-        who,
-        owners=row["owners"],
-        roles=[Role(one) for one in row["roles"]],
-        rules=rules,
-        public=endpoint.public,
-        guest=endpoint.is_guest,
-        now=now,
-    )
+            for row in await cursor.fetchall():
+                rules.setdefault(row["endpoint_id"], []).append(rule_of(row))
+    return {
+        one.id: standing_of(
+            who,
+            owners=facts[one.id]["owners"],
+            roles=[Role(role) for role in facts[one.id]["roles"]],
+            rules=rules.get(one.id, ()),
+            public=one.public,
+            guest=one.is_guest,
+            closed=facts[one.id]["closed"],
+            now=now,
+        )
+        for one in endpoints
+    }
 
 
 def rule_of(row: dict[str, Any]) -> Rule:
@@ -70,7 +93,7 @@ def rule_of(row: dict[str, Any]) -> Rule:
         id=row["id"],
         principal_type=PrincipalType(row["principal_type"]),
         principal=row["principal"],
-        path=row["path"],
+        path=names.to_wire(row["path"]),
         writes=row["permissions"] == "rw",
         created_at=row["created_at"],
         expires_at=row["expires_at"],

@@ -12,6 +12,7 @@ from towpath.transfer.api.documents import (
     NULL_ENDPOINT_FIELDS,
 )
 from towpath.transfer.browse import endpoint_test
+from towpath.transfer.rights import Role
 from towpath.transfer.store.endpoints import EntityType
 
 
@@ -48,11 +49,22 @@ class _Endpoint(Answer):
     non_functional: bool
     non_functional_endpoint_id: UUID | None
     non_functional_endpoint_display_name: str | None
+    host_endpoint: str | None
+    host_endpoint_id: UUID | None
+    host_endpoint_display_name: str | None
+    host_path: str | None
+    mapped_collection_id: UUID | None
+    mapped_collection_display_name: str | None
+    sharing_target_endpoint: str | None
+    sharing_target_root_path: str | None
+    shareable: bool
+    acl_available: bool
+    acl_editable: bool
     gcp_connected: bool | None
     gcp_paused: bool | None
     network_use: str
     expires_in: int
-    my_effective_roles: list[Literal["administrator"]]
+    my_effective_roles: list[Role]
     DATA: list[Server]
     data_hosts: list[str]
 

@@ -1,0 +1,122 @@
+"""Sharing a directory with others, as a guest collection: who may, and what becomes of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID, uuid4
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.platform.database import Connection
+from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
+from towpath.transfer import names
+from towpath.transfer.api.service import TransferService, visible_endpoint, who
+from towpath.transfer.browse.errors import Operation, TooBusy, api_error
+from towpath.transfer.connect.permits import Refused, permit_for
+from towpath.transfer.sessions import SessionUnavailable
+from towpath.transfer.store import endpoints, principals
+from towpath.transfer.store.endpoints import Endpoint, EntityType
+
+MAX_SHARED = 1000
+"""Guest collections that one person may have of a host. More rules in one do the same."""
+
+_KINDS = {
+    EntityType.SERVER: EntityType.SERVER_SHARE,
+    EntityType.PERSONAL: EntityType.PERSONAL_SHARE,
+    EntityType.COLLECTION: EntityType.COLLECTION_SHARE,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewGuest:
+    """What is to be shared, and how it is to be called. `path`: of a directory of the host, as its
+    users spell it; `public`: whether those may find it to whom no rule gives access."""
+
+    host_id: UUID
+    path: str
+    display_name: str
+    public: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def new_guest_collection(
+    service: TransferService, caller: Principal, wanted: NewGuest
+) -> Endpoint:
+    """Share a directory with nobody as yet; the caller is its owner.
+
+    Who may use the host himself may share of it, unless its owner forbids that. Others use it with
+    his credential, or as his account; so that has to work: the directory is looked at. Raises
+    ApiError.
+    """
+    async with service.database.connection() as conn:
+        host = await _may_share(conn, service, caller, wanted.host_id)
+    share_path = await _directory(service, caller, host, wanted.path)
+    async with service.database.transaction() as conn:
+        # held: while it is not deleted, what is shared of it is not either
+        host = await _may_share(conn, service, caller, wanted.host_id, lock=True)
+        if await endpoints.count_shared(conn, host.id, caller.sub) >= MAX_SHARED:
+            raise ApiError(
+                409,
+                "LimitExceeded",
+                f"You share {MAX_SHARED} directories of this already: delete some of these",
+            )
+        guest = Endpoint(
+            id=uuid4(),
+            owner_id=caller.sub,
+            owner_string=caller.username,
+            display_name=wanted.display_name,
+            host=host.host,
+            port=host.port,
+            subject=host.subject,
+            data_hosts=host.data_hosts,
+            public=wanted.public,
+            details=dict(wanted.details),
+            entity_type=_KINDS[host.entity_type],
+            host_endpoint_id=host.id,
+            share_path=share_path,
+        )
+        await endpoints.insert(conn, guest, {})
+        await principals.put(conn, who(caller))
+    return guest
+
+
+async def _may_share(
+    conn: Connection,
+    service: TransferService,
+    caller: Principal,
+    host_id: UUID,
+    *,
+    lock: bool = False,
+) -> Endpoint:
+    seen = await visible_endpoint(conn, host_id, who(caller), service.now(), lock=lock)
+    host = seen.endpoint
+    if host.is_guest:
+        raise ApiError.bad_request(
+            f"“{host.display_name}” is shared itself: only its owner may share that directory"
+        )
+    if not host.functional:
+        raise ApiError.bad_request(
+            f"“{host.display_name}” has no files of its own: share of one of its collections"
+        )
+    if not host.shareable:
+        raise ApiError.forbidden(f"The owner of “{host.display_name}” lets nobody share of it")
+    if host.is_connect:
+        permit = await permit_for(conn, host, who(caller), writes=False)
+        if isinstance(permit, Refused):
+            raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
+    return host
+
+
+async def _directory(service: TransferService, caller: Principal, host: Endpoint, path: str) -> str:
+    """The directory as guest collections keep it, seen with the caller's own login."""
+    try:
+        found, entry = await service.browser.stat(host.id, who(caller), names.check_path(path))
+    except names.InvalidPathError as error:
+        raise ApiError.bad_request(f"host_path: {error}", reason="InvalidPath") from None
+    except (GridFTPError, SessionUnavailable, TooBusy) as error:
+        raise api_error(error, Operation.SHARE) from error
+    if not entry.is_directory:
+        raise ApiError.bad_request(
+            f"host_path: '{names.to_text(found)}' is not a directory", reason="InvalidPath"
+        )
+    return found.rstrip("/")
