@@ -20,7 +20,15 @@ from campaign.report import summary, told, write
 
 _INSIDE = "TOWPATH_CAMPAIGN_INSIDE"
 """Set in the process that runs in the namespaces."""
-WRONG = ("lost", "duplicated", "false_success", "resent_covered", "unexplained", "crashed")
+WRONG = (
+    "lost",
+    "duplicated",
+    "false_success",
+    "resent_covered",
+    "unexplained",
+    "unexplained_time",
+    "crashed",
+)
 
 
 def main() -> int:

@@ -221,6 +221,7 @@ class Campaign:
         events = await self._ask("GET", f"task/{task_id}/event_list", limit=1000)
         return {
             "task": task,
+            "time": await self._ask("GET", f"task/{task_id}/explain"),
             "transferred": transferred,
             "events": events["DATA"][::-1],
         }

@@ -85,6 +85,10 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         ),
         "unexplained": sum(len(one.unexplained) for one in verdicts)
         + len(campaign.ledger.unexplained),
+        "unexplained_time": sum(len(one.unexplained_time) for one in verdicts),
+        "unexplained_time_worst": max(
+            (one.told["time"]["unexplained"] for one in verdicts if "time" in one.told), default=0
+        ),
         "crashed": len(campaign.crashed),
         "seconds": round(time.monotonic() - campaign.began_s, 1),
     }

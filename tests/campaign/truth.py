@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,9 @@ from towpath.demo.trees import content, digests
 
 IN_DOUBT = "FILES_IN_DOUBT"
 """Told of a failed task when nobody could see whether its files hold other files' bytes."""
+
+TIME_UNEXPLAINED = 0.05
+"""Of 1: so much of a task's time, between request and end, may be unknown."""
 
 EXPLAINS = ("error", "next")
 """What each error event must say: cause and consequence."""
@@ -33,13 +37,15 @@ class Verdict:
     """Files that are said to have arrived, and are not what the source had."""
     unexplained: list[str] = field(default_factory=list)
     """Error events that do not name cause and consequence."""
+    unexplained_time: list[str] = field(default_factory=list)
+    """More of the task's time than may be of which nobody can say what it went to."""
 
     @property
     def wrong(self) -> list[str]:
         """Everything, in words."""
         return [
             f"{name}: {what}"
-            for name in ("lost", "duplicated", "false_success", "unexplained")
+            for name in ("lost", "duplicated", "false_success", "unexplained", "unexplained_time")
             for what in getattr(self, name)
         ]
 
@@ -77,6 +83,7 @@ def judge(history: History, told: dict[str, Any]) -> Verdict:
     for event in told["events"]:
         if event["is_error"] and not set(EXPLAINS) <= set(json.loads(event["details"])):
             verdict.unexplained.append(f"{event['code']}: {event['details']}")
+    verdict.unexplained_time += _unexplained_time(told["time"])
     if not verdict.succeeded and not _may_fail(history, told["task"]["fatal_error"]["code"]):
         verdict.lost.append(f"the task failed: {told['task']['fatal_error']}")
     if isinstance(plan, DeletePlan):
@@ -203,3 +210,14 @@ def _before(plan: TransferPlan, path: str, how: There) -> str:
     for chunk in content(below, size // 2 if how is There.SHORTER else size, seed):
         digest.update(chunk)
     return digest.hexdigest()
+
+
+def _unexplained_time(time: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the account of where the task's time went."""
+    wall_s, shares = time["wall_s"], time["DATA"]
+    if time["unexplained"] > TIME_UNEXPLAINED:
+        yield f"{time['unexplained']:.1%} of {wall_s} s: {shares}"
+    if abs(sum(share["seconds"] for share in shares) - wall_s) > 0.001 * (1 + len(shares)):
+        yield f"it does not add up to {wall_s} s: {shares}"
+    if any(share["seconds"] < 0 for share in shares):
+        yield f"less than nothing: {shares}"

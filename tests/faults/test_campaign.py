@@ -10,7 +10,14 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 FAULTS = 60
-RIGHT = ("lost", "duplicated", "false_success", "resent_covered", "unexplained")
+RIGHT = (
+    "lost",
+    "duplicated",
+    "false_success",
+    "resent_covered",
+    "unexplained",
+    "unexplained_time",
+)
 LATER = ("clock jumped", "worker out of memory")
 """Kinds that are too slow for it."""
 

@@ -124,7 +124,9 @@ def done(plan: Plan, tmp_path: Path, **more: Any) -> tuple[History, dict[str, An
             (destination / path).write_bytes((source / origin).read_bytes())
             transferred.append({"destination_path": str(destination / path), "size": 0})
     task = {"task_id": "x", "status": "SUCCEEDED", "files_transferred": len(transferred)}
-    return history, {"task": task | more, "transferred": transferred, "events": []}
+    time = {"wall_s": 2.0, "unexplained": 0.0, "DATA": [{"category": "moving", "seconds": 2.0}]}
+    told = {"task": task | more, "time": time, "transferred": transferred, "events": []}
+    return history, told
 
 
 @pytest.fixture
@@ -153,6 +155,22 @@ def some_file(history: History) -> Path:
 
 def test_what_is_right(plan: TransferPlan, tmp_path: Path) -> None:
     assert judge(*done(plan, tmp_path)).wrong == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"unexplained": 0.06},
+        {"wall_s": 3.0},
+        {"DATA": [{"seconds": 3.0}, {"seconds": -1.0}]},
+    ],
+)
+def test_time_that_nobody_explains(
+    plan: TransferPlan, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    history, told = done(plan, tmp_path)
+    told["time"] |= wrong
+    assert len(judge(history, told).unexplained_time) == 1
 
 
 def test_other_bytes_are_a_false_success(plan: TransferPlan, tmp_path: Path) -> None:

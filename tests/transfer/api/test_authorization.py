@@ -154,6 +154,7 @@ ROUTES: dict[str, Row] = {
     "GET /task/{task_id}/skipped_errors": _task(200),
     "GET /task/{task_id}/fidelity": _task(200),
     "GET /task/{task_id}/throughput": _task(200),
+    "GET /task/{task_id}/explain": _task(200),
     "GET /task/{task_id}/pause_info": _task(200),
     "GET /task/{task_id}/progress": _task(200),  # a stream, which ends with the task
     "GET /task_progress": Row((400,), query={"last_event_id": "none"}),  # would go on for ever

@@ -16,6 +16,7 @@ from towpath.transfer.engine.faults import judge
 from towpath.transfer.engine.lanes import LaneRunner, LargeFiles, SmallFiles
 from towpath.transfer.engine.news import News
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.stopwatch import Stopwatch
 from towpath.transfer.store.plan import File, Item, Returned, State
 
 
@@ -92,6 +93,7 @@ def context() -> TaskContext:
         changed=Signal(),
         news=News(),
         clock=asyncio.get_running_loop().time,
+        stopwatch=Stopwatch(asyncio.get_running_loop().time),
         random=Random(1),
         complete=False,
         lanes_open=0,

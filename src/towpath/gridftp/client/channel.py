@@ -19,6 +19,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.refusals import classify
 from towpath.gridftp.security.errors import SecurityError
 from towpath.gridftp.security.gsi import Initiator
+from towpath.gridftp.wire.commands import only_reads
 from towpath.gridftp.wire.replies import LineSplitter, Reply, ReplyReader
 
 MAX_QUEUED_COMMANDS = 900
@@ -90,6 +91,9 @@ class ControlChannel(asyncio.Protocol):
         self.may_send: Callable[[], bool] | None = None
         """Asked right before queued commands are handed to the kernel; when it says no, they are
         lost, and the channel takes no more. For who may lose the right to act while it works."""
+        self.only_reads = False
+        """Whether nothing is sent that may change anything at the server (`commands.only_reads`): a
+        command that would ends the channel instead."""
         self.by_grant = False
         """Whether a login by grant was accepted: then a 530 says that the grant is over."""
         self.gathers = False
@@ -177,6 +181,12 @@ class ControlChannel(asyncio.Protocol):
         while backlog and len(queue) < MAX_QUEUED_COMMANDS + extra:
             line, receiver = backlog.popleft()
             queue.append(receiver)
+            if self.only_reads and not only_reads(line):
+                # what was gathered before it is not sent either: it is our own mistake
+                verb = line.partition(b" ")[0].decode(errors="replace")
+                message = f"the session may only read, and {verb} was about to be sent"
+                self.fail(GridFTPError(Kind.UNSUPPORTED, message, self.where))
+                return
             if security is None:
                 out.append(line + b"\r\n")
             else:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Final
 
-from towpath.gridftp.client.channel import Receiver
+from towpath.gridftp.client.channel import GATHER_S, Receiver
 from towpath.gridftp.client.handover import introduce
 from towpath.gridftp.client.pieces import (
     Flight,
@@ -21,6 +22,7 @@ from towpath.gridftp.client.pieces import (
     Piece,
     SideName,
     Stage,
+    Waits,
     destination_commands,
     source_commands,
 )
@@ -56,6 +58,10 @@ SLOWEST_CHECKSUM_BYTES_S: Final = 10 * 1024 * 1024
 
 DIGEST_BYTES: Final = 1024 * 1024
 """Of smaller pieces a server reads again what it has just received or sent: that costs nothing."""
+
+
+BEHIND_AFTER_S: Final = 4 * GATHER_S
+"""Replies gather at each end by themselves: what is read of one may be so much older."""
 
 
 class _Side(Receiver):
@@ -204,6 +210,30 @@ class Lane:
                 found.append((flight.piece, Stage.WAITS if moves else Stage.MOVES))
                 moves = True
         return found
+
+    @property
+    def waits_for(self) -> Waits:
+        """What both servers are at now: each works on the oldest command that it has not answered.
+
+        An end counts as behind only if it has been silent for longer than replies may lie here
+        unread, so that a lane whose files go by one after the other blames nobody.
+        """
+        if not self._flights:
+            return Waits.NOTHING
+        (here, at_source), (there, at_destination) = (_at_now(side) for side in self._sides)
+        checksum = Operation.CHECKSUM
+        if here == there and (at_source is checksum) == (at_destination is checksum):
+            return Waits.BOTH_CHECKSUMS if at_source is checksum else Waits.BOTH
+        # Of one piece, what comes before its checksum is behind.
+        if here < there or (here == there and at_destination is checksum):
+            behind, operation = self._source, at_source
+        else:
+            behind, operation = self._destination, at_destination
+        if operation is checksum:
+            return Waits.SOURCE_CHECKSUM if behind is self._source else Waits.DESTINATION_CHECKSUM
+        if self._loop.time() - behind.session.channel.answered_at < BEHIND_AFTER_S:
+            return Waits.BOTH
+        return Waits.SOURCE if behind is self._source else Waits.DESTINATION
 
     @property
     def digests_on_the_way(self) -> bool:
@@ -632,3 +662,11 @@ class Lane:
             if timer is not None:
                 timer.cancel()
         self._timer = self._echo_timer = None
+
+
+def _at_now(side: _Side) -> tuple[float, Operation | None]:
+    """The piece that an end is at, and what of it; an infinite number: it has done all."""
+    for operation, flight, _ in side.operations:
+        if flight is not None:
+            return flight.number, operation
+    return inf, None

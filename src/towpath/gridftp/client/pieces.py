@@ -52,6 +52,18 @@ class Stage(Enum):
     CHECKED = auto()
 
 
+class Waits(Enum):
+    """What a lane waits for, as far as who commands both ends can see it."""
+
+    NOTHING = auto()
+    BOTH = auto()  # both ends are at the same piece, or keep up with each other
+    SOURCE = auto()  # the destination has all that the source has sent
+    DESTINATION = auto()  # the source has sent what the destination has not confirmed
+    SOURCE_CHECKSUM = auto()
+    DESTINATION_CHECKSUM = auto()
+    BOTH_CHECKSUMS = auto()
+
+
 class Operation(Enum):
     """What a queued command is for."""
 

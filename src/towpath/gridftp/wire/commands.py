@@ -22,6 +22,25 @@ GRANT_USER = ":grant:"
 _RESTRICTION_ENTRY = re.compile(r"(R|W|RW|N)/.*")
 
 
+_READS = frozenset(
+    b"AUTH ADAT USER PASS FEAT PWD CWD NOOP QUIT TYPE MODE OPTS TREV DCAU DCSC PBSZ PROT PASV SPAS"
+    b" SIZE MDTM MLST MLSC MLSD MLSR CKSM".split()
+)
+_SITE_READS = frozenset(b"HELP WHOAMI VERSION RESTRICT TASKID CLIENTINFO GRANT".split())
+
+
+def only_reads(line: bytes) -> bool:
+    """Whether a command can change nothing at the server but its own session. What is not known to
+    be harmless is not.
+
+    No file's contents either: a data command moves them to where somebody may write.
+    """
+    verb, _, rest = line.partition(b" ")
+    if verb.upper() == b"SITE":
+        return rest.partition(b" ")[0].upper() in _SITE_READS
+    return verb.upper() in _READS
+
+
 def check_line(line: str) -> str:
     """The line itself. Raises GridFTPError(INVALID_NAME) for one that would be several, or none."""
     if "\r" in line or "\n" in line or "\0" in line:

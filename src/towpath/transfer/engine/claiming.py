@@ -61,6 +61,7 @@ async def claim_destinations(context: TaskContext) -> None:
                 conn, context.task_no, [_waits(wait)], most=context.settings.events_per_task
             )
             await leases.release(conn, context.task_no)
+            context.stopwatch.last_word()
     if wait is not None:
         raise WaitsForTaskError(wait)
     context.claimed_storage = storage

@@ -13,6 +13,7 @@ from towpath.transfer.engine.faults import skipped
 from towpath.transfer.engine.large import COMPARED_AT_ONCE, checksum_timeout_s, digests_of_both
 from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.stopwatch import CHECKSUM
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -40,9 +41,10 @@ class Comparison:
                 continue
             self._context.lanes_open += 1
             try:
-                while files:
-                    await self._compare(pair, files)
-                    files = await self._take()
+                with self._context.stopwatch.phase(CHECKSUM):
+                    while files:
+                        await self._compare(pair, files)
+                        files = await self._take()
             finally:
                 self._context.lanes_open -= 1
                 await pair.lane.close()

@@ -20,10 +20,11 @@ from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
 from towpath.transfer.engine.news import News
+from towpath.transfer.engine.stopwatch import Stopwatch
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.sessions import EndpointSessions, Login
-from towpath.transfer.store import leases
+from towpath.transfer.store import leases, spent
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import File, Item
 
@@ -218,7 +219,12 @@ class TaskContext:
     """Whether the task's row says that commands that remove may be running."""
     removals_open: int = 0
     """Groups of such commands whose end is not certain."""
+    stopwatch: Stopwatch = field(init=False)
+    """For what its time goes."""
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.stopwatch = Stopwatch(self.clock)
 
     @property
     def task_no(self) -> int:
@@ -247,6 +253,13 @@ class TaskContext:
             leases.fenced(self.db, self.task_no, self.grant.lease_epoch) as conn,
         ):
             yield conn
+            grant, told = self.grant, self.stopwatch.due()
+            if told is not None:
+                await spent.account(
+                    conn, self.task_no, grant.lease_epoch, told, owner_full=grant.owner_full
+                )
+        if told is not None:
+            self.stopwatch.told()
         self.news.change()
 
     async def in_parts(self, some: Callable[[AsyncConnection[Any], int], Awaitable[bool]]) -> None:

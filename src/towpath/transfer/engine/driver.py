@@ -32,6 +32,14 @@ from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
 from towpath.transfer.engine.standstill import END_WITHIN_S, MOST_FILES, let_settle
+from towpath.transfer.engine.stopwatch import (
+    DELETING,
+    ENDING,
+    LISTING_DESTINATION,
+    RECOVERY,
+    SERVICE,
+    Phase,
+)
 from towpath.transfer.engine.walk import Walk
 from towpath.transfer.store import (
     claims,
@@ -102,13 +110,18 @@ class Driver:
 
     async def run(self) -> None:
         """Drive until the task ends, pauses, or the lease is lost. Raises LeaseLostError."""
+        with self.context.stopwatch.part():
+            await self._run()
+
+    async def _run(self) -> None:
         context = self.context
         recorder = Recorder(context)
         try:
             await self._begin(recorder)
             told: list[Event] = []
             if context.grant.type == "DELETE":
-                await self._together(recorder, DeleteRun(context, recorder).run())
+                deleting = self._part(DELETING, DeleteRun(context, recorder).run())
+                await self._together(recorder, deleting)
             else:
                 told = await self._transfer(recorder)
             told.append(await self._succeeded(recorder))
@@ -147,7 +160,8 @@ class Driver:
             items = await plan.items(conn, context.task_no)
             claimed = await claims.made(conn, context.task_no)
         if context.grant.type != "DELETE":  # it may delete twice, but not what it has just written
-            await self._let_removals_settle()
+            with context.stopwatch.phase(RECOVERY):
+                await self._let_removals_settle()
         await place_items(context, items, log_in=not claimed)
         await claim_destinations(context)
         progress = await self._resume()
@@ -204,16 +218,20 @@ class Driver:
         ]
         await self._together(
             recorder,
-            walk.run(),
-            Settlement(context, recorder).run(),
-            *([Comparison(context, recorder).run()] if context.options.sync_level == 3 else []),
-            *(lane.run() for lane in lanes),
+            self._part(SERVICE, walk.run()),
+            self._part(None, Settlement(context, recorder).run()),
+            *(
+                [self._part(None, Comparison(context, recorder).run())]
+                if context.options.sync_level == 3
+                else []
+            ),
+            *(self._part(lane.doing, lane.run()) for lane in lanes),
         )
-        await self._together(recorder, LinkMaking(context).run())
+        await self._together(recorder, self._part(LISTING_DESTINATION, LinkMaking(context).run()))
         told: list[Event] = []
         if context.options.delete_destination_extra:
             extras = ExtrasRun(context, recorder)
-            await self._together(recorder, extras.run())
+            await self._together(recorder, self._part(DELETING, extras.run()))
             told += extras.told
         async with context.db.connection() as conn:
             left_out = await counters.skipped_errors(conn, context.task_no)
@@ -239,7 +257,8 @@ class Driver:
                 work = [group.create_task(part) for part in parts]
                 # Not `gather`: cancelled, it cancels them, and then the group cancels once more
                 # those that are still closing what they have.
-                await asyncio.wait(work)
+                with self.context.stopwatch.phase(None):
+                    await asyncio.wait(work)
                 recording.cancel()
                 watching.cancel()
         except* (
@@ -252,17 +271,27 @@ class Driver:
         ) as several:
             raise _most_important(several) from None
 
+    async def _part(self, phase: Phase, work: Coroutine[Any, Any, None]) -> None:
+        """One that spends time of its own. Phase None: it says itself what it is at, if it is not
+        idle."""
+        with self.context.stopwatch.part(), self.context.stopwatch.phase(phase):
+            await work
+
     async def _watch(self, recorder: Recorder) -> None:
         """See interrupts at once, and a task that only waits; tell of progress now and then."""
         context = self.context
         told_at = context.clock()
         while True:
             await context.changed.wait(WATCH_EVERY_S)
+            context.stopwatch.look()
             self._check_interrupts()
             context.lease.check()
             if context.clock() - told_at >= context.settings.progress_every_s:
                 recorder.event(events.progress(recorder.take_bytes(), context.clock() - told_at))
                 told_at = context.clock()
+            if context.stopwatch.overdue:
+                async with context.fenced():
+                    pass  # what the time went to is committed
             if (context.walk_done or context.walk_waits) and not context.lanes_open:
                 async with context.db.connection() as conn:
                     rest = await plan.waiting(conn, context.task_no)
@@ -297,6 +326,7 @@ class Driver:
         if context.removals_marked and not context.removals_open:
             await removals.mark_settled(conn, context.task_no)
         await leases.release(conn, context.task_no)
+        context.stopwatch.last_word()
 
     async def _fault(self, recorder: Recorder, verdict: Verdict) -> None:
         context = self.context
@@ -350,6 +380,16 @@ class Driver:
         told: Sequence[Event],
     ) -> None:
         """`told`: the last events, each once, whoever comes to the end."""
+        with self.context.stopwatch.phase(ENDING):
+            await self._end(recorder, status, fatal_error, told)
+
+    async def _end(
+        self,
+        recorder: Recorder,
+        status: Status,
+        fatal_error: dict[str, str] | None,
+        told: Sequence[Event],
+    ) -> None:
         context = self.context
         until = context.clock() + END_WITHIN_S
         if fatal_error is not None:

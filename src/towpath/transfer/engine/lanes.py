@@ -19,6 +19,7 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.gridftp.wire.listings import Entry
+from towpath.transfer import accounting
 from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, Work
@@ -27,6 +28,7 @@ from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.news import FileState, Moving
 from towpath.transfer.engine.pairs import Pair, PairOpener, whole_piece
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.stopwatch import CHECKSUM, OF_LANE, RETRY, SERVICE
 from towpath.transfer.store import plan
 from towpath.transfer.store.plan import File, Returned, State
 
@@ -65,6 +67,10 @@ class LaneRunner:
 
     async def run(self) -> None:
         """Until there is nothing left. Raises TaskFaultError or LeaseLostError."""
+        raise NotImplementedError
+
+    def doing(self) -> accounting.Entry:
+        """What it waits for now."""
         raise NotImplementedError
 
     async def _take(self, room: Room) -> list[File]:
@@ -182,6 +188,10 @@ class SmallFiles(LaneRunner):
         finally:
             await self._leave()
 
+    def doing(self) -> accounting.Entry:
+        """What it waits for now."""
+        return SERVICE if self._sent is None else OF_LANE[self._sent.waits_for]
+
     def _in_flight(self) -> list[Moving]:
         lane = self._loop.lane
         under_way = [] if lane is None or lane is not self._sent else lane.under_way()
@@ -198,7 +208,8 @@ class SmallFiles(LaneRunner):
             files = await self._take(room)
             if files or not idle:
                 return files
-            await self._context.changed.wait(LOOK_AGAIN_S)
+            with self._context.stopwatch.phase(None):
+                await self._context.changed.wait(LOOK_AGAIN_S)
             if self._context.clock() - self._idle_since >= self._context.settings.lane_idle_s:
                 await self._loop.close()
         return None
@@ -211,6 +222,7 @@ class SmallFiles(LaneRunner):
         # A retried file may have lost its directory meanwhile.
         retried = {posixpath.dirname(p.destination_path) for p in pieces if p.tag.attempt}
         self._context.lease.check()
+        self._context.stopwatch.look()
         self._sent = lane
         return Load(pieces, sorted(retried))
 
@@ -239,12 +251,14 @@ class SmallFiles(LaneRunner):
                 gone = outcome.piece.destination_path in removed
                 failure = self._failed(file, outcome, state, removed=gone) or failure
             self._flying.pop(file.file_no, None)
+        self._context.stopwatch.look()
         self._sent = lane if self._flying else None
         if failure is not None:
             raise failure
         self._idle_since = self._context.clock()
         if lane.broken and self._loop.lane is None:
-            await asyncio.sleep(REOPEN_AFTER_S)
+            with self._context.stopwatch.phase(RETRY):
+                await asyncio.sleep(REOPEN_AFTER_S)
 
     async def _done(self, file: File, outcome: Outcome) -> TaskFaultError | None:
         assert self._pair is not None, "it was sent"
@@ -364,9 +378,17 @@ class LargeFiles(LaneRunner):
                 await self._move(files[0])
                 idle_since = context.clock()
                 continue
-            await context.changed.wait(LOOK_AGAIN_S)
+            with context.stopwatch.phase(None):
+                await context.changed.wait(LOOK_AGAIN_S)
             if context.clock() - idle_since >= context.settings.lane_idle_s:
                 await self._close()
+
+    def doing(self) -> accounting.Entry:
+        """What it waits for now."""
+        if self._moving is None or self._pair is None:
+            return SERVICE
+        all_there = self._moving.standing.state is FileState.VERIFYING
+        return CHECKSUM if all_there else OF_LANE[self._pair.lane.waits_for]
 
     def _in_flight(self) -> list[Moving]:
         if self._moving is not None:
@@ -378,10 +400,12 @@ class LargeFiles(LaneRunner):
         if pair is None:
             self._hand_back(State.PENDING)  # nothing was sent
             return
+        self._context.stopwatch.look()
         self._moving = large = LargeFile(self._context, self._recorder, pair, file)
         try:
             outcome = await large.transfer()
         finally:
+            self._context.stopwatch.look()
             self._moving = None
         state = await self._close() if pair.lane.broken else State.PENDING
         removed = not large.begun or (
@@ -395,7 +419,8 @@ class LargeFiles(LaneRunner):
         if failure is not None:
             raise failure
         if self._pair is None:
-            await asyncio.sleep(REOPEN_AFTER_S)
+            with self._context.stopwatch.phase(RETRY):
+                await asyncio.sleep(REOPEN_AFTER_S)
 
     async def _removed(self, file: File, outcome: Outcome, state: State) -> bool:
         """Whether a file that is left out is removed, as far as it had come."""

@@ -28,6 +28,7 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.news import FileState, Moving
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_another
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.stopwatch import CHECKSUM
 from towpath.transfer.sessions import Login
 from towpath.transfer.store import restart_points
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
@@ -267,7 +268,8 @@ class LargeFile:
             if r.session_generation != self._pair.generation or (verify and not r.verified)
         ]
         if unsure:
-            await self.compare_ranges(unsure)
+            with self._context.stopwatch.phase(CHECKSUM):
+                await self.compare_ranges(unsure)
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
         await self._check_unchanged(entry)

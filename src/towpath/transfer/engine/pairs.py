@@ -19,6 +19,7 @@ from towpath.transfer.engine.faults import (
     until_it_answers,
 )
 from towpath.transfer.engine.recorder import Recorder
+from towpath.transfer.engine.stopwatch import LOGIN, RETRY
 from towpath.transfer.sessions import Login, SessionUnavailable
 from towpath.transfer.store import circuits
 from towpath.transfer.store.plan import File
@@ -119,7 +120,8 @@ async def open_both(context: TaskContext) -> tuple[tuple[Session, Login], tuple[
         asyncio.create_task(open_session(context, destination_id, at_source=False)),
     ]
     try:
-        source, destination = await asyncio.gather(*both)
+        with context.stopwatch.phase(LOGIN):
+            source, destination = await asyncio.gather(*both)
     except BaseException:
         await asyncio.shield(asyncio.create_task(_close_opening(both)))
         raise
@@ -142,15 +144,16 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
         credential = await context.data_credentials.get(
             context.grant.owner_id, source_login.endpoint_id, destination_login.endpoint_id
         )
-        lane = await Lane.open(
-            source,
-            destination,
-            data_credential=credential,
-            protection=Protection.PRIVATE if context.options.encrypt_data else Protection.CLEAR,
-            streams=context.settings.streams,
-            markers=markers,
-            data_hosts=destination_login.data_hosts,
-        )
+        with context.stopwatch.phase(LOGIN):
+            lane = await Lane.open(
+                source,
+                destination,
+                data_credential=credential,
+                protection=Protection.PRIVATE if context.options.encrypt_data else Protection.CLEAR,
+                streams=context.settings.streams,
+                markers=markers,
+                data_hosts=destination_login.data_hosts,
+            )
     except BaseException as error:
         await close_all([source, destination])
         if isinstance(error, GridFTPError):
@@ -182,7 +185,8 @@ class PairOpener:
                 raise
             self._recorder.event(fault.verdict.event)
             self._refusals += 1
-            await asyncio.sleep(self._context.backoff_s(self._refusals))
+            with self._context.stopwatch.phase(RETRY):
+                await asyncio.sleep(self._context.backoff_s(self._refusals))
             return None
         self._refusals = 0
         return pair

@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY, is_away
 from towpath.transfer.engine.context import TaskContext, Work
+from towpath.transfer.engine.stopwatch import SERVICE
 from towpath.transfer.store import (
     counters,
     events,
@@ -137,12 +138,15 @@ class Recorder:
 
     async def run(self) -> None:
         """Flush until cancelled. Raises LeaseLostError when the lease has gone."""
-        while True:
-            await self._wanted.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._context.settings.record_every_s):
-                    await self._soon.wait()
-            await self.flush()
+        stopwatch = self._context.stopwatch
+        with stopwatch.part(weak=True):
+            while True:
+                await self._wanted.wait()
+                with stopwatch.phase(SERVICE):
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._context.settings.record_every_s):
+                            await self._soon.wait()
+                    await self.flush()
 
     async def flush(self) -> None:
         """Commit all that was recorded before the call. Raises LeaseLostError."""

@@ -33,6 +33,7 @@ from towpath.transfer.engine.large import (
 from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.standstill import GROUP_FILES, look, stand_still
+from towpath.transfer.engine.stopwatch import RECOVERY
 from towpath.transfer.store import plan, restart_points
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
@@ -55,7 +56,8 @@ class Settlement:
             arrived = context.arrivals.count(Work.CONTESTED)
             files = await self._contested()
             if files:
-                await self._settle(files)
+                with context.stopwatch.phase(RECOVERY):
+                    await self._settle(files)
             else:
                 await self._wait_for_more(arrived)
 

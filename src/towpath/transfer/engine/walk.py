@@ -33,6 +33,7 @@ from towpath.transfer.engine.mirror import DirectoryMirror
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
+from towpath.transfer.engine.stopwatch import LISTING_DESTINATION, LISTING_SOURCE
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, EntryRoom, decide, status
 from towpath.transfer.fidelity import Findings
 from towpath.transfer.fidelity import Kind as Loss
@@ -131,7 +132,8 @@ class Walk:
                 continue
             try:
                 await self._room_in_plan()
-                await self._visit(source, destination, directory)
+                with self._context.stopwatch.phase(LISTING_SOURCE):
+                    await self._visit(source, destination, directory)
             except SidedError as sided:
                 await self._list_later(directory, sided)
             finally:
@@ -141,7 +143,8 @@ class Walk:
 
     async def _room_in_plan(self) -> None:
         while self._context.open_files >= self._context.settings.plan_window:
-            await self._context.changed.wait(WINDOW_FULL_WAIT_S)
+            with self._context.stopwatch.phase(None):
+                await self._context.changed.wait(WINDOW_FULL_WAIT_S)
 
     async def _list_later(self, directory: Directory, sided: SidedError) -> None:
         """A directory's failure does not hold up the others. Raises TaskFaultError for more."""
@@ -174,7 +177,8 @@ class Walk:
     async def _wait(self, due_s: float) -> None:
         """For a directory that failed; the watch may end the task's turn meanwhile."""
         self._context.walk_waits = True
-        await asyncio.sleep(min(due_s, LOOK_AGAIN_S))
+        with self._context.stopwatch.phase(None):
+            await asyncio.sleep(min(due_s, LOOK_AGAIN_S))
         self._context.walk_waits = False
 
     async def _next_due_s(self) -> float | None:
@@ -256,7 +260,8 @@ class Walk:
         async with AsyncExitStack() as stack:
             if there is not None:
                 stack.callback(there.release)
-                await there.load()
+                with self._context.stopwatch.phase(LISTING_DESTINATION):
+                    await there.load()
             mirror = await self._mirror(source, destination, directory, there)
             found = _Found(DirectoryFindings(path), self._numbers, mirror=mirror)
             entries = await stack.enter_async_context(
@@ -399,13 +404,14 @@ class Walk:
         for first in range(0, len(directories), DIRECTORIES_AT_ONCE):
             some = directories[first : first + DIRECTORIES_AT_ONCE]
             self._context.lease.check()
-            made = await asyncio.gather(
-                *(
-                    _make(destination, self._context.destination_path(d.item_no, d.path))
-                    for d in some
-                ),
-                return_exceptions=True,
-            )
+            with self._context.stopwatch.phase(LISTING_DESTINATION):
+                made = await asyncio.gather(
+                    *(
+                        _make(destination, self._context.destination_path(d.item_no, d.path))
+                        for d in some
+                    ),
+                    return_exceptions=True,
+                )
             for failure in made:
                 if failure is not None:
                     raise failure

@@ -48,6 +48,8 @@ class Grant:
     """How long ago a lease of it was last found to be lost, which may be by this grant (0): what
     that one had sent may still be running. None: never."""
     failures_in_a_row: int
+    owner_full: bool = False
+    """Whether its owner has no place left for one more such task: it had to wait for this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ WITH unreachable AS MATERIALIZED (
     SELECT t.task_no,
            row_number() OVER (PARTITION BY t.owner_id, t.type ORDER BY t.request_time, t.task_no)
                + coalesce(r.n, 0) AS turn,
+           count(*) OVER (PARTITION BY t.owner_id, t.type) + coalesce(r.n, 0)
+               >= %(per_owner)s AS owner_full,
            t.cancel_requested OR t.deadline <= now()
                OR (t.fatal_error IS NOT NULL AND t.not_before <= now()) AS ending
     FROM task t LEFT JOIN running r USING (owner_id, type)
@@ -108,7 +112,7 @@ WITH unreachable AS MATERIALIZED (
                AND (t.cancel_requested OR t.deadline <= now()
                     OR (t.fatal_error IS NOT NULL AND t.not_before <= now()))))
 ), chosen AS (
-    SELECT t.task_no
+    SELECT t.task_no, q.owner_full
     FROM task t JOIN queue q USING (task_no)
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
@@ -126,7 +130,8 @@ FROM chosen c WHERE t.task_no = c.task_no
 RETURNING t.task_no, t.id, t.owner_id, t.username, t.type, t.options, t.source_endpoint_id,
           t.destination_endpoint_id, t.lease_epoch, t.cancel_requested,
           t.deadline <= now() AS expired, t.started_at IS NULL AS first_start,
-          extract(epoch FROM now() - t.lease_lost_at)::float8 AS lost_s_ago, t.failures_in_a_row
+          extract(epoch FROM now() - t.lease_lost_at)::float8 AS lost_s_ago, t.failures_in_a_row,
+          c.owner_full
 """  # noqa: S608 - constants
 
 
