@@ -64,7 +64,7 @@ fuzz: setup ## bent and random input against the GridFTP server: SECONDS=n in al
 conformance: setup ## our answers against the SDK's examples; writes docs/reference/compatibility.md
 	PYTHONPATH=tests $(BIN)/python -m conformance
 
-openapi: setup ## the document of the Transfer API; writes docs/reference/openapi.json
+openapi: setup ## the documents of the APIs; writes docs/reference/openapi*.json
 	PYTHONPATH=tests $(BIN)/python tests/docs/test_openapi.py
 
 screenshots: setup ## pictures of every page into docs/images/web; ONLY=names

@@ -38,6 +38,7 @@ pytest_plugins = [
     "plugins.nat",
     "plugins.connect",
     "plugins.standings",
+    "plugins.timers",
 ]
 
 

@@ -126,7 +126,7 @@ def test_wrong_secret_is_the_clients_own_message(globus_env: dict[str, str]) -> 
 
 @pytest.mark.parametrize(
     "command",
-    [("flows", "list"), ("timer", "list"), ("search", "index", "list")],
+    [("flows", "list"), ("search", "index", "list")],
 )
 def test_absent_services_say_so(globus_env: dict[str, str], command: tuple[str, ...]) -> None:
     shown = run("globus", *command, env=globus_env)

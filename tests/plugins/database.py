@@ -12,7 +12,11 @@ from towpath.platform.database import Database, EmbeddedPostgres
 from towpath.platform.migrations import migrate
 
 TEMPLATE = "migrated"
-SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
+SCHEMAS = {
+    "nexus": "towpath.nexus.store",
+    "transfer": "towpath.transfer.store",
+    "timers": "towpath.timers.store",
+}
 
 _numbers = count(1)
 

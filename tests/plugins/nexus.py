@@ -263,12 +263,13 @@ async def nexus(
             await connection.execute(_CLEAR)
         keys = KeyRing(database, nexus_sealer, generate=lambda: signing_key)
         await keys.ensure()
-        async with _nexus(database, keys, tmp_path) as made:
+        async with serve_nexus(database, keys, tmp_path) as made:
             yield made
 
 
 @asynccontextmanager
-async def _nexus(database: Database, keys: KeyRing, directory: Path) -> AsyncIterator[Nexus]:
+async def serve_nexus(database: Database, keys: KeyRing, directory: Path) -> AsyncIterator[Nexus]:
+    """On a database without clients; ``directory`` gets their secrets."""
     made = await bootstrap(database, directory)
     app = create_app(database, issuer=ISSUER, keys=keys)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=ISSUER) as http:

@@ -75,10 +75,11 @@ def assert_error(response: httpx.Response, status: int, code: str) -> str:
 
 
 def held_to_schemas(
-    app: FastAPI, seen: set[str] | None = None
+    app: FastAPI, seen: set[str] | None = None, *, error: Any = Error
 ) -> Callable[[httpx.Response], Awaitable[None]]:
-    """For a client of the Transfer API's `app` (hook `response`): each answer has exactly the
-    fields that the document of the API gives it. `seen` gets the names of the routes.
+    """For a client of an API's `app` (hook `response`): each answer has exactly the fields that
+    the document of the API gives it. `seen` gets the names of the routes; `error` is what an error
+    must be.
     """
 
     routes = list(iter_route_contexts(app.routes))
@@ -88,7 +89,7 @@ def held_to_schemas(
             return
         body = await response.aread()
         if response.status_code >= 400:
-            TypeAdapter(Error).validate_json(body)
+            TypeAdapter(error).validate_json(body)
             return
         route = _route(routes, response.request)
         if "fields" in response.request.url.params:

@@ -9,9 +9,10 @@ import httpx
 import pytest
 
 from plugins.tasks import MakeTask
+from towpath.platform.account_changes import ROUTE
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings, LimitSettings
-from towpath.transfer.owners import ROUTE, OwnerWatch
+from towpath.transfer.owners import OwnerWatch
 from towpath.transfer.store.owners import Fitted
 from towpath.transfer.store.rows import fetch_one
 

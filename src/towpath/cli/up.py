@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
 from towpath.cli.up_connect import OwnRelay, renew_keys
+from towpath.cli.up_timers import own_timers
 from towpath.gui.app import LOGIN_CALLBACK
 from towpath.gui.app import create_app as create_gui
 from towpath.nexus import app as nexus
@@ -32,6 +33,7 @@ from towpath.nexus.audit_sealing import AuditSealer, Checkpoint, CheckpointError
 from towpath.nexus.bootstrap import (
     OWN_RELAY,
     RELAY,
+    TIMERS,
     TRANSFER,
     BootstrapError,
     ClientSecret,
@@ -71,16 +73,21 @@ from towpath.samples.registration import Prepared as Samples
 from towpath.samples.registration import SamplesError
 from towpath.samples.registration import prepare as prepare_samples
 from towpath.samples.registration import withdraw as withdraw_samples
+from towpath.timers.api.app import PREFIXES as TIMER_PATHS
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.owners import OwnerWatch
 from towpath.transfer.principals import PrincipalWatch
 from towpath.transfer.store import relays
 
-SCHEMAS = {"nexus": "towpath.nexus.store", "transfer": "towpath.transfer.store"}
+SCHEMAS = {
+    "nexus": "towpath.nexus.store",
+    "transfer": "towpath.transfer.store",
+    "timers": "towpath.timers.store",
+}
 CERTIFICATE_CHECK_S = 86_400
 _TRANSFER_PATHS = ("/v0.10", "/v2/tunnels", "/v2/stream_access_points", "/v2/bookmarks")
-_FLOWS_PATHS = ("/flows", "/runs", "/registered_apis", "/web_inputs", "/jobs", "/v2/timer")
+_FLOWS_PATHS = ("/flows", "/runs", "/registered_apis", "/web_inputs")
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 # What can go wrong that a user can put right: one line, no traceback.
@@ -203,7 +210,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         else:
             await at_start(partial(withdraw_samples, databases["transfer"]))
         apps, end_streams = await stack.enter_async_context(
-            _apps(place, directory, databases, clients[TRANSFER], samples, relay, failed)
+            _apps(place, directory, databases, clients, samples, relay, failed)
         )
         server = await _https_server(apps, bound, place, directory, failed)
         stack.push_async_callback(server.stop)
@@ -341,7 +348,7 @@ async def _apps(
     place: "_Place",
     directory: DataDirectory,
     databases: dict[str, Database],
-    transfer_client: ClientSecret,
+    clients: dict[str, ClientSecret],
     samples: Samples | None,
     relay: OwnRelay,
     failed: "_Failures",
@@ -349,7 +356,7 @@ async def _apps(
     """Every service on one origin; Transfer reaches nexus as over the network, without one. And
     what ends answers that would go on for ever: the server waits for all of them when it stops.
     """
-    settings = place.settings
+    settings, transfer_client = place.settings, clients[TRANSFER]
     sealer = Sealer(directory.seal_key)
     keys = KeyRing(databases["nexus"], sealer)
     await at_start(keys.ensure)
@@ -370,9 +377,12 @@ async def _apps(
         post=post,
     )
     group = groups.create_app(databases["nexus"], origin=place.url, post=post)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
-    ) as client:
+    async with (
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
+        ) as client,
+        AsyncExitStack() as stack,
+    ):
         service = TransferService(
             database=databases["transfer"],
             guard=Guard(client, transfer_client.client_id, transfer_client.client_secret),
@@ -400,6 +410,18 @@ async def _apps(
         people = PrincipalWatch(databases["transfer"], client, login)
         failed.watch(people.run(), "groups of tasks' owners are not known any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
+        timers = await stack.enter_async_context(
+            own_timers(
+                databases["timers"],
+                clients[TIMERS],
+                nexus=client,
+                transfer=transfer,
+                sealer=sealer,
+                limits=settings.timers,
+            )
+        )
+        for work, what in timers.work:
+            failed.watch(work, what)
         absent: dict[str, ASGIApp] = {
             **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),
             "/v1": new_app("search", SEARCH_ERRORS),
@@ -409,6 +431,7 @@ async def _apps(
                 {
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
+                    **dict.fromkeys(TIMER_PATHS, timers.app),
                     **dict.fromkeys(nexus.PREFIXES, auth),
                     **dict.fromkeys(groups.PREFIXES, group),
                 },

@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 from towpath.nexus import hashing
 from towpath.nexus.store import clients, scopes
 from towpath.nexus.store.scopes import Dependency
-from towpath.nexus.well_known import SERVICES, WEB_CLIENT, scope_id
+from towpath.nexus.well_known import SERVICES, TIMERS_CLIENT, WEB_CLIENT, scope_id
 from towpath.platform.database import Connection, Database
 from towpath.platform.files import write_private
 
 OPERATOR = "operator"
 TRANSFER = "transfer"
 RELAY = "relay"
+TIMERS = "timers"
 OWN_RELAY = "of this deployment"
 """The name of the relay that `towpath up` runs itself."""
 
@@ -78,6 +79,14 @@ async def bootstrap(database: Database, secrets_directory: Path) -> dict[str, Cl
             name="Towpath relay",
             administrator=False,
         ),
+        TIMERS: await _ensure(
+            database,
+            secrets_directory / "timers.json",
+            role=TIMERS,
+            name="Timers",
+            administrator=False,
+            client_id=TIMERS_CLIENT,
+        ),
     }
     async with database.transaction() as connection:
         await _ensure_services(connection, made[TRANSFER].client_id)
@@ -85,13 +94,20 @@ async def bootstrap(database: Database, secrets_directory: Path) -> dict[str, Cl
 
 
 async def _ensure(
-    database: Database, file: Path, *, role: str, name: str, administrator: bool
+    database: Database,
+    file: Path,
+    *,
+    role: str,
+    name: str,
+    administrator: bool,
+    client_id: UUID | None = None,
 ) -> ClientSecret:
+    """``client_id``: one that the Globus clients take for granted; else it is made up."""
     kept = ClientSecret.read(file)
     async with database.transaction() as connection:
         known = await clients.client_of_role(connection, role)
         if kept is None:
-            kept = ClientSecret(known or uuid4(), hashing.new_secret())
+            kept = ClientSecret(known or client_id or uuid4(), hashing.new_secret())
         exists = await clients.client_exists(connection, kept.client_id)
         if not exists:
             await clients.add_client(

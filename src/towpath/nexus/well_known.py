@@ -47,6 +47,8 @@ a refresh token, whoever begins the request (any page can send a browser here).
 
 SEARCH = "search.api.globus.org"
 TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"
+TIMERS_CLIENT = UUID(TIMERS)
+"""The name of this resource server is its client's id."""
 FLOWS = "flows.globus.org"
 NEXUS = "nexus.api.globus.org"
 _FLOWS_CLIENT = UUID("eec9b274-0c81-4334-bdc2-54e90e689b9a")
@@ -195,7 +197,7 @@ SERVICES = (
                 needs=(TRANSFER_ALL,),
             ),
         ),
-        client_id=UUID(TIMERS),
+        client_id=TIMERS_CLIENT,
     ),
     Service(
         FLOWS,

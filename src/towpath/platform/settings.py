@@ -232,6 +232,23 @@ class SharingSettings(Section):
     """
 
 
+class TimerSettings(Section):
+    """What one owner may ask of Timers."""
+
+    timers_per_owner: int = Field(default=100, ge=1, le=10_000)
+    """Timers that are not over; one more is refused with 409. Each is a task as often as its owner
+    likes: more would only be tasks that wait for each other.
+    """
+    items_per_timer: int = Field(default=1000, ge=1, le=100_000)
+    """Items of a timer's transfer, which are kept for all its life. A directory is one item,
+    whatever is in it.
+    """
+    shortest_interval_s: int = Field(default=60, ge=1)
+    """From one run to the next at least. A run is a task with logins at two servers, which takes
+    seconds for nothing to do.
+    """
+
+
 class PeopleSettings(Section):
     """Who can have an account, and for how long a login holds."""
 
@@ -332,6 +349,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     limits: LimitSettings = LimitSettings()
     sharing: SharingSettings = SharingSettings()
+    timers: TimerSettings = TimerSettings()
     people: PeopleSettings = PeopleSettings()
     mail: MailSettings = MailSettings()
     relay: RelaySettings = RelaySettings()

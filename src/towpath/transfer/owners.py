@@ -1,21 +1,18 @@
 """What becomes of tasks whose owners nexus suspends, restores or deletes."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
-from uuid import UUID
 
 import httpx
 import structlog
 
+from towpath.platform.account_changes import changes_after
 from towpath.platform.database import AWAY, Database, is_away
 from towpath.platform.settings import EngineSettings, LimitSettings
 from towpath.transfer.store import owners
-from towpath.transfer.store.owners import AccountChange, Fitted
+from towpath.transfer.store.owners import Fitted
 from towpath.transfer.store.tasks import Terms
 
-ROUTE = "/v2/api/account_changes"
 EVERY_S = 5.0
 """A task stops within 30 s of its owner's suspension: this, and what the engine takes, some 5 s."""
 ROUNDS_LIMIT = 1000
@@ -86,9 +83,7 @@ class OwnerWatch:
         """A page of changes; whether there may be more."""
         async with self._database.transaction() as conn:
             after = await owners.cursor(conn)
-        answer = await self._http.get(ROUTE, params={"after": after}, auth=self._login)
-        document = answer.raise_for_status().json()
-        changes = [_change(one) for one in document["account_changes"]]
+        changes = await changes_after(self._http, self._login, after)
         async with self._database.transaction() as conn:
             # another process may have been faster
             reached = await owners.cursor(conn)
@@ -96,14 +91,3 @@ class OwnerWatch:
                 if change.n > reached:
                     await owners.take_over(conn, change)
         return bool(changes)
-
-
-def _change(document: Mapping[str, Any]) -> AccountChange:
-    what = document["what"]
-    if what not in ("suspended", "restored", "deleted"):
-        raise ValueError(f"an account was {what!r}")
-    return AccountChange(
-        n=int(document["n"]),
-        identity_ids=[UUID(one) for one in document["identity_ids"]],
-        what=what,
-    )

@@ -2,12 +2,9 @@
 
 from datetime import UTC, datetime
 
+from towpath.platform.times import parse, show
 
-def show(moment: datetime | None) -> str | None:
-    """`2021-09-02T18:04:47+00:00`; None stays None."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
+__all__ = ["parse", "show", "show_exactly", "show_file_time"]
 
 
 def show_exactly(seconds: float) -> str:
@@ -26,18 +23,3 @@ def show_file_time(seconds: int | None) -> str | None:
         return datetime.fromtimestamp(seconds, UTC).isoformat(sep=" ", timespec="seconds")
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def parse(text: str) -> datetime:
-    """`YYYY-MM-DD`, `YYYY-MM-DD HH:MM:SS`, with `T`, with `Z` or an offset; without one it is UTC.
-
-    Raises ValueError with a message for the user.
-    """
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is not a time such as 2030-01-31 12:00:00") from None
-    try:
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{text[:40]!r} is outside of the calendar") from None

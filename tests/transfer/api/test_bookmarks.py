@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from plugins.transfer_api import Api, assert_error
+from towpath.platform.account_changes import AccountChange
 from towpath.platform.database import Database
 from towpath.transfer.api import bookmarks as routes
 from towpath.transfer.store import owners
-from towpath.transfer.store.owners import AccountChange
 from towpath.transfer.store.tasks import Terms
 
 

@@ -6,10 +6,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from plugins.tasks import MakeTask
+from towpath.platform.account_changes import AccountChange, What
 from towpath.platform.database import Database
 from towpath.transfer.store import credentials, leases, owners, tasks
 from towpath.transfer.store.leases import Grant
-from towpath.transfer.store.owners import AccountChange, Fitted, What
+from towpath.transfer.store.owners import Fitted
 from towpath.transfer.store.rows import fetch, fetch_one
 from towpath.transfer.store.tasks import Terms
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from towpath.nexus import hashing, scopes
 from towpath.nexus.oauth import consents
 from towpath.nexus.oauth.authorize import matches
-from towpath.nexus.store import authorizations, tokens
+from towpath.nexus.store import authorizations, clients, tokens
 from towpath.nexus.store import consents as consent_store
 from towpath.nexus.store import scopes as scope_store
 from towpath.nexus.store.authorizations import Code
@@ -219,7 +219,9 @@ async def dependent(
 ) -> Sequence[Issued] | Refused | Unapproved:
     """Tokens for a service, to do elsewhere what it was given ``token`` for.
 
-    Only what the person allowed on this very path: this client, this scope, this service.
+    Only what the person allowed on this very path: this client, this scope, this service. What
+    one of the deployment's own services gets for later (``offline``) is not part of the login in
+    which it was asked to: it has a grant of its own, and ends with the consent.
     """
     found = await tokens.find(connection, token, lock=True)
     if found is None or found.resource_server != service.server_name:
@@ -241,14 +243,30 @@ async def dependent(
             return Unapproved(sorted(unknown))
         allowed = [one for one in allowed if one.scope_string in wanted]
     await consent_store.note_use(connection, [one.id for one in allowed])
+    own = await _own_grant(connection, service, found) if offline else None
     return await issue(
         connection,
         allowed,
-        grant_id=found.grant_id,
+        grant_id=own or found.grant_id,
         client_id=service.id,
         identity_id=found.identity_id,
         offline=offline,
-        parent=token,
+        parent=None if own else token,
+    )
+
+
+async def _own_grant(connection: Connection, service: Client, found: Token) -> UUID | None:
+    """One like that of the token, for a service that is part of the deployment."""
+    if not await clients.is_service(connection, service.id):
+        return None
+    login = await tokens.grant(connection, found.grant_id)
+    assert login is not None, "the token belongs to it, and it is held"
+    return await tokens.add_grant(
+        connection,
+        client_id=service.id,
+        identity_id=found.identity_id,
+        session_id=login.session_id,
+        authentications=login.authentications,
     )
 
 

@@ -49,8 +49,8 @@ def routes(people: People) -> APIRouter:
         async with people.database.transaction() as connection:
             me = await visitor(request, connection)
             for one in me.identities:
-                await consents.withdraw_client(connection, one.id, client_id)
                 await tokens.revoke_of_client_for_identity(connection, client_id, one.id)
+                await consents.withdraw_client(connection, one.id, client_id)
             await audit.append(
                 connection,
                 Act("consent.withdrawn", actor=me.primary.id, subject=client_id, client=client_id),

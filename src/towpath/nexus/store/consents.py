@@ -136,7 +136,7 @@ async def note_use(connection: Connection, ids: Sequence[int]) -> None:
 
 
 async def withdraw_client(connection: Connection, identity_id: UUID, client_id: UUID) -> None:
-    """Take back all that an identity allowed a client. End its grants, too."""
+    """Take back all that an identity allowed a client. End its grants first."""
     await connection.execute(
         "DELETE FROM consent WHERE identity_id = %s AND root_client_id = %s",
         (identity_id, client_id),

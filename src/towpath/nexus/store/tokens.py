@@ -249,8 +249,16 @@ async def revoke_of_client(connection: Connection, client_id: UUID) -> None:
 async def revoke_of_client_for_identity(
     connection: Connection, client_id: UUID, identity_id: UUID
 ) -> None:
-    """End all logins of an identity by a client."""
+    """End all logins of an identity by a client, and what services got for later on its consents,
+    which still hold now.
+    """
     await connection.execute(
         "DELETE FROM oauth_grant WHERE client_id = %s AND identity_id = %s",
         (client_id, identity_id),
+    )
+    await connection.execute(
+        "DELETE FROM oauth_grant g USING token t, consent c WHERE t.grant_id = g.id"
+        " AND g.identity_id = %(identity)s AND c.id = ANY(t.consent_ids)"
+        " AND c.identity_id = %(identity)s AND c.root_client_id = %(client)s",
+        {"identity": identity_id, "client": client_id},
     )

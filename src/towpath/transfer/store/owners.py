@@ -4,30 +4,17 @@ What nexus tells is kept as each owner's state; tasks are then made to fit it, w
 submitted. So a task that was on its way in while its owner was suspended is found as well.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
-from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from towpath.platform.account_changes import AccountChange
 from towpath.platform.database import Connection
 from towpath.transfer import times
 from towpath.transfer.store import events
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import TASK_CHANNEL
 from towpath.transfer.store.tasks import Terms
-
-What = Literal["suspended", "restored", "deleted"]
-
-
-@dataclass(frozen=True, slots=True)
-class AccountChange:
-    """What became of an account, by nexus' number."""
-
-    n: int
-    identity_ids: Sequence[UUID]
-    what: What
 
 
 async def cursor(conn: Connection) -> int:
