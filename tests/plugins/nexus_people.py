@@ -18,10 +18,10 @@ from towpath.nexus.app import create_app
 from towpath.nexus.federation.logins import Logins
 from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.oauth.keys import KeyRing
-from towpath.nexus.people.mail import Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import first_administrator_link, new_link
 from towpath.platform.database import Database
+from towpath.platform.mail import Post
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import PeopleSettings
 

@@ -15,6 +15,7 @@ _COMMANDS = {
     "credential": "Give the service your credential for an endpoint.",
     "gridftp": "List, copy and sum files on GridFTP servers, without the service; serve files.",
     "myproxy": "Get a credential for a pass phrase, and keep one at a MyProxy server.",
+    "verify": "Compare a directory with the signed manifest of a transfer.",
     "admin": "Look after the deployment: its people, its audit log.",
     "connect": "Make this computer, or this server, an endpoint.",
     "worker": "Run one more transfer worker.",

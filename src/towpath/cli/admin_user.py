@@ -16,12 +16,12 @@ from towpath.nexus.audit import Act
 from towpath.nexus.people import accounts as acts
 from towpath.nexus.people import service
 from towpath.nexus.people.accounts import AccountError, NewPerson
-from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.passwords import argon2id, normalized, problem
 from towpath.nexus.store import accounts, identities, links, passkeys
 from towpath.nexus.store.accounts import Account
 from towpath.nexus.store.identities import Identity, Provider
 from towpath.platform.database import Connection
+from towpath.platform.mail import is_address
 
 T = TypeVar("T")
 PAGE = 500

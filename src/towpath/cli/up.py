@@ -25,6 +25,7 @@ from starlette.types import ASGIApp
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
 from towpath.cli.up_connect import OwnRelay, renew_keys
+from towpath.cli.up_notify import notifier
 from towpath.cli.up_timers import own_timers
 from towpath.gui.app import LOGIN_CALLBACK
 from towpath.gui.app import create_app as create_gui
@@ -45,7 +46,6 @@ from towpath.nexus.federation.relying_party import RelyingParty
 from towpath.nexus.groups import app as groups
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.people.accounts import default_domain, local_provider
-from towpath.nexus.people.mail import Post, mailer
 from towpath.nexus.people.service import first_administrator_link
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.nexus.well_known import WEB_CLIENT
@@ -61,6 +61,7 @@ from towpath.platform.dial import dial_policy
 from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS
 from towpath.platform.guard import Guard
 from towpath.platform.http import PathDispatch, new_app, origin_of
+from towpath.platform.mail import Post, mailer
 from towpath.platform.migrations import MigrationError, migrate
 from towpath.platform.outbound import Outbound
 from towpath.platform.secrets import Sealer, SealError
@@ -362,7 +363,8 @@ async def _apps(
     await at_start(keys.ensure)
     domain = settings.people.domain or default_domain(place.url)
     sender = settings.mail.sender or f"towpath@{domain}"
-    post = Post(mailer(settings.mail, directory.mail), sender)
+    mails = mailer(settings.mail, directory.mail)
+    post = Post(mails, sender)
     auth = nexus.create_app(
         databases["nexus"],
         issuer=place.url,
@@ -396,6 +398,7 @@ async def _apps(
             origin=place.url,
             authority_file=None if settings.http.cert else directory.ca_file,
             connect_begins=relay.need,
+            allow_http=settings.notify.allow_http,
         )
         failed.watch(renew_keys(service.connect_keys), "keys of grants are not renewed any more")
         login = httpx.BasicAuth(str(transfer_client.client_id), transfer_client.client_secret)
@@ -409,6 +412,8 @@ async def _apps(
         failed.watch(watch.run(), "tasks do not follow their owners' accounts any more")
         people = PrincipalWatch(databases["transfer"], client, login)
         failed.watch(people.run(), "groups of tasks' owners are not known any more")
+        notify = notifier(service, settings, service.dial, mails, sender, client, login)
+        failed.watch(notify.run(), "nobody is told of tasks any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         timers = await stack.enter_async_context(
             own_timers(

@@ -27,12 +27,12 @@ from towpath.nexus.pages import (
     visitor,
 )
 from towpath.nexus.pages import people as people_pages
-from towpath.nexus.people.mail import NoMailer, Post
 from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
 from towpath.platform.database import Database
 from towpath.platform.errors import AUTH_ERRORS
 from towpath.platform.http import new_app
+from towpath.platform.mail import NoMailer, Post
 from towpath.platform.settings import PeopleSettings
 
 PREFIXES = ("/v2/oauth2", "/v2/api", "/v2/web", "/account", "/groups", "/.well-known", "/jwk.json")

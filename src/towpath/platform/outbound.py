@@ -29,8 +29,17 @@ class OutboundError(Exception):
     """There was no answer that can be used; the message says whose and why."""
 
 
+class RefusedError(OutboundError):
+    """The dial policy does not allow the address."""
+
+
 class UnreachableError(OutboundError):
     """The server does not answer, or not with a certificate that we accept."""
+
+    late = False
+    """Whether it took too long."""
+    certificate = False
+    """Whether its certificate is why."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +63,12 @@ class Answer:
 class Outbound:
     """An https client behind a :class:`~towpath.platform.dial.DialPolicy`."""
 
-    def __init__(self, policy: DialPolicy, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, policy: DialPolicy, *, timeout_s: float = TIMEOUT_S, allow_http: bool = False
+    ) -> None:
         self._policy = policy
         self._timeout_s = timeout_s
+        self._schemes = ("https", "http") if allow_http else ("https",)
 
     async def request(
         self,
@@ -65,75 +77,73 @@ class Outbound:
         *,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        content: bytes | None = None,
         authority: str | None = None,
+        read_answer: bool = True,
     ) -> Answer:
-        """One exchange. ``authority``: certificates (PEM) to trust beside the system's.
+        """One exchange. ``form`` or ``content`` is sent. ``authority``: certificates (PEM) to trust
+        beside the system's. Without ``read_answer`` its status is all that is waited for.
 
-        Raises :class:`OutboundError`, :class:`UnreachableError`.
+        Raises :class:`OutboundError`, :class:`RefusedError`, :class:`UnreachableError`.
         """
         host = urlsplit(url).hostname or url
+        sent = _Sent(method, headers or {}, form, content, authority, read_answer)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._request(method, url, headers, form, authority)
+                return await self._request(url, sent)
         except DialRefused as error:
-            raise OutboundError(str(error)) from error
+            raise RefusedError(str(error)) from error
         except (TimeoutError, httpx.TimeoutException) as error:
-            raise UnreachableError(
-                f"{host} does not answer within {self._timeout_s:g} s"
-            ) from error
+            late = UnreachableError(f"{host} does not answer within {self._timeout_s:g} s")
+            late.late = True
+            raise late from error
         except (httpx.TransportError, OSError) as error:
-            raise UnreachableError(f"{host} cannot be reached: {error}") from error
+            away = UnreachableError(f"{host} cannot be reached: {error}")
+            away.certificate = "CERTIFICATE_VERIFY_FAILED" in str(error)
+            raise away from error
 
-    async def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
-        authority: str | None,
-    ) -> Answer:
-        parts = httpx.URL(url)
-        if parts.scheme != "https" or not parts.host or parts.userinfo:
+    async def _request(self, url: str, sent: "_Sent") -> Answer:
+        try:
+            parts = httpx.URL(url)
+        except (httpx.InvalidURL, UnicodeError):
+            raise OutboundError(f"{url[:200]!r} is not a URL") from None
+        if parts.scheme not in self._schemes or not parts.host or parts.userinfo:
             raise OutboundError(f"{url[:200]!r} is not an https URL")
-        addresses = await self._policy.addresses(parts.host, parts.port or 443)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        addresses = await self._policy.addresses(parts.host, port)
         for address in addresses[:-1]:
             try:
-                return await self._exchange(address, method, parts, headers, form, authority)
+                return await self._exchange(address, parts, sent)
             except httpx.ConnectError:
                 continue
-        return await self._exchange(addresses[-1], method, parts, headers, form, authority)
+        return await self._exchange(addresses[-1], parts, sent)
 
-    async def _exchange(
-        self,
-        address: str,
-        method: str,
-        url: httpx.URL,
-        headers: Mapping[str, str] | None,
-        form: Mapping[str, str] | None,
-        authority: str | None,
-    ) -> Answer:
+    async def _exchange(self, address: str, url: httpx.URL, sent: "_Sent") -> Answer:
         # trust_env: a proxy in the environment would dial for us, where no policy looks.
         # timeout: for each step; it comes before the one for all, because httpx leaves a connection
         # open that is cancelled in its TLS handshake
         async with httpx.AsyncClient(
-            verify=_tls(authority), trust_env=False, timeout=self._timeout_s / 2
+            verify=_tls(sent.authority), trust_env=False, timeout=self._timeout_s / 2
         ) as client:
             request = client.build_request(
-                method,
+                sent.method,
                 url.copy_with(host=address),
                 headers={
-                    **(headers or {}),
+                    **sent.headers,
                     "Host": url.netloc.decode("ascii"),
                     "Accept": "application/json",
                     "Accept-Encoding": "identity",  # what is bounded is what is read
                 },
-                data=form,
+                data=sent.form,
+                content=sent.content,
                 # the certificate must be that of the name, not of the address
                 extensions={"sni_hostname": url.host},
             )
             answer = await client.send(request, stream=True, follow_redirects=False)
             try:
                 body = bytearray()
+                if not sent.read_answer:
+                    return Answer(answer.status_code, b"")
                 async for part in answer.aiter_raw():
                     body += part
                     if len(body) > BODY_LIMIT:
@@ -141,6 +151,18 @@ class Outbound:
                 return Answer(answer.status_code, bytes(body))
             finally:
                 await answer.aclose()
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What a request is made of, but its address."""
+
+    method: str
+    headers: Mapping[str, str]
+    form: Mapping[str, str] | None
+    content: bytes | None
+    authority: str | None
+    read_answer: bool
 
 
 @lru_cache(maxsize=TRUSTS_KEPT)

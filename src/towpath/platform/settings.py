@@ -290,12 +290,33 @@ class MailSettings(Section):
     """`"implicit"` for port 465. `"none"` only for a server on this machine: mails hold links that
     set passwords.
     """
+    authority: Path | None = None
+    """Certificates, PEM, that your server's certificate is checked against, if it is not from an
+    authority that this machine trusts anyway.
+    """
     username: str | None = None
     """If the server wants a login."""
     password: SecretStr | None = None
     """Its password; better given as `TOWPATH_MAIL__PASSWORD`."""
     sender: str | None = None
     """The address that mails come from. Without it `towpath@` and `people.domain`."""
+
+
+class NotifySettings(Section):
+    """How people are told what became of their tasks, by mail and through webhooks."""
+
+    give_up_h: float = Field(default=72.0, gt=0, le=720)
+    """Hours for which a mail or a webhook is tried again while a server is away: a long weekend.
+    Then it is given up, and the log says so.
+    """
+    disable_webhook_h: float = Field(default=24.0, gt=0)
+    """A webhook that has failed for so many hours, and at least 10 times in a row, is switched off,
+    and its owner is told by mail.
+    """
+    allow_http: bool = False
+    """Whether webhooks may go to `http://` addresses: what is told can then be read on the way.
+    For tests, and for networks of your own.
+    """
 
 
 class RelaySettings(Section):
@@ -352,6 +373,7 @@ class Settings(BaseSettings):
     timers: TimerSettings = TimerSettings()
     people: PeopleSettings = PeopleSettings()
     mail: MailSettings = MailSettings()
+    notify: NotifySettings = NotifySettings()
     relay: RelaySettings = RelaySettings()
     log: LogSettings = LogSettings()
 

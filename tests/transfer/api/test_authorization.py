@@ -164,6 +164,23 @@ ROUTES: dict[str, Row] = {
     "GET /bookmark/{bookmark_id}": Row((404,)),
     "PUT /bookmark/{bookmark_id}": Row((404,), body={"pinned": True}),
     "DELETE /bookmark/{bookmark_id}": Row((404,)),
+    # manifests; their keys are for everybody
+    "GET /task/{task_id}/manifest": _task(200),
+    "GET /manifest_keys": Row((200,), refused=200),
+    # being told: everybody has his own webhooks
+    "GET /webhook_list": Row((200,)),
+    "POST /webhook": Row((201,), body={"url": "https://a.example/", "topics": ["task.failed"]}),
+    "GET /webhook/{webhook_id}": Row((404,)),
+    "PUT /webhook/{webhook_id}": Row((404,), body={"enabled": False}),
+    "DELETE /webhook/{webhook_id}": Row((404,)),
+    "POST /webhook/{webhook_id}/secret": Row((404,)),
+    "POST /webhook/{webhook_id}/test": Row((404,)),
+    "GET /webhook/{webhook_id}/delivery_list": Row((404,)),
+    "GET /notifications": Row((200,)),
+    "PUT /notifications": Row((200,), body={"mail": True}),
+    # links in mails are keys themselves
+    "GET /unsubscribe": Row((404,), query={"key": "none"}, refused=404),
+    "POST /unsubscribe": Row((404,), query={"key": "none"}, refused=404),
     # agents and relays have tokens of their own
     "GET /connect/authority": Row((404,), refused=404),
     "POST /connect/setup": Row((400,), refused=400),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
-from towpath.transfer.engine.faults import Consequence, backoff_s, judge, unavailable
+from towpath.platform.backoff import backoff_s
+from towpath.transfer.engine.faults import Consequence, judge, unavailable
 from towpath.transfer.sessions import NoCredential, NoEndpoint, SessionUnavailable
 from towpath.transfer.store.events import EventCode
 

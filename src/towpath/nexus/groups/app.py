@@ -12,11 +12,11 @@ from towpath.nexus.groups import bodies, documents, invitations, service
 from towpath.nexus.groups.callers import caller_of
 from towpath.nexus.groups.rules import Policies, Right, Status
 from towpath.nexus.groups.service import Words
-from towpath.nexus.people.mail import Post
 from towpath.nexus.store import groups
 from towpath.platform.database import Database
 from towpath.platform.errors import GROUPS_ERRORS, ApiError
 from towpath.platform.http import new_app
+from towpath.platform.mail import Post
 
 PREFIXES = ("/v2/groups", "/v2/preferences", "/v2/subscription_info")
 """The paths on the deployment's origin that are Groups'."""

@@ -13,11 +13,11 @@ from towpath.nexus.pages.user_agents import browser_name
 from towpath.nexus.pages.visitor import Visitor, visitor
 from towpath.nexus.people import accounts, ssh_keys, throttle
 from towpath.nexus.people.accounts import NAME_LIMIT
-from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
 from towpath.nexus.people.ssh_keys import SshKeyError
 from towpath.nexus.store import identities, passwords, profiles, sessions
 from towpath.nexus.store.profiles import SshKeyRow
+from towpath.platform.mail import is_address
 
 
 def routes(people: People) -> APIRouter:

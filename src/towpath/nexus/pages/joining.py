@@ -12,12 +12,12 @@ from towpath.nexus.pages.handover import HOME
 from towpath.nexus.pages.one_time import forget_link, keep_link, kept_link
 from towpath.nexus.people import accounts, throttle
 from towpath.nexus.people.accounts import NAME_LIMIT, AccountError, NewPerson
-from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import People
 from towpath.nexus.store import identities, links
 from towpath.nexus.store.identities import Provider
 from towpath.nexus.store.links import Link
 from towpath.platform.database import Connection
+from towpath.platform.mail import is_address
 
 _GONE = "It was used already, or is too old. Ask whoever sent it for a new one."
 

@@ -9,10 +9,10 @@ from towpath.nexus.pages.frame import PageError
 from towpath.nexus.pages.visitor import Visitor, administrator
 from towpath.nexus.people import accounts as acts
 from towpath.nexus.people.accounts import AccountError
-from towpath.nexus.people.mail import is_address
 from towpath.nexus.people.service import INVITATION_S, People
 from towpath.nexus.store import accounts, identities, links
 from towpath.platform.database import Connection
+from towpath.platform.mail import is_address
 
 SHOWN = 100
 """Accounts in the list; a search finds the others."""

@@ -7,7 +7,6 @@ from uuid import UUID
 from towpath.nexus import audit
 from towpath.nexus.audit import Act
 from towpath.nexus.people import accounts, throttle
-from towpath.nexus.people.mail import Post
 from towpath.nexus.people.passwords import Passwords, problem
 from towpath.nexus.store import accounts as stored_accounts
 from towpath.nexus.store import identities, links, passwords, sessions
@@ -15,6 +14,7 @@ from towpath.nexus.store import throttle as stored_throttle
 from towpath.nexus.store.identities import Identity, Provider
 from towpath.nexus.store.links import Purpose
 from towpath.platform.database import Connection, Database
+from towpath.platform.mail import Post
 from towpath.platform.settings import PeopleSettings
 
 INVITATION_S = 7 * 86_400

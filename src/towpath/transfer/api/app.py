@@ -13,6 +13,7 @@ from towpath.transfer.api import (
     endpoint_tests,
     endpoints,
     explain,
+    manifests,
     operations,
     progress,
     relays,
@@ -20,6 +21,7 @@ from towpath.transfer.api import (
     shared_endpoints,
     submissions,
     tasks,
+    webhooks,
 )
 from towpath.transfer.api.service import TransferService
 
@@ -41,6 +43,7 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         endpoint_tests,
         endpoints,
         explain,
+        manifests,
         operations,
         progress,
         relays,
@@ -48,6 +51,7 @@ def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) 
         shared_endpoints,
         submissions,
         tasks,
+        webhooks,
     ):
         app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
     return app

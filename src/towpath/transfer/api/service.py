@@ -43,6 +43,8 @@ from towpath.transfer.store.tasks import Task
 
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 """A fixed literal inside the clients, on any deployment."""
+RENDERED_AT_ONCE = 2
+"""Parts of manifests, for all who ask: each is a thread's work, and the API has other work too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class TransferService:
     """The URL of the deployment, as its users have it."""
     authority_file: Path | None = None
     """Of the authority, PEM, that the API's certificate is from; None: a public one."""
+    allow_http: bool = False
+    """Whether webhooks may go to http:// addresses."""
     connect_begins: Callable[[], None] = lambda: None
     """Called when there is a Connect endpoint: from now on a relay is needed."""
     connect_keys: ConnectKeys = field(init=False)
@@ -76,6 +80,8 @@ class TransferService:
     logons: MyProxyLogons = field(init=False)
     hub: Hub = field(init=False)
     tests: EndpointTests = field(init=False)
+    rendering: asyncio.Semaphore = field(init=False)
+    """Taken while a part of a manifest is made."""
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -93,6 +99,7 @@ class TransferService:
         object.__setattr__(self, "logons", MyProxyLogons(sessions))
         shown = Documents(partial(progress_document, now=self.now), event_document, files_document)
         object.__setattr__(self, "hub", Hub(self.database, shown))
+        object.__setattr__(self, "rendering", asyncio.Semaphore(RENDERED_AT_ONCE))
         object.__setattr__(self, "tests", EndpointTests(sessions, self.now))
 
     def api_authority(self) -> bytes | None:

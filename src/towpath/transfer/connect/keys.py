@@ -3,7 +3,8 @@
 The authority signs the certificates of agents' servers, and the one with which each of our
 processes logs in there. Keys of grants sign grants and passes: a new one is published before it is
 used, since agents ask for the set of keys only now and then, and the one before it stays until the
-last grant it has signed is over.
+last grant it has signed is over. What signs manifests stays published for ever: they are read years
+later.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import structlog
 
@@ -44,9 +46,12 @@ READ_AGAIN_S = 30.0
 _log = structlog.stdlib.get_logger("towpath.connect")
 
 
+Signs = Literal["grants", "manifests"]
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys of grants as they are now."""
+    """The keys that sign grants, or manifests, as they are now."""
 
     signer: SigningKey
     published: KeySet
@@ -72,8 +77,8 @@ class ConnectKeys:
         self._authority: Authority | None = None
         self._trust: TrustRoots | None = None
         self._service: Credential | None = None
-        self._keys: Keys | None = None
-        self._read_at = 0.0
+        self._keys: dict[Signs, tuple[Keys, float]] = {}
+        """With the moment at which they were read."""
         self._lock = asyncio.Lock()
 
     async def authority(self) -> Authority:
@@ -99,21 +104,30 @@ class ConnectKeys:
 
     async def keys(self) -> Keys:
         """The keys of grants, made at their first need."""
+        return await self._current("grants")
+
+    async def manifest_keys(self) -> Keys:
+        """The keys of manifests, made at their first need."""
+        return await self._current("manifests")
+
+    async def _current(self, purpose: Signs) -> Keys:
         async with self._lock:
-            if self._keys is None or self._monotonic() - self._read_at > READ_AGAIN_S:
-                read_at = self._monotonic()
-                try:
-                    self._keys = await self._load_keys()
-                except AWAY:
-                    if self._keys is None:
-                        raise
-                    return self._keys  # sessions are renewed while the database is away
-                self._read_at = read_at
-            return self._keys
+            known = self._keys.get(purpose)
+            now = self._monotonic()
+            if known is not None and now - known[1] <= READ_AGAIN_S:
+                return known[0]
+            try:
+                keys = await self._load_keys(purpose)
+            except AWAY:
+                if known is None:
+                    raise
+                return known[0]  # sessions are renewed while the database is away
+            self._keys[purpose] = keys, now
+            return keys
 
     def forget(self) -> None:
         """Read the keys again when they are needed next."""
-        self._keys = None
+        self._keys.clear()
 
     async def _load_authority(self) -> Authority:
         async with self._database.transaction() as conn:
@@ -130,20 +144,20 @@ class ConnectKeys:
         pem = self._sealer.unseal(found[0].sealed, seal_context("authority", AUTHORITY_ID))
         return Authority.load(pem)
 
-    async def _load_keys(self) -> Keys:
+    async def _load_keys(self, purpose: Signs) -> Keys:
         async with self._database.transaction() as conn:
-            found = await store.get(conn, "grants")
+            found = await store.get(conn, purpose)
             if not any(key.begun for key in found):
                 await store.lock(conn)
-                if not any(key.begun for key in await store.get(conn, "grants")):
-                    await _add(conn, self._sealer, begins_in_s=0)
-                found = await store.get(conn, "grants")
-        opened = [(key, self._open(key)) for key in found]
+                if not any(key.begun for key in await store.get(conn, purpose)):
+                    await _add(conn, self._sealer, purpose, begins_in_s=0)
+                found = await store.get(conn, purpose)
+        opened = [(key, self._open(purpose, key)) for key in found]
         signer = next(key for stored, key in opened if stored.begun)
         return Keys(signer, KeySet.of([key for _, key in opened]))
 
-    def _open(self, stored: store.StoredKey) -> SigningKey:
-        secret = self._sealer.unseal(stored.sealed, seal_context("grants", stored.id))
+    def _open(self, purpose: Signs, stored: store.StoredKey) -> SigningKey:
+        secret = self._sealer.unseal(stored.sealed, seal_context(purpose, stored.id))
         return SigningKey.from_bytes(secret)
 
     async def rotate_if_due(self) -> bool:
@@ -169,14 +183,17 @@ async def rotate(conn: Connection, sealer: Sealer, *, at_once: bool = False) -> 
     for it when they first meet it.
     """
     await store.lock(conn)
-    key_id, begins_at = await _add(conn, sealer, begins_in_s=0 if at_once else PUBLISHED_AHEAD_S)
+    begins_in_s = 0 if at_once else PUBLISHED_AHEAD_S
+    key_id, begins_at = await _add(conn, sealer, "grants", begins_in_s=begins_in_s)
     await store.end_others(conn, key_id, after_s=0 if at_once else STAYS_S)
     await store.forget_ended(conn)
     return begins_at
 
 
-async def _add(conn: Connection, sealer: Sealer, *, begins_in_s: float) -> tuple[str, datetime]:
+async def _add(
+    conn: Connection, sealer: Sealer, purpose: Signs, *, begins_in_s: float
+) -> tuple[str, datetime]:
     key = SigningKey.new()
-    sealed = sealer.seal(key.to_bytes(), seal_context("grants", key.key_id))
-    begins = await store.add(conn, "grants", key.key_id, sealed, begins_in_s=begins_in_s)
+    sealed = sealer.seal(key.to_bytes(), seal_context(purpose, key.key_id))
+    begins = await store.add(conn, purpose, key.key_id, sealed, begins_in_s=begins_in_s)
     return key.key_id, begins

@@ -30,7 +30,10 @@ async def record(
     algorithm = outcome.piece.checksum if outcome.digest else None
     recorder.finished(
         file.file_no,
-        Finished(file.item_no, file.path, file.size, algorithm, outcome.digest),
+        Finished(
+            *(file.item_no, file.path, file.size, algorithm, outcome.digest),
+            attempts=file.attempt + 1,
+        ),
         transferred=file.size,
         checksummed=file.size if outcome.digest else 0,
     )

@@ -15,10 +15,11 @@ from psycopg import AsyncConnection
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Phase
+from towpath.platform.backoff import backoff_s
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.faults import Consequence, Verdict, backoff_s, judge, skippable
+from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable
 from towpath.transfer.engine.news import News
 from towpath.transfer.engine.stopwatch import Stopwatch
 from towpath.transfer.engine.witness import Witness

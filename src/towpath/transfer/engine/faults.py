@@ -8,7 +8,6 @@ at once follows the Globus service, everything else is retried until the deadlin
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from random import Random
 
 from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase, Scope
 from towpath.transfer.circuits import AGENT_FOLLOWS, PROBE_MAX_S
@@ -357,13 +356,3 @@ def for_whole_task(verdict: Verdict) -> Verdict:
     assert isinstance(verdict.event.details, dict), "made by judge"
     details = verdict.event.details | {"next": _WHAT_FOLLOWS[Consequence.RETRY_TASK]}
     return Verdict(Consequence.RETRY_TASK, replace(verdict.event, details=details))
-
-
-def backoff_s(failures: int, *, first_s: float, max_s: float, random: Random) -> float:
-    """Seconds until what failed `failures` times (>= 1) in a row is tried again.
-
-    They double from `first_s` to `max_s`, each shortened by chance by up to half.
-    """
-    # The exponent is bounded before 2.0 ** n could overflow.
-    ceiling = min(max_s, first_s * 2.0 ** min(max(failures, 1) - 1, 16))
-    return ceiling * (0.5 + random.random() / 2)

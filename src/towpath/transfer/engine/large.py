@@ -8,11 +8,12 @@ session reported as written was received, not necessarily kept.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.pieces import SideName
-from towpath.gridftp.client.ranges import Checks, RangeTransfer, cut
+from towpath.gridftp.client.ranges import Checks, RangeTransfer, cut, range_size
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.listings import Entry
@@ -33,7 +34,7 @@ from towpath.transfer.sessions import Login
 from towpath.transfer.store import restart_points
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
 from towpath.transfer.store.restart_points import Range
-from towpath.transfer.store.segments import Finished
+from towpath.transfer.store.segments import Finished, ranges_digest
 
 MEBIBYTE = 1024 * 1024
 # A slow disk reads this fast; a server says nothing while it computes a checksum.
@@ -184,7 +185,13 @@ class LargeFile:
                     if outcome.status == "done":
                         if done not in arrived:
                             self._note_arrived(done)
-                        self._record(done, verified=checks is not None, is_new=done not in arrived)
+                        self._record(
+                            done,
+                            verified=checks is not None,
+                            is_new=done not in arrived,
+                            algorithm=None if checks is None else checks.algorithm,
+                            digest=outcome.digest,
+                        )
                         continue
                     failed = failed or outcome
                     if done not in arrived:
@@ -220,10 +227,19 @@ class LargeFile:
             partial(_checker, context, pair.destination_login),
         )
 
-    def _record(self, done: ByteRange, *, verified: bool, is_new: bool = True) -> None:
+    def _record(
+        self,
+        done: ByteRange,
+        *,
+        verified: bool,
+        is_new: bool = True,
+        algorithm: str | None = None,
+        digest: str | None = None,
+    ) -> None:
+        generation = self._pair.generation
         self._recorder.range_done(
             self._file.file_no,
-            Range(done.first, done.after, verified, self._pair.generation),
+            Range(done.first, done.after, verified, generation, algorithm, digest),
             checksummed=done.length if verified else 0,
             is_new=is_new,
         )
@@ -269,7 +285,8 @@ class LargeFile:
         ]
         if unsure:
             with self._context.stopwatch.phase(CHECKSUM):
-                await self.compare_ranges(unsure)
+                compared_now = {one.first: one for one in await self.compare_ranges(unsure)}
+            ranges = [compared_now.get(one.first, one) for one in ranges]
         with at_source():
             entry = await self._pair.source.stat(self._source_path)
         await self._check_unchanged(entry)
@@ -286,7 +303,8 @@ class LargeFile:
         algorithm, digest = await self._whole_digest()
         await self.restore_time()
         compared = sum(r.after - r.first for r in unsure if not r.verified)
-        self.record_finished(algorithm, digest, compared=compared)
+        together = digest_of_ranges(self._file.size, ranges)
+        self.record_finished(algorithm, digest, compared=compared, ranges=together)
 
     async def _whole_digest(self) -> tuple[str | None, str | None]:
         """Of the file at the destination, if it must be a certain one. Raises TaskFaultError if it
@@ -315,18 +333,32 @@ class LargeFile:
                     self._destination_path, self._file.modified
                 )
 
-    def record_finished(self, algorithm: str | None, digest: str | None, *, compared: int) -> None:
+    def record_finished(
+        self,
+        algorithm: str | None,
+        digest: str | None,
+        *,
+        compared: int,
+        ranges: Sequence[object] | None = None,
+    ) -> None:
         """The file counts; its bytes were counted range by range, but those `compared` at last."""
+        file = self._file
         self._recorder.finished(
-            self._file.file_no,
-            Finished(self._file.item_no, self._file.path, self._file.size, algorithm, digest),
+            file.file_no,
+            Finished(
+                *(file.item_no, file.path, file.size, algorithm, digest),
+                attempts=file.attempt + 1,
+                ranges=ranges,
+            ),
             transferred=0,
             checksummed=compared,
         )
 
-    async def compare_ranges(self, ranges: Sequence[Range]) -> None:
-        """Digests of both ends over these ranges; drops those that differ and raises SidedError."""
+    async def compare_ranges(self, ranges: Sequence[Range]) -> list[Range]:
+        """Digests of both ends over these ranges, which are returned with them; drops those that
+        differ and raises SidedError."""
         algorithm = checksum_algorithm(self._context, self._pair, self._file.item_no)
+        equal: list[Range] = []
         wrong: list[int] = []
         for one in ranges:
             part = ByteRange(one.first, one.after)
@@ -336,6 +368,8 @@ class LargeFile:
             )
             if here != there:
                 wrong.append(one.first)
+            else:
+                equal.append(replace(one, verified=True, algorithm=algorithm, digest=here))
         if wrong:
             await self.drop(wrong)
             error = GridFTPError(
@@ -345,11 +379,27 @@ class LargeFile:
                 path=self._destination_path,
             )
             raise SidedError(error, at_source=False)
+        return equal
 
     async def drop(self, firsts: Sequence[int] | None) -> None:
         """These restart points do not hold; None: none does."""
         async with self._context.fenced() as conn:
             await restart_points.drop(conn, self._context.task_no, self._file.file_no, firsts)
+
+
+def digest_of_ranges(size: int, ranges: Sequence[Range]) -> tuple[int, str, str] | None:
+    """For `Finished.ranges`; None if there is nothing to say of all of the file: ranges that were
+    not compared, or are not those into which a file of this size is cut."""
+    step = range_size(size)
+    algorithms = {one.algorithm for one in ranges}
+    firsts = [one.first for one in ranges]
+    digests = [one.digest for one in ranges if one.digest is not None]
+    [algorithm, *others] = algorithms or {None}
+    if algorithm is None or others or len(digests) < len(ranges):
+        return None
+    if firsts != list(range(0, size, step)):
+        return None
+    return step, algorithm, ranges_digest(digests)
 
 
 def _differs(outcome: Outcome) -> bool:

@@ -207,7 +207,8 @@ class Recorder:
         new_range_bytes = await restart_points.add(conn, task_no, ranges)
         await plan.put_back(conn, task_no, batch.returned)
         if done:
-            await segments.append(conn, task_no, [file for file, _ in done])
+            now = int((await leases.database_now(conn)).timestamp())
+            await segments.append(conn, task_no, [file._replace(unix_s=now) for file, _ in done])
             self._segments += 1
         if batch.skipped:
             await record_skipped(conn, task_no, list(batch.skipped.values()))

@@ -190,7 +190,10 @@ class Settlement:
         counted = sum(r.after - r.first for r in ranges)
         self._recorder.finished(
             file.file_no,
-            Finished(file.item_no, file.path, source.size, algorithm, here),
+            Finished(
+                *(file.item_no, file.path, source.size, algorithm, here),
+                attempts=file.attempt + 1,
+            ),
             transferred=max(source.size - counted, 0),
             checksummed=source.size,
         )

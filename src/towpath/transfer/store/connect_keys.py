@@ -1,4 +1,5 @@
-"""The deployment's own keys for Connect, sealed: its authority, and those that sign grants.
+"""The deployment's own keys, sealed: its authority for Connect, and those that sign grants, or
+manifests.
 
 All times are the database's.
 """
@@ -12,7 +13,7 @@ from psycopg.rows import class_row
 from towpath.platform.database import Connection
 from towpath.transfer.store.rows import fetch, fetch_one
 
-Purpose = Literal["authority", "grants"]
+Purpose = Literal["authority", "grants", "manifests"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from psycopg.errors import LockNotAvailable
 from psycopg.rows import class_row
 
 from towpath.platform.database import Database
-from towpath.transfer.store import claims
+from towpath.transfer.store import claims, outbox
 from towpath.transfer.store.circuits import UNREACHABLE
 from towpath.transfer.store.rows import ROWS_AT_ONCE, TASK_CHANNEL, fetch, fetch_one
 from towpath.transfer.store.tasks import Status
@@ -418,7 +418,8 @@ async def finish(
     """The task's last word; inside `fenced`. Its plan is dropped (`finish_some` first), its history
     stays.
 
-    Whoever waits for its claims may be granted a lease when this is committed.
+    Whoever waits for its claims may be granted a lease when this is committed, and the owner is
+    told.
     """
     await conn.execute(_DROP_PLAN, {"task_no": task_no})
     await conn.execute(
@@ -428,6 +429,7 @@ async def finish(
         (status, None if fatal_error is None else json.dumps(fatal_error), task_no),
     )
     await claims.drop(conn, task_no)
+    await outbox.tell_task(conn, task_no)
     await conn.execute(
         "SELECT pg_notify(%s, '') WHERE EXISTS (SELECT FROM task WHERE waits_for = %s)",
         (TASK_CHANNEL, task_no),
@@ -445,19 +447,24 @@ async def suspend(
 
     False, and nothing is done, if one of its endpoints' credentials has another date than those
     that the task began with: it was renewed meanwhile, so the task may simply try again, and nobody
-    would wake it. Not a later date: clocks are set back. None: the task has not begun.
+    would wake it. Not a later date: clocks are set back. None: the task has not begun. The owner is
+    told, unless the task is INACTIVE already because his account is suspended.
     """
-    cursor = await conn.execute(
+    row = await fetch_one(
+        conn,
         f"""
         UPDATE task SET status = 'INACTIVE',
                suspended_from = CASE WHEN suspended_from IS NOT NULL THEN 'INACTIVE' END
          WHERE task_no = %(task_no)s
            AND (%(renewed)s::timestamptz[] IS NULL
                 OR NOT EXISTS ({_RENEWED} AND updated_at <> ALL(%(renewed)s::timestamptz[])))
+        RETURNING suspended_from IS NULL
         """,  # noqa: S608 - a constant
         {"task_no": task_no, "renewed": None if renewed is None else list(renewed)},
     )
-    return cursor.rowcount > 0
+    if row is not None and row[0]:
+        await outbox.tell_task(conn, task_no)
+    return row is not None
 
 
 async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:

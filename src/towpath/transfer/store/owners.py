@@ -11,10 +11,10 @@ from psycopg.rows import dict_row
 from towpath.platform.account_changes import AccountChange
 from towpath.platform.database import Connection
 from towpath.transfer import times
-from towpath.transfer.store import events
+from towpath.transfer.store import events, outbox
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import TASK_CHANNEL
-from towpath.transfer.store.tasks import Terms
+from towpath.transfer.store.tasks import Status, Terms
 
 
 async def cursor(conn: Connection) -> int:
@@ -52,7 +52,7 @@ UPDATE task t SET suspended_from = status, status = 'INACTIVE',
     deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                THEN deadline ELSE now() + %(deadline)s END
 FROM theirs WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, deadline
+RETURNING t.task_no, deadline, suspended_from
 """
 _RESTORE = """
 WITH theirs AS (
@@ -86,6 +86,9 @@ WHERE o.owner_id = c.owner_id AND o.what = 'deleted'
 """
 _FORGET_BOOKMARKS = """
 DELETE FROM bookmark b USING owner_state o WHERE o.owner_id = b.owner_id AND o.what = 'deleted'
+"""
+_FORGET_WEBHOOKS = """
+DELETE FROM webhook w USING owner_state o WHERE o.owner_id = w.owner_id AND o.what = 'deleted'
 """
 
 _SUSPENDED = {
@@ -122,6 +125,7 @@ async def fit_tasks(conn: Connection, *, suspended: Terms, restored: Terms) -> F
     freed = await _changed(conn, _RESTORE, restored, EventCode.OWNER_RESTORED, _RESTORED)
     await conn.execute(_FORGET_CREDENTIALS)
     await conn.execute(_FORGET_BOOKMARKS)  # also one that was on its way in
+    await conn.execute(_FORGET_WEBHOOKS)
     return Fitted(held, freed, cancelled)
 
 
@@ -135,6 +139,8 @@ async def _changed(
         told = details | {"deadline": times.show(row["deadline"])}
         event = events.Event(code, code.replace("_", " ").lower(), told)
         await events.append(conn, row["task_no"], [event], most=terms.events_most)
+        if row.get("suspended_from") == Status.ACTIVE:
+            await outbox.tell_task(conn, row["task_no"])
     if rows:
         # empty: whoever hears it looks at all that it has
         await conn.execute("SELECT pg_notify(%s, '')", (TASK_CHANNEL,))

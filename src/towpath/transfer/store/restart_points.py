@@ -21,13 +21,16 @@ class Range:
     after: int
     verified: bool
     session_generation: int
+    algorithm: str | None = None
+    digest: str | None = None
+    """What both servers computed over it, in hex; None: it was not compared, or not kept."""
 
 
 async def of_file(conn: AsyncConnection[Any], task_no: int, file_no: int) -> list[Range]:
     """Restart points of a large file, by offset."""
     async with conn.cursor(row_factory=class_row(Range)) as cur:
         await cur.execute(
-            "SELECT first, after, verified, session_generation FROM file_range"
+            "SELECT first, after, verified, session_generation, algorithm, digest FROM file_range"
             " WHERE task_no = %s AND file_no = %s ORDER BY first",
             (task_no, file_no),
         )
@@ -40,11 +43,13 @@ async def add(conn: AsyncConnection[Any], task_no: int, ranges: Sequence[tuple[i
         return 0
     written = await fetch(
         conn,
-        "INSERT INTO file_range (task_no, file_no, first, after, verified, session_generation)"
+        "INSERT INTO file_range (task_no, file_no, first, after, verified, session_generation,"
+        " algorithm, digest)"
         " SELECT %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[],"
-        " %s::integer[])"
+        " %s::integer[], %s::text[], %s::text[])"
         " ON CONFLICT (task_no, file_no, first) DO UPDATE SET after = excluded.after,"
-        " verified = excluded.verified, session_generation = excluded.session_generation"
+        " verified = excluded.verified, session_generation = excluded.session_generation,"
+        " algorithm = excluded.algorithm, digest = excluded.digest"
         " RETURNING after - first, xmax = 0",  # xmax 0: inserted, not updated
         (
             task_no,
@@ -53,6 +58,8 @@ async def add(conn: AsyncConnection[Any], task_no: int, ranges: Sequence[tuple[i
             [r.after for _, r in ranges],
             [r.verified for _, r in ranges],
             [r.session_generation for _, r in ranges],
+            [r.algorithm for _, r in ranges],
+            [r.digest for _, r in ranges],
         ),
     )
     return sum(row[0] for row in written if row[1])

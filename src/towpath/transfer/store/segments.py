@@ -5,10 +5,12 @@ small segment with every commit; small ones are merged as they pile up, so that 
 files leaves about a hundred rows.
 """
 
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, TypeVar
 
 from psycopg import AsyncConnection
 
@@ -16,6 +18,8 @@ from towpath.transfer.store.rows import fetch, fetch_one
 
 # Large enough to compress paths well, small enough to unpack for one page of the API.
 SEGMENT_FILES = 10_000
+SEALED_FILES: Final = SEGMENT_FILES // 2
+"""A segment with so many is never merged again: two that have less always fit into one."""
 # The recorder merges more often than this; after a crash there may be some left over.
 MERGED_AT_ONCE = 200
 
@@ -28,6 +32,13 @@ class Finished(NamedTuple):
     size: int
     algorithm: str | None
     digest: str | None
+    attempts: int = 1
+    """How often it was sent, or begun to be sent."""
+    unix_s: int | None = None
+    """When that was known, by the database's clock; None: it was not kept then."""
+    ranges: Sequence[Any] | None = None
+    """Of a large file that was compared range by range: bytes of a range (the last one has less),
+    algorithm, and the SHA-256 of the ranges' digests (`ranges_digest`)."""
 
 
 class Skipped(NamedTuple):
@@ -48,7 +59,20 @@ _KINDS: dict[type, int] = {Finished: 0, Skipped: 1}
 
 def pack(records: Iterable[Record]) -> bytes:
     """Encode records as deflated lines of JSON; file names may hold any bytes (surrogates)."""
-    return zlib.compress("\n".join(map(json.dumps, records)).encode("ascii"))
+    return zlib.compress("\n".join(json.dumps(_row(one)) for one in records).encode("ascii"))
+
+
+def _row(record: Finished | Skipped) -> Sequence[Any]:
+    """Without what most do not have."""
+    return record[:-1] if isinstance(record, Finished) and record.ranges is None else record
+
+
+def ranges_digest(digests: Iterable[str]) -> str:
+    """One digest for those of all ranges of a file, in their order: each in lower case hex with a
+    line feed after it, all of that by SHA-256."""
+    return hashlib.sha256(
+        "".join(f"{one.lower()}\n" for one in digests).encode("ascii")
+    ).hexdigest()
 
 
 def unpack(data: bytes, record: type[Record]) -> list[Record]:
@@ -78,7 +102,7 @@ async def _merge(conn: AsyncConnection[Any], task_no: int, record: type[Record])
         conn,
         "SELECT segment_no, files, data FROM history_segment"
         " WHERE task_no = %s AND kind = %s AND files < %s ORDER BY segment_no LIMIT %s",
-        (task_no, _KINDS[record], SEGMENT_FILES, MERGED_AT_ONCE),
+        (task_no, _KINDS[record], SEALED_FILES, MERGED_AT_ONCE),
     )
     numbers: list[int] = []
     files: list[Record] = []
@@ -106,3 +130,43 @@ async def read_segment(
         (task_no, _KINDS[record], after),
     )
     return None if row is None else (row[0], unpack(row[1], record))
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All segments of finished files at one moment, also of a task that goes on.
+
+    Sealed ones do not change any more and are named; small ones, which may be merged at any time,
+    are here.
+    """
+
+    sealed: Sequence[int]
+    small: Sequence[bytes]
+    files: int
+    size_bytes: int
+
+
+async def snapshot(conn: AsyncConnection[Any], task_no: int) -> Snapshot:
+    """In a transaction that sees one moment (REPEATABLE READ), with whatever else is read there."""
+    rows = await fetch(
+        conn,
+        "SELECT segment_no, files, bytes, CASE WHEN files < %s THEN data END FROM history_segment"
+        " WHERE task_no = %s AND kind = %s ORDER BY segment_no",
+        (SEALED_FILES, task_no, _KINDS[Finished]),
+    )
+    return Snapshot(
+        [number for number, _, _, data in rows if data is None],
+        [data for *_, data in rows if data is not None],
+        sum(files for _, files, _, _ in rows),
+        sum(size for _, _, size, _ in rows),
+    )
+
+
+async def sealed(conn: AsyncConnection[Any], task_no: int, segment_no: int) -> bytes | None:
+    """The data of one of a snapshot's; None: it has been removed since."""
+    row = await fetch_one(
+        conn,
+        "SELECT data FROM history_segment WHERE task_no = %s AND segment_no = %s",
+        (task_no, segment_no),
+    )
+    return None if row is None else row[0]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from towpath.nexus.people import mail
-from towpath.nexus.people.mail import FileMailer, Post, SmtpMailer, is_address, mailer
+from towpath.platform import mail
+from towpath.platform.mail import FileMailer, Post, SmtpMailer, is_address, mailer
 from towpath.platform.settings import MailSettings
 
 

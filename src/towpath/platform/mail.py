@@ -1,13 +1,15 @@
 """Mail to people: by SMTP, or into a directory where no server is set.
 
-A mail is handed over and the page answers at once: how long a mail server takes says nothing of
-whether there was somebody to write to. What is lost with the process is asked for again.
+What `Post` sends, such as a link that sets a password, is handed over and the page answers at once:
+how long a mail server takes says nothing of whether there was somebody to write to. What is lost
+with the process is asked for again. What must not be lost is in an outbox (`towpath.notify`).
 """
 
 import asyncio
 import contextlib
 import re
 import time
+from collections.abc import Mapping
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -32,6 +34,55 @@ _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]+(\.[A
 """What HTML's input of type email takes; a subset of RFC 5322."""
 
 _log = structlog.stdlib.get_logger("towpath.mail")
+
+
+SUBJECT_LIMIT = 200
+"""Characters; programs for mail show about 70."""
+LINE_BYTES = 900
+"""A mail with longer lines is encoded: servers need not take more than 998 (RFC 5322, 2.1.1)."""
+
+
+def compose(
+    sender: str,
+    to: str,
+    subject: str,
+    text: str,
+    *,
+    message_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> EmailMessage:
+    """A mail of ours. Texts may come from anybody: none gets out of its place.
+
+    `message_id`: what is before the @, for a mail that may be sent again; `headers`: further ones,
+    not from users. Raises ValueError for what is no address.
+    """
+    if not is_address(to):
+        raise ValueError("no address")
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = to
+    message["Subject"] = one_line(subject, SUBJECT_LIMIT)
+    message["Date"] = formatdate()
+    domain = sender.rpartition("@")[2].rstrip(">")
+    message["Message-ID"] = (
+        make_msgid(domain=domain) if message_id is None else f"<{message_id}@{domain}>"
+    )
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: nothing answers it by itself
+    message["X-Auto-Response-Suppress"] = "All"  # and for Exchange
+    for name, value in (headers or {}).items():
+        message[name] = value
+    text = text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    long = any(len(line.encode()) > LINE_BYTES for line in text.splitlines())
+    message.set_content(text, cte="quoted-printable" if long else "8bit")
+    return message
+
+
+def one_line(text: str, limit: int) -> str:
+    """A text from anybody as one line of `limit` characters at most, nothing in it that moves a
+    cursor or ends a line."""
+    shown = "".join(c if c.isprintable() else " " for c in text[: 2 * limit])
+    shown = " ".join(shown.encode("utf-8", "replace").decode().split())
+    return shown if len(shown) <= limit else shown[: limit - 1] + "\u2026"
 
 
 class Mailer(Protocol):
@@ -84,6 +135,7 @@ class SmtpMailer:
             password=settings.password.get_secret_value() if settings.password else None,
             use_tls=settings.tls == "implicit",
             start_tls=settings.tls == "starttls",
+            cert_bundle=None if settings.authority is None else str(settings.authority),
             timeout=SEND_S,
         )
 
@@ -104,14 +156,11 @@ class Post:
 
     def hand_over(self, to: str, subject: str, text: str) -> None:
         """Send it soon."""
-        message = EmailMessage()
-        message["From"] = self._sender
-        message["To"] = to
-        message["Subject"] = subject
-        message["Date"] = formatdate()
-        message["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2])
-        message["Auto-Submitted"] = "auto-generated"  # RFC 3834
-        message.set_content(text, cte="8bit")
+        try:
+            message = compose(self._sender, to, subject, text)
+        except ValueError:
+            _log.warning("mail.no_address")
+            return
         try:
             self._waiting.put_nowait(message)
         except asyncio.QueueFull:

@@ -1,0 +1,170 @@
+"""The outbox as `towpath.notify` delivers it: with transactions, and secrets opened."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from towpath.platform.database import Database
+from towpath.platform.secrets import Sealer, SealError
+from towpath.transfer.store import deliveries, webhooks
+from towpath.transfer.store.deliveries import Failing, Taken
+
+UNSUBSCRIBE: Final = "/v0.10/unsubscribe?key="
+"""In the query, which no log has: whoever has it can end somebody's mails."""
+CANNOT_SIGN: Final = "the service has lost its secret; replace it, and switch the webhook on"
+_UNSUBSCRIBES: Final = b"transfer.unsubscribe"
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook, with its secrets."""
+
+    id: UUID
+    url: str
+    authority: str | None
+    secrets: Sequence[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What was taken."""
+
+    taken: Taken
+    hook: Hook | None
+
+    @property
+    def id(self) -> int:
+        """Of this delivery."""
+        return self.taken.id
+
+    @property
+    def message_id(self) -> UUID:
+        """Of what is told."""
+        return self.taken.message_id
+
+    @property
+    def topic(self) -> str:
+        """What it is about."""
+        return self.taken.topic
+
+    @property
+    def recipient_id(self) -> UUID:
+        """Who is told."""
+        return self.taken.recipient_id
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """What there is to tell."""
+        return self.taken.document
+
+    @property
+    def more(self) -> int:
+        """How many others are not told."""
+        return self.taken.more
+
+    @property
+    def created_at(self) -> datetime:
+        """When it happened."""
+        return self.taken.created_at
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first."""
+        return self.taken.attempt
+
+    @property
+    def age_s(self) -> float:
+        """Since it happened."""
+        return self.taken.age_s
+
+
+class TransferOutbox:
+    """For `towpath.notify.runner.Runner`."""
+
+    def __init__(self, database: Database, sealer: Sealer) -> None:
+        self._database = database
+        self._sealer = sealer
+
+    async def take(
+        self, *, by_mail: bool, most: int, per_target: int, lease_s: float
+    ) -> list[Delivery]:
+        """What is due. A webhook whose secret does not open any more is switched off."""
+        async with self._database.transaction() as conn:
+            taken = await deliveries.take(
+                conn, by_mail=by_mail, most=most, per_target=per_target, lease_s=lease_s
+            )
+        found: list[Delivery] = []
+        for one in taken:
+            try:
+                found.append(Delivery(one, self._hook(one)))
+            except SealError:
+                assert one.webhook_id is not None, "it has a secret"
+                await self.disable(one.webhook_id, CANNOT_SIGN)
+        return found
+
+    def _hook(self, one: Taken) -> Hook | None:
+        if one.webhook_id is None:
+            return None
+        assert one.url is not None, "a delivery goes with its webhook"
+        context = webhooks.seal_context(one.webhook_id)
+        sealed = [some for some in (one.sealed_secret, one.sealed_earlier) if some is not None]
+        secrets = [self._sealer.unseal(some, context) for some in sealed]
+        return Hook(one.webhook_id, one.url, one.authority, secrets)
+
+    async def delivered(self, delivery: Delivery, status: int | None) -> None:
+        """It has arrived."""
+        async with self._database.transaction() as conn:
+            await deliveries.delivered(conn, delivery.taken, status=status)
+
+    async def again(
+        self, delivery: Delivery, *, after_s: float, status: int | None, error: str
+    ) -> Failing | None:
+        """It is tried again."""
+        async with self._database.transaction() as conn:
+            return await deliveries.again(
+                conn, delivery.taken, after_s=after_s, status=status, error=error
+            )
+
+    async def give_up(self, delivery: Delivery, *, status: int | None, error: str) -> None:
+        """It is not."""
+        async with self._database.transaction() as conn:
+            await deliveries.give_up(conn, delivery.taken, status=status, error=error)
+
+    async def disable(self, hook_id: UUID, because: str) -> None:
+        """Switch a webhook off, and tell its owner."""
+        async with self._database.transaction() as conn:
+            await webhooks.disable(conn, hook_id, because)
+
+    async def sweep(self) -> None:
+        """Forget what is over and old."""
+        async with self._database.connection() as conn:
+            await deliveries.sweep(conn)
+
+
+class SwitchOff:
+    """Addresses at which a person ends his mails without a login, as programs for mail do.
+
+    An address is a sealed identity: nobody makes one for somebody else.
+    """
+
+    def __init__(self, sealer: Sealer, origin: str) -> None:
+        self._sealer = sealer
+        self._origin = origin
+
+    def url(self, identity_id: UUID) -> str:
+        """For this person."""
+        sealed = self._sealer.seal(identity_id.bytes, _UNSUBSCRIBES)
+        key = base64.urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+        return f"{self._origin}{UNSUBSCRIBE}{key}"
+
+    def read(self, key: str) -> UUID | None:
+        """Whose it is; None: nobody's."""
+        try:
+            sealed = base64.urlsafe_b64decode(key.encode("ascii") + b"=" * (-len(key) % 4))
+            return UUID(bytes=self._sealer.unseal(sealed, _UNSUBSCRIBES))
+        except (SealError, ValueError, binascii.Error):
+            return None
