@@ -7,8 +7,11 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,8 @@ from towpath.demo.trees import digests
 from towpath.samples.layout import SAMPLES
 
 TASK_S = 90
+_SHARE_DATA = Path(__file__).parents[2] / "docs" / "how-to" / "share-data.md"
+_RUN = re.compile(r"^<!-- run -->\n```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.xdist_group("globus_cli")
 
@@ -498,6 +503,47 @@ def test_without_and_with_a_useless_credential(
         site.deployment.towpath("credential", "add", "bare", "--proxy", str(useless))
     site.deployment.towpath("credential", "add", "bare", "--proxy", str(domain_a.proxy_file))
     site.globus.run("ls", f"{added['id']}:/")
+
+
+def test_sharing_as_the_page_tells(site: Site, tree: Path) -> None:
+    """`docs/how-to/share-data.md`, by its owner; and the list and removal of rules and roles."""
+    friend = str(uuid4())
+    blocks = _RUN.findall(_SHARE_DATA.read_text())
+    assert len(blocks) > 3
+    script = "set -euo pipefail\n" + "".join(blocks).replace("/data/run-7/", f"{tree}/")
+    done = subprocess.run(
+        ["bash", "-c", f'{script}\necho "guest $GUEST"'],
+        env=site.globus.environment
+        | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOST": site.a,
+            "FRIEND": friend,
+        },
+        capture_output=True,
+        text=True,
+        timeout=TASK_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    guest = done.stdout.rpartition("guest ")[2].strip()
+    globus = site.globus
+    shown = globus.json("endpoint", "show", guest)
+    assert (shown["entity_type"], shown["host_path"]) == ("GCSv4_share", f"{tree}/")
+    rules = globus.json("endpoint", "permission", "list", guest)["DATA"]
+    assert [one["id"] is None for one in rules] == [True, True, False, False]
+    assert [one["role_type"] for one in rules[:2]] == ["administrator", "access_manager"]
+    one = rules[2]["id"]
+    globus.run("endpoint", "permission", "update", guest, one, "--permissions", "rw")
+    assert globus.json("endpoint", "permission", "show", guest, one)["permissions"] == "rw"
+    globus.run("endpoint", "permission", "delete", guest, one)
+    everybody = ("--all-authenticated", "--permissions", "r", "--expiration-date", "2099-01-31")
+    globus.run("endpoint", "permission", "create", f"{guest}:/results", *everybody)
+    [role] = globus.json("endpoint", "role", "list", guest)["DATA"]
+    assert globus.json("endpoint", "role", "show", guest, role["id"])["principal"] == friend
+    globus.run("endpoint", "role", "delete", guest, role["id"])
+    mine = globus.json("endpoint", "my-shared-endpoint-list", site.a)["DATA"]
+    assert [found["id"] for found in mine] == [guest]
+    globus.run("endpoint", "delete", guest)
 
 
 def test_no_secret_in_the_logs(site: Site) -> None:

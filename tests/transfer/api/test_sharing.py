@@ -465,11 +465,14 @@ async def test_shared_endpoints_come_in_pages(standings: Standings, owner: Api, 
     place = standings.places[Place.HOST]
     made = {str(await standings.guest_of(place, owner.sub, f"/{n}")) for n in range(5)}
     made.add(str(standings.places[Place.GUEST]))
+    for _ in range(5):  # of which he learns nothing, not even by a token
+        await standings.guest_of(place, uuid4())
     seen: list[str] = []
     token: str | None = ""
     while token is not None:
         params = {"max_results": 2} | ({"next_token": token} if token else {})
         page = (await owner.get(f"{host}/shared_endpoint_list", **params)).json()
+        assert page["next_token"] in {None, *made}
         assert len(page["shared_endpoints"]) <= 2
         seen += [one["id"] for one in page["shared_endpoints"]]
         token = page["next_token"]

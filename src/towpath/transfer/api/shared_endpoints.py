@@ -20,7 +20,7 @@ from towpath.transfer.store import endpoints, rights
 router = APIRouter()
 
 PAGE = 1000
-"""Guest collections looked at for a page."""
+"""Guest collections on a page at most."""
 
 
 @router.post(
@@ -98,14 +98,15 @@ async def shared_endpoints(
     after = _after(next_token)
     async with service.database.connection() as conn:
         await visible_endpoint(conn, wanted, viewer, now)
-        found = await endpoints.shared_of(conn, wanted, after=after, limit=max_results + 1)
-        page = found[:max_results]
-        standings = await rights.standings(conn, page, viewer, now)
+        found = await endpoints.shared_of(
+            conn, viewer, now, wanted, after=after, limit=max_results + 1
+        )
+    page = found[:max_results]
     return JSONResponse(
         {
             "DATA_TYPE": "shared_endpoint_list",
-            "shared_endpoints": [{"id": str(one.id)} for one in page if standings[one.id].visible],
-            "next_token": str(page[-1].id) if len(found) > max_results else None,
+            "shared_endpoints": [{"id": str(one)} for one in page],
+            "next_token": str(page[-1]) if len(found) > max_results else None,
         }
     )
 

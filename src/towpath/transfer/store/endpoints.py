@@ -365,17 +365,36 @@ async def count_shared(conn: Connection, host_id: UUID, owner_id: UUID) -> int:
 
 
 async def shared_of(
-    conn: Connection, host_id: UUID, *, after: UUID | None = None, limit: int
-) -> list[Endpoint]:
-    """Guest collections of a host, whoever shares them, by id; those after `after`."""
-    query = sql.SQL(
-        "SELECT {} FROM endpoint e WHERE e.host_endpoint_id = %(host)s"
-        " AND e.share_path IS NOT NULL AND e.deleted_at IS NULL"
-        " AND (%(after)s::uuid IS NULL OR e.id > %(after)s) ORDER BY e.id LIMIT %(limit)s"
-    ).format(sql.SQL(_COLUMNS))
-    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
-        await cursor.execute(query, {"host": host_id, "after": after, "limit": limit})
-        return await cursor.fetchall()
+    conn: Connection,
+    viewer: Who,
+    now: datetime,
+    host_id: UUID,
+    *,
+    after: UUID | None = None,
+    limit: int,
+) -> list[UUID]:
+    """Guest collections of a host that `viewer` may see, whoever shares them, by id; those after
+    `after`."""
+    rows = await fetch(
+        conn,
+        f"""
+        {_VIEWERS}
+        SELECT e.id FROM endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
+         WHERE e.host_endpoint_id = %(host)s AND e.share_path IS NOT NULL
+           AND e.deleted_at IS NULL AND {_VISIBLE}
+           AND (%(after)s::uuid IS NULL OR e.id > %(after)s)
+         ORDER BY e.id LIMIT %(limit)s
+        """,  # noqa: S608 - constants
+        {
+            "identities": list(viewer.identities),
+            "groups": list(viewer.groups),
+            "now": now,
+            "host": host_id,
+            "after": after,
+            "limit": limit,
+        },
+    )
+    return [row[0] for row in rows]
 
 
 async def search(
