@@ -15,7 +15,7 @@ from towpath.nexus.store import accounts, identities
 from towpath.transfer.rights import PrincipalType, Role
 from towpath.transfer.store import access, endpoints, roles
 from towpath.transfer.store.endpoints import EntityType
-from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.rows import fetch, fetch_one
 
 
 @pytest.fixture
@@ -204,6 +204,33 @@ async def test_rules_are_for_what_is_shared_only(owner: Api, host: str) -> None:
         await owner.get(f"{host}/access/{uuid4()}"),
     ):
         assert_error(answer, 400, "ClientError.BadRequest")
+
+
+async def test_a_person_is_told_at_an_address_of_their_own(
+    standings: Standings, owner: Api, guest: str
+) -> None:
+    person, _ = await standings.stranger("eve")
+
+    async def told() -> list[tuple[Any, ...]]:
+        async with standings.database.connection() as conn:
+            return await fetch(conn, "SELECT recipient_id, document FROM outbox ORDER BY id")
+
+    await owner.post(f"{guest}/access", rule_for(person, "/1/"))
+    await owner.post(f"{guest}/access", rule_for(standings.persons[Persona.OWNER], "/1/"))
+    assert await told() == [], "not asked for, and nobody tells himself"
+    asked = {"notify_email": "spam@elsewhere.example", "notify_message": "Here it is"}
+    twice = [await owner.post(f"{guest}/access", rule_for(person, "/2/", **asked)) for _ in "12"]
+    assert [one.status_code for one in twice] == [201, 409]
+    [(recipient, document)] = await told()
+    assert recipient == person.identity_id
+    assert document == {
+        "endpoint_id": guest.removeprefix("endpoint/"),
+        "endpoint_display_name": "lake",
+        "path": "/2/",
+        "permissions": "r",
+        "granted_by": standings.persons[Persona.OWNER].username,
+        "message": "Here it is",
+    }
 
 
 # who wants more

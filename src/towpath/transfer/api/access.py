@@ -26,8 +26,9 @@ from towpath.transfer.api.service import (
     who,
 )
 from towpath.transfer.rights import PrincipalType, Rule
-from towpath.transfer.store import access
+from towpath.transfer.store import access, outbox
 from towpath.transfer.store.access import Implicit
+from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.roles import AlreadyThereError
 
 router = APIRouter(prefix="/endpoint/{endpoint_id}")
@@ -101,7 +102,7 @@ async def create_access(
         expires_at=document.expires_at(),
     )
     async with service.database.transaction() as conn:
-        await _managed(conn, service, wanted, caller, lock=True)
+        seen = await _managed(conn, service, wanted, caller, lock=True)
         _check(service, rule, now)
         await access.forget_expired(conn, wanted, now)
         most = service.sharing.rules_per_collection
@@ -119,6 +120,7 @@ async def create_access(
                 "Exists",
                 f"There is a rule for this principal and '{names.to_text(rule.path)}': change that",
             ) from None
+        await _tell(conn, seen, rule, caller, document)
     return JSONResponse(
         result(
             "access_create_result",
@@ -128,6 +130,31 @@ async def create_access(
             access_id=str(rule.id),
         ),
         status_code=201,
+    )
+
+
+async def _tell(
+    conn: Connection, seen: Seen, rule: Rule, caller: Principal, document: AccessDocument
+) -> None:
+    """Tell a person who is let in. By mail only if that is asked for, and to the address that he
+    has himself: nobody sends mail to strangers through us."""
+    if rule.principal is None or rule.principal_type is not PrincipalType.IDENTITY:
+        return
+    if rule.principal in caller.identity_set:
+        return
+    await outbox.tell(
+        conn,
+        Topic.ACCESS_GRANTED,
+        rule.principal,
+        {
+            "endpoint_id": str(seen.endpoint.id),
+            "endpoint_display_name": seen.endpoint.display_name,
+            "path": names.to_text(rule.path),
+            "permissions": document.permissions,
+            "granted_by": caller.username,
+            "message": document.notify_message,
+        },
+        mail=document.notify_email is not None,
     )
 
 
