@@ -16,7 +16,7 @@ DEBIAN_PACKAGES := python3-venv openssl iproute2 globus-gridftp-server-progs glo
   myproxy myproxy-server libpam-wrapper openssh-client openssh-server gfal2-util-scripts python3-gfal2-util \
   gfal2-plugin-gridftp gfal2-plugin-file nftables faketime rclone chromium tinyproxy-bin
 
-.PHONY: help deps setup demo test test-long faults simulate fuzz conformance openapi check format bench clean lock web-dev screenshots
+.PHONY: help deps setup demo test test-long faults simulate fuzz compat conformance openapi check format bench clean lock web-dev screenshots
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ simulate: setup ## the engine in virtual time under faults: SEED=n TASKS=n WORLD
 fuzz: setup ## bent and random input against the GridFTP server: SECONDS=n in all, SEED=n ONLY=names AGAIN=input
 	PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(ONLY),--only '$(ONLY)') $(if $(AGAIN),--again '$(AGAIN)')
+
+compat: setup ## every command of the globus program, against a deployment; writes docs/reference/compatibility-cli.md
+	@PYTHONPATH=tests $(BIN)/python -m compat $(if $(ONLY),--only '$(ONLY)')
 
 conformance: setup ## our answers against the SDK's examples; writes docs/reference/compatibility.md
 	PYTHONPATH=tests $(BIN)/python -m conformance

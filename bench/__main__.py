@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import (
+    api,
     connect,
     delete,
     gridftp,
@@ -43,6 +44,7 @@ ALONE = (
     recovery.AREA,
     nexus.AREA,
     live.AREA,
+    api.AREA,
     gui.AREA,
     relay.AREA,
     connect.AREA,
@@ -99,7 +101,7 @@ def main(
 
     Some are no contests and are measured alone: sessions tells what thousands of sessions cost us,
     recovery what is sent again when a copy is broken half-way, and how soon it goes on, nexus what
-    tokens, logins and groups take, live what those who watch cost,
+    tokens, logins and groups take, live what those who watch cost, api what a request costs,
     gui what the web interface does, relay what agents cost a relay, and how fast it joins, connect
     what computers behind NAT move. Their figures are JSON, too.
     """
@@ -157,6 +159,8 @@ def _measure_alone(
             told = nexus.measure(console, quick=quick, only=only)
         elif area == live.AREA:
             told = live.measure(console, quick=quick)
+        elif area == api.AREA:
+            told = api.measure(console, quick=quick)
         elif area == gui.AREA:
             told = gui.measure(console, quick=quick, only=only)
         elif area == relay.AREA:

@@ -24,12 +24,12 @@ class Compared:
 async def compare_all(nexus: Nexus) -> list[Compared]:
     """All examples, each method's with a developer of its own."""
     sdk = Sdk.make()
-    told = []
+    found = []
     for name, those in itertools.groupby(examples(), key=lambda one: f"{one.service}.{one.method}"):
         stage = await Stage.set_up(nexus, name)
-        told += [await compare(stage, example, sdk) for example in those]
+        found += [await compare(stage, example, sdk) for example in those]
         await stage.http.aclose()
-    return told
+    return found
 
 
 async def compare(stage: Stage, example: Example, sdk: Sdk) -> Compared:
@@ -37,7 +37,7 @@ async def compare(stage: Stage, example: Example, sdk: Sdk) -> Compared:
     call = await CALLS[example.method](stage, example)
     request = request_of(example, call.make, sdk)
     address = urlsplit(str(request.url))
-    path = _with_ours(address.path + (f"?{address.query}" if address.query else ""), call)
+    path = with_ours(address.path + (f"?{address.query}" if address.query else ""), call)
     login = call.login
     if login is None:
         login = bearer(stage.token_for(path.removeprefix("/v2/")))
@@ -45,22 +45,23 @@ async def compare(stage: Stage, example: Example, sdk: Sdk) -> Compared:
     answer = await stage.http.request(
         str(request.method),
         path,
-        content=_with_ours(_text(request.body), call).encode(),
+        content=with_ours(_text(request.body), call).encode(),
         headers={**login, **({"Content-Type": content_type} if content_type else {})},
     )
-    return Compared(example, list(_told(example, answer.status_code, answer.json(), call)))
+    return Compared(example, list(told(example, answer.status_code, answer.json(), call)))
 
 
-def _told(example: Example, status: int, ours: Any, call: Call) -> Sequence[str]:
-    told = []
+def told(example: Example, status: int, ours: Any, call: Call) -> Sequence[str]:
+    """How an answer, `ours`, differs from the example."""
+    found = []
     if status != example.response.status:
-        told.append(f"status: {status} instead of {example.response.status}")
+        found.append(f"status: {status} instead of {example.response.status}")
         if status >= 400 > example.response.status:
             code = ours.get("code") or ours.get("error")
-            return [f"{told[0]} ({code})"]
-    told += differences(example.response.json, ours)
-    told += _not_as_asked(example, ours, call.ids)
-    return told
+            return [f"{found[0]} ({code})"]
+    found += differences(example.response.json, ours)
+    found += _not_as_asked(example, ours, call.ids)
+    return found
 
 
 def _not_as_asked(example: Example, ours: Any, ids: Mapping[str, str]) -> list[str]:
@@ -81,7 +82,8 @@ def _not_as_asked(example: Example, ours: Any, ids: Mapping[str, str]) -> list[s
     return told
 
 
-def _with_ours(text: str, call: Call) -> str:
+def with_ours(text: str, call: Call) -> str:
+    """With our ids in the places of the example's."""
     for theirs, ours in call.ids.items():
         text = text.replace(quote(theirs, safe=""), quote(ours, safe="")).replace(theirs, ours)
     return text

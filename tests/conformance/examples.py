@@ -1,7 +1,7 @@
 """The example answers that the SDK ships with, and the requests that it makes for them."""
 
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -39,11 +39,12 @@ class Example:
         return dict(self.facts.get("args", {}))
 
 
-def examples() -> Iterator[Example]:
-    """All of them, in order."""
-    for service in SERVICES:
+def examples(services: Sequence[str] = SERVICES) -> Iterator[Example]:
+    """All of those services, in order."""
+    for service in services:
         package = import_module(f"globus_sdk.testing.data.{service}")
-        names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+        modules = pkgutil.iter_modules(package.__path__)
+        names = sorted(module.name for module in modules if not module.ispkg)
         for method in names:
             if method.startswith("_"):
                 continue
@@ -62,6 +63,9 @@ class Sdk:
     application: globus_sdk.ConfidentialAppAuthClient
     native: globus_sdk.NativeAppAuthClient
     groups: globus_sdk.GroupsClient
+    transfer: globus_sdk.TransferClient
+    timers: globus_sdk.TimersClient
+    manager: globus_sdk.GCSClient
 
     @classmethod
     def make(cls) -> "Sdk":
@@ -72,6 +76,14 @@ class Sdk:
             application=globus_sdk.ConfidentialAppAuthClient("an id", "a secret"),
             native=globus_sdk.NativeAppAuthClient("an id"),
             groups=globus_sdk.GroupsClient(authorizer=bearer),
+            # where the examples are, whatever the environment says
+            transfer=globus_sdk.TransferClient(
+                authorizer=bearer, base_url="https://transfer.api.globus.org/"
+            ),
+            timers=globus_sdk.TimersClient(
+                authorizer=bearer, base_url="https://timer.automate.globus.org/"
+            ),
+            manager=globus_sdk.GCSClient("abc.xyz.data.globus.org", authorizer=bearer),
         )
 
 

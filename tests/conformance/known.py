@@ -61,12 +61,18 @@ KNOWN: Sequence[Known] = (
 )
 
 
-def explained(compared: Compared) -> tuple[list[Known], list[str]]:
+KNOWN_LIVE: Sequence[Known] = ()
+"""Of a whole deployment's answers."""
+
+
+def explained(
+    compared: Compared, all_known: Sequence[Known] = KNOWN
+) -> tuple[list[Known], list[str]]:
     """The known differences of an example, and what nobody knows of."""
     known: list[Known] = []
     unknown = []
     for difference in compared.differences:
-        for one in KNOWN:
+        for one in all_known:
             if one.explains(compared.example.name, difference):
                 known.append(one)
                 break

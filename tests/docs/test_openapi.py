@@ -2,17 +2,24 @@
 program to write them anew (`make openapi`).
 """
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
+import jsonschema_rs
 import pytest
 
 from towpath.timers.api.app import create_app as create_timers
 from towpath.timers.api.openapi import openapi_document as timers_document
 from towpath.transfer.api import create_app
 from towpath.transfer.api.openapi import openapi_document
+from towpath.transfer.api.openapi_words import EXAMPLES
+from towpath.transfer.api.reference import create_reference
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 # no service is needed to describe its routes
@@ -47,11 +54,55 @@ def test_every_route_says_what_it_answers_and_reads(name: str) -> None:
     for route, operation in operations:
         answers = operation["responses"]
         assert answers.keys() - {"default"}, route
-        for answer in answers.values():
+        transfer = name == "openapi.json"
+        assert not transfer or "default" not in answers, route
+        assert not transfer or {"401", "503"} <= answers.keys() or not operation["security"], route
+        assert operation["summary"], route
+        for status, answer in answers.items():
+            if "$ref" in answer:
+                known = document["components"]["responses"]
+                assert status >= "400", route
+                assert answer["$ref"].rpartition("/")[2] in known, route
+                continue
             json_answer = answer["content"].get("application/json", {"schema": {"$ref": ""}})
             assert json_answer["schema"].keys() == {"$ref"}, route
         if route.startswith("PUT "):
             assert operation["requestBody"]["required"], route
+
+
+def test_examples_are_what_the_routes_take() -> None:
+    document = json.loads((REFERENCE / "openapi.json").read_text())
+    tried = 0
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for example in body.get("examples", {}).values():
+                schema = {**body["schema"], "components": document["components"]}
+                jsonschema_rs.validate(schema, example["value"])
+                tried += 1
+    assert tried >= sum(map(len, EXAMPLES.values()))
+
+
+async def test_the_page_and_the_document() -> None:
+    app = create_reference(create_app(_NOTHING))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://towpath.test") as http:
+        document = json.loads((REFERENCE / "openapi.json").read_text())
+        assert (await http.get("/openapi.json")).json() == document
+        page = await http.get("/docs")
+    policy = page.headers["content-security-policy"]
+    assert "script-src" not in policy
+    assert "default-src 'none'" in policy
+    style = page.text.partition("<style>")[2].partition("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"'sha256-{digest}'" in policy
+    assert "<script" not in page.text
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert f'id="{operation["operationId"]}"' in page.text
+    named = set(re.findall(r'href="#([^"]+)"', page.text))
+    assert named <= set(re.findall(r'id="([^"]+)"', page.text))
+    assert ">None<" not in page.text
 
 
 if __name__ == "__main__":

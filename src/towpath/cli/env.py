@@ -28,6 +28,8 @@ def variables(
         # Auth's ends in a slash: the CLI appends to it without one
         "GLOBUS_SDK_SERVICE_URL_AUTH": f"{deployment.url}/",
         **{f"GLOBUS_SDK_SERVICE_URL_{name}": deployment.url for name in _SERVICES},
+        # there is none; without an address the SDK could not be told so
+        "GLOBUS_SDK_SERVICE_URL_COMPUTE": f"{deployment.url}/compute",
         "GLOBUS_SDK_ENVIRONMENT": ENVIRONMENT,
     }
     if not user:

@@ -58,9 +58,9 @@ from towpath.platform.database import (
     at_start,
 )
 from towpath.platform.dial import dial_policy
-from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS
+from towpath.platform.errors import FLOWS_ERRORS, SEARCH_ERRORS, TRANSFER_ERRORS
 from towpath.platform.guard import Guard
-from towpath.platform.http import PathDispatch, new_app, origin_of
+from towpath.platform.http import PathDispatch, absent_app, origin_of
 from towpath.platform.mail import Post, mailer
 from towpath.platform.migrations import MigrationError, migrate
 from towpath.platform.outbound import Outbound
@@ -75,6 +75,7 @@ from towpath.samples.registration import SamplesError
 from towpath.samples.registration import prepare as prepare_samples
 from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.timers.api.app import PREFIXES as TIMER_PATHS
+from towpath.transfer.api import reference
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.owners import OwnerWatch
@@ -87,7 +88,8 @@ SCHEMAS = {
     "timers": "towpath.timers.store",
 }
 CERTIFICATE_CHECK_S = 86_400
-_TRANSFER_PATHS = ("/v0.10", "/v2/tunnels", "/v2/stream_access_points", "/v2/bookmarks")
+_TRANSFER_PATHS = ("/v0.10", "/v2/bookmarks")
+_STREAMS_PATHS = ("/v2/tunnels", "/v2/stream_access_points")
 _FLOWS_PATHS = ("/flows", "/runs", "/registered_apis", "/web_inputs")
 _WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
@@ -428,8 +430,10 @@ async def _apps(
         for work, what in timers.work:
             failed.watch(work, what)
         absent: dict[str, ASGIApp] = {
-            **dict.fromkeys(_FLOWS_PATHS, new_app("flows", FLOWS_ERRORS)),
-            "/v1": new_app("search", SEARCH_ERRORS),
+            **dict.fromkeys(_FLOWS_PATHS, absent_app("flows", FLOWS_ERRORS, "Flows")),
+            **dict.fromkeys(_STREAMS_PATHS, absent_app("streams", TRANSFER_ERRORS, "Streams")),
+            "/v1": absent_app("search", SEARCH_ERRORS, "Search"),
+            "/compute": absent_app("compute", SEARCH_ERRORS, "Compute"),
         }
         try:
             apps = PathDispatch(
@@ -437,6 +441,7 @@ async def _apps(
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
                     **dict.fromkeys(TIMER_PATHS, timers.app),
+                    **dict.fromkeys(reference.PATHS, reference.create_reference(transfer)),
                     **dict.fromkeys(nexus.PREFIXES, auth),
                     **dict.fromkeys(groups.PREFIXES, group),
                 },

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 import structlog
@@ -46,6 +47,9 @@ POOL_WAIT_S = 30.0
 """A request waits this long for a connection; then the database is too slow, and it says so."""
 AWAY_WAIT_S = 2.0
 """While no connection can be made at all, it waits only so long."""
+TRIED_S = 1.0
+"""A connection that was used so recently is not tried before it is used again: that would be a
+round trip for each request. Whoever gets one that died since then is told so by his statement."""
 HEAL_EVERY_S = 1.0
 """How often the pool is looked after while it has lost connections. By itself it would wait twice
 as long from one attempt to the next, in the end for minutes, and try again only when asked."""
@@ -105,10 +109,11 @@ class Database:
             reconnect_timeout=AWAY_WAIT_S,
             reconnect_failed=self._gave_up,
             # a server that was restarted leaves dead connections behind
-            check=AsyncConnectionPool.check_connection,
+            check=self._check,
             name=schema,
             open=False,
         )
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._away = False
         self._healing: asyncio.Task[None] | None = None
 
@@ -154,10 +159,17 @@ class Database:
                 raise asyncio.CancelledError from error
             raise
         except AWAY:
+            self._used.clear()
             self._heal_soon()
             raise
         finally:
+            self._used[connection] = time.monotonic()
             await self._pool.putconn(connection)
+
+    async def _check(self, connection: Connection) -> None:
+        used = self._used.get(connection)
+        if used is None or time.monotonic() - used > TRIED_S:
+            await AsyncConnectionPool.check_connection(connection)
 
     async def _taken(self) -> Connection:
         deadline = time.monotonic() + POOL_WAIT_S

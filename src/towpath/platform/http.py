@@ -5,18 +5,19 @@ A client never sees a traceback; the log has it, under the request id that the c
 
 import contextlib
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
 import psycopg
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from towpath.platform import logs
 from towpath.platform.errors import (
     ApiError,
     ErrorShape,
@@ -44,14 +45,26 @@ INPUT_SHOWN = 200
 _log = structlog.stdlib.get_logger("towpath.http")
 
 
+Direct = Callable[[Request, str], Awaitable[Response]]
+"""Answers a request; the text is the last part of its path."""
+
+
 def new_app(
-    name: str, error_shape: ErrorShape, *, max_body_bytes: int = DEFAULT_BODY_LIMIT
+    name: str,
+    error_shape: ErrorShape,
+    *,
+    max_body_bytes: int = DEFAULT_BODY_LIMIT,
+    direct: Mapping[tuple[str, str], Direct] | None = None,
 ) -> FastAPI:
     """A FastAPI app whose every error is a document in ``error_shape`` with a request id.
 
     Raise :class:`ApiError` in a route. Unknown routes, malformed JSON and validation answer 400 and
     404 in shape, a lost database 503, anything else that escapes 500. Each answer carries the
     request id in ``X-Request-Id``. Routes keep their full paths (``/v0.10/task``).
+
+    ``direct``: routes, by method and path (``/*`` at its end: whatever is there), that are answered
+    without FastAPI, because they are asked so often that it would be most of their cost. They are
+    declared in it all the same, for the document of the API.
     """
     app = FastAPI(
         title=name, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
@@ -78,7 +91,23 @@ def new_app(
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_validation)
+    if direct:
+        app.add_middleware(_DirectRoutes, routes=direct)
     app.add_middleware(_RequestScope, name=name, shape=error_shape, max_body_bytes=max_body_bytes)
+    return app
+
+
+def absent_app(name: str, error_shape: ErrorShape, what: str) -> FastAPI:
+    """In place of a service that a deployment does not have: all is answered 404, in
+    ``error_shape``, and says so. ``what``: the service's name.
+    """
+    app = new_app(name, error_shape)
+
+    async def nothing() -> None:
+        raise error_shape.plain(404, f"this deployment has no {what} service")
+
+    methods = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+    app.add_api_route("/{path:path}", nothing, methods=methods)
     return app
 
 
@@ -140,11 +169,12 @@ class _RequestScope:
                         raise
                     response = _answer(self._shape, self._escaped(error), scope["path"])
                     await response(scope, receive, sending)
-                _log.info(
+                logs.ready(
+                    "towpath.http",
                     "request",
                     service=self._name,
                     method=scope["method"],
-                    path=scope["path"],
+                    path=str(logs.scrub(scope["path"])),
                     status=status,
                     ms=round((time.monotonic() - began) * 1000, 1),
                 )
@@ -155,6 +185,8 @@ class _RequestScope:
     def _escaped(self, error: Exception) -> ApiError:
         if isinstance(error, ApiError):
             return error
+        if isinstance(error, HTTPException):
+            return self._shape.plain(error.status_code, str(error.detail), error.headers)
         if isinstance(error, psycopg.OperationalError):
             _log.warning("request.no_database", error=str(error))
             return self._shape.plain(
@@ -191,6 +223,27 @@ class _RequestScope:
             return message
 
         return receiving
+
+
+class _DirectRoutes:
+    """Calls routes that are asked often; the others go on to the app."""
+
+    def __init__(self, app: ASGIApp, *, routes: Mapping[tuple[str, str], Direct]) -> None:
+        self._app = app
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            method, path = scope["method"], scope["path"]
+            above, _, last = path.rpartition("/")
+            answer = self._routes.get((method, path))
+            if answer is None and last:
+                answer = self._routes.get((method, above + "/*"))
+            if answer is not None:
+                response = await answer(Request(scope, receive, send), last)
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class PathDispatch:

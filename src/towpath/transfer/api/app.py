@@ -1,10 +1,10 @@
 """Puts the routes together: the Transfer API under /v0.10."""
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.routing import APIRoute
 
 from towpath.platform.errors import TRANSFER_ERRORS
-from towpath.platform.http import new_app
+from towpath.platform.http import DEFAULT_BODY_LIMIT, new_app
 from towpath.transfer.api import (
     access,
     agents,
@@ -23,17 +23,32 @@ from towpath.transfer.api import (
     tasks,
     webhooks,
 )
-from towpath.transfer.api.service import TransferService
+from towpath.transfer.api.service import SCOPE, TransferService
 
 PREFIX = "/v0.10"
 
 
-def create_app(transfer: TransferService, *, max_body_bytes: int | None = None) -> FastAPI:
+def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_LIMIT) -> FastAPI:
     """The API of `transfer`; its routes have their full paths (`/v0.10/task_list`)."""
-    if max_body_bytes is None:
-        app = new_app("transfer", TRANSFER_ERRORS)
-    else:
-        app = new_app("transfer", TRANSFER_ERRORS, max_body_bytes=max_body_bytes)
+
+    async def show_task(request: Request, task_id: str) -> Response:
+        caller = await transfer.guard.require(SCOPE)(request)
+        fields = request.query_params.get("fields")
+        return await tasks.show_task(task_id, caller, transfer, fields)
+
+    async def submit_transfer(request: Request, _last: str) -> Response:
+        caller = await transfer.guard.require(SCOPE)(request)
+        return await submissions.submit_transfer(request, caller, transfer)
+
+    app = new_app(
+        "transfer",
+        TRANSFER_ERRORS,
+        max_body_bytes=max_body_bytes,
+        direct={
+            ("GET", f"{PREFIX}/task/*"): show_task,
+            ("POST", f"{PREFIX}/transfer"): submit_transfer,
+        },
+    )
     app.state.transfer = transfer
     for routes in (
         access,

@@ -1,0 +1,1 @@
+"""Every command of the unmodified `globus` program against a whole deployment."""
