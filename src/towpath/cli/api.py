@@ -40,14 +40,18 @@ class OperatorApi:
             trust_env=False,  # a proxy has no part in talking to one's own deployment
         ) as http:
             api = cls(deployment, http)
-            answer = api._send(
-                "POST",
-                "/v2/oauth2/token",
-                data={"grant_type": "client_credentials", "scope": SCOPE},
-                auth=(str(deployment.client_id), deployment.client_secret),
-            )
+            answer = api._token(SCOPE)
             http.headers["Authorization"] = f"Bearer {answer['access_token']}"
             yield api
+
+    def _token(self, scope: str) -> dict[str, Any]:
+        deployment = self._deployment
+        return self._send(
+            "POST",
+            "/v2/oauth2/token",
+            data={"grant_type": "client_credentials", "scope": scope},
+            auth=(str(deployment.client_id), deployment.client_secret),
+        )
 
     def call(
         self, method: str, path: str, *, json: Any = None, params: dict[str, str] | None = None
@@ -71,6 +75,10 @@ class OperatorApi:
             raise click.ClickException(
                 f"{self._deployment.url}{path} answered {response.status_code}, and no document"
             )
+        if document.get("code") == "ConsentRequired":
+            # a client consents for itself, by asking; so the same is not answered again
+            self._token(" ".join(document["required_scopes"]))
+            return self._send(method, path, **arguments)
         if response.is_error:
             told = document.get("message") or document.get("error_description") or document
             raise click.ClickException(f"{told} ({document.get('code', response.status_code)})")

@@ -257,6 +257,47 @@ def remove_collection(name: str, directory: Path) -> None:
     _choose().remove_collection(directory, name)
 
 
+@command.group()
+def managers() -> None:
+    """Of a server: where its managers may make collections by themselves, at the service."""
+
+
+@managers.command(name="allow")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--read-only", is_flag=True, help="Nothing can be changed in those collections.")
+@click.option(
+    "--allow",
+    "accounts",
+    multiple=True,
+    metavar="ACCOUNT",
+    help="An account that may be in them; repeat.  [default: all of persons]",
+)
+@directory_option
+def allow_managers(
+    path: Path,
+    read_only: bool,  # noqa: FBT001
+    accounts: tuple[str, ...],
+    directory: Path,
+) -> None:
+    """Let managers make collections of PATH and of directories below. Each node needs the same."""
+    _choose().add_root(directory, path, read_only=read_only, accounts=accounts)
+
+
+@managers.command(name="list")
+@directory_option
+def list_managers(directory: Path) -> None:
+    """List the directories that are open for managers."""
+    _choose().list_roots(directory)
+
+
+@managers.command(name="deny")
+@click.argument("path", type=click.Path(path_type=Path))
+@directory_option
+def deny_managers(path: Path, directory: Path) -> None:
+    """Close PATH for them again: collections that they have made there can be used no more."""
+    _choose().remove_root(directory, path)
+
+
 @command.group(name="map")
 def mapping() -> None:
     """Of a server: rules that make local accounts of user names."""

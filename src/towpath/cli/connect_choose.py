@@ -15,7 +15,7 @@ import click
 
 from towpath.connect import local_control
 from towpath.connect.admitting import AccountRefused, account_for
-from towpath.connect.choices import ChoiceError, Choices, Collection
+from towpath.connect.choices import ChoiceError, Choices, Collection, Root
 from towpath.connect.directory import PERSONAL, SERVER, AgentDirectory
 from towpath.connect.errors import ConnectError
 from towpath.connect.mapping import Mapping, from_globus
@@ -82,14 +82,8 @@ def add_collection(
     directory: Path, name: str, base_path: Path, *, read_only: bool, accounts: tuple[str, ...]
 ) -> None:
     """A collection more."""
-    base = base_path.resolve()
-    if not base.is_dir():
-        raise click.BadParameter(f"{base} is no directory", param_hint="--base-path")
-    for account in accounts:
-        try:
-            account_for(account, accounts)
-        except AccountRefused as refusal:
-            raise click.BadParameter(str(refusal), param_hint="--allow") from None
+    base = _directory(base_path, "--base-path")
+    _check_accounts(accounts)
     added = Collection(name, str(base), "r" if read_only else "rw", accounts)
     _change(directory, lambda choices: choices.with_collection(added), kind=SERVER)
     click.echo(f"“{name}” shows {base}{', read only' if read_only else ''}.")
@@ -106,6 +100,43 @@ def remove_collection(directory: Path, name: str) -> None:
     """A collection less."""
     _change(directory, lambda choices: choices.without_collection(name), kind=SERVER)
     click.echo(f"“{name}” is shown no more.")
+
+
+def add_root(directory: Path, path: Path, *, read_only: bool, accounts: tuple[str, ...]) -> None:
+    """A directory more in which managers make collections."""
+    _check_accounts(accounts)
+    root = Root(str(_directory(path, "PATH")), "r" if read_only else "rw", accounts)
+    _change(directory, lambda choices: choices.with_root(root), kind=SERVER)
+    list_roots(directory)
+
+
+def list_roots(directory: Path) -> None:
+    """Each on a line."""
+    for one in _read(directory, SERVER).roots:
+        who = ", ".join(one.accounts) or "all accounts of persons"
+        click.echo(f"{one.path}  {one.access}  {who}")
+
+
+def remove_root(directory: Path, path: Path) -> None:
+    """One less. It may be gone from the disk."""
+    place = str(path.resolve())
+    _change(directory, lambda choices: choices.without_root(place), kind=SERVER)
+    click.echo(f"Managers make no collections in {place} any more.")
+
+
+def _directory(path: Path, option: str) -> Path:
+    place = path.resolve()
+    if not place.is_dir():
+        raise click.BadParameter(f"{place} is no directory", param_hint=option)
+    return place
+
+
+def _check_accounts(accounts: tuple[str, ...]) -> None:
+    for account in accounts:
+        try:
+            account_for(account, accounts)
+        except AccountRefused as refusal:
+            raise click.BadParameter(str(refusal), param_hint="--allow") from None
 
 
 def add_mapping(directory: Path, match: str, account: str, options: dict[str, Any]) -> None:

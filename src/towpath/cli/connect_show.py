@@ -92,6 +92,10 @@ def _lines(told: dict[str, Any]) -> list[str]:
             f"  collection ({one['access']})  {one['name']}: {one['base_path']}"
             for one in choices["collections"]
         ]
+        lines += [
+            f"  managers make collections ({one['access']}) in {one['path']}"
+            for one in choices.get("roots", ())
+        ]
     lines += [f"Warning: {text}" for text in told.get("warnings", [])]
     return lines
 

@@ -78,6 +78,9 @@ from towpath.timers.api.app import PREFIXES as TIMER_PATHS
 from towpath.transfer.api import reference
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
+from towpath.transfer.consent_watch import ConsentWatch
+from towpath.transfer.manager.app import PREFIX as MANAGER_PREFIX
+from towpath.transfer.manager.app import create_app as create_manager
 from towpath.transfer.owners import OwnerWatch
 from towpath.transfer.principals import PrincipalWatch
 from towpath.transfer.store import relays
@@ -416,6 +419,13 @@ async def _apps(
         failed.watch(people.run(), "groups of tasks' owners are not known any more")
         notify = notifier(service, settings, service.dial, mails, sender, client, login)
         failed.watch(notify.run(), "nobody is told of tasks any more")
+        consents = ConsentWatch(
+            databases["transfer"],
+            service.guard.ask,
+            limits=settings.limits,
+            engine=settings.engine,
+        )
+        failed.watch(consents.run(), "tasks do not follow their owners' consents any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         timers = await stack.enter_async_context(
             own_timers(
@@ -442,6 +452,7 @@ async def _apps(
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
                     **dict.fromkeys(TIMER_PATHS, timers.app),
                     **dict.fromkeys(reference.PATHS, reference.create_reference(transfer)),
+                    MANAGER_PREFIX: create_manager(service),
                     **dict.fromkeys(nexus.PREFIXES, auth),
                     **dict.fromkeys(groups.PREFIXES, group),
                 },

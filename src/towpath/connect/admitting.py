@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from towpath.connect.choices import WRITE, Choices, Collection
+from towpath.connect.choices import WRITE, Choices, Collection, Root
 from towpath.connect.logins import Place
 from towpath.grants import Grant, GrantRefused, Reason
 
@@ -19,7 +19,9 @@ NOBODY: Final = 65534
 COLLECTION: Final = "collection"
 BASE: Final = "base"
 ACCESS: Final = "access"
-"""Keys of `Opening.extra`: which collection a session is in, where that is, how it may be used."""
+ROOT: Final = "root"
+"""Keys of `Opening.extra`: which collection a session is in, where that is, how it may be used; and
+if managers have made it at the service, the directory that it must lie in."""
 
 
 class AccountRefused(Exception):  # noqa: N818 - reads as what it says
@@ -80,21 +82,21 @@ def in_own_files(endpoint_id: str) -> PlaceOf:
     return find
 
 
-def in_collections(
-    choices: Callable[[], Choices],
-    name_of: Callable[[str], str | None],
-    *,
-    only: str | None,
-) -> PlaceOf:
-    """A server: the collection that is named, as it is set here. `name_of`: of its id."""
+FindCollection = Callable[[str], tuple[Collection, Root | None] | None]
+"""A collection by its id at the service, as far as it is allowed here; and the root in which it
+lies, if managers have made it at the service. In a login's thread."""
+
+
+def in_collections(find_collection: FindCollection, *, only: str | None) -> PlaceOf:
+    """A server: the collection that is named."""
 
     def find(grant: Grant) -> Place:
-        name = name_of(grant.collection)
-        collection = None if name is None else choices().collection(name)
-        if collection is None:
+        found = find_collection(grant.collection)
+        if found is None:
             raise GrantRefused(
                 Reason.AUDIENCE, "this collection does not exist here", grant.grant_id
             )
+        collection, root = found
         if grant.account is None:
             raise GrantRefused(Reason.ACCOUNT, "it names no account", grant.grant_id)
         try:
@@ -108,6 +110,7 @@ def in_collections(
                 COLLECTION: collection.name,
                 BASE: collection.base_path,
                 ACCESS: "RW" if collection.access == WRITE else "R",
+                **({} if root is None else {ROOT: root.path}),
             },
         )
 
@@ -122,9 +125,10 @@ def home_in(collection: Collection, home: str) -> str:
 
 def may_open(account: str, choices: Choices) -> bool:
     """Whether any collection lets an account in; for who starts processes."""
-    for collection in choices.collections:
+    places: tuple[Collection | Root, ...] = (*choices.collections, *choices.roots)
+    for place in places:
         try:
-            account_for(account, collection.accounts)
+            account_for(account, place.accounts)
         except AccountRefused:
             continue
         return True

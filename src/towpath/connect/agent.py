@@ -27,7 +27,7 @@ from towpath.connect import local_control
 from towpath.connect import proxy as proxies
 from towpath.connect.admitting import PlaceOf
 from towpath.connect.broker import Broker
-from towpath.connect.choices import ChoiceError, Choices, Chosen
+from towpath.connect.choices import ChoiceError, Choices, Chosen, Collection, Root
 from towpath.connect.configuration import Configuration
 from towpath.connect.directory import SERVER, AgentDirectory, Identity, certificate_request
 from towpath.connect.errors import FINAL, ConnectError, Trouble
@@ -59,7 +59,7 @@ APART_S: Final = 10.0
 EVENT_SPREAD_S: Final = 1.0
 """Over which the questions of all agents are spread that were told of the same change."""
 KEYS_S: Final = 8.0
-"""How long a login waits for keys that the service has new."""
+"""How long a login waits for keys or a collection that the service has new."""
 TOLD_S: Final = 5.0
 """How long a command that chooses waits until the service has been told."""
 METER_S: Final = 1.0
@@ -302,8 +302,11 @@ class Agent:
 
     def _fetch_keys(self) -> None:
         """In a login's thread."""
-        if time.monotonic() - self._asked_at < APART_S:
-            return
+        if time.monotonic() - self._asked_at >= APART_S:
+            self._fetch_news()
+
+    def _fetch_news(self) -> None:
+        """In a login's thread."""
         with suppress(TimeoutError):
             asyncio.run_coroutine_threadsafe(self._fetch(), self._loop).result(KEYS_S)
 
@@ -436,6 +439,25 @@ class Agent:
                 return one.name
         return None
 
+    def find_collection(self, collection_id: str) -> tuple[Collection, Root | None] | None:
+        """See `admitting.FindCollection`. One that is not known may be new at the service."""
+        found = self._known_collection(collection_id)
+        if found is None:
+            self._fetch_news()  # the service has just signed a grant for it
+            found = self._known_collection(collection_id)
+        return found
+
+    def _known_collection(self, collection_id: str) -> tuple[Collection, Root | None] | None:
+        choices = self.chosen.current
+        name = self.collection_name(collection_id)
+        if name is not None:
+            own = choices.collection(name)
+            return None if own is None else (own, None)
+        for one in self.configuration.managed_collections:
+            if one.id == collection_id:
+                return choices.made_at_service(one)
+        return None
+
     def status(self) -> dict[str, Any]:
         """For `towpath connect status`."""
         tunnel = self.keeper.tunnel
@@ -485,8 +507,10 @@ DRAINING: Final = "this node takes no new sessions: it is to be stopped."
 
 def _narrower(old: Choices, new: Choices) -> bool:
     """Whether sessions that are open may be where they should not be any more. Folders are looked
-    at anew by each command; collections are not."""
-    return any(new.collection(one.name) != one for one in old.collections)
+    at anew by each command; collections and roots are not."""
+    return any(new.collection(one.name) != one for one in old.collections) or any(
+        one not in new.roots for one in old.roots
+    )
 
 
 def with_limits(limits: Limits, choices: Choices) -> Limits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 from towpath.connect.configuration import KnownCollection
@@ -19,6 +20,8 @@ MAX_COLLECTIONS: Final = 200
 """Of one server."""
 MAX_MAPPINGS: Final = 64
 """The service takes no more."""
+MAX_ROOTS: Final = 100
+"""Directories that a site opens for managers."""
 MAX_ACCOUNTS: Final = 10_000
 """That one collection names."""
 
@@ -53,6 +56,23 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class Root:
+    """A directory below which managers of the endpoint may make collections at the service."""
+
+    path: str
+    """Absolute, with no link in it."""
+    access: str = WRITE
+    """The most that those collections may allow."""
+    accounts: tuple[str, ...] = ()
+    """Who may be in them; as of a collection."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a path is it, or below."""
+        place = PurePosixPath(path)
+        return ".." not in place.parts and place.is_relative_to(self.path)
+
+
+@dataclass(frozen=True)
 class Choices:
     """All of it."""
 
@@ -63,6 +83,9 @@ class Choices:
     mappings: tuple[Mapping, ...] = ()
     mapped: bool = False
     """Whether mapping rules were ever set, or taken away, here."""
+    roots: tuple[Root, ...] = ()
+    rooted: bool = False
+    """Whether roots were ever opened, or closed, here."""
     paused: bool = False
     draining: bool = False
     limit_bytes_s: int | None = None
@@ -92,6 +115,11 @@ class Choices:
                 removed=tuple(map(str, document.get("removed", ()))),
                 mappings=tuple(Mapping.from_document(one) for one in document.get("mappings", ())),
                 mapped=bool(document.get("mapped", False)),
+                roots=tuple(
+                    Root(**{**one, "accounts": tuple(one.get("accounts", ()))})
+                    for one in document.get("roots", ())
+                ),
+                rooted=bool(document.get("rooted", False)),
                 paused=bool(document.get("paused", False)),
                 draining=bool(document.get("draining", False)),
                 limit_bytes_s=document.get("limit_bytes_s"),
@@ -108,15 +136,24 @@ class Choices:
             (len(self.folders), MAX_FOLDERS, "folders"),
             (len(self.collections), MAX_COLLECTIONS, "collections"),
             (len(self.mappings), MAX_MAPPINGS, "mapping rules"),
+            (len(self.roots), MAX_ROOTS, "roots"),
         ):
             if count > most:
                 raise ChoiceError(f"{count} {what}; at most {most} can be had")
-        accesses = {one.access for one in self.folders} | {one.access for one in self.collections}
+        parts: tuple[Folder | Collection | Root, ...] = (
+            *self.folders,
+            *self.collections,
+            *self.roots,
+        )
+        accesses = {one.access for one in parts}
         for access in accesses - {READ, WRITE}:
             raise ChoiceError(f"{access!r} is neither r nor rw")
         for collection in self.collections:
             if len(collection.accounts) > MAX_ACCOUNTS:
                 raise ChoiceError(f"{collection.name}: at most {MAX_ACCOUNTS} accounts are named")
+        for root in self.roots:
+            if len(root.accounts) > MAX_ACCOUNTS:
+                raise ChoiceError(f"{root.path}: at most {MAX_ACCOUNTS} accounts are named")
 
     # -- folders
 
@@ -160,6 +197,33 @@ class Choices:
         rest = tuple(one for one in self.collections if one.name != name)
         return replace(self, collections=rest, removed=(*self.removed, name)[-MAX_COLLECTIONS:])
 
+    # -- roots of managers' collections
+
+    def with_root(self, root: Root) -> Choices:
+        """With this root, in the place of what was said of it before."""
+        rest = tuple(one for one in self.roots if one.path != root.path)
+        roots = tuple(sorted((*rest, root), key=lambda one: one.path))
+        changed = replace(self, roots=roots, rooted=True)
+        changed.check()
+        return changed
+
+    def without_root(self, path: str) -> Choices:
+        """Without it. Raises `ChoiceError` when there is none."""
+        rest = tuple(one for one in self.roots if one.path != path)
+        if len(rest) == len(self.roots):
+            raise ChoiceError(f"{path} is not open for managers")
+        return replace(self, roots=rest, rooted=True)
+
+    def made_at_service(self, known: KnownCollection) -> tuple[Collection, Root] | None:
+        """A collection that managers have made at the service, as far as it is allowed here, with
+        the root in which it lies: the innermost. None: it lies in none."""
+        around = [root for root in self.roots if root.holds(known.base_path)]
+        if not around:
+            return None
+        root = max(around, key=lambda one: len(one.path))
+        access = WRITE if WRITE == root.access == known.access else READ
+        return Collection(known.name, known.base_path, access, root.accounts), root
+
     # -- mapping rules
 
     def with_mappings(self, mappings: Iterable[Mapping]) -> Choices:
@@ -198,6 +262,9 @@ class Choices:
                 ),
             ],
             "mappings": self._told_mappings(),
+            "roots": [{"path": one.path, "access": one.access} for one in self.roots]
+            if self.rooted
+            else None,
         }
 
     def _told_mappings(self) -> list[dict[str, Any]] | None:

@@ -59,6 +59,8 @@ class Configuration:
     host_certificate: str
     relays: tuple[Relay, ...]
     collections: tuple[KnownCollection, ...]
+    managed_collections: tuple[KnownCollection, ...]
+    """Those that managers of the endpoint have made at the service."""
     warning: str | None
     interval_s: float
 
@@ -83,12 +85,8 @@ class Configuration:
                     Relay(_text(one, "host"), int(one["port"]), _text(one, "host_key"))
                     for one in document["relays"][:MAX_RELAYS]
                 ),
-                collections=tuple(
-                    KnownCollection(
-                        *(_text(one, name) for name in ("id", "name", "base_path", "access"))
-                    )
-                    for one in document.get("collections") or ()
-                ),
+                collections=_collections(document, "collections"),
+                managed_collections=_collections(document, "managed_collections"),
                 warning=(document.get("versions") or {}).get("warning"),
                 interval_s=max(SHORTEST_INTERVAL_S, float(interval)),
             )
@@ -102,6 +100,13 @@ class Configuration:
     def to_bytes(self) -> bytes:
         """To be kept in a file."""
         return json.dumps(self.document, indent=1).encode()
+
+
+def _collections(document: dict[str, Any], name: str) -> tuple[KnownCollection, ...]:
+    return tuple(
+        KnownCollection(*(_text(one, key) for key in ("id", "name", "base_path", "access")))
+        for one in document.get(name) or ()
+    )
 
 
 def _text(document: dict[str, Any], name: str) -> str:

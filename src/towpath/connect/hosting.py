@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from towpath.connect.admitting import ACCESS, BASE
+from towpath.connect.admitting import ACCESS, BASE, ROOT
 from towpath.connect.live_rules import LiveRules
 from towpath.connect.paths import BrokeredPaths, Connect
+from towpath.dsi.beneath import Beneath
 from towpath.dsi.posix import PosixStorage
 from towpath.dsi.rules import Rules
 from towpath.gridftp.data.pace import Pace
@@ -45,4 +47,13 @@ def _storage_of(opening: Opening) -> PosixStorage:
     """Raises OSError when its directory is not there: opened anew for each session, as it may be
     another one by now."""
     rules = Rules.of([(opening.extra[ACCESS], "/")])
-    return PosixStorage(Path(opening.extra[BASE]), rules=rules)
+    base, root = Path(opening.extra[BASE]), opening.extra.get(ROOT)
+    if root is None:
+        return PosixStorage(base, rules=rules)
+    # Who may write below the root may have put a link there, which leads out of it.
+    below = b"/" + os.fsencode(base.relative_to(root))
+    opened = Beneath(Path(root)).open(below, os.O_PATH | os.O_DIRECTORY)
+    try:
+        return PosixStorage(Path(f"/proc/self/fd/{opened}"), rules=rules)
+    finally:
+        os.close(opened)

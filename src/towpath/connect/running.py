@@ -109,9 +109,7 @@ async def serve_own(
             lambda: shared.current, connect, limits=limits, pace=pace_of, report=log_command
         )
     else:
-        place_of = in_collections(
-            lambda: agent.chosen.current, agent.collection_name, only=own_account().pw_name
-        )
+        place_of = in_collections(agent.find_collection, only=own_account().pw_name)
         host = collections(connect, limits=limits, pace=pace_of, report=log_command)
     sessions = Sessions(_Watched(host, moving), account=own_account().pw_name, failed=log_failed)
     begun(agent)

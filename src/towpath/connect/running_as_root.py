@@ -219,7 +219,7 @@ class _Front:
         receiver = ReportReceiver(self._outlet, log_command)
         asyncio.get_running_loop().add_reader(self._outlet, receiver.take_waiting)
         stop_on_signals(agent.stop)
-        place_of = in_collections(lambda: agent.chosen.current, agent.collection_name, only=None)
+        place_of = in_collections(agent.find_collection, only=None)
         await agent.run(self._remembering(open_session), place_of)
 
     def _remembering(self, open_session: OpenSession) -> Callable[[Opening, socket.socket], None]:

@@ -164,38 +164,46 @@ class Deployment:
     def client(self) -> httpx.Client:
         """An HTTP client that is logged in as the operator."""
         if self._client is None:
-            operator = json.loads((self.data_dir / "secrets" / "operator.json").read_text())
             client = httpx.Client(
                 base_url=self.url,
                 verify=ssl.create_default_context(cafile=self.data_dir / "tls" / "ca.pem"),
                 timeout=60,
                 trust_env=False,
             )
-            answer = client.post(
-                "/v2/oauth2/token",
-                data={"grant_type": "client_credentials", "scope": _TRANSFER_SCOPE},
-                auth=(operator["client_id"], operator["client_secret"]),
-            )
-            answer.raise_for_status()
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
             self._client = client
+            client.headers["Authorization"] = f"Bearer {self._token(_TRANSFER_SCOPE)}"
         return self._client
 
-    def get(self, route: str, **parameters: str | int) -> dict[str, Any]:
-        """The document of a Transfer API route (`task/<id>`)."""
-        answer = self.client.get(f"/v0.10/{route}", params=parameters)
+    def _token(self, scope: str) -> str:
+        operator = json.loads((self.data_dir / "secrets" / "operator.json").read_text())
+        answer = self.client.post(
+            "/v2/oauth2/token",
+            data={"grant_type": "client_credentials", "scope": scope},
+            auth=(operator["client_id"], operator["client_secret"]),
+        )
+        answer.raise_for_status()
+        token: str = answer.json()["access_token"]
+        return token
+
+    def _asked(self, method: str, route: str, **content: Any) -> dict[str, Any]:
+        """An answer; the operator's client consents to what it needs, as the `globus` command does
+        for a client."""
+        answer = self.client.request(method, f"/v0.10/{route}", **content)
+        if answer.status_code == 403 and answer.json()["code"] == "ConsentRequired":
+            self._token(" ".join(answer.json()["required_scopes"]))
+            answer = self.client.request(method, f"/v0.10/{route}", **content)
         if answer.is_error:
-            raise DeploymentError(f"GET {route}: {answer.status_code} {answer.text[:500]}")
+            raise DeploymentError(f"{method} {route}: {answer.status_code} {answer.text[:500]}")
         document: dict[str, Any] = answer.json()
         return document
 
+    def get(self, route: str, **parameters: str | int) -> dict[str, Any]:
+        """The document of a Transfer API route (`task/<id>`)."""
+        return self._asked("GET", route, params=parameters)
+
     def post(self, route: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Post a document to a Transfer API route."""
-        answer = self.client.post(f"/v0.10/{route}", json=document)
-        if answer.is_error:
-            raise DeploymentError(f"POST {route}: {answer.status_code} {answer.text[:500]}")
-        result: dict[str, Any] = answer.json()
-        return result
+        return self._asked("POST", route, json=document)
 
     def transfer(
         self,

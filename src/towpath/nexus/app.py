@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from towpath.nexus.api.data_access import add_data_access_route
 from towpath.nexus.api.identities import add_identity_routes
 from towpath.nexus.api.principals import add_principal_routes
 from towpath.nexus.api.profiles import add_profile_routes
@@ -89,6 +90,7 @@ def create_app(
     add_discovery_routes(app, core)
     add_identity_routes(app, core)
     add_principal_routes(app, core)
+    add_data_access_route(app, core)
     add_client_routes(app, core)
     add_scope_routes(app, core)
     add_project_routes(app, core)

@@ -53,7 +53,13 @@ FLOWS = "flows.globus.org"
 NEXUS = "nexus.api.globus.org"
 _FLOWS_CLIENT = UUID("eec9b274-0c81-4334-bdc2-54e90e689b9a")
 
-_DATA_ACCESS = re.compile(rf"{re.escape(SCOPE_BASE)}/[0-9a-f-]{{36}}/data_access")
+MANAGE_COLLECTIONS = "manage_collections"
+DATA_ACCESS = "data_access"
+STORAGE_SERVICE = "Towpath Connect"
+"""What the consent page calls the service of scopes of endpoints and collections."""
+_ID = "(?P<id>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_OF_ENDPOINT = re.compile(rf"urn:globus:auth:scope:{_ID}:(?P<name>{MANAGE_COLLECTIONS})")
+_OF_COLLECTION = re.compile(rf"{re.escape(SCOPE_BASE)}/{_ID}/(?P<name>{DATA_ACCESS}|https)")
 
 
 @dataclass(frozen=True)
@@ -227,9 +233,60 @@ def shown_name(client: Client) -> str:
     return client.name
 
 
+@dataclass(frozen=True)
+class StorageScope:
+    """A scope of an endpoint or a collection of Connect, which is a resource server by its id.
+
+    They come and go at Transfer, and nobody registers them here: a scope of this form is there for
+    any id. What a token with it opens is Transfer's to say, who knows which ids there are.
+    """
+
+    server: UUID
+    scope: FixedScope
+
+    @property
+    def client_id(self) -> UUID:
+        """Of the client whose scope it is."""
+        return uuid5(NAMESPACE_URL, f"towpath:{self.server}")
+
+
+_STORAGE_WORDS: Mapping[str, tuple[str, str]] = {
+    MANAGE_COLLECTIONS: (
+        "Manage an endpoint's collections",
+        "Of the endpoint {}: view, create, change and delete collections, roles and settings",
+    ),
+    DATA_ACCESS: (
+        "Use your data in a collection",
+        "In the collection {}: list, read and write your files",
+    ),
+    "https": (
+        "Use your data in a collection over HTTPS",
+        "In the collection {}: read and write your files",
+    ),
+}
+
+
+def storage_scope(scope: str) -> StorageScope | None:
+    """The scope of an endpoint or a collection that ``scope`` is, if it is one."""
+    found = _OF_ENDPOINT.fullmatch(scope) or _OF_COLLECTION.fullmatch(scope)
+    if found is None:
+        return None
+    name, description = _STORAGE_WORDS[found["name"]]
+    return StorageScope(UUID(found["id"]), FixedScope(scope, name, description.format(found["id"])))
+
+
+def data_access_scope(collection_id: UUID) -> str:
+    """What Transfer must be allowed before it touches a person's files in a collection."""
+    return f"{SCOPE_BASE}/{collection_id}/{DATA_ACCESS}"
+
+
 def may_depend(scope: str, dependency: str) -> bool:
     """Whether a request may put ``dependency`` below ``scope`` though it is not registered there.
 
-    Transfer asks any collection for its data, and collections come and go.
+    Transfer asks any collection for its data, and collections come and go. So does who manages an
+    endpoint, to share what a person has there (``globus login --gcs ENDPOINT:COLLECTION``).
     """
-    return scope == TRANSFER_ALL and _DATA_ACCESS.fullmatch(dependency) is not None
+    below = _OF_COLLECTION.fullmatch(dependency)
+    if below is None or below["name"] != DATA_ACCESS:
+        return False
+    return scope == TRANSFER_ALL or _OF_ENDPOINT.fullmatch(scope) is not None

@@ -147,6 +147,25 @@ def flows_error_document(
     return ErrorDocument(error.status, {"error": inner, **error.extras}, error.headers)
 
 
+def gcs_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
+    """The GCS Manager's: its envelope, with no data. Codes are words in lower case."""
+    shared_code = error.code != error.code.lower() and error.code != "ConsentRequired"
+    body = {
+        "DATA_TYPE": "result#1.0.0",
+        "http_response_code": error.status,
+        "code": _lower_code(error.status) if shared_code else error.code,
+        "detail": None,
+        "message": error.message,
+        "data": [],
+        "has_next_page": False,
+        "marker": "",
+        "request_id": request_id,
+        "resource": resource,
+        **error.extras,
+    }
+    return ErrorDocument(error.status, body, error.headers)
+
+
 def _dotted_code(status: int) -> str:
     """Transfer's spelling: ``ClientError.NotFound``, ``ServiceUnavailable``."""
     known = {400: "BadRequest", 401: "AuthenticationFailed", 404: "NotFound"}
@@ -157,6 +176,12 @@ def _dotted_code(status: int) -> str:
 def _upper_code(status: int) -> str:
     """Everyone else's: ``NOT_FOUND``."""
     return HTTPStatus(status).name
+
+
+def _lower_code(status: int) -> str:
+    """The GCS Manager's: ``not_found``; two have names of their own."""
+    known = {403: "permission_denied", 422: "unprocessable_entity"}
+    return known.get(status) or HTTPStatus(status).name.lower()
 
 
 @dataclass(frozen=True)
@@ -179,3 +204,4 @@ AUTH_ERRORS = ErrorShape(auth_error_document, _upper_code)
 FLOWS_ERRORS = ErrorShape(flows_error_document, _upper_code)
 GROUPS_ERRORS = ErrorShape(groups_error_document, _upper_code)
 SEARCH_ERRORS = ErrorShape(transfer_error_document, _upper_code)
+GCS_ERRORS = ErrorShape(gcs_error_document, _lower_code)

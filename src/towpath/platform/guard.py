@@ -114,15 +114,10 @@ class Guard:
             # shielded: a caller that goes away does not take the answer from the others
             return await asyncio.shield(task)
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            _log.warning("guard.nexus_unavailable", error=str(error), kind=type(error).__name__)
             if known is not None and self._monotonic() - known.at <= STALE_S:
+                _log.warning("guard.nexus_unavailable", error=str(error), kind=type(error).__name__)
                 return known
-            raise ApiError(
-                503,
-                "ServiceUnavailable",
-                "the identity service does not answer; try again",
-                headers={"Retry-After": "5"},
-            ) from error
+            raise nexus_unavailable(error) from error
 
     def _forget(self, key: bytes, done: asyncio.Task[_Answer]) -> None:
         self._asking.pop(key, None)
@@ -142,6 +137,13 @@ class Guard:
             self._answers.popitem(last=False)
         return answer
 
+    async def ask(self, path: str, document: Any) -> Any:
+        """What nexus answers this service itself, with its own client. Raises ``httpx.HTTPError``,
+        ValueError.
+        """
+        response = await self._http.post(path, json=document, auth=self._login)
+        return response.raise_for_status().json()
+
     def require(self, scope: str) -> Callable[[Request], Awaitable[Principal]]:
         """A FastAPI dependency: the principal of a request whose token has ``scope``.
 
@@ -156,6 +158,17 @@ class Guard:
             return found
 
         return dependency
+
+
+def nexus_unavailable(error: Exception) -> ApiError:
+    """For a request that cannot be decided without nexus: it is refused."""
+    _log.warning("guard.nexus_unavailable", error=str(error), kind=type(error).__name__)
+    return ApiError(
+        503,
+        "ServiceUnavailable",
+        "the identity service does not answer; try again",
+        headers={"Retry-After": "5"},
+    )
 
 
 def bearer_of(request: Request) -> str:

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from towpath.nexus.scopes import COUNT_LIMIT, DEPTH_LIMIT, ScopeError, ScopeNode, names
+from towpath.nexus.store import clients, scopes
 from towpath.nexus.store import consents as store
-from towpath.nexus.store import scopes
 from towpath.nexus.store.consents import Consent
 from towpath.nexus.store.scopes import Dependency, Scope
-from towpath.nexus.well_known import may_depend
+from towpath.nexus.well_known import STORAGE_SERVICE, may_depend, scope_id, storage_scope
 from towpath.platform.database import Connection
 
 
@@ -31,7 +31,31 @@ async def plan(
     """
     strings = list(dict.fromkeys(names(list(trees.values()))))
     known, needs = await scopes.closure(connection, strings, DEPTH_LIMIT)
+    known |= await _of_storage(connection, [one for one in strings if one not in known])
     return planned(trees, known, needs, offline=offline)
+
+
+async def _of_storage(connection: Connection, strings: Sequence[str]) -> dict[str, Scope]:
+    """Scopes of endpoints and collections: to ask for one, no row is needed."""
+    named = [one for one in map(storage_scope, strings) if one is not None]
+    # ids of others' clients are not endpoints, and a token must not be for both
+    taken = {one.id for one in await clients.find_all(connection, [one.server for one in named])}
+    return {
+        one.scope.scope: Scope(
+            id=scope_id(one.scope.scope),
+            client_id=one.client_id,
+            scope_string=one.scope.scope,
+            name=one.scope.name,
+            description=one.scope.description,
+            advertised=False,
+            allows_refresh_token=True,
+            required_domains=[],
+            resource_server=str(one.server),
+            service=STORAGE_SERVICE,
+        )
+        for one in named
+        if one.server not in taken
+    }
 
 
 def planned(
@@ -105,6 +129,7 @@ async def record(
     Earlier consents are added to, and never narrowed. In a transaction: requests of one client for
     one identity come one after the other, or two would wait for each other's rows.
     """
+    await _keep_storage_scopes(connection, wanted)
     await store.hold(connection, identity_id, client_id)
 
     async def put(one: Wanted, parent: int | None, asker: UUID) -> int:
@@ -123,6 +148,24 @@ async def record(
         return made
 
     return [await put(one, None, client_id) for one in wanted]
+
+
+async def _keep_storage_scopes(connection: Connection, wanted: Sequence[Wanted]) -> None:
+    """What somebody allows has rows, in one order for all who allow the same just now."""
+    owners = {one.scope.scope_string: one.scope.client_id for one in flattened(wanted)}
+    for string in sorted(owners):
+        found = storage_scope(string)
+        if found is not None and found.client_id == owners[string]:
+            await scopes.keep_storage(
+                connection,
+                scope_id=scope_id(string),
+                client_id=found.client_id,
+                server=found.server,
+                service=STORAGE_SERVICE,
+                scope_string=string,
+                name=found.scope.name,
+                description=found.scope.description,
+            )
 
 
 def flattened(wanted: Sequence[Wanted]) -> Iterator[Wanted]:

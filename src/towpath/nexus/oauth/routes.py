@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from towpath.nexus import audit, documents, scopes
+from towpath.nexus.bootstrap import TRANSFER
 from towpath.nexus.oauth import grants, id_tokens
 from towpath.nexus.oauth.callers import (
     bearer,
@@ -34,6 +35,7 @@ from towpath.nexus.store import keys as key_store
 from towpath.nexus.store import scopes as scope_store
 from towpath.nexus.store.clients import DEPENDENT_TOKEN, Client
 from towpath.nexus.store.identities import Identity
+from towpath.nexus.well_known import storage_scope
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 
@@ -298,7 +300,10 @@ async def _introspected(
     found = await tokens.find(connection, token)
     if found is None:
         return None
-    if found.client_id != client.id and found.resource_server != client.server_name:
+    is_for_us = found.resource_server == client.server_name or await _is_storage_of(
+        connection, client, found
+    )
+    if found.client_id != client.id and not is_for_us:
         return None
     identity, identity_set = await _person(connection, found.identity_id)
     if identity is None:
@@ -307,7 +312,7 @@ async def _introspected(
     audience = [found.resource_server, *sorted(owners), str(found.client_id)]
     document = documents.introspection_document(found, identity, audience, core.issuer)
     ids = [one.id for one in identity_set]
-    if found.resource_server != client.server_name:
+    if not is_for_us:
         # an application about its own token: no more than userinfo would tell it
         document["name"] = identity.name if scopes.PROFILE in found.scopes else None
         document["email"] = identity.email if scopes.EMAIL in found.scopes else None
@@ -325,6 +330,15 @@ async def _introspected(
         grant = await tokens.grant(connection, found.grant_id)
         document["session_info"] = None if grant is None else documents.session_document(grant)
     return document
+
+
+async def _is_storage_of(connection: Connection, client: Client, token: tokens.Token) -> bool:
+    """Whether the token is for an endpoint or a collection, and the client is Transfer, which
+    answers for all of them.
+    """
+    if any(storage_scope(one) is None for one in token.scopes):
+        return False
+    return client.id == await clients.client_of_role(connection, TRANSFER)
 
 
 async def _person(

@@ -155,6 +155,32 @@ async def ensure(
     )
 
 
+async def keep_storage(
+    connection: Connection,
+    *,
+    scope_id: UUID,
+    client_id: UUID,
+    server: UUID,
+    service: str,
+    scope_string: str,
+    name: str,
+    description: str,
+) -> None:
+    """Make a scope of an endpoint or a collection, and the client that stands for that, unless they
+    are there. In a transaction.
+    """
+    await connection.execute(
+        "INSERT INTO client (id, name, administrator, client_type, resource_server)"
+        " VALUES (%s, %s, false, 'globus_connect_server', %s) ON CONFLICT DO NOTHING",
+        (client_id, service, str(server)),
+    )
+    await connection.execute(
+        "INSERT INTO scope (id, client_id, scope_string, name, description)"
+        " VALUES (%s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (scope_id, client_id, scope_string, name, description),
+    )
+
+
 async def delete(connection: Connection, scope_id: UUID) -> None:
     """Delete a scope, all consents to it, and the tokens that stand on them."""
     await connection.execute(

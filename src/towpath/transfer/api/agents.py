@@ -28,6 +28,7 @@ from towpath.transfer.api.service import (
     who,
 )
 from towpath.transfer.connect.collections import Reported
+from towpath.transfer.connect.managed import Root
 from towpath.transfer.connect.nodes import (
     Asked,
     BadSetup,
@@ -161,6 +162,9 @@ async def report(request: Request, agent: Agent, service: Service) -> JSONRespon
             for one in document.collections
         ],
         mappings=document.mappings,
+        roots=None
+        if document.roots is None
+        else [Root(one.path, one.access) for one in document.roots],
     )
     try:
         await service.nodes.report(agent, told)

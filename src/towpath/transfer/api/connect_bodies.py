@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from towpath.transfer.api.bodies import ApiPath, Document, Text, refuse
 from towpath.transfer.api.endpoint_bodies import host_name
 from towpath.transfer.connect import mapping
+from towpath.transfer.connect.managed import MAX_ROOTS
 from towpath.transfer.connect.versions import NotAVersion, parse
 
 MAX_NAME_CHARACTERS = 128
@@ -115,8 +116,16 @@ class CollectionDocument(Document):
     policies: dict[Text, Any] = Field(default_factory=dict)
 
 
+class RootDocument(Document):
+    """A directory below which managers of the endpoint may make collections."""
+
+    path: BasePath
+    access: Access = "rw"
+
+
 class ReportDocument(Document):
-    """What a node tells of itself. Without `collections` or `mappings` those stay as they are."""
+    """What a node tells of itself. Without `collections`, `mappings` or `roots` those stay as they
+    are."""
 
     version: Version
     node_name: Name
@@ -127,6 +136,7 @@ class ReportDocument(Document):
         None
     )
     mappings: Annotated[list[dict[str, Any]], AfterValidator(_mappings)] | None = None
+    roots: Annotated[list[RootDocument], Field(max_length=MAX_ROOTS)] | None = None
 
 
 class RelayDocument(Document):

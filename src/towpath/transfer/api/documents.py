@@ -41,8 +41,6 @@ NULL_ENDPOINT_FIELDS = (
     "authentication_policy_id",
     "authentication_timeout_mins",
     "expire_time",
-    "gcs_manager_url",
-    "gcs_version",
     "globus_connect_setup_key",
     "https_server",
     "last_accessed_time",
@@ -96,19 +94,32 @@ def only(document: JsonObject, fields: str | None) -> JsonObject:
     return {key: value for key, value in document.items() if key in wanted or key == "DATA_TYPE"}
 
 
+GCS_VERSION = "5.4.76"
+"""Of Globus Connect Server, whose Manager API endpoints with agents have."""
+
+
+def manager_url(origin: str, endpoint_id: UUID) -> str:
+    """Where an endpoint with agents and its collections are managed (GCS Manager API)."""
+    return f"{origin}/gcs/{endpoint_id}"
+
+
 def endpoint_document(
     endpoint: Endpoint,
     standing: Standing,
     connection: Connection | None = None,
     above: Sequence[Named] = (),
+    *,
+    origin: str,
 ) -> JsonObject:
     """An endpoint, with its one server, as somebody with this standing sees it.
 
     `connection`: of one with agents; `above`: what it belongs to, the nearest first.
+    `origin`: of this deployment.
     """
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     name = canonical_name(endpoint.owner_string, endpoint.id)
     personal = endpoint.entity_type in (EntityType.PERSONAL, EntityType.PERSONAL_SHARE)
+    managed = endpoint.entity_type is EntityType.CONNECT or endpoint.of_connect_server
     connected = None if connection is None else connection.connected
     paused = None if connection is None else connection.paused
     return {
@@ -131,6 +142,8 @@ def endpoint_document(
         **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
         **dict.fromkeys(FALSE_ENDPOINT_FIELDS, False),
         **dict.fromkeys(NULL_ENDPOINT_FIELDS),
+        "gcs_manager_url": manager_url(origin, endpoint.connect_id) if managed else None,
+        "gcs_version": GCS_VERSION if managed else None,
         "network_use": endpoint.details.get("network_use") or "normal",
         "expires_in": -1,
         "shareable": endpoint.shareable,
@@ -393,6 +406,7 @@ class NiceStatus(StrEnum):
     QUEUED = "Queued"
     PAUSED = "PAUSED"
     OWNER_SUSPENDED = "OWNER_SUSPENDED"
+    CONSENT_REQUIRED = "CONSENT_REQUIRED"
     WAITING_FOR_TASK = "WAITING_FOR_TASK"
 
 

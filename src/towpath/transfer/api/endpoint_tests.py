@@ -13,6 +13,7 @@ from towpath.platform.guard import Principal
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import read_document
+from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.credentials import credential_in
 from towpath.transfer.api.endpoint_bodies import EndpointTestDocument
 from towpath.transfer.api.service import (
@@ -66,6 +67,7 @@ async def try_endpoint(endpoint_id: str, caller: Caller, service: Service) -> JS
                 "This is shared from a server or computer: its owner tries that one"
             )
         trust_files = await endpoints.get_trust_roots(conn, wanted)
+    await require_data_access(service, caller, endpoint)
     if endpoint.is_connect:
         return await _tried(service, caller, await _with_agents(service, caller, wanted))
     try:

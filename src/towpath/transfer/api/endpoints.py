@@ -124,11 +124,13 @@ async def show_endpoint(endpoint_id: str, caller: Caller, service: Service) -> J
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
         seen = await visible_endpoint(conn, wanted, who(caller), service.now())
-        (document,) = await endpoint_documents(conn, [seen])
+        (document,) = await endpoint_documents(conn, [seen], service.origin)
     return JSONResponse(document)
 
 
-async def endpoint_documents(conn: Connection, found: Sequence[Seen]) -> list[JsonObject]:
+async def endpoint_documents(
+    conn: Connection, found: Sequence[Seen], origin: str
+) -> list[JsonObject]:
     """Endpoints as those see them who have found them."""
     ids = [one.endpoint.id for one in found]
     with_agents = [one.endpoint.id for one in found if one.endpoint.is_connect]
@@ -136,7 +138,9 @@ async def endpoint_documents(conn: Connection, found: Sequence[Seen]) -> list[Js
     parts = [one.endpoint.id for one in found if one.endpoint.host_endpoint_id is not None]
     above = await endpoints.above(conn, parts) if parts else {}
     return [
-        endpoint_document(one.endpoint, one.standing, there.get(id_), above.get(id_, ()))
+        endpoint_document(
+            one.endpoint, one.standing, there.get(id_), above.get(id_, ()), origin=origin
+        )
         for id_, one in zip(ids, found, strict=True)
     ]
 
@@ -265,7 +269,7 @@ async def search_endpoints(
             )
             standings = await rights.standings(conn, found[:limit], viewer, now)
             seen = [Seen(one, standings[one.id]) for one in found[:limit]]
-            documents = await endpoint_documents(conn, seen)
+            documents = await endpoint_documents(conn, seen, service.origin)
     document: JsonObject = {
         "DATA_TYPE": "endpoint_list",
         "DATA": documents,

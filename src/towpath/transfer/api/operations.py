@@ -17,6 +17,7 @@ from towpath.transfer import names
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads, takes
 from towpath.transfer.api.bodies import ApiPath, Document, not_supported, read_document
+from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import JsonObject, file_document, result
 from towpath.transfer.api.service import (
     Caller,
@@ -63,6 +64,7 @@ async def _endpoint(
     async with service.database.connection() as conn:
         seen = await visible_endpoint(conn, wanted, who(caller), service.now())
     check_shared(seen, writes=writes)
+    await require_data_access(service, caller, seen.endpoint)
     return seen.endpoint
 
 

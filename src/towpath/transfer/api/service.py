@@ -33,6 +33,7 @@ from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.connect.nodes import Nodes
 from towpath.transfer.connect.rate import Tries
 from towpath.transfer.connect.setup_keys import setup_key
+from towpath.transfer.consents import DataConsents
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
 from towpath.transfer.rights import Standing, Who
@@ -78,6 +79,7 @@ class TransferService:
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
     logons: MyProxyLogons = field(init=False)
+    data_consents: DataConsents = field(init=False)
     hub: Hub = field(init=False)
     tests: EndpointTests = field(init=False)
     rendering: asyncio.Semaphore = field(init=False)
@@ -86,6 +88,7 @@ class TransferService:
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
         object.__setattr__(self, "issuing", issuing)
+        object.__setattr__(self, "data_consents", DataConsents(self.guard.ask))
         keys = ConnectKeys(self.database, self.sealer, self.origin, now=self.now)
         object.__setattr__(self, "connect_keys", keys)
         object.__setattr__(self, "nodes", Nodes(self.database, keys))

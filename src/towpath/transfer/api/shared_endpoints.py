@@ -78,7 +78,8 @@ async def my_shared_endpoints(endpoint_id: str, caller: Caller, service: Service
             offset=0,
         )
         standings = await rights.standings(conn, found, viewer, now)
-        documents = await endpoint_documents(conn, [Seen(one, standings[one.id]) for one in found])
+        seen = [Seen(one, standings[one.id]) for one in found]
+        documents = await endpoint_documents(conn, seen, service.origin)
     return JSONResponse({"DATA_TYPE": "endpoint_list", "DATA": documents})
 
 

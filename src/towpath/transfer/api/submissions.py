@@ -15,6 +15,7 @@ from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer.api.answers.base import SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
+from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import item_document, result
 from towpath.transfer.api.service import (
     Caller,
@@ -150,6 +151,7 @@ async def _transfer(
         id=uuid4(),
         owner_id=caller.sub,
         username=caller.username,
+        client_id=caller.client_id,
         submission_id=document.submission_id,
         type="TRANSFER",
         label=document.label,
@@ -170,6 +172,7 @@ async def _delete(
         id=uuid4(),
         owner_id=caller.sub,
         username=caller.username,
+        client_id=caller.client_id,
         submission_id=document.submission_id,
         type="DELETE",
         label=document.label,
@@ -258,6 +261,7 @@ async def _usable(
     """
     seen = await visible_endpoint(conn, endpoint_id, who(caller), service.now())
     endpoint = seen.endpoint
+    await require_data_access(service, caller, endpoint)
     if endpoint.is_guest:
         check_shared(seen, writes=writes)
     elif endpoint.is_connect:

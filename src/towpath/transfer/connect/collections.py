@@ -6,6 +6,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from towpath.platform.database import Connection
+from towpath.transfer.connect.managed import agents_name, overlaid
 from towpath.transfer.store import connect, endpoints
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
@@ -35,31 +36,43 @@ class Reported:
 async def take_over(conn: Connection, host: Endpoint, reported: Sequence[Reported]) -> None:
     """Make the collections of `host` those that are reported. In a transaction.
 
-    One is known by its name and directory: what has moved is another one, since tasks that run have
-    claimed their paths in the old place (I9). A collection that is not there any more is deleted;
-    when it is reported again it is another one.
+    One is known by its name and directory there: what has moved is another one, since tasks that
+    run have claimed their paths in the old place (I9). A collection that is not there any more is
+    deleted; when it is reported again it is another one. What managers have set stays
+    (`connect.managed`), and so do collections that they have made.
     """
     await connect.lock_endpoint(conn, host.id)
     known = {
-        (one.display_name, one.base_path): one for one in await endpoints.collections(conn, host.id)
+        (agents_name(one), one.base_path): one
+        for one in await endpoints.collections(conn, host.id)
+        if not one.made_by_manager
     }
     for one in {one.name: one for one in reported}.values():
         before = known.pop((one.name, one.base_path), None)
-        after = Endpoint(
-            id=uuid4() if before is None else before.id,
-            owner_id=host.owner_id,
-            owner_string=host.owner_string,
-            display_name=one.name,
-            host=host.host,
-            port=host.port,
-            subject=None,
-            data_hosts=(),
-            public=one.policies.get("public", host.public) is True,
-            details=_details(one.policies),
-            entity_type=EntityType.COLLECTION,
-            host_endpoint_id=host.id,
-            base_path=one.base_path,
-            access=one.access,
+        after = overlaid(
+            Endpoint(
+                id=uuid4() if before is None else before.id,
+                owner_id=host.owner_id,
+                owner_string=host.owner_string,
+                display_name=one.name,
+                host=host.host,
+                port=host.port,
+                subject=None,
+                data_hosts=(),
+                public=host.public,
+                details={},
+                entity_type=EntityType.COLLECTION,
+                host_endpoint_id=host.id,
+                base_path=one.base_path,
+                access=one.access,
+                managed={} if before is None else before.managed,
+                reported={
+                    "name": one.name,
+                    "access": one.access,
+                    "public": one.policies.get("public", host.public) is True,
+                    "details": _details(one.policies),
+                },
+            )
         )
         if before is None:
             await endpoints.insert(conn, after, {})

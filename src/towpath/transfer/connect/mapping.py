@@ -8,10 +8,13 @@ repeats, no references back, few repetitions, short names. Whatever the account,
 whether the user may have it.
 """
 
+import asyncio
+import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from re import _constants as opcodes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -83,6 +86,21 @@ def account(rules: Iterable[Rule], *, username: str, identity_id: str) -> str | 
         (found for rule in rules if (found := rule.account(values)) is not None),
         None,
     )
+
+
+async def account_by(documents: Sequence[Any], *, username: str, identity_id: str) -> str | None:
+    """The same by rules as they were reported. In a thread: all of them together may take half a
+    second, if somebody wants them to."""
+    return await asyncio.to_thread(_account_by, json.dumps(documents), username, identity_id)
+
+
+def _account_by(documents: str, username: str, identity_id: str) -> str | None:
+    return account(_rules(documents), username=username, identity_id=identity_id)
+
+
+@lru_cache(maxsize=128)
+def _rules(documents: str) -> tuple[Rule, ...]:
+    return tuple(rules_in(json.loads(documents)))
 
 
 def _each(entries: Sequence[Any]) -> Iterable[tuple[int, Any]]:

@@ -14,6 +14,7 @@ from towpath.platform.database import Connection, Database
 from towpath.transfer.connect import versions
 from towpath.transfer.connect.collections import Reported, take_over
 from towpath.transfer.connect.keys import HOST_LIFETIME, SERVICE_SUBJECT, ConnectKeys
+from towpath.transfer.connect.managed import Root, agents_name, reported_of
 from towpath.transfer.connect.setup_keys import VALID_S, digest, new_secret
 from towpath.transfer.store import circuits, connect, endpoints, relays
 from towpath.transfer.store.connect import Kind, Node
@@ -59,6 +60,7 @@ class Report:
     folders: Sequence[Mapping[str, Any]]
     collections: Sequence[Reported] | None
     mappings: Sequence[Mapping[str, Any]] | None
+    roots: Sequence[Root] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,9 @@ class Nodes:
                 await take_over(conn, endpoint, told.collections)
             if node.kind == "server" and told.mappings is not None:
                 await connect.set_mappings(conn, node.endpoint_id, told.mappings)
+            if node.kind == "server" and told.roots is not None:
+                roots = [one.to_document() for one in told.roots]
+                await connect.set_roots(conn, node.endpoint_id, roots)
             if not told.paused and not told.draining:
                 await circuits.close_now(conn, host, CONNECT_PORT)
 
@@ -183,11 +188,23 @@ class Nodes:
             "collections": [
                 {
                     "id": str(one.id),
+                    "name": agents_name(one),
+                    "base_path": one.base_path,
+                    "access": reported_of(one)["access"],
+                }
+                for one in parts
+                if not one.made_by_manager
+            ],
+            # apart: an agent that does not know of such must not take them for its own
+            "managed_collections": [
+                {
+                    "id": str(one.id),
                     "name": one.display_name,
                     "base_path": one.base_path,
                     "access": one.access,
                 }
                 for one in parts
+                if one.made_by_manager
             ],
             "versions": {
                 "service": __version__,

@@ -217,6 +217,22 @@ async def get_mappings(conn: Connection, endpoint_id: UUID) -> list[Any]:
     return [] if row is None else list(row[0])
 
 
+async def set_roots(conn: Connection, endpoint_id: UUID, roots: Sequence[Any]) -> None:
+    """Where managers of an endpoint may make collections."""
+    await conn.execute(
+        "UPDATE connect_endpoint SET roots = %s WHERE endpoint_id = %s",
+        (Jsonb(list(roots)), endpoint_id),
+    )
+
+
+async def get_roots(conn: Connection, endpoint_id: UUID) -> list[Any]:
+    """The same, as it was reported."""
+    row = await fetch_one(
+        conn, "SELECT roots FROM connect_endpoint WHERE endpoint_id = %s", (endpoint_id,)
+    )
+    return [] if row is None else list(row[0])
+
+
 async def lock_endpoint(conn: Connection, endpoint_id: UUID) -> None:
     """Reports of several nodes of one endpoint come one after the other."""
     await fetch(

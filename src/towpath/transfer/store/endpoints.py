@@ -1,7 +1,7 @@
 """Registered endpoints. Trust roots are read apart: they are large and few callers need them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -81,6 +81,12 @@ class Endpoint:
     share_path: str | None = None
     """Of a guest collection: its directory in the collection that it shares, a wire path. '' is all
     of that; otherwise it begins with a slash and ends with none."""
+    managed: Mapping[str, Any] = field(default_factory=dict)
+    """What its managers have set through the GCS Manager API (`transfer.connect.managed`)."""
+    reported: Mapping[str, Any] | None = None
+    """Of a collection: what its agents say of it, before that."""
+    made_by_manager: bool = False
+    """Of a collection: made through that API, and known to no agent's own configuration."""
 
     @property
     def is_connect(self) -> bool:
@@ -137,7 +143,7 @@ class Scope(StrEnum):
 _COLUMNS = (
     "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
     " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.base_path,"
-    " e.access, e.share_path"
+    " e.access, e.share_path, e.managed, e.reported, e.made_by_manager"
 )
 
 # Whose endpoints, or with which role for him: of the viewer; and what rules let him in to. What
@@ -215,8 +221,9 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
         """
         INSERT INTO endpoint (id, owner_id, owner_string, display_name, host, port, subject,
                               trust_roots, data_hosts, public, details, entity_type,
-                              host_endpoint_id, base_path, access, share_path)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                              host_endpoint_id, base_path, access, share_path, managed,
+                              reported, made_by_manager)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
         """,
         (
             endpoint.id,
@@ -235,6 +242,9 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
             endpoint.base_path,
             endpoint.access,
             None if endpoint.share_path is None else names.to_text(endpoint.share_path),
+            Jsonb(dict(endpoint.managed)),
+            None if endpoint.reported is None else Jsonb(dict(endpoint.reported)),
+            endpoint.made_by_manager,
         ),
     )
 
@@ -266,7 +276,7 @@ async def update(
         UPDATE endpoint
            SET display_name = %s, host = %s, port = %s, subject = %s, data_hosts = %s,
                public = %s, details = %s, trust_roots = coalesce(%s, trust_roots),
-               base_path = %s, access = %s
+               base_path = %s, access = %s, managed = %s, reported = %s
          WHERE id = %s
         """,
         (
@@ -280,6 +290,8 @@ async def update(
             None if trust_roots is None else Jsonb(dict(trust_roots)),
             endpoint.base_path,
             endpoint.access,
+            Jsonb(dict(endpoint.managed)),
+            None if endpoint.reported is None else Jsonb(dict(endpoint.reported)),
             endpoint.id,
         ),
     )
@@ -395,6 +407,35 @@ async def shared_of(
         },
     )
     return [row[0] for row in rows]
+
+
+async def of_host(conn: Connection, host: str, *, after: UUID | None, limit: int) -> list[Endpoint]:
+    """All that belongs to a Connect endpoint with that host name and is not deleted, collections
+    and what is shared of them, by id; `after`: those behind that one."""
+    query = sql.SQL(
+        "SELECT {} FROM endpoint e WHERE e.host = %s AND e.host_endpoint_id IS NOT NULL"
+        " AND e.deleted_at IS NULL AND (%s::uuid IS NULL OR e.id > %s) ORDER BY e.id LIMIT %s"
+    ).format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (host, after, after, limit))
+        return await cursor.fetchall()
+
+
+async def shares_of(conn: Connection, host: str, owner_id: UUID) -> bool:
+    """Whether somebody shares anything of a Connect endpoint with that host name."""
+    found = await conn.execute(
+        "SELECT FROM endpoint WHERE host = %s AND owner_id = %s AND share_path IS NOT NULL"
+        " AND deleted_at IS NULL LIMIT 1",
+        (host, owner_id),
+    )
+    return found.rowcount > 0
+
+
+async def set_managed(conn: Connection, endpoint_id: UUID, managed: Mapping[str, Any]) -> None:
+    """What its managers have set, instead of that before."""
+    await conn.execute(
+        "UPDATE endpoint SET managed = %s WHERE id = %s", (Jsonb(dict(managed)), endpoint_id)
+    )
 
 
 async def search(

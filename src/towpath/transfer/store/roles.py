@@ -79,6 +79,16 @@ async def get(conn: Connection, endpoint_id: UUID, role_id: UUID) -> Held | None
         return await cursor.fetchone()
 
 
+async def by_id(conn: Connection, role_id: UUID) -> Held | None:
+    """One of any endpoint's."""
+    async with conn.cursor(row_factory=kwargs_row(_held)) as cursor:
+        await cursor.execute(
+            f"SELECT {_COLUMNS} FROM role WHERE id = %s".encode(),  # noqa: S608 - constants
+            (role_id,),
+        )
+        return await cursor.fetchone()
+
+
 async def delete(conn: Connection, endpoint_id: UUID, role_id: UUID) -> bool:
     """Take one back; whether it was there."""
     done = await conn.execute(

@@ -67,6 +67,8 @@ class NewTask:
     destination_endpoint_id: UUID | None
     deadline: datetime
     items: Sequence[NewItem]
+    client_id: UUID | None = None
+    """The application whose token it came with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +240,8 @@ async def create(conn: Connection, task: NewTask) -> Created:
         await cursor.execute(
             """
             INSERT INTO task (id, owner_id, username, submission_id, type, label, options,
-                              source_endpoint_id, destination_endpoint_id, deadline)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+                              source_endpoint_id, destination_endpoint_id, deadline, client_id)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (owner_id, submission_id) DO NOTHING
             RETURNING task_no
             """,
@@ -254,6 +256,7 @@ async def create(conn: Connection, task: NewTask) -> Created:
                 task.source_endpoint_id,
                 task.destination_endpoint_id,
                 task.deadline,
+                task.client_id,
             ),
         )
         row = await cursor.fetchone()
@@ -472,6 +475,7 @@ async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID
                 SELECT task_no, status = 'INACTIVE' OR not_before > now() AS waited FROM task
                  WHERE owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
                    AND %s IN (source_endpoint_id, destination_endpoint_id)
+                   AND consent_wait IS NULL
                  ORDER BY task_no FOR NO KEY UPDATE
             )
             UPDATE task t SET status = CASE WHEN suspended_from IS NULL THEN 'ACTIVE'

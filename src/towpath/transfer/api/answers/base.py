@@ -19,6 +19,8 @@ class Error(Answer):
     message: str
     request_id: str
     resource: str
+    required_scopes: list[str] = []
+    """Only of ConsentRequired: what the person must allow the application."""
 
 
 class _Result(Answer):

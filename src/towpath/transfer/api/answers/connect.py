@@ -47,6 +47,7 @@ class Configuration(Answer):
     host_certificate: str
     relays: list[RelayPlace]
     collections: list[Collection]
+    managed_collections: list[Collection]
     versions: Versions
     interval_s: int
 

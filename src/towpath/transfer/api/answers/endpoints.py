@@ -62,6 +62,8 @@ class _Endpoint(Answer):
     acl_editable: bool
     gcp_connected: bool | None
     gcp_paused: bool | None
+    gcs_manager_url: str | None
+    gcs_version: str | None
     network_use: str
     expires_in: int
     my_effective_roles: list[Role]

@@ -1,0 +1,104 @@
+"""Whether people let applications use their data in a collection (``data_access``): nexus knows.
+
+A token for Transfer says nothing of it, and clients repeat a request with the one that they have
+when the consent has been given. So it is looked up by application, person and collection.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+ROUTE = "/v2/api/data_access"
+ASKED_AT_ONCE = 100
+"""As many as nexus takes."""
+FRESH_S = 5.0
+"""A consent that is taken back holds no longer than a token that is revoked (`platform.guard`)."""
+STALE_S = 60.0
+"""While nexus does not answer, what it said so long ago still holds."""
+CACHE_SIZE = 10_000
+
+Ask = Callable[[str, Any], Awaitable[Any]]
+"""Gives nexus' answer to a document. Raises ``httpx.HTTPError``, ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataAccess:
+    """That an application uses a person's data in a collection."""
+
+    client_id: UUID
+    identity_id: UUID
+    collection_id: UUID
+
+
+class NexusAway(Exception):  # noqa: N818 - a state, named as one
+    """Nexus does not answer, and what it said last is too old."""
+
+
+async def ask(nexus: Ask, asked: Sequence[DataAccess]) -> list[bool]:
+    """For each, whether it is allowed. Raises ``httpx.HTTPError``; ValueError, KeyError or
+    TypeError for an answer that is none."""
+    document = {
+        "asked": [
+            {
+                "client_id": str(one.client_id),
+                "identity_id": str(one.identity_id),
+                "collection_id": str(one.collection_id),
+            }
+            for one in asked
+        ]
+    }
+    answer = await nexus(ROUTE, document)
+    allowed = [one is True for one in answer["allowed"]]
+    if len(allowed) != len(asked):
+        raise ValueError("nexus answers another question")
+    return allowed
+
+
+def required_scope(collection_id: UUID) -> str:
+    """What the application must ask the person for."""
+    return (
+        "urn:globus:auth:scope:transfer.api.globus.org:all"
+        f"[*https://auth.globus.org/scopes/{collection_id}/data_access]"
+    )
+
+
+def advice(collection_id: UUID) -> str:
+    """For a person whose task waits for it."""
+    return (
+        "Allow it again, with the application that submitted the task; with the globus command:"
+        f" globus session consent '{required_scope(collection_id)}'"
+    )
+
+
+class DataConsents:
+    """Remembers for a moment what was allowed. What was not is asked again each time: somebody may
+    have allowed it since."""
+
+    def __init__(self, nexus: Ask, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._nexus = nexus
+        self._monotonic = monotonic
+        self._allowed: OrderedDict[DataAccess, float] = OrderedDict()
+
+    async def allowed(self, access: DataAccess) -> bool:
+        """Whether it is allowed, as of FRESH_S ago. Raises NexusAway."""
+        now = self._monotonic()
+        known = self._allowed.get(access)
+        if known is not None and now - known <= FRESH_S:
+            return True
+        try:
+            (allowed,) = await ask(self._nexus, [access])
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            if known is not None and now - known <= STALE_S:
+                return True
+            raise NexusAway(str(error)) from error
+        self._allowed.pop(access, None)
+        if allowed:
+            self._allowed[access] = now
+            if len(self._allowed) > CACHE_SIZE:
+                self._allowed.popitem(last=False)
+        return allowed

@@ -1,0 +1,1 @@
+"""The GCS Manager API of endpoints with agents: `https://HOST/gcs/<endpoint id>/api`."""

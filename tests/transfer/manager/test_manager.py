@@ -1,0 +1,398 @@
+"""The Manager's routes: who may what, and what becomes of it at Transfer and at the agents."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from plugins.manager_api import MAPPINGS, Lab, Manager, User
+from towpath.nexus.scopes import GROUPS_ALL
+from towpath.transfer.api import SCOPE, TransferService
+from towpath.transfer.manager.asking import manage_scope
+from towpath.transfer.manager.documents import gateway_id
+
+MAPPED = {"DATA_TYPE": "collection#1.0.0", "collection_type": "mapped"}
+
+
+async def give(service: TransferService, endpoint_id: str, role: str, to: User) -> None:
+    async with service.database.connection() as conn:
+        await conn.execute(
+            "INSERT INTO role (id, endpoint_id, principal_type, principal, role, created_by)"
+            " VALUES (%s, %s, 'identity', %s, %s, %s)",
+            (uuid4(), endpoint_id, to.sub, role, to.sub),
+        )
+
+
+async def only_collection(manager: Manager) -> dict[str, Any]:
+    (found,) = (await manager.call("GET", "collections"))["data"]
+    one: dict[str, Any] = found
+    return one
+
+
+async def test_whose_token_it_must_be(alice: User, bob: User, lab: Lab) -> None:
+    nobody = Manager(alice.api.http, lab.id, None)
+    await nobody.refused("GET", "endpoint", expect=401)
+    await Manager(alice.api.http, lab.id, "nonsense").refused("GET", "endpoint", expect=401)
+    # tokens for other services, and for another endpoint
+    await (await alice.at(lab.id, GROUPS_ALL)).refused("GET", "endpoint", expect=401)
+    for scope in (SCOPE, manage_scope(uuid4())):
+        told = await (await alice.at(lab.id, scope)).refused("GET", "endpoint", expect=403)
+        assert f"globus login --gcs {lab.id}" in told
+    own = await alice.at(lab.id)
+    assert (await own.one("GET", "endpoint"))["id"] == lab.id
+    # and it is good for nothing else
+    wrong = {"Authorization": f"Bearer {own.token}"}
+    answer = await alice.api.http.get("/v0.10/task_list", headers=wrong)
+    assert (answer.status_code, answer.json()["code"]) == (403, "PermissionDenied")
+    for nothing in (str(uuid4()), str(UUID(int=0))):
+        await (await alice.at(nothing)).refused("GET", "endpoint", expect=404)
+    laptop = await alice.api.post("endpoint", {"display_name": "x", "is_globus_connect": True})
+    await (await alice.at(laptop.json()["id"])).refused("GET", "endpoint", expect=404)
+
+
+async def test_info_needs_no_token_and_tells_nothing(alice: User, lab: Lab) -> None:
+    told = await Manager(alice.api.http, lab.id, None).call("GET", "info")
+    info, connector = told["data"]
+    assert info["endpoint_id"] == info["client_id"] == lab.id
+    assert (info["domain_name"], connector["display_name"]) == ("towpath.test", "POSIX")
+    unknown = str(uuid4())
+    other = await Manager(alice.api.http, unknown, None).call("GET", "info")
+    assert other["data"] == [
+        {**info, "endpoint_id": unknown, "client_id": unknown},
+        connector,
+    ]
+
+
+async def test_what_others_may_not_see_does_not_exist(
+    service: TransferService, alice: User, bob: User, lab: Lab
+) -> None:
+    """The endpoint is public, its collection is not."""
+    foreign, own = await bob.at(lab.id), await alice.at(lab.id)
+    collection = (await only_collection(own))["id"]
+    assert (await foreign.call("GET", "collections"))["data"] == []
+    for method, path in (
+        ("GET", f"collections/{collection}"),
+        ("PATCH", f"collections/{collection}"),
+        ("DELETE", f"collections/{collection}"),
+        ("GET", "collections/nonsense"),
+        ("GET", f"collections/{lab.id}"),
+    ):
+        await foreign.refused(method, path, {"DATA_TYPE": "collection#1.0.0"}, expect=404)
+    await own.call("PATCH", "endpoint", {"DATA_TYPE": "endpoint#1.2.0", "public": False})
+    await foreign.refused("GET", "endpoint", expect=404)
+    await give(service, lab.id, "activity_monitor", bob)
+    assert (await foreign.one("GET", "endpoint"))["public"] is False
+    assert (await only_collection(foreign))["id"] == collection
+
+
+async def test_what_needs_an_administrator(
+    service: TransferService, alice: User, bob: User, lab: Lab
+) -> None:
+    other, own = await bob.at(lab.id), await alice.at(lab.id)
+    collection = (await only_collection(own))["id"]
+    gateway = gateway_id(UUID(lab.id))
+    requests = (
+        ("PATCH", "endpoint", {"DATA_TYPE": "endpoint#1.2.0", "department": "d"}, 200),
+        (
+            "PUT",
+            "endpoint/subscription_id",
+            {"DATA_TYPE": "endpoint_subscription#1.0.0", "subscription_id": None},
+            200,
+        ),
+        (
+            "POST",
+            "collections",
+            {**MAPPED, "display_name": "new", "collection_base_path": "/srv/open"},
+            201,
+        ),
+        (
+            "PATCH",
+            f"collections/{collection}",
+            {"DATA_TYPE": "collection#1.0.0", "department": "d"},
+            200,
+        ),
+        (
+            "PATCH",
+            f"storage_gateways/{gateway}",
+            {"DATA_TYPE": "storage_gateway#1.0.0", "display_name": "g"},
+            200,
+        ),
+        ("POST", "storage_gateways", {"DATA_TYPE": "storage_gateway#1.0.0"}, 422),
+        ("DELETE", f"storage_gateways/{gateway}", None, 422),
+        ("GET", "collections?include=private_policies", None, 200),
+        ("GET", f"collections/{collection}?include=private_policies", None, 200),
+        ("GET", f"storage_gateways/{gateway}?include=private_policies", None, 200),
+    )
+    for role in ("access_manager", "activity_manager"):
+        await give(service, lab.id, role, bob)
+        for method, path, document, _ in requests:
+            await other.refused(method, path, document, expect=403)
+    assert "collection_base_path" not in await only_collection(other)
+    await give(service, lab.id, "administrator", bob)
+    for method, path, document, status in requests:
+        await other.call(method, path, document, expect=status)
+
+
+async def test_the_endpoint_itself(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    changes = {
+        "DATA_TYPE": "endpoint#1.2.0",
+        "display_name": "The lab",
+        "description": "d",
+        "keywords": ["tides", "waves"],
+        "network_use": "custom",
+        "max_concurrency": 4,
+        "max_parallelism": 8,
+        "preferred_concurrency": 2,
+        "preferred_parallelism": 4,
+    }
+    assert (await own.call("PATCH", "endpoint", changes))["data"] == []
+    shown = await own.one("PATCH", "endpoint?include=endpoint", {"DATA_TYPE": "endpoint#1.0.0"})
+    assert shown == await own.one("GET", "endpoint")
+    assert {name: shown[name] for name in changes} == changes
+    at_transfer = (await alice.api.get(f"endpoint/{lab.id}")).json()
+    assert at_transfer["display_name"] == "The lab"
+    assert at_transfer["keywords"] == "tides, waves"
+    assert at_transfer["gcs_manager_url"] == f"https://towpath.test/gcs/{lab.id}"
+    for bad in (
+        {"subscription_id": str(uuid4())},
+        {"subscription_id": "DEFAULT"},
+        {"allow_udt": True},
+        {"gridftp_control_channel_port": 2811},
+        {"network_use": "custom"},
+        {"display_name": "\n"},
+        {"DATA_TYPE": "collection#1.0.0"},
+    ):
+        await own.refused("PATCH", "endpoint", {"DATA_TYPE": "endpoint#1.2.0", **bad}, expect=422)
+    subscription = {"DATA_TYPE": "endpoint_subscription#1.0.0", "subscription_id": "DEFAULT"}
+    told = await own.refused("PUT", "endpoint/subscription_id", subscription, expect=422)
+    assert "no subscriptions" in told
+
+
+async def test_what_managers_set_stays_whatever_the_agents_report(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    before = await only_collection(own)
+    assert (before["description"], before["public"]) == ("the site's words", False)
+    path = f"collections/{before['id']}"
+    await own.call(
+        "PATCH",
+        path,
+        {
+            "DATA_TYPE": "collection#1.14.0",
+            "display_name": "Tides",
+            "public": True,
+            "description": None,
+            "user_message": "hello",
+            "default_directory": "/in/",
+            "access": "r",
+            "allow_guest_collections": True,
+        },
+    )
+    wanted = {
+        "display_name": "Tides",
+        "public": True,
+        "description": None,
+        "user_message": "hello",
+        "default_directory": "/in/",
+        "access": "r",
+        "allow_guest_collections": True,
+    }
+    reported = {"name": "Data", "base_path": "/srv/data", "policies": {"organization": "o"}}
+    told = await lab.report(collections=[reported])
+    assert [one["id"] for one in told["collections"]] == [before["id"]]
+    assert told["collections"][0]["name"] == "Data", "an agent knows it by its own name"
+    shown = await own.one("GET", path)
+    assert {name: shown[name] for name in wanted} == wanted
+    assert shown["organization"] == "o"
+    at_transfer = (await alice.api.get(f"endpoint/{before['id']}")).json()
+    assert (at_transfer["display_name"], at_transfer["public"]) == ("Tides", True)
+    assert at_transfer["owner_id"] == lab.id
+    # less than the agents allow, and never more
+    await own.call("PATCH", path, {"DATA_TYPE": "collection#1.0.0", "access": "rw"})
+    await lab.report(collections=[{**reported, "access": "r"}])
+    assert (await own.one("GET", path))["access"] == "r"
+    await own.refused("PATCH", path, {"DATA_TYPE": "collection#1.0.0", "access": "rw"}, expect=422)
+    told = await own.refused("DELETE", path, expect=422)
+    assert "towpath connect collection remove 'Data'" in told
+    await lab.report(collections=[])
+    await own.refused("GET", path, expect=404)
+
+
+async def test_mapped_collections_where_the_site_has_opened_a_root(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    for number, path in enumerate(("/srv/open", "/srv/open/ana/", "/srv/open/archive/1999")):
+        made = await own.one(
+            "POST",
+            "collections",
+            {**MAPPED, "display_name": f"c{number}", "collection_base_path": path},
+            expect=201,
+        )
+        assert made["collection_base_path"] == path.rstrip("/")
+        assert made["access"] == ("r" if "archive" in path else "rw")
+        assert made["identity_id"] == str(alice.sub)
+    told = await lab.report(node_name="dtn")
+    assert [one["name"] for one in told["collections"]] == ["Data"]
+    managed = {one["name"]: one for one in told["managed_collections"]}
+    assert managed["c2"] == {
+        "id": made["id"],
+        "name": "c2",
+        "base_path": "/srv/open/archive/1999",
+        "access": "r",
+    }
+    # a report says nothing of them, and they stay
+    await lab.report(collections=[])
+    found = (await own.call("GET", "collections", filter="mapped_collections"))["data"]
+    assert {one["display_name"] for one in found} == {"c0", "c1", "c2"}
+    await own.refused(
+        "PATCH",
+        f"collections/{made['id']}",
+        {"DATA_TYPE": "collection#1.0.0", "access": "rw"},
+        expect=422,
+    )
+    protect = {"DATA_TYPE": "collection#1.0.0", "delete_protected": True}
+    await own.call("PATCH", f"collections/{made['id']}", protect)
+    await own.refused("DELETE", f"collections/{made['id']}", expect=409)
+    await own.call("PATCH", f"collections/{made['id']}", {**protect, "delete_protected": False})
+    assert (await own.call("DELETE", f"collections/{made['id']}"))["data"] == []
+    await own.refused("GET", f"collections/{made['id']}", expect=404)
+
+
+@pytest.mark.parametrize("path", ["/", "/srv", "/srv/data", "/srv/opened", "/srv/open/../data"])
+async def test_no_mapped_collection_elsewhere(alice: User, lab: Lab, path: str) -> None:
+    own = await alice.at(lab.id)
+    document = {**MAPPED, "display_name": "c", "collection_base_path": path}
+    told = await own.refused("POST", "collections", document, expect=422)
+    assert "towpath connect managers allow" in told or "'..'" in told
+    await lab.report(roots=[])
+    document["collection_base_path"] = "/srv/open"
+    told = await own.refused("POST", "collections", document, expect=422)
+    assert "towpath connect managers allow /srv/open" in told
+    assert "towpath connect collection add NAME --base-path /srv/open" in told
+
+
+async def test_what_is_not_offered_is_refused_and_not_kept(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    path = f"collections/{(await only_collection(own))['id']}"
+    for field, value in (
+        ("enable_https", True),
+        ("domain_name", "data.example.org"),
+        ("high_assurance", True),
+        ("require_mfa", True),
+        ("auto_delete_timeout", 5),
+        ("acl_expiration_mins", 5),
+        (
+            "policies",
+            {"DATA_TYPE": "posix_collection_policies#1.0.0", "sharing_groups_allow": ["g"]},
+        ),
+        ("collection_base_path", "/etc"),
+        ("collection_type", "guest"),
+        ("identity_id", str(uuid4())),
+        ("storage_gateway_id", str(uuid4())),
+        ("access", "x"),
+        ("sharing_restrict_paths", {"read": ["relative"]}),
+    ):
+        document = {"DATA_TYPE": "collection#1.0.0", field: value}
+        told = await own.refused("PATCH", path, document, expect=422)
+        assert field in told
+    answer = await own.http.patch(
+        f"/gcs/{lab.id}/api/{path}",
+        content=b"no json",
+        headers={"Authorization": f"Bearer {own.token}"},
+    )
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
+
+
+async def test_pages(alice: User, bob: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    reported = [
+        {
+            "name": f"c{number}",
+            "base_path": f"/srv/{number}",
+            "policies": {"public": number % 2 == 0},
+        }
+        for number in range(9)
+    ]
+    await lab.report(collections=reported)
+
+    async def pages(manager: Manager, **query: Any) -> list[list[str]]:
+        found, marker = [], ""
+        while True:
+            more = {"marker": marker} if marker else {}
+            told = await manager.call("GET", "collections", page_size=2, **query, **more)
+            found.append([one["display_name"] for one in told["data"]])
+            marker = told["marker"]
+            assert told["has_next_page"] is bool(marker)
+            if not marker:
+                return found
+
+    seen = await pages(own)
+    assert sorted(name for page in seen for name in page) == [f"c{n}" for n in range(9)]
+    assert [len(page) for page in seen] == [2, 2, 2, 2, 1]
+    seen = await pages(await bob.at(lab.id))
+    assert sorted(name for page in seen for name in page) == ["c0", "c2", "c4", "c6", "c8"]
+    assert await pages(own, filter="guest_collections") == [[]]
+    assert await pages(own, filter="managed_by_me,mapped_collections") != [[]]
+    assert await pages(await bob.at(lab.id), filter="created_by_me") == [[]]
+    for bad in ({"filter": "mine"}, {"marker": "x"}, {"include": "all"}, {"page_size": 0}):
+        status = 400 if "page_size" in bad else 422
+        await own.refused("GET", "collections", expect=status, **bad)
+
+
+async def test_the_one_storage_gateway(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    listed = await own.one("GET", "storage_gateways")
+    assert (listed["id"], listed["display_name"]) == (str(gateway_id(UUID(lab.id))), "Lab (POSIX)")
+    assert "identity_mappings" not in listed
+    path = f"storage_gateways/{listed['id']}"
+    private = await own.one("GET", path, include="private_policies")
+    assert private["identity_mappings"] == [MAPPINGS]
+    assert private["restrict_paths"]["read_write"] == ["/srv/open"]
+    document: dict[str, Any] = {"DATA_TYPE": "storage_gateway#1.0.0"}
+    await own.call("PATCH", path, {**document, "display_name": "Disks"})
+    assert (await own.one("GET", path))["display_name"] == "Disks"
+    told = await own.refused("PATCH", path, {**document, "users_allow": ["ana"]}, expect=422)
+    assert "towpath connect" in told
+    await own.refused("GET", f"storage_gateways/{uuid4()}", expect=404)
+
+
+async def test_user_credentials_are_there_for_who_is_mapped(
+    alice: User, bob: User, lab: Lab
+) -> None:
+    own, other = await alice.at(lab.id), await bob.at(lab.id)
+    mine = await own.one("GET", "user_credentials")
+    assert mine == await own.one("GET", f"user_credentials/{mine['id']}")
+    assert (mine["identity_id"], mine["username"], mine["invalid"]) == (
+        str(alice.sub),
+        "daemon",
+        False,
+    )
+    assert (await other.one("GET", "user_credentials"))["id"] != mine["id"]
+    await other.refused("GET", f"user_credentials/{mine['id']}", expect=404)
+    gateway = mine["storage_gateway_id"]
+    document = {
+        "DATA_TYPE": "user_credential#1.0.0",
+        "storage_gateway_id": gateway,
+        "identity_id": str(alice.sub),
+        "username": "daemon",
+    }
+    named = await own.one("POST", "user_credentials", {**document, "display_name": "n"}, expect=201)
+    assert (named["id"], named["display_name"]) == (mine["id"], "n")
+    for bad, words in (
+        ({"username": "root"}, "'daemon'"),
+        ({"storage_gateway_id": str(uuid4())}, gateway),
+        ({"policies": {"DATA_TYPE": "s3_user_credential_policies#1.0.0"}}, "POSIX"),
+    ):
+        told = await own.refused("POST", "user_credentials", {**document, **bad}, expect=422)
+        assert words in told
+    await other.refused("POST", "user_credentials", document, expect=403)
+    path = f"user_credentials/{mine['id']}"
+    changed = {"DATA_TYPE": "user_credential#1.0.0", "display_name": "m"}
+    assert (await own.one("PATCH", path, changed))["display_name"] == "m"
+    await lab.report(mappings=[])
+    assert (await own.one("GET", path))["invalid"] is True
+    told_all = await own.call("DELETE", path)
+    assert mine["id"] in told_all["message"]
+    assert (await own.call("GET", "user_credentials"))["data"] == []
+    told = await own.refused("POST", "user_credentials", document, expect=422)
+    assert "towpath connect map add" in told
+    assert (await own.call("GET", "user_credentials", storage_gateway=str(uuid4())))["data"] == []
