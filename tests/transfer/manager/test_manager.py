@@ -396,3 +396,88 @@ async def test_user_credentials_are_there_for_who_is_mapped(
     told = await own.refused("POST", "user_credentials", document, expect=422)
     assert "towpath connect map add" in told
     assert (await own.call("GET", "user_credentials", storage_gateway=str(uuid4())))["data"] == []
+
+
+async def test_roles(alice: User, bob: User, lab: Lab) -> None:
+    own, other = await alice.at(lab.id), await bob.at(lab.id)
+    collection = (await only_collection(own))["id"]
+    urn = f"urn:globus:auth:identity:{bob.sub}"
+    document = {"DATA_TYPE": "role#1.0.0", "principal": urn, "role": "activity_monitor"}
+    await other.refused("POST", "roles", document, expect=403)
+    given = await own.one("POST", "roles", document, expect=201)
+    assert {name: given[name] for name in ("principal", "role", "collection")} == {
+        "principal": urn,
+        "role": "activity_monitor",
+        "collection": None,
+    }
+    await own.refused("POST", "roles", document, expect=409)
+    # at the collection, which Bob sees by the role at the endpoint; he gives nobody any
+    below = {**document, "collection": collection, "role": "access_manager"}
+    await other.refused("POST", "roles", below, expect=403)
+    at_collection = await own.one("POST", "roles", below, expect=201)
+    assert at_collection["collection"] == collection
+    group = {**document, "principal": f"urn:globus:groups:id:{uuid4()}", "role": "administrator"}
+    groups = await own.one("POST", "roles", group, expect=201)
+    for bad in (
+        {"principal": str(bob.sub)},
+        {"principal": "urn:globus:auth:identity:nobody"},
+        {"role": "owner"},
+    ):
+        await own.refused("POST", "roles", {**document, **bad}, expect=422)
+    await own.refused("POST", "roles", {**document, "collection": str(uuid4())}, expect=404)
+
+    async def listed(manager: Manager, **query: Any) -> list[str]:
+        found = (await manager.call("GET", "roles", **query))["data"]
+        return sorted(one["id"] for one in found)
+
+    assert await listed(own) == []
+    assert await listed(own, include="all_roles") == sorted([given["id"], groups["id"]])
+    first = await own.call("GET", "roles", include="all_roles", page_size=1)
+    rest = await own.call("GET", "roles", include="all_roles", marker=first["marker"])
+    assert {first["data"][0]["id"], rest["data"][0]["id"]} == {given["id"], groups["id"]}
+    assert (first["has_next_page"], rest["has_next_page"]) == (True, False)
+    assert await listed(other) == [given["id"]]
+    assert await listed(other, collection_id=collection) == [at_collection["id"]]
+    await other.refused("GET", "roles", expect=403, include="all_roles")
+    assert (await other.one("GET", f"roles/{given['id']}"))["id"] == given["id"]
+    await other.refused("GET", f"roles/{groups['id']}", expect=404)
+    await other.refused("DELETE", f"roles/{groups['id']}", expect=404)
+    await other.refused("DELETE", f"roles/{given['id']}", expect=403)
+    # Transfer has the same ones
+    at_transfer = (await alice.api.get(f"endpoint/{lab.id}/role_list")).json()["DATA"]
+    assert {one["id"] for one in at_transfer} == {given["id"], groups["id"]}
+    for role in (given, groups, at_collection):
+        assert role["id"] in (await own.call("DELETE", f"roles/{role['id']}"))["message"]
+        await own.refused("GET", f"roles/{role['id']}", expect=404)
+    await other.refused("GET", f"collections/{collection}", expect=404)
+
+
+async def test_what_guest_collections_need(alice: User, lab: Lab) -> None:
+    """Before anything is looked at on the endpoint, whose agents are away here."""
+    own = await alice.at(lab.id)
+    mapped = (await only_collection(own))["id"]
+    guest = {
+        "DATA_TYPE": "collection#1.0.0",
+        "collection_type": "guest",
+        "display_name": "g",
+        "mapped_collection_id": mapped,
+        "collection_base_path": "/in",
+    }
+    for bad in (
+        {"mapped_collection_id": None},
+        {"collection_base_path": None},
+        {"collection_base_path": "in"},
+        {"identity_id": str(uuid4())},
+        {"user_credential_id": str(uuid4())},
+        {"storage_gateway_id": str(uuid4())},
+        {"allow_guest_collections": True},
+    ):
+        await own.refused("POST", "collections", {**guest, **bad}, expect=422)
+    unknown = {**guest, "mapped_collection_id": str(uuid4())}
+    await own.refused("POST", "collections", unknown, expect=404)
+    forbid = {"DATA_TYPE": "collection#1.0.0", "allow_guest_collections": False}
+    await own.call("PATCH", f"collections/{mapped}", forbid)
+    await own.refused("POST", "collections", guest, expect=403)
+    await own.call("PATCH", f"collections/{mapped}", {**forbid, "allow_guest_collections": True})
+    told = await own.refused("POST", "collections", guest, expect=502)
+    assert "never connected" in told
