@@ -151,7 +151,7 @@ _COLUMNS = (
 _VIEWERS = """
 WITH mine AS (
     SELECT id, true AS administered, true AS managed FROM endpoint
-     WHERE owner_id = ANY(%(identities)s)
+     WHERE owner_id = ANY(%(identities)s) AND deleted_at IS NULL
     UNION ALL
     SELECT endpoint_id, role = 'administrator', role IN ('administrator', 'access_manager')
       FROM role
