@@ -92,7 +92,7 @@ async def _submit(alice: Api, lake: str, database: Database) -> None:
         await segments.append(conn, row[0], [skipped])
     for part in ("items", "event_list", "successful_transfers", "skipped_errors"):
         assert (await alice.get(f"{task}/{part}")).json()["DATA"], part
-    for part in ("fidelity", "throughput"):
+    for part in ("fidelity", "throughput", "explain"):
         await alice.get(f"{task}/{part}")
     await alice.post(f"{task}/run_again", {"submission_id": str(uuid4())})
     async with database.connection() as conn:
