@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Flag
 from typing import Final
+from urllib.parse import unquote
 
 from towpath.dsi.storage import PathNotAllowedError
 
@@ -56,7 +57,8 @@ class Rules:
     def parse(cls, text: str) -> Rules:
         """Read ``R/a,RW/b,N/c``; ValueError says what is wrong.
 
-        A path may hold commas, as long as what follows one does not look like a rule.
+        A path may hold commas, as long as what follows one does not look like a rule. ``%2C`` is
+        one in any case: as in GCT, a path is spelled as in a URL.
         """
         found: list[tuple[str, str]] = []
         for part in re.split(r",(?=\s*(?:RW|WR|R|W|N)\s*/)", text, flags=re.IGNORECASE):
@@ -64,7 +66,8 @@ class Rules:
             if match is None or part.endswith(","):
                 raise ValueError(f"{part!r} is no rule: R, W, RW or N and an absolute path")
             letters = match[1].upper()
-            found.append(("RW" if letters == "WR" else letters, match[2]))
+            path = unquote(match[2], errors="surrogateescape")
+            found.append(("RW" if letters == "WR" else letters, path))
         return cls.of(found)
 
     @classmethod

@@ -94,6 +94,7 @@ class Fixer(StrEnum):
     ADMINISTRATOR = "the server's administrator"
     OPERATOR = "the operator of this service"
     NETWORK = "who runs the network between the servers"
+    SHARER = "who shares the collection"
     NOBODY = "nobody needs to"
 
 

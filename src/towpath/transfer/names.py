@@ -15,6 +15,8 @@ MAX_PATH_BYTES = 4096
 MAX_COMPONENT_BYTES = 255
 """NAME_MAX of the file systems in use."""
 
+GLOB_CHARACTERS = frozenset("*?[")
+
 _ESCAPE = "\ufffd"
 _FORBIDDEN = frozenset("\0\r\n")
 
@@ -107,6 +109,11 @@ def absolute(wire: str, home: str) -> str:
         below = wire
     parts = [part for part in f"{home}/{below}".split("/") if part not in ("", ".")]
     return "/" + "/".join(parts)
+
+
+def is_pattern(path: str) -> bool:
+    """Whether the last component of a path is a pattern, where patterns are asked for."""
+    return not GLOB_CHARACTERS.isdisjoint(path.rpartition("/")[2])
 
 
 def tidy(wire: str) -> str:

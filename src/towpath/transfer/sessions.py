@@ -5,9 +5,10 @@ trust roots, and the operator's rule of which addresses may be dialled. Used by 
 import asyncio
 import socket
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -21,10 +22,12 @@ from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
+from towpath.gridftp.wire.rooted import Root
 from towpath.platform.database import AWAY, Connection, Database
 from towpath.platform.dial import DialPolicy, DialRefused
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer import sharing
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.dialling import Agents, label_of
 from towpath.transfer.connect.keys import ConnectKeys
@@ -36,11 +39,36 @@ from towpath.transfer.connect.permits import (
     grants_for,
     permit_for,
 )
+from towpath.transfer.guests import Guest, guest_of
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.rights import Who
 from towpath.transfer.store import credentials, endpoints, principals, relays
 from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.unavailable import (
+    NoCredential,
+    NoEndpoint,
+    NotAllowed,
+    NotFunctional,
+    NotShared,
+    SessionUnavailable,
+    SharerMustAct,
+    SharerSuspended,
+)
 from towpath.tunnel.names import endpoint_of_host
+
+__all__ = [
+    "EndpointSessions",
+    "Login",
+    "NoCredential",
+    "NoEndpoint",
+    "NotAllowed",
+    "NotFunctional",
+    "NotShared",
+    "SessionUnavailable",
+    "SharerMustAct",
+    "SharerSuspended",
+    "home_directory",
+]
 
 CACHED_IDENTITIES = 256
 """Parsed credentials with trust roots kept; each costs some 100 KiB with its TLS context."""
@@ -55,31 +83,6 @@ does not hold up the probes of others."""
 
 
 _log = structlog.stdlib.get_logger("towpath.sessions")
-
-
-class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
-    """No session can be tried: something is missing here, not at the server. `advice` helps."""
-
-    def __init__(self, message: str, advice: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
-
-
-class NoEndpoint(SessionUnavailable):
-    """The endpoint is not registered (any more)."""
-
-
-class NotFunctional(SessionUnavailable):
-    """There are no files in the endpoint itself."""
-
-
-class NotAllowed(SessionUnavailable):
-    """The user may not use the endpoint."""
-
-
-class NoCredential(SessionUnavailable):
-    """The user has given no credential for this endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,19 @@ class Login:
     base_path: str = ""
     """Of a collection: where its root is in the storage of its server; without a slash at the end.
     """
+    root: Root | None = None
+    """Of a guest collection: the directory that it shares. Paths of its users begin there; what is
+    sent is translated by this, and nowhere else."""
+    restriction: str | None = None
+    """What the server is to keep its sessions to, where no permit says that."""
+    guest: Guest | None = None
+    """Of a guest collection."""
 
     @property
     def namespace(self) -> str:
         """Equal where the same paths lead to the same files."""
-        return storage_of(self.server.host, self.server.port) + self.base_path
+        storage = storage_of(self.server.host, self.server.port)
+        return storage + self.base_path + ("" if self.root is None else self.root.path)
 
     @property
     def for_pool(self) -> pool.Login:
@@ -110,7 +121,26 @@ class Login:
 
         Each endpoint has trust roots of its own, read anew when they or the credential change.
         """
-        return pool.Login(self.server, self.credential, self.trust, owner=str(self.who.id))
+        return pool.Login(
+            self.server,
+            self.credential,
+            self.trust,
+            owner=str(self.who.id),
+            restriction=self.restriction,
+            root=self.root,
+        )
+
+    def demand(self, paths: Sequence[str], *, writes: bool) -> None:
+        """Hold what somebody asks for against the access rules, before anything is sent. Raises
+        NotShared. `paths`: as he gives them."""
+        if self.guest is not None:
+            self.guest.demand(paths, writes=writes)
+
+    def of_sharer(self, error: GridFTPError) -> SharerMustAct | None:
+        """Whether a failure is one that only the sharer of a guest collection can do away with."""
+        if self.guest is None or error.kind is not Kind.CREDENTIAL_EXPIRED:
+            return None
+        return self.guest.must_renew(expired=True)
 
 
 def home_directory(session: Session) -> str:
@@ -125,8 +155,8 @@ def home_directory(session: Session) -> str:
 class EndpointSessions:
     """Opens, and for short operations shares, sessions with registered endpoints.
 
-    Raises NoEndpoint, NoCredential, or GridFTPError (CREDENTIAL_EXPIRED, ADDRESS_REFUSED,
-    UNTRUSTED_HOST, CONNECT, ...).
+    Raises SessionUnavailable (NoEndpoint, NoCredential, ...), or GridFTPError (CREDENTIAL_EXPIRED,
+    ADDRESS_REFUSED, UNTRUSTED_HOST, CONNECT, ...).
     """
 
     def __init__(
@@ -137,9 +167,13 @@ class EndpointSessions:
         settings: GridftpSettings,
         issuing: Issuing | None = None,
         connect: ConnectKeys | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """`issuing`: where users may be given credentials (workers take what is there).
         `connect`: with which agents are logged in to."""
+        self._now = now
+        self.access_every_s = settings.access_every_s
+        """How often it is looked whether guests may still do what they do."""
         self._connect = connect
         self._agents = None if connect is None else Agents(database, connect)
         self._renewing: WeakKeyDictionary[Session, asyncio.Task[None]] = WeakKeyDictionary()
@@ -181,16 +215,22 @@ class EndpointSessions:
                     f"endpoint {endpoint_id} is not registered any more",
                     "register the server again and submit to the new endpoint",
                 )
+            guest = None
+            if endpoint.is_guest:
+                guest = await guest_of(conn, endpoint, who, self._now())
             if endpoint.is_connect:
-                return await self._agent_login(conn, endpoint, who, writes=writes)
-            stored = await self._issuing.credential(conn, endpoint_id, who.id)
+                return await self._agent_login(conn, endpoint, who, guest, writes=writes)
+            host, holder = (endpoint, who) if guest is None else (guest.host, guest.sharer)
+            stored = await self._issuing.credential(conn, host.id, holder.id)
+            if stored is None and guest is not None:
+                raise guest.must_renew(expired=False)
             if stored is None:
                 raise NoCredential(
                     f"you have given no credential for endpoint {endpoint.display_name!r}",
                     f"add one: towpath credential add {endpoint_id} --proxy FILE",
                 )
-            trust_files = await endpoints.get_trust_roots(conn, endpoint_id)
-        server = Server(endpoint.host, endpoint.port, endpoint.subject)
+            trust_files = await endpoints.get_trust_roots(conn, host.id)
+        server = Server(host.host, host.port, host.subject)
         if not trust_files:
             raise GridFTPError(
                 Kind.UNTRUSTED_HOST,
@@ -198,9 +238,9 @@ class EndpointSessions:
                 where=str(server),
             )
         version = (stored.updated_at, hash(tuple(sorted(trust_files.items()))))
-        identity = self._identities.get((endpoint_id, who.id, version))
+        identity = self._identities.get((host.id, holder.id, version))
         if identity is None:
-            context = credentials.seal_context(endpoint_id, who.id)
+            context = credentials.seal_context(host.id, holder.id)
             # Parsing certificates takes tens of milliseconds for a whole directory of authorities.
             identity = await asyncio.to_thread(
                 lambda: (
@@ -208,24 +248,28 @@ class EndpointSessions:
                     TrustRoots.from_files(trust_files),
                 )
             )
-            self._identities[(endpoint_id, who.id, version)] = identity
+            self._identities[(host.id, holder.id, version)] = identity
             if len(self._identities) > CACHED_IDENTITIES:
                 self._identities.popitem(last=False)
         credential, trust = identity
-        return Login(
-            endpoint_id,
-            who,
-            server,
-            frozenset(endpoint.data_hosts),
-            credential,
-            trust,
+        login = Login(
+            endpoint_id, who, server, frozenset(host.data_hosts), credential, trust, guest=guest
         )
+        if guest is None:
+            return login
+        # guests are not told of which server it is
+        login = replace(login, server=replace(server, label=label_of(guest.name, endpoint_id)))
+        if credential.expired(self._now()):
+            raise guest.must_renew(expired=True)
+        allowed = sharing.restriction(guest.prefixes(writes=writes))
+        return replace(login, root=guest.root, restriction=allowed)
 
     async def _agent_login(
         self,
         conn: Connection,
         endpoint: Endpoint,
         who: Who,
+        guest: Guest | None,
         *,
         writes: bool,
     ) -> Login:
@@ -235,14 +279,14 @@ class EndpointSessions:
             raise NotFunctional(
                 f"“{name}” has no files of its own", "use one of its collections instead"
             )
-        permit = await permit_for(conn, endpoint, who, writes=writes)
+        permit = await permit_for(conn, endpoint, who, guest, writes=writes)
         if isinstance(permit, Refused):
             raise NotAllowed(permit.message, permit.advice)
-        if endpoint.host_endpoint_id is not None:
+        if guest is None and endpoint.host_endpoint_id is not None:
             host = await endpoints.get(conn, endpoint.host_endpoint_id)
             assert host is not None, "endpoints are never removed from the table"
             name = host.display_name
-        label = label_of(name, endpoint.connect_id)
+        label = label_of(name, endpoint.connect_id if guest is None else endpoint.id)
         return Login(
             endpoint.id,
             who,
@@ -251,14 +295,15 @@ class EndpointSessions:
             await self._connect.service_credential(),
             await self._connect.trust(),
             permit,
-            endpoint.base,
+            (endpoint if guest is None else guest.host).base,
+            root=None if guest is None else guest.root,
+            guest=guest,
         )
 
-    async def person(self, identity_id: UUID, username: str) -> Who:
-        """Whoever has submitted a task, as last heard; else alone, as the task knows him."""
+    async def person(self, known: Who) -> Who:
+        """The same as last heard; who was never heard of stays as he is `known`."""
         async with self._database.connection() as conn:
-            known = await principals.get(conn, identity_id)
-        return known or Who.alone(identity_id, username)
+            return await principals.get(conn, known.id) or known
 
     async def open(self, endpoint_id: UUID, who: Who) -> Session:
         """A session of its own; the caller closes it."""
@@ -271,6 +316,8 @@ class EndpointSessions:
             credential=login.credential,
             trust=login.trust,
             token=await self.token_for(login),
+            restriction=login.restriction,
+            root=login.root,
             dial=self.dial,
             timeouts=self._timeouts,
         )
@@ -294,29 +341,54 @@ class EndpointSessions:
 
     async def _keep_permitted(self, session: Session, login: Login) -> None:
         """One grant after the other. Whatever runs at the agent goes on, and nobody waits for the
-        reply: it comes in its turn, perhaps after a checksum of an hour."""
+        reply: it comes in its turn, perhaps after a checksum of an hour. What rules do not allow
+        any more to a guest he loses at once."""
+        assert login.permit is not None, "who looks after a session has one"
+        look_every_s = RENEW_EVERY_S
+        if login.guest is not None:
+            look_every_s = min(look_every_s, self.access_every_s)
+        renewed_at = asyncio.get_running_loop().time()
         while True:
-            await asyncio.wait([session.channel.lost], timeout=RENEW_EVERY_S)
+            await asyncio.wait([session.channel.lost], timeout=look_every_s)
             if session.closed:
                 return
             try:
                 permit = await self._permit_now(login)
+                if permit is None or not permit.same_session(login.permit):
+                    self._not_permitted(session, login)
+                    return
+                now = asyncio.get_running_loop().time()
+                if permit == login.permit and now - renewed_at < RENEW_EVERY_S - look_every_s / 2:
+                    continue
+                login = replace(login, permit=permit)
                 grants = await self.token_for(login)
             except AWAY as error:
                 _log.warning("session.not_renewed", error=str(error))
                 continue
-            if permit != login.permit:
-                # It ends by itself when the last grant is over; a new login is told why.
-                _log.warning("session.not_permitted", endpoint=str(login.endpoint_id))
-                return
             assert grants is not None
+            renewed_at = now
             session.renew(grants()).add_done_callback(_renewed)
+
+    @staticmethod
+    def _not_permitted(session: Session, login: Login) -> None:
+        """It ends by itself when its last grant is over; that of a guest now. A new login is told
+        why."""
+        _log.warning("session.not_permitted", endpoint=str(login.endpoint_id))
+        if login.guest is not None:
+            session.channel.fail(
+                GridFTPError(
+                    Kind.CONNECTION_LOST,
+                    "the permission for the session has ended",
+                    str(login.server),
+                )
+            )
 
     async def _permit_now(self, login: Login) -> Permit | None:
         """What the owner of a session may do there by now."""
         assert login.permit is not None, "who looks after a session has one"
         try:
-            now = await self.login(login.endpoint_id, login.who, writes=login.permit.writes)
+            who = login.who if login.guest is None else await self.person(login.who)
+            now = await self.login(login.endpoint_id, who, writes=login.permit.writes)
         except SessionUnavailable:
             return None
         return now.permit
@@ -368,13 +440,23 @@ class EndpointSessions:
         who: Who,
         *,
         writes: bool = True,
+        paths: Sequence[str] = (),
     ) -> AsyncIterator[Borrowed]:
-        """A session for one short operation; parked afterwards for the next (see `login`)."""
+        """A session for one short operation; parked afterwards for the next (see `login`).
+
+        `paths`: what is to be read, or changed.
+        """
         login = await self.login(endpoint_id, who, writes=writes)
+        login.demand(paths, writes=writes)
         token = await self.token_for(login)
-        async with self._pool.borrow(replace(login.for_pool, token=token)) as borrowed:
-            self.look_after(borrowed.session, login)
-            yield borrowed
+        try:
+            async with self._pool.borrow(replace(login.for_pool, token=token)) as borrowed:
+                self.look_after(borrowed.session, login)
+                yield borrowed
+        except GridFTPError as error:
+            if (theirs := login.of_sharer(error)) is not None:
+                raise theirs from error
+            raise
 
     async def close(self) -> None:
         """Close all parked sessions and wait for those that are closing."""

@@ -19,15 +19,19 @@ from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultEr
 from towpath.transfer.engine.faults import Consequence, judge
 from towpath.transfer.engine.large import _checker
 from towpath.transfer.engine.pairs import close_opened, open_session
+from towpath.transfer.rights import Who
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import fetch_one
 
 
 class Sessions:
-    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> str:
-        return f"{owner_id} at {endpoint_id}"
+    async def person(self, known: Any) -> Any:
+        return known
 
-    async def open_login(self, login: str) -> Any:
+    async def login(self, endpoint_id: UUID, who: Who, **_how: Any) -> Any:
+        return SimpleNamespace(whose=f"{who.id} at {endpoint_id}", guest=None)
+
+    async def open_login(self, login: Any) -> Any:
         return Opened(login)
 
 
@@ -52,6 +56,7 @@ def a_task(
 ) -> TaskContext:
     """What opening a session asks of a task; without a destination it deletes."""
     given = {"opened": {}, "own_sessions": WeakSet(), "witness": None, "claimed_storage": None}
+    given["owner"] = Who.alone(UUID(int=1), "a")
     context = SimpleNamespace(
         sessions=sessions,
         grant=SimpleNamespace(
@@ -122,8 +127,8 @@ async def test_the_witness_has_all_sessions_and_knows_which_may_write() -> None:
 class Moved(Sessions):
     """The endpoint was given another server."""
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> Any:  # noqa: ARG002
-        return SimpleNamespace(server=Server("new.example.org", 2811, None))
+    async def login(self, endpoint_id: UUID, who: Who, **_how: Any) -> Any:  # noqa: ARG002
+        return SimpleNamespace(server=Server("new.example.org", 2811, None), guest=None)
 
 
 @pytest.mark.parametrize("type_", ["TRANSFER", "DELETE"])
@@ -146,8 +151,8 @@ class Full(Sessions):
     def __init__(self) -> None:
         self._taken = False
 
-    async def login(self, endpoint_id: UUID, owner_id: UUID, **_how: Any) -> Any:  # noqa: ARG002
-        return SimpleNamespace(server=Server("full.example.org", 2811, None))
+    async def login(self, endpoint_id: UUID, who: Who, **_how: Any) -> Any:  # noqa: ARG002
+        return SimpleNamespace(server=Server("full.example.org", 2811, None), guest=None)
 
     async def open_login(self, login: Any) -> Any:
         if self._taken:

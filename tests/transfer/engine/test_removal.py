@@ -32,6 +32,9 @@ class Sessions:
     def __init__(self) -> None:
         self.asked_at: list[float] = []
 
+    async def person(self, known: Any) -> Any:
+        return known
+
     async def login(self, *_: object, **_how: object) -> None:
         self.asked_at.append(time.monotonic())
         raise NoCredential("none", "give one")

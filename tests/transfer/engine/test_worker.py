@@ -45,6 +45,9 @@ def test_by_default_nothing_is_written_again_before_a_lost_lease_is_over() -> No
 class Wrong:
     """Stands where the sessions should be."""
 
+    async def person(self, known: Any) -> Any:
+        return known
+
     async def login(self, *_: object, **_how: object) -> None:
         raise RuntimeError("secret detail of ours")
 
@@ -135,6 +138,9 @@ class WithoutMemory:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+    async def person(self, known: Any) -> Any:
+        return known
 
     async def login(self, *_: object, **_how: object) -> None:
         raise self.error

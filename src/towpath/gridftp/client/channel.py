@@ -96,6 +96,8 @@ class ControlChannel(asyncio.Protocol):
         command that would ends the channel instead."""
         self.by_grant = False
         """Whether a login by grant was accepted: then a 530 says that the grant is over."""
+        self.words: Callable[[Reply], Reply] | None = None
+        """Gets each refusal, and gives what may be told of it."""
         self.gathers = False
         """Whether replies are read in batches while many are to come: each is a packet of its own,
         and being woken for each costs half of our time. Not together with `pause`."""
@@ -338,6 +340,8 @@ class ControlChannel(asyncio.Protocol):
         self._heard_reply = True
         queue = self._queue
         code = reply.code
+        if code >= 400 and self.words is not None:
+            reply = self.words(reply)
         if code == 421:
             self.fail(classify(reply, where=self.where))
         elif not queue:

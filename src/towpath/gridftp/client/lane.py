@@ -379,7 +379,9 @@ class Lane:
         elif operation is Operation.SIZE and reply.ok:
             self._took_size(side, flight, path, reply)
         elif not reply.ok:
-            flight.soft = flight.soft or (side.name, classify(reply, where=side.where, path=path))
+            error = classify(reply, where=side.where, path=path)
+            if operation is not Operation.REMOVAL or error.kind is not Kind.NOT_FOUND:
+                flight.soft = flight.soft or (side.name, error)
         if not flight.waiting:
             self._advance()
         if self._failed is not None:

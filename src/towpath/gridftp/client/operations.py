@@ -15,6 +15,7 @@ from towpath.gridftp.wire.listings import Entry, parse_status_line, parse_time
 from towpath.gridftp.wire.numbers import parse_unsigned
 from towpath.gridftp.wire.ranges import ByteRange
 from towpath.gridftp.wire.replies import Reply
+from towpath.gridftp.wire.rooted import Root
 
 MAX_DEPTH = 2048
 """Directories above a path: more do not fit in the 4096 bytes that a path may have."""
@@ -30,6 +31,7 @@ class Operations(ABC):
     server: Server
     timeouts: Timeouts
     features: Features
+    root: Root | None
 
     @abstractmethod
     def submit(
@@ -214,7 +216,15 @@ class Operations(ABC):
     def _status(self, reply: Reply, path: str) -> Entry:
         if len(reply.raw) < 3:
             raise self._senseless("the server told no facts", reply, path)
-        return parse_status_line(reply.raw[1], where=str(self.server))
+        entry = parse_status_line(reply.raw[1], where=str(self.server))
+        if self.root is None:
+            return entry
+        inside = self.root.entry(entry._replace(name=path))
+        if inside is None:
+            raise GridFTPError(
+                Kind.PATH_NOT_ALLOWED, "a link that leads out", str(self.server), path
+            )
+        return inside
 
     def _silent_s(self, timeout_s: float | None) -> float:
         """For commands that keep the server busy, in silence, for as long as it takes."""

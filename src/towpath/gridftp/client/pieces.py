@@ -28,6 +28,9 @@ class Piece(NamedTuple):
     """Algorithm by which both ends' digests are compared; None: not compared."""
     tag: Any = None
     """The caller's own mark."""
+    anew: bool = False
+    """Whether what is there is removed before a whole file is sent. A server writes through a link,
+    also where that leads to nothing yet."""
     sized: bool = False
     """Whether a whole file fails (CHECKSUM_MISMATCH) that does not arrive with `size` bytes."""
 
@@ -74,6 +77,7 @@ class Operation(Enum):
     DIRECTORY = auto()
     CONNECT = auto()
     SETTING = auto()
+    REMOVAL = auto()
 
 
 class Flight:
@@ -99,6 +103,8 @@ def destination_commands(piece: Piece, features: Features) -> list[tuple[Operati
     """What the receiving server is told, in order."""
     path, byte_range = piece.destination_path, piece.byte_range
     found: list[tuple[Operation, str]] = []
+    if piece.anew:
+        found.append((Operation.REMOVAL, commands.dele(path)))
     if piece.modified is not None and features.storattr:
         found.append((Operation.ATTRIBUTE, commands.storattr_modified(piece.modified)))
     if byte_range is None:

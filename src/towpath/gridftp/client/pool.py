@@ -23,6 +23,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.wire.replies import Reply
+from towpath.gridftp.wire.rooted import Root
 
 IDLE_S: Final = 900.0
 """How long a session waits for its next use. Each is a process of some MiB at its server, and one
@@ -76,6 +77,8 @@ class Login:
     delegate: bool = False
     token: TokenSource | None = None
     """See `Session.open`. Equal ones give tokens for the same."""
+    root: Root | None = None
+    """See `Session.open`."""
     purpose: str = ""
     """What its sessions are set up for; with other settings than a login leaves they serve for
     nothing else."""
@@ -166,6 +169,7 @@ class SessionPool:
             restriction=login.restriction,
             delegate=login.delegate,
             token=login.token,
+            root=login.root,
             dial=self._dial,
             timeouts=self._timeouts,
             clock=self._clock,

@@ -24,6 +24,7 @@ from towpath.gridftp.wire import commands
 from towpath.gridftp.wire.features import Features, parse_features
 from towpath.gridftp.wire.listings import Entry
 from towpath.gridftp.wire.replies import Reply
+from towpath.gridftp.wire.rooted import Root
 
 __all__ = ["Dial", "Server", "Session", "Timeouts", "TokenSource", "default_dial", "utc_now"]
 
@@ -106,6 +107,8 @@ class Session(Operations):
         self.features = Features()
         self.home: str | None = None
         """The directory the server starts in."""
+        self.root: Root | None = None
+        """Of a session that sees one directory only: where that is. All paths begin there."""
         self.peer_ip = ""
         """The address the control channel is connected to."""
         self.peer_subject: str | None = None
@@ -127,6 +130,7 @@ class Session(Operations):
         restriction: str | None = None,
         delegate: bool = False,
         token: TokenSource | None = None,
+        root: Root | None = None,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -136,7 +140,9 @@ class Session(Operations):
         `restriction` narrows the session to some paths for good (`commands.restrict`); a server
         that does not do that raises UNSUPPORTED. An expired credential raises CREDENTIAL_EXPIRED
         before anything is dialled. `token`: gives what is shown after the login by credential, to
-        servers that know us by it and not by a gridmap (see `renew`).
+        servers that know us by it and not by a gridmap (see `renew`). `root`: a directory of the
+        server where the session's paths begin (`wire.rooted`); what is outside is kept from it by
+        `restriction`, or `token`.
         """
         session = await cls.start(
             server,
@@ -145,6 +151,7 @@ class Session(Operations):
             restriction=restriction,
             delegate=delegate,
             token=token,
+            root=root,
             dial=dial,
             timeouts=timeouts,
             clock=clock,
@@ -166,6 +173,7 @@ class Session(Operations):
         restriction: str | None = None,
         delegate: bool = False,
         token: TokenSource | None = None,
+        root: Root | None = None,
         dial: Dial = default_dial,
         timeouts: Timeouts | None = None,
         clock: Callable[[], datetime] = utc_now,
@@ -200,6 +208,9 @@ class Session(Operations):
             )
         channel, rtt_s = await connect(server, dial, times, clear_text=credential is None)
         session = cls(server, channel, times, rtt_s)
+        if root is not None:
+            session.root = root
+            channel.words = root.words
         try:
             session.peer_ip = channel.peer_ip()
             await session._begin_login(initiator, settings, token)
@@ -238,6 +249,8 @@ class Session(Operations):
         if features.ok:
             self.features = parse_features(features)
         self.home = quoted(home.text) if home.code == 257 else None
+        if self.root is not None:
+            self.home = "/"
 
     async def _begin_login(
         self, initiator: Initiator | None, settings: Sequence[str], token: TokenSource | None
@@ -354,6 +367,8 @@ class Session(Operations):
     def encode(self, line: str) -> bytes:
         """A command line's bytes. Raises GridFTPError(INVALID_NAME)."""
         try:
+            if self.root is not None:
+                line = self.root.command(line)
             return commands.encode_line(line, ascii_only=self.channel.clear_text)
         except GridFTPError as error:
             error.where = str(self.server)
@@ -427,6 +442,8 @@ class Session(Operations):
         self.channel.send([self.encode(commands.mlsc(path))], listing)
         try:
             while (batch := await listing.next_batch(self.timeouts.reply_s)) is not None:
+                if self.root is not None:
+                    batch = [one for seen in batch if (one := self.root.entry(seen)) is not None]
                 if batch:
                     yield batch
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 from towpath.gridftp.errors import GridFTPError, Kind, printable
@@ -20,6 +21,10 @@ GRANT_USER = ":grant:"
 """USER argument that says that the password is a token."""
 
 _RESTRICTION_ENTRY = re.compile(r"(R|W|RW|N)/.*")
+_PATTERN = re.compile(r"[*?[]")
+_PATTERN_SIGN = re.compile(r"[*?[\]\\]")
+_URL_SIGN = re.compile(r"[%,: ]")
+"""Signs that mean something else in an entry of a restriction."""
 
 
 _READS = frozenset(
@@ -245,8 +250,8 @@ def truncate(path: str, size_bytes: int) -> str:
 def restrict(entries: str) -> str:
     """Narrow the session to some paths for good: `RW/a,R/b`; R reads, W writes, N nothing.
 
-    The longest entry that fits decides; what fits none cannot be used. A path with a comma cannot
-    be told. Raises GridFTPError(INVALID_NAME).
+    The longest entry that fits decides; what fits none cannot be used. `restriction` makes entries
+    of any paths. Raises GridFTPError(INVALID_NAME).
     """
     if not all(_RESTRICTION_ENTRY.fullmatch(entry) for entry in check_line(entries).split(",")):
         # GCT takes an entry without a path, answers 250, and restricts nothing.
@@ -254,6 +259,24 @@ def restrict(entries: str) -> str:
             Kind.INVALID_NAME, "a restriction needs R, W or N and a full path", "", entries
         )
     return f"SITE RESTRICT {entries}"
+
+
+def restriction(places: Iterable[tuple[str, bool]]) -> str:
+    """Entries for `restrict`, from absolute paths and whether they may be written to.
+
+    GCT reads an entry as a part of a URL, and one with `*`, `?` or `[` as a pattern, which is for
+    no path below it.
+    """
+    entries: list[str] = []
+    for path, write in places:
+        letters = "RW" if write else "R"
+        if _PATTERN.search(path):
+            exact = _PATTERN_SIGN.sub(r"\\\g<0>", path)
+            told = [exact, f"{exact}/*"]
+        else:
+            told = [path]
+        entries += [letters + _URL_SIGN.sub(lambda sign: f"%{ord(sign[0]):02X}", t) for t in told]
+    return ",".join(entries)
 
 
 def task_id(text: str) -> str:

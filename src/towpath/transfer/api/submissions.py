@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.transfer import names
 from towpath.transfer.api.answers.base import SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
 from towpath.transfer.api.consent import require_data_access
@@ -31,8 +32,11 @@ from towpath.transfer.api.submission_bodies import (
     DeleteDocument,
     TransferDocument,
 )
+from towpath.transfer.browse.errors import Operation, api_error
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
+from towpath.transfer.guests import guest_of
+from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import items, principals, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
@@ -215,14 +219,17 @@ async def _submit(
             if task.deadline <= service.now():
                 raise ApiError.bad_request("deadline: this time has passed")
             is_delete = task.destination_endpoint_id is None
-            source = await _usable(conn, service, task.source_endpoint_id, caller, writes=is_delete)
+            source = await _usable(
+                conn, service, task, task.source_endpoint_id, caller, writes=is_delete
+            )
             if task.destination_endpoint_id is not None:
                 destination = await _usable(
-                    conn, service, task.destination_endpoint_id, caller, writes=True
+                    conn, service, task, task.destination_endpoint_id, caller, writes=True
                 )
                 if check is not None:
                     await check(source, destination)
             await _check_room(conn, service, caller.sub)
+            # while the task runs, its owner's rights follow from what is kept of him
             await principals.put(conn, who(caller))
             created = await tasks.create(conn, task)
     data_type, message = _ACCEPTED[task.type]
@@ -251,6 +258,7 @@ async def _submit(
 async def _usable(
     conn: Connection,
     service: TransferService,
+    task: NewTask,
     endpoint_id: UUID,
     caller: Principal,
     *,
@@ -264,6 +272,7 @@ async def _usable(
     await require_data_access(service, caller, endpoint)
     if endpoint.is_guest:
         check_shared(seen, writes=writes)
+        await _check_shared(conn, service, endpoint, caller, task, writes=writes)
     elif endpoint.is_connect:
         await _check_permitted(conn, endpoint, caller, writes=writes)
     elif await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
@@ -274,6 +283,57 @@ async def _usable(
             f" Add one: towpath credential add {endpoint_id} --proxy FILE",
         )
     return endpoint
+
+
+async def _check_shared(
+    conn: Connection,
+    service: TransferService,
+    endpoint: Endpoint,
+    caller: Principal,
+    task: NewTask,
+    *,
+    writes: bool,
+) -> None:
+    """Whether access rules let the caller do all that the task is to do there. A credential of the
+    sharer's that is missing is no matter of the caller's: the task waits for it."""
+    try:
+        guest = await guest_of(conn, endpoint, who(caller), service.now())
+        allowed = guest.prefixes(writes=writes)
+        if endpoint.is_connect:
+            permit = await permit_for(conn, endpoint, who(caller), guest, writes=writes)
+            if isinstance(permit, Refused):
+                raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
+            allowed = permit.prefixes
+        if writes and not any(prefix.write for prefix in allowed):
+            raise ApiError.forbidden(f"“{endpoint.display_name}” may only be read by you")
+        paths = await asyncio.to_thread(_paths_at, task, writes=writes)
+        if task.type == "DELETE" and any(
+            names.absolute(one.source_path, "/") == "/" for one in task.items
+        ):
+            raise ApiError.bad_request(
+                "DATA: what is shared cannot be deleted itself", reason="InvalidPath"
+            )
+        await asyncio.to_thread(guest.demand, paths, writes=writes)
+    except SessionUnavailable as error:
+        raise api_error(error, Operation.SUBMIT) from error
+
+
+def _paths_at(task: NewTask, *, writes: bool) -> list[str]:
+    """The wire paths that a task names at an endpoint: those that it reads, or those that it writes
+    or deletes."""
+    if task.type == "DELETE":
+        globs = bool(task.options.get("interpret_globs"))
+        texts = [
+            item.source_path.rpartition("/")[0] + "/"
+            if globs and names.is_pattern(item.source_path)
+            else item.source_path
+            for item in task.items
+        ]
+    elif writes:
+        texts = [item.destination_path or "" for item in task.items]
+    else:
+        texts = [item.source_path for item in task.items]
+    return list(map(names.to_wire, texts))
 
 
 async def _check_permitted(

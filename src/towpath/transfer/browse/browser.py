@@ -117,7 +117,7 @@ class Browser:
             entries = await asyncio.to_thread(page.entries)
             return Directory(names.tidy(path), names.tidy(target), entries, page.total)
 
-        return await self._run(endpoint_id, who, action, repeatable=True)
+        return await self._run(endpoint_id, who, action, path, repeatable=True)
 
     async def stat(self, endpoint_id: UUID, who: Who, path: str) -> tuple[str, Entry]:
         """The absolute path and what is there."""
@@ -126,7 +126,7 @@ class Browser:
             target = self._absolute(session, path)
             return target, await session.stat(target)
 
-        return await self._run(endpoint_id, who, action, repeatable=True)
+        return await self._run(endpoint_id, who, action, path, repeatable=True)
 
     async def mkdir(self, endpoint_id: UUID, who: Who, path: str) -> None:
         """Create one directory; EXISTS if something is there."""
@@ -134,7 +134,7 @@ class Browser:
         async def action(session: Session) -> None:
             await session.mkdir(self._absolute(session, path))
 
-        await self._run(endpoint_id, who, action, repeatable=False)
+        await self._run(endpoint_id, who, action, path, repeatable=False)
 
     async def rename(
         self,
@@ -149,7 +149,7 @@ class Browser:
             source = self._absolute(session, old)
             await session.rename(source, self._absolute(session, new))
 
-        await self._run(endpoint_id, who, action, repeatable=False)
+        await self._run(endpoint_id, who, action, old, new, repeatable=False)
 
     @staticmethod
     def _absolute(session: Session, path: str) -> str:
@@ -161,15 +161,15 @@ class Browser:
         endpoint_id: UUID,
         who: Who,
         action: Callable[[Session], Awaitable[_T]],
-        *,
+        *paths: str,
         repeatable: bool,
     ) -> _T:
-        """What may not be repeated changes something."""
+        """What may not be repeated changes something: at these paths."""
         try:
             async with asyncio.timeout(self._operation_s), self._gates.place(endpoint_id):
                 while True:
                     async with self._sessions.borrow(
-                        endpoint_id, who, writes=not repeatable
+                        endpoint_id, who, writes=not repeatable, paths=paths
                     ) as borrowed:
                         try:
                             return await action(borrowed.session)

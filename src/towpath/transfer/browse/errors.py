@@ -14,6 +14,8 @@ from towpath.transfer.sessions import (
     NotAllowed,
     NotFunctional,
     SessionUnavailable,
+    SharerMustAct,
+    SharerSuspended,
 )
 
 
@@ -27,6 +29,7 @@ class Operation(StrEnum):
     LOGON = "MyProxyLogonFailed"
     TEST = "EndpointTestFailed"
     SHARE = "SharingFailed"
+    SUBMIT = "SubmissionFailed"
 
 
 _TITLES = {
@@ -37,6 +40,7 @@ _TITLES = {
     Operation.LOGON: "Cannot log on at the MyProxy server",
     Operation.TEST: "Cannot test the endpoint",
     Operation.SHARE: "Cannot share the directory",
+    Operation.SUBMIT: "Cannot accept the task",
 }
 
 # Codes that begin with a dot continue "ExternalError.<operation>".
@@ -99,6 +103,13 @@ def api_error(error: Exception, operation: Operation) -> ApiError:
         return ApiError(404, "EndpointDeleted", f"{title}: {error.message}. {_way(error.advice)}")
     if isinstance(error, NotAllowed):
         return ApiError(403, "PermissionDenied", f"{title}: {error.message}. {_way(error.advice)}")
+    if isinstance(error, SharerMustAct | SharerSuspended):
+        code = "CredentialExpired" if isinstance(error, SharerMustAct) else "SharerSuspended"
+        return ApiError(
+            502,
+            f"ExternalError.{operation}.{code}",
+            f"{title}: {error.message}. {_way(error.advice)}",
+        )
     if isinstance(error, NotFunctional):
         return ApiError.bad_request(f"{title}: {error.message}. {_way(error.advice)}")
     if isinstance(error, SessionUnavailable):

@@ -51,16 +51,16 @@ class Dials:
             return f"port {port} is none of a data connection"
         async with self._database.connection() as conn:
             partners = await relays.partners(conn, endpoint_id)
-            connect_ids = {one for one, host, _ in partners if endpoint_of_host(host) is not None}
+            agents = {host: endpoint_of_host(host) for host, _ in partners}
+            connect_ids = {one for one in agents.values() if one is not None}
             if connect_ids and ip in await relays.relay_addresses(conn):
                 return None  # relays are the operator's own
-            declared = {address for _, _, data_hosts in partners for address in data_hosts}
+            declared = {address for _, data_hosts in partners for address in data_hosts}
             for one in connect_ids:
                 # What one relay has reached is, if it is private, another host for another relay.
                 declared |= await relays.own_addresses(conn, one)
         if ip not in declared:
-            hosts = {host for _, host, _ in partners if endpoint_of_host(host) is None}
-            for host in sorted(hosts):
+            for host in sorted(host for host, agent in agents.items() if agent is None):
                 if await self._leads_to(host, port, ip):
                     break
             else:

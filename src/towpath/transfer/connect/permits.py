@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from towpath.gridftp.security.credentials import Credential
 from towpath.platform.database import Connection
 from towpath.transfer.connect import mapping
 from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.guests import Guest
 from towpath.transfer.rights import Who
 from towpath.transfer.store import connect
 from towpath.transfer.store.endpoints import Endpoint, EntityType
@@ -30,7 +31,16 @@ class Permit:
     subject: UUID
     account: str | None
     collection: UUID
-    writes: bool
+    prefixes: tuple[Prefix, ...] = (Prefix("/", write=True),)
+
+    @property
+    def writes(self) -> bool:
+        """Whether anything may be changed."""
+        return any(prefix.write for prefix in self.prefixes)
+
+    def same_session(self, other: "Permit") -> bool:
+        """Whether a session of the one may go on with grants of the other."""
+        return replace(self, prefixes=()) == replace(other, prefixes=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +52,34 @@ class Refused:
 
 
 async def permit_for(
-    conn: Connection, endpoint: Endpoint, who: Who, *, writes: bool
+    conn: Connection, endpoint: Endpoint, who: Who, guest: Guest | None = None, *, writes: bool
 ) -> Permit | Refused:
-    """What a user may do at a personal endpoint or a collection.
+    """What a user may do at a personal endpoint or a collection; or, by `guest`, at what somebody
+    shares of one.
 
     A person's computer is open to its owner only. At a server's collection the endpoint's rules
-    map the user's name to an account; the agents decide by their own rules again.
+    map the user's name to an account; the agents decide by their own rules again. A guest acts
+    with the right of who shares, as far as access rules let him. Raises NotShared.
     """
+    if guest is not None:
+        permit = await permit_for(conn, guest.host, guest.sharer, writes=writes)
+        if isinstance(permit, Refused):
+            return Refused(
+                f"“{endpoint.display_name}” cannot be used: who shares it, {guest.sharer_name}, has"
+                " no access there any more",
+                f"ask {guest.sharer_name}",
+            )
+        prefixes = guest.prefixes(writes=permit.writes)
+        return replace(permit, subject=who.id, prefixes=prefixes)
     audience = endpoint.connect_id
     if endpoint.entity_type is EntityType.PERSONAL:
-        if who.id != endpoint.owner_id:
+        if endpoint.owner_id not in who.identities:
             return Refused(
                 f"“{endpoint.display_name}” is {endpoint.owner_string}'s own computer, and only"
                 " its owner may use it",
                 "ask its owner to transfer for you",
             )
-        return Permit(audience, who.id, None, endpoint.id, writes)
+        return Permit(audience, who.id, None, endpoint.id, everywhere(writes=writes))
     documents = await connect.get_mappings(conn, audience)
     account = None
     if who.username is not None:
@@ -70,7 +92,13 @@ async def permit_for(
             f"“{endpoint.display_name}” has no account for you ({who.username or who.id})",
             "ask its administrator to map your name to an account there",
         )
-    return Permit(audience, who.id, account, endpoint.id, writes and endpoint.access != "r")
+    prefixes = everywhere(writes=writes and endpoint.access != "r")
+    return Permit(audience, who.id, account, endpoint.id, prefixes)
+
+
+def everywhere(*, writes: bool) -> tuple[Prefix, ...]:
+    """All of a collection."""
+    return (Prefix("/", writes),)
 
 
 def _account(documents: str, username: str, identity_id: str) -> str | None:
@@ -103,7 +131,7 @@ class Grants:
             subject=str(self.permit.subject),
             account=self.permit.account,
             collection=str(self.permit.collection),
-            prefixes=[Prefix("/", self.permit.writes)],
+            prefixes=self.permit.prefixes,
             certificate_sha256=self.certificate_sha256,
             now=self.now(),
         )

@@ -8,9 +8,9 @@ import asyncio
 import posixpath
 from collections.abc import Collection
 
+from towpath.transfer import names
 from towpath.transfer.claims import Claim, Wait, claim, reduced, storage_of
 from towpath.transfer.engine.context import TaskContext
-from towpath.transfer.engine.delete import is_pattern
 from towpath.transfer.store import claims, endpoints, events, leases
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import Item
@@ -38,7 +38,7 @@ def _destination(item: Item, *, globs: bool, base: str) -> Claim:
     is_tree = item.recursive is not False
     if item.destination_path is not None:
         return claim(base + item.destination_path, is_tree=is_tree)
-    if globs and is_pattern(item.source_path):
+    if globs and names.is_pattern(item.source_path):
         return claim(base + posixpath.dirname(item.source_path), is_tree=True)
     return claim(base + item.source_path, is_tree=is_tree)
 

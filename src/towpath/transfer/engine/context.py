@@ -19,11 +19,12 @@ from towpath.platform.backoff import backoff_s
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
 from towpath.transfer.engine.data_credentials import DataCredentials
-from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable
+from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable, unavailable
 from towpath.transfer.engine.news import News
 from towpath.transfer.engine.stopwatch import Stopwatch
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.filter_rules import FilterRules
+from towpath.transfer.rights import Reach, Who
 from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import leases, spent
 from towpath.transfer.store.events import Event
@@ -204,6 +205,10 @@ class TaskContext:
     """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""
     own_sessions: WeakSet[Session] = field(default_factory=WeakSet)
     """All that were opened for the task, and are still known to somebody."""
+    guest_logins: dict[bool, Login] = field(default_factory=dict)
+    """The last with which a guest collection was logged in to, by whether it is the source."""
+    reached: dict[bool, Reach] = field(default_factory=dict)
+    """Of guest collections: the rules that all items are known to keep to."""
     claimed_storage: str | None = None
     """Where the task's claims are (I9); it writes nowhere else."""
     changed: Signal = field(default_factory=Signal)
@@ -231,6 +236,11 @@ class TaskContext:
     def task_no(self) -> int:
         """Key of the task's rows."""
         return self.grant.task_no
+
+    @property
+    def owner(self) -> Who:
+        """Whose task it is, as it knows him."""
+        return Who.alone(self.grant.owner_id, self.grant.username)
 
     @property
     def written_endpoint_id(self) -> UUID:
@@ -296,6 +306,9 @@ class TaskContext:
 
     def judge(self, error: GridFTPError, phase: Phase, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""
+        login = self.guest_logins.get(at_source)
+        if login is not None and (sharers := login.of_sharer(error)) is not None:
+            return unavailable(sharers, at_source=at_source)
         return judge(
             error,
             phase,

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from towpath.gridftp.client.removal import FAILURES, Failure, Remover
 from towpath.gridftp.errors import GridFTPError, Kind, Phase
+from towpath.transfer import names
 from towpath.transfer.engine.context import TaskContext, TaskFaultError, join
 from towpath.transfer.engine.faults import Consequence
 from towpath.transfer.engine.recorder import Recorder
@@ -20,7 +21,6 @@ from towpath.transfer.store import removals
 PATHS_AT_ONCE = 1_000
 # Names that match a pattern and are kept in memory; more take another listing.
 MATCHES_AT_ONCE = 100_000
-GLOB_CHARACTERS = frozenset("*?[")
 
 
 class DeleteRun:
@@ -71,7 +71,7 @@ class DeleteRun:
             yield step
 
     def _is_pattern(self, path: str) -> bool:
-        return self._globs and is_pattern(path)
+        return self._globs and names.is_pattern(path)
 
     async def _delete_matching(self, remover: Remover, pattern: str) -> None:
         """What the pattern of the last component matches."""
@@ -135,8 +135,3 @@ class DeleteRun:
 
     def _add(self, failures: Sequence[Failure]) -> None:
         self._failures += failures[: FAILURES - len(self._failures)]
-
-
-def is_pattern(path: str) -> bool:
-    """Whether the last component of a path is a pattern."""
-    return not GLOB_CHARACTERS.isdisjoint(posixpath.basename(path))

@@ -11,6 +11,7 @@ from psycopg import AsyncConnection
 
 from towpath.platform.database import AWAY
 from towpath.transfer.claims import Wait
+from towpath.transfer.engine.access import look_again
 from towpath.transfer.engine.claiming import WaitsForTaskError, claim_destinations
 from towpath.transfer.engine.compare import Comparison
 from towpath.transfer.engine.context import (
@@ -278,14 +279,21 @@ class Driver:
             await work
 
     async def _watch(self, recorder: Recorder) -> None:
-        """See interrupts at once, and a task that only waits; tell of progress now and then."""
+        """See interrupts at once, and a task that only waits; tell of progress now and then, and
+        ask whether guests are still let in."""
         context = self.context
-        told_at = context.clock()
+        told_at = looked_at = context.clock()
         while True:
             await context.changed.wait(WATCH_EVERY_S)
             context.stopwatch.look()
             self._check_interrupts()
             context.lease.check()
+            if (
+                context.guest_logins
+                and context.clock() - looked_at >= context.sessions.access_every_s
+            ):
+                await look_again(context)
+                looked_at = context.clock()
             if context.clock() - told_at >= context.settings.progress_every_s:
                 recorder.event(events.progress(recorder.take_bytes(), context.clock() - told_at))
                 told_at = context.clock()

@@ -12,7 +12,14 @@ from enum import Enum, auto
 from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase, Scope
 from towpath.transfer.circuits import AGENT_FOLLOWS, PROBE_MAX_S
 from towpath.transfer.claims import Wait
-from towpath.transfer.sessions import NoCredential, NotAllowed, SessionUnavailable
+from towpath.transfer.sessions import (
+    NoCredential,
+    NotAllowed,
+    NotShared,
+    SessionUnavailable,
+    SharerMustAct,
+    SharerSuspended,
+)
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.segments import Skipped
 
@@ -154,21 +161,29 @@ def _of_one_file(error: GridFTPError) -> bool:
 
 
 def unavailable(error: SessionUnavailable, *, at_source: bool) -> Verdict:
-    """No session can even be tried: the owner must act, or the endpoint is gone."""
-    waits = isinstance(error, NoCredential)
+    """No session can even be tried: somebody must act, or the endpoint is gone."""
+    waits = isinstance(error, NoCredential | SharerMustAct)
     consequence = Consequence.SUSPEND_TASK if waits else Consequence.FAIL_TASK
     code, description = EventCode.ENDPOINT_ERROR, "endpoint not found"
+    where: dict[str, object] = {"role": _role(at_source=at_source), "phase": Phase.LOGIN}
+    if isinstance(error, SharerMustAct | SharerSuspended):
+        where["sharer"] = error.sharer
     if waits:
         code, description = EventCode.NO_CREDENTIALS, "no credential"
+    elif isinstance(error, SharerSuspended):
+        consequence = Consequence.RETRY_TASK
+        description = "sharer suspended"
+    elif isinstance(error, NotShared):
+        code, description = EventCode.ACL_CHANGED, "no access by the rules"
     elif isinstance(error, NotAllowed):
         code, description = EventCode.PERMISSION_DENIED, "endpoint not yours to use"
     event = _event(
         code,
         description,
         error=error.message,
-        where={"role": _role(at_source=at_source), "phase": Phase.LOGIN},
+        where=where,
         advice=error.advice,
-        fixers=(Fixer.YOU,),
+        fixers=(Fixer.SHARER,) if "sharer" in where else (Fixer.YOU,),
         follows=_WHAT_FOLLOWS[consequence],
     )
     return Verdict(consequence, event)

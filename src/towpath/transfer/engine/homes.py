@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.transfer import names
+from towpath.transfer.engine.access import hold_to_rules
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.pairs import open_both, open_session
 from towpath.transfer.sessions import home_directory
@@ -27,6 +28,8 @@ async def place_items(context: TaskContext, items: Sequence[Item], *, log_in: bo
     homes = {at_source: _home(context, at_source=at_source) for at_source in need}
     here, there = homes.get(True, ""), homes.get(False, "")
     context.items = {item.item_no: _on_server(item, here, there) for item in items}
+    for at_source, login in context.guest_logins.items():
+        await hold_to_rules(context, login, at_source=at_source)
 
 
 async def _log_in(context: TaskContext) -> None:

@@ -11,6 +11,7 @@ from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.circuits import unreachable
 from towpath.transfer.claims import storage_of
+from towpath.transfer.engine.access import hold_to_rules
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import (
     Consequence,
@@ -56,8 +57,11 @@ async def open_session(
             raise
         return opened
     try:
-        who = await context.sessions.person(context.grant.owner_id, context.grant.username)
+        who = await context.sessions.person(context.owner)
         login = await context.sessions.login(endpoint_id, who, writes=writes)
+        if login.guest is not None:
+            context.guest_logins[at_source] = login
+            await hold_to_rules(context, login, at_source=at_source)
         if writes:
             _check_claimed(context, login)
     except GridFTPError as error:
@@ -201,6 +205,7 @@ def whole_piece(context: TaskContext, pair: Pair, file: File) -> Piece:
         size=file.size,
         modified=file.modified if preserve else None,
         checksum=checksum_algorithm(context, pair, file.item_no) if verify else None,
+        anew=pair.destination_login.restriction is not None,
         tag=file,
         sized=True,
     )

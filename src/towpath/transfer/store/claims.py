@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 
 from towpath.transfer import names
 from towpath.transfer.claims import Claim, Wait, above
+from towpath.transfer.store.endpoints import BASE_PATH
 from towpath.transfer.store.rows import fetch, fetch_one
 
 ROWS_AT_ONCE = 2000
@@ -145,13 +146,14 @@ async def _note(
         own = row[0]
     row = await fetch_one(
         conn,
-        "SELECT coalesce(e.base_path, '') FROM task t JOIN endpoint e"
+        f"SELECT {BASE_PATH} FROM task t JOIN endpoint e"  # noqa: S608 - a constant
         " ON e.id = coalesce(t.destination_endpoint_id, t.source_endpoint_id)"
         " WHERE t.task_no = %s",
         (task_no,),
     )
     assert row is not None
-    within = bytes(own).removeprefix(row[0].rstrip("/").encode())
+    base = names.to_wire(row[0].rstrip("/")).encode("utf-8", "surrogateescape")
+    within = bytes(own).removeprefix(base)
     path = "/" + within.strip(b"/").decode("utf-8", "surrogateescape")
     await conn.execute(
         "UPDATE task SET waits_for = %s, waits_at = %s WHERE task_no = %s",

@@ -75,7 +75,8 @@ class Endpoint:
     host_endpoint_id: UUID | None = None
     """Of a collection: the endpoint that it belongs to; of a guest collection: what it shares."""
     base_path: str | None = None
-    """Of a collection: where it begins in the endpoint's storage."""
+    """Of a collection: where it begins in the endpoint's storage. Of a guest collection that is
+    computed, whenever it is read."""
     access: Literal["r", "rw"] | None = None
     """Of a collection: whether it may be written."""
     share_path: str | None = None
@@ -100,8 +101,8 @@ class Endpoint:
 
     @property
     def base(self) -> str:
-        """What goes before a path to make it one of the whole storage."""
-        return (self.base_path or "").rstrip("/")
+        """What goes before a wire path to make it one of the whole storage."""
+        return names.to_wire((self.base_path or "").rstrip("/"))
 
     @property
     def functional(self) -> bool:
@@ -140,10 +141,18 @@ class Scope(StrEnum):
     IN_USE = "in-use"
 
 
+BASE_PATH = (
+    "CASE WHEN e.share_path IS NULL THEN coalesce(e.base_path, '') ELSE"
+    " rtrim(coalesce((SELECT of.base_path FROM endpoint of WHERE of.id = e.host_endpoint_id), ''),"
+    " '/') || e.share_path END"
+)
+"""Where an endpoint `e` begins in the storage of its server; it may end with a slash."""
+
 _COLUMNS = (
     "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
-    " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.base_path,"
-    " e.access, e.share_path, e.managed, e.reported, e.made_by_manager"
+    " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.access, e.share_path,"
+    " e.managed, e.reported, e.made_by_manager,"
+    f" CASE WHEN e.share_path IS NULL THEN e.base_path ELSE {BASE_PATH} END AS base_path"
 )
 
 # Whose endpoints, or with which role for him: of the viewer; and what rules let him in to. What
@@ -270,7 +279,8 @@ async def get_trust_roots(conn: Connection, endpoint_id: UUID) -> dict[str, str]
 async def update(
     conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str] | None
 ) -> None:
-    """Write what an owner may change; `trust_roots` None leaves them."""
+    """Write what an owner may change; `trust_roots` None leaves them. What others share of it is
+    where it is."""
     await conn.execute(
         """
         UPDATE endpoint

@@ -436,14 +436,20 @@ async def finish(
     )
 
 
-_RENEWED = """SELECT updated_at FROM credential c WHERE c.owner_id = task.owner_id
-    AND c.endpoint_id IN (task.source_endpoint_id, task.destination_endpoint_id)"""
+# A guest collection is used with the credential that its owner has given for what it shares.
+_RENEWED = """SELECT c.updated_at FROM endpoint e JOIN credential c
+      ON (c.endpoint_id, c.owner_id) = (CASE WHEN e.share_path IS NULL THEN e.id
+                                             ELSE e.host_endpoint_id END,
+                                        CASE WHEN e.share_path IS NULL THEN task.owner_id
+                                             ELSE e.owner_id END)
+    WHERE e.id IN (task.source_endpoint_id, task.destination_endpoint_id)"""
 
 
 async def suspend(
     conn: AsyncConnection[Any], task_no: int, *, renewed: Sequence[datetime] | None
 ) -> bool:
-    """INACTIVE: waits until its owner renews a credential; inside `fenced`.
+    """INACTIVE: waits until its owner, or who shares what it uses, renews a credential; inside
+    `fenced`.
 
     False, and nothing is done, if one of its endpoints' credentials has another date than those
     that the task began with: it was renewed meanwhile, so the task may simply try again, and nobody
@@ -457,7 +463,7 @@ async def suspend(
                suspended_from = CASE WHEN suspended_from IS NOT NULL THEN 'INACTIVE' END
          WHERE task_no = %(task_no)s
            AND (%(renewed)s::timestamptz[] IS NULL
-                OR NOT EXISTS ({_RENEWED} AND updated_at <> ALL(%(renewed)s::timestamptz[])))
+                OR NOT EXISTS ({_RENEWED} AND c.updated_at <> ALL(%(renewed)s::timestamptz[])))
         RETURNING suspended_from IS NULL
         """,  # noqa: S608 - a constant
         {"task_no": task_no, "renewed": None if renewed is None else list(renewed)},

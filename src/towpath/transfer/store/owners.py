@@ -41,6 +41,13 @@ async def take_over(conn: Connection, change: AccountChange) -> None:
     await conn.execute("UPDATE account_cursor SET after = %s", (change.n,))
 
 
+async def state_of(conn: Connection, owner_id: UUID) -> Literal["suspended", "deleted"] | None:
+    """Of somebody's account; None: it is in order."""
+    found = await conn.execute("SELECT what FROM owner_state WHERE owner_id = %s", (owner_id,))
+    row = await found.fetchone()
+    return None if row is None else row["what"]
+
+
 _SUSPEND = """
 WITH theirs AS (
     SELECT task_no FROM task WHERE status IN ('ACTIVE', 'INACTIVE') AND suspended_from IS NULL

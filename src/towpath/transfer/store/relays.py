@@ -284,16 +284,16 @@ async def own_addresses(conn: Db, endpoint_id: UUID) -> frozenset[str]:
     return frozenset(row[0] for row in rows)
 
 
-async def partners(conn: Db, endpoint_id: UUID) -> list[tuple[UUID, str, list[str]]]:
-    """The other sides of active tasks of this endpoint or its collections: (the Connect endpoint
-    or the endpoint itself, host, data hosts)."""
+async def partners(conn: Db, endpoint_id: UUID) -> list[tuple[str, list[str]]]:
+    """The other sides of active tasks of this endpoint or its collections: (host, data hosts)."""
     rows = await fetch(
         conn,
         """
         WITH own AS (
-            SELECT id FROM endpoint WHERE %(endpoint)s IN (id, host_endpoint_id)
+            SELECT e.id FROM endpoint e JOIN endpoint of ON of.id = %(endpoint)s
+             WHERE e.host = of.host AND e.port = of.port
         )
-        SELECT DISTINCT coalesce(e.host_endpoint_id, e.id), e.host, e.data_hosts
+        SELECT DISTINCT e.host, e.data_hosts
           FROM task t JOIN endpoint e
             ON (t.source_endpoint_id IN (SELECT id FROM own) AND e.id = t.destination_endpoint_id)
             OR (t.destination_endpoint_id IN (SELECT id FROM own) AND e.id = t.source_endpoint_id)
@@ -301,4 +301,4 @@ async def partners(conn: Db, endpoint_id: UUID) -> list[tuple[UUID, str, list[st
         """,
         {"endpoint": endpoint_id},
     )
-    return [(row[0], row[1], list(row[2])) for row in rows]
+    return [(row[0], list(row[1])) for row in rows]

@@ -463,7 +463,8 @@ async def _pause_or_resume(
 
 
 async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID) -> int:
-    """The owner's tasks at this endpoint go on: suspended ones and those backing off.
+    """Tasks that use this credential of the owner's go on, suspended ones and those backing off:
+    his own at this endpoint, and everybody's at what he shares of it.
 
     All that have not ended are locked first: one whose suspension is not committed yet is waited
     for, and then goes on too.
@@ -471,11 +472,16 @@ async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID
     async with conn.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(
             """
-            WITH theirs AS (
+            WITH shared AS MATERIALIZED (
+                SELECT id FROM endpoint WHERE host_endpoint_id = %(endpoint)s
+                   AND owner_id = %(owner)s AND share_path IS NOT NULL
+            ), theirs AS (
                 SELECT task_no, status = 'INACTIVE' OR not_before > now() AS waited FROM task
-                 WHERE owner_id = %s AND status IN ('ACTIVE', 'INACTIVE')
-                   AND %s IN (source_endpoint_id, destination_endpoint_id)
-                   AND consent_wait IS NULL
+                 WHERE status IN ('ACTIVE', 'INACTIVE') AND consent_wait IS NULL
+                   AND (owner_id = %(owner)s
+                        AND %(endpoint)s IN (source_endpoint_id, destination_endpoint_id)
+                        OR source_endpoint_id IN (SELECT id FROM shared)
+                        OR destination_endpoint_id IN (SELECT id FROM shared))
                  ORDER BY task_no FOR NO KEY UPDATE
             )
             UPDATE task t SET status = CASE WHEN suspended_from IS NULL THEN 'ACTIVE'
@@ -487,7 +493,7 @@ async def credential_renewed(conn: Connection, owner_id: UUID, endpoint_id: UUID
               FROM theirs WHERE t.task_no = theirs.task_no AND waited
             RETURNING t.task_no
             """,
-            (owner_id, endpoint_id),
+            {"owner": owner_id, "endpoint": endpoint_id},
         )
         rows = await cursor.fetchall()
     for row in rows:

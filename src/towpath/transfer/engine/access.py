@@ -1,0 +1,61 @@
+"""What access rules let a task's owner do at guest collections: when a session is opened there, and
+now and then while the task runs.
+
+Every path of a task is below one of its items, so it is these that are held against the rules.
+"""
+
+import asyncio
+import posixpath
+from collections.abc import Iterable
+
+from towpath.gridftp.errors import GridFTPError
+from towpath.transfer import names
+from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.transfer.engine.faults import unavailable
+from towpath.transfer.guests import demand
+from towpath.transfer.sessions import Login, SessionUnavailable
+from towpath.transfer.store.plan import Item
+
+
+async def hold_to_rules(context: TaskContext, login: Login, *, at_source: bool) -> None:
+    """Whether the items, as far as they are known, may be where they are. Raises TaskFaultError."""
+    guest = login.guest
+    if guest is None or context.reached.get(at_source) == guest.reach:
+        return
+    writes = not at_source or context.grant.type == "DELETE"
+    globs = bool(context.grant.options.get("interpret_globs"))
+    paths = asked(context.items.values(), at_source=at_source, globs=globs)
+    try:
+        # in a thread: a task may have very many items
+        await asyncio.to_thread(demand, guest.name, guest.reach, paths, writes=writes)
+    except SessionUnavailable as error:
+        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+    if context.items:
+        context.reached[at_source] = guest.reach
+
+
+def asked(items: Iterable[Item], *, at_source: bool, globs: bool = False) -> list[str]:
+    """The absolute paths that items name at one end. A delete's pattern stands for the directory
+    that it looks at."""
+    paths = (item.source_path if at_source else item.destination_path for item in items)
+    return [
+        posixpath.dirname(path) if globs and names.is_pattern(path) else path
+        for path in paths
+        if path is not None
+    ]
+
+
+async def look_again(context: TaskContext) -> None:
+    """Whether all that the task does at guest collections is still allowed. Raises
+    TaskFaultError."""
+    for at_source, login in list(context.guest_logins.items()):
+        grant = context.grant
+        writes = not at_source or grant.type == "DELETE"
+        try:
+            who = await context.sessions.person(context.owner)
+            now = await context.sessions.login(login.endpoint_id, who, writes=writes)
+        except SessionUnavailable as error:
+            raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+        except GridFTPError:
+            continue  # what else is wrong with it, whoever opens the next session there will hear
+        await hold_to_rules(context, now, at_source=at_source)
