@@ -28,7 +28,7 @@ async def share(
         port=host.port,
         subject=host.subject,
         data_hosts=host.data_hosts,
-        public=True,
+        public=False,
         details={},
         entity_type=_KINDS[host.entity_type],
         host_endpoint_id=host.id,

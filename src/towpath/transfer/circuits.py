@@ -68,6 +68,8 @@ class Outage:
     name: str
     """Of the endpoint, or of that whose collection it is."""
     at_source: bool
+    guest: bool
+    """Whether it is reached by a guest collection, whose users are not told which server it is."""
     since: datetime
     next_probe: datetime
     code: str
@@ -81,6 +83,7 @@ class Outage:
             port=row["port"],
             name=row["name"],
             at_source=row["at_source"],
+            guest=row["guest"],
             since=datetime.fromisoformat(row["since"]),
             next_probe=datetime.fromisoformat(row["next_probe"]),
             code=row["code"],
@@ -100,7 +103,7 @@ class Outage:
 
     def _server(self) -> dict[str, Any]:
         return {
-            "endpoint": f"{self.host}:{self.port}",
+            "endpoint": self.name if self.guest else f"{self.host}:{self.port}",
             "next": "The server is asked until it answers; then the task goes on by itself.",
             "advice": "Check that the server is running and takes sessions, or ask its"
             " administrator.",

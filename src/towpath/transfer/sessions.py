@@ -136,6 +136,14 @@ class Login:
         if self.guest is not None:
             self.guest.demand(paths, writes=writes)
 
+    def hide_server(self, error: GridFTPError) -> None:
+        """Guests are not told of which server it is, also where that cannot be reached."""
+        if self.guest is None or error.where == str(self.server):
+            return
+        error.where = str(self.server)
+        if error.kind is Kind.CONNECT or error.kind is Kind.ADDRESS_REFUSED:
+            error.message = "its server cannot be connected to"
+
     def of_sharer(self, error: GridFTPError) -> SharerMustAct | None:
         """Whether a failure is one that only the sharer of a guest collection can do away with."""
         if self.guest is None or error.kind is not Kind.CREDENTIAL_EXPIRED:
@@ -454,6 +462,7 @@ class EndpointSessions:
                 self.look_after(borrowed.session, login)
                 yield borrowed
         except GridFTPError as error:
+            login.hide_server(error)
             if (theirs := login.of_sharer(error)) is not None:
                 raise theirs from error
             raise

@@ -64,7 +64,7 @@ def test_every_command_has_its_path_below_the_root(name: str) -> None:
 
 
 def test_no_command_is_forgotten_here() -> None:
-    apart = {"check_line", "encode_line", "restrict", "restriction", "port"}
+    apart = {"check_line", "encode_line", "only_reads", "restrict", "restriction", "port"}
     without = {
         *("storattr_modified", "storattr_expected", "scks", "task_id", "client_info", "rest"),
         *("parallelism", "digest_sent", "digest_received"),

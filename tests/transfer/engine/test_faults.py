@@ -6,10 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towpath.gridftp.errors import GridFTPError, Kind, Phase
+from towpath.gridftp.errors import Fixer, GridFTPError, Kind, Phase
 from towpath.platform.backoff import backoff_s
 from towpath.transfer.engine.faults import Consequence, judge, unavailable
-from towpath.transfer.sessions import NoCredential, NoEndpoint, SessionUnavailable
+from towpath.transfer.sessions import (
+    NoCredential,
+    NoEndpoint,
+    NotShared,
+    SessionUnavailable,
+    SharerMustAct,
+    SharerSuspended,
+)
 from towpath.transfer.store.events import EventCode
 
 
@@ -88,6 +95,37 @@ def test_no_session_can_be_tried(
     assert verdict.event.details["advice"] == error.advice
     assert verdict.event.details["role"] == "destination"
     assert follows in verdict.event.details["next"]
+
+
+@pytest.mark.parametrize(
+    ("error", "consequence", "code"),
+    [
+        (
+            SharerMustAct("data", "ann@x.org", expired=True),
+            Consequence.SUSPEND_TASK,
+            "NO_CREDENTIALS",
+        ),
+        (
+            SharerMustAct("data", "ann@x.org", expired=False),
+            Consequence.SUSPEND_TASK,
+            "NO_CREDENTIALS",
+        ),
+        (SharerSuspended("data", "ann@x.org"), Consequence.RETRY_TASK, "ENDPOINT_ERROR"),
+        (NotShared("no rule", "ask ann@x.org"), Consequence.FAIL_TASK, "ACL_CHANGED"),
+    ],
+)
+def test_what_only_the_sharer_can_mend(
+    error: SessionUnavailable, consequence: Consequence, code: str
+) -> None:
+    verdict = unavailable(error, at_source=True)
+    assert (verdict.consequence, verdict.event.code) == (consequence, EventCode(code))
+    details = verdict.event.details
+    assert isinstance(details, dict)
+    assert "ann@x.org" in details["advice"]
+    if not isinstance(error, NotShared):
+        assert details["sharer"] == "ann@x.org"
+        assert details["who_can_fix"] == Fixer.SHARER
+        assert "ann@x.org" in details["error"]
 
 
 def test_quota_is_fatal_when_asked_for() -> None:

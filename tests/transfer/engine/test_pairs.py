@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 from uuid import UUID
 from weakref import WeakSet
 
@@ -152,7 +152,9 @@ class Full(Sessions):
         self._taken = False
 
     async def login(self, endpoint_id: UUID, who: Who, **_how: Any) -> Any:  # noqa: ARG002
-        return SimpleNamespace(server=Server("full.example.org", 2811, None), guest=None)
+        return SimpleNamespace(
+            server=Server("full.example.org", 2811, None), guest=None, hide_server=Mock()
+        )
 
     async def open_login(self, login: Any) -> Any:
         if self._taken:

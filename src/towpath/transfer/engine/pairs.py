@@ -72,6 +72,7 @@ async def open_session(
     try:
         session = await open_another(context, login, writes=writes)
     except GridFTPError as error:
+        login.hide_server(error)
         verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
         server = login.server
         if unreachable(error) and not _has_session(context, server):

@@ -39,7 +39,9 @@ OUTAGE_COLUMN = "to_jsonb(o) AS outage_row"
 OUTAGE_JOIN = """
     LEFT JOIN LATERAL (
         SELECT c.*, e.id = t.source_endpoint_id AS at_source,
-               coalesce(h.display_name, e.display_name) AS name
+               CASE WHEN e.share_path IS NULL THEN coalesce(h.display_name, e.display_name)
+                    ELSE e.display_name END AS name,
+               e.share_path IS NOT NULL AS guest
         FROM circuit c JOIN endpoint e USING (host, port)
              LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
         WHERE e.id IN (t.source_endpoint_id, t.destination_endpoint_id) AND c.failed_probes > 0

@@ -5,6 +5,8 @@ submitted. So a task that was on its way in while its owner was suspended is fou
 """
 
 from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
 
 from psycopg.rows import dict_row
 
