@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +16,11 @@ from towpath.transfer.rights import (
     Reach,
     Role,
     Rule,
+    Shared,
     Standing,
     Who,
     reach_of,
+    shared_at,
     standing_of,
 )
 
@@ -112,7 +115,7 @@ def standing(
     given_rules: list[Rule],
     *,
     guest: bool,
-    closed: bool = False,
+    shared: Shared = "rw",
     public: bool = False,
 ) -> Standing:
     return standing_of(
@@ -123,7 +126,7 @@ def standing(
         public=public,
         guest=guest,
         now=NOW,
-        closed=closed,
+        shared=shared,
     )
 
 
@@ -172,8 +175,11 @@ def test_without_the_identity_or_group_nothing_of_it_is_left(
 def test_what_is_closed_is_closed_to_everybody(
     who: Who | None, owner: UUID, roles: frozenset[Role], given_rules: list[Rule]
 ) -> None:
-    found = standing(who, owner, roles, given_rules, guest=True, closed=True)
+    found = standing(who, owner, roles, given_rules, guest=True, shared="none")
     assert found.reach == NOWHERE
+    before = standing(who, owner, roles, given_rules, guest=True).reach
+    reading = standing(who, owner, roles, given_rules, guest=True, shared="r").reach
+    assert (reading.readable, reading.writable) == (before.readable, ())
     assert found.administers == (found.owner or Role.ADMINISTRATOR in found.roles)
 
 
@@ -196,3 +202,56 @@ def test_a_rule_ends_at_its_moment() -> None:
     assert not rule.holds_for(None, NOW)
     later = replace(rule, expires_at=NOW + timedelta(microseconds=1))
     assert later.holds_for(None, NOW)
+
+
+RESTRICTED = {
+    "DATA_TYPE": "path_restrictions#1.0.0",
+    "read": ["/", "/lake/raw/"],
+    "read_write": ["/lake"],
+    "none": ["/lake/raw/private", "/etc/"],
+}
+
+
+@pytest.mark.parametrize(
+    ("share_path", "shared"),
+    [
+        ("/home/a", "r"),
+        ("/lake/b", "rw"),
+        ("/lakeside", "r"),
+        ("/lake/raw/c", "r"),
+        ("/lake/raw/private", "none"),
+        ("/lake/raw/private/d", "none"),
+        ("/etc/ssh", "none"),
+        ("/lake/raw", "none"),  # it would show what is below
+        ("/lake", "none"),
+        ("", "none"),
+    ],
+)
+def test_managers_say_what_may_be_shared(share_path: str, shared: Shared) -> None:
+    assert shared_at(RESTRICTED, share_path) == shared
+
+
+def test_where_managers_say_nothing_all_may_be_shared_and_what_they_leave_out_not() -> None:
+    assert shared_at(None, "/x") == "rw"
+    only = {"read": [], "read_write": ["/lake"], "none": []}
+    assert [shared_at(only, path) for path in ("/lake", "/lake/x", "/x", "")] == [
+        "rw",
+        "rw",
+        "none",
+        "none",
+    ]
+    assert shared_at({"read": ["/a"], "read_write": ["/a"], "none": []}, "/a") == "r"
+
+
+@given(
+    st.fixed_dictionaries({name: st.lists(directories) for name in ("read", "read_write", "none")}),
+    directories,
+    directories,
+)
+def test_nothing_below_what_is_shared_may_be_shared_less(
+    restrictions: dict[str, list[str]], share_path: str, below: str
+) -> None:
+    order: list[Shared] = ["none", "r", "rw"]
+    here = shared_at(restrictions, share_path.rstrip("/"))
+    there = shared_at(restrictions, (share_path.rstrip("/") + below).rstrip("/"))
+    assert order.index(here) <= order.index(there)

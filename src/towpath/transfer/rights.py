@@ -2,10 +2,11 @@
 guest collections. Pure: facts in, decisions out.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, Literal
 from uuid import UUID
 
 
@@ -178,6 +179,34 @@ class Standing:
         return [role for role in Role if role in held]
 
 
+Shared = Literal["none", "r", "rw"]
+"""What may be shared of a directory at all: nothing, to read, or to write as well."""
+
+_LEAST_FIRST: Sequence[Shared] = ("none", "r", "rw")
+_RESTRICTIONS: Mapping[str, Shared] = {"none": "none", "read": "r", "read_write": "rw"}
+
+
+def shared_at(restrictions: Mapping[str, Any] | None, share_path: str) -> Shared:
+    """What may be shared at a place, where a collection's managers say that by paths in it
+    (`read`, `read_write`, `none`): the longest that leads there decides; where none does, nothing
+    is shared. What is shared has one right for all below, so a path further below that allows less
+    counts for all of it. None: they say nothing, and everything may be shared.
+    """
+    if not restrictions:
+        return "rw"
+    here = share_path.rstrip("/") + "/"
+    listed = [
+        (path.rstrip("/") + "/", right)
+        for name, right in _RESTRICTIONS.items()
+        for path in restrictions.get(name) or ()
+    ]
+    leading = [(len(path), right) for path, right in listed if here.startswith(path)]
+    longest = max((length for length, _ in leading), default=0)
+    found = [right for length, right in leading if length == longest]
+    found += [right for path, right in listed if path.startswith(here)]
+    return min(found, key=_LEAST_FIRST.index) if leading else "none"
+
+
 def standing_of(
     who: Who | None,
     *,
@@ -187,17 +216,14 @@ def standing_of(
     public: bool,
     guest: bool,
     now: datetime,
-    closed: bool = False,
+    shared: Shared = "rw",
 ) -> Standing:
     """`owners`: of the endpoint and of all that it belongs to; `roles`: the person's there;
-    `closed`: a guest collection that nobody may use for now."""
+    `shared`: what anybody may do in a guest collection."""
     owner = who is not None and not who.identities.isdisjoint(owners)
     held = frozenset(roles) if who is not None else frozenset()
     given = reach_of(rules, who, now) if guest else NOWHERE
-    if closed:
-        reach = NOWHERE
-    elif not guest or owner or held & FULL_ACCESS:
-        reach = EVERYWHERE
-    else:
-        reach = given
+    reach = EVERYWHERE if not guest or owner or held & FULL_ACCESS else given
+    if guest and shared != "rw":
+        reach = NOWHERE if shared == "none" else replace(reach, writable=())
     return Standing(owner, held, reach, public, guest, invited=not given.nothing)

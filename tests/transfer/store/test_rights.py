@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from uuid import UUID, uuid4
@@ -119,3 +120,31 @@ async def test_what_belongs_to_what_is_deleted_is_deleted(database: Database) ->
         True,
         False,
     ]
+
+
+async def test_a_guest_collection_allows_no_more_than_what_it_is_of(database: Database) -> None:
+    site = endpoint(IDENTITIES[0], entity_type=EntityType.CONNECT)
+    mapped = endpoint(IDENTITIES[0], host=site)
+    guest = endpoint(IDENTITIES[1], host=mapped, share_path="/lake")
+    owner = Who.alone(IDENTITIES[1])
+    async with database.transaction() as conn:
+        for one in (site, mapped, guest):
+            await endpoints.insert(conn, one, {})
+
+        async def reach() -> tuple[bool, bool]:
+            found = (await rights.standing(conn, guest, owner, NOW)).reach
+            return found.reads("/x"), found.writes("/x")
+
+        assert await reach() == (True, True)
+        await endpoints.update(conn, replace(mapped, access="r"), None)
+        assert await reach() == (True, False)
+        await endpoints.update(conn, mapped, None)
+        for name, left in (("read_write", True), ("read", False)):
+            restrictions = {"read": [], "read_write": [], "none": []} | {name: ["/lake"]}
+            await endpoints.set_managed(conn, mapped.id, {"sharing_restrict_paths": restrictions})
+            assert await reach() == (True, left)
+        await endpoints.set_managed(conn, mapped.id, {"sharing_restrict_paths": {"read": ["/x"]}})
+        assert await reach() == (False, False)
+        await endpoints.set_managed(conn, mapped.id, {})
+        await endpoints.update(conn, replace(mapped, details={"shareable": False}), None)
+        assert await reach() == (False, False)

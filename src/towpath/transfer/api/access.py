@@ -26,7 +26,7 @@ from towpath.transfer.api.service import (
     who,
 )
 from towpath.transfer.rights import PrincipalType, Rule
-from towpath.transfer.store import access, outbox
+from towpath.transfer.store import access, endpoints, outbox
 from towpath.transfer.store.access import Implicit
 from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.roles import AlreadyThereError
@@ -103,7 +103,7 @@ async def create_access(
     )
     async with service.database.transaction() as conn:
         seen = await _managed(conn, service, wanted, caller, lock=True)
-        _check(service, rule, now)
+        await _check(conn, service, seen, rule, now)
         await access.forget_expired(conn, wanted, now)
         most = service.sharing.rules_per_collection
         if await access.count(conn, wanted) >= most:
@@ -178,14 +178,14 @@ async def update_access(
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     document = await read_document(request, AccessChanges)
     async with service.database.transaction() as conn:
-        await _managed(conn, service, wanted, caller, lock=True)
+        seen = await _managed(conn, service, wanted, caller, lock=True)
         before = await _rule(conn, wanted, rule_id)
         after = replace(
             before,
             writes=before.writes if document.permissions is None else document.permissions == "rw",
             expires_at=document.expires_at(before.expires_at),
         )
-        _check(service, after, service.now())
+        await _check(conn, service, seen, after, service.now())
         await access.update(conn, wanted, after)
     return JSONResponse(
         result("result", "Updated", "Access rule updated successfully", request.url.path)
@@ -215,11 +215,17 @@ async def _rule(conn: Connection, endpoint_id: UUID, rule_id: str) -> Rule:
     return found
 
 
-def _check(service: TransferService, rule: Rule, now: datetime) -> None:
+async def _check(
+    conn: Connection, service: TransferService, seen: Seen, rule: Rule, now: datetime
+) -> None:
     if rule.expires_at is not None and rule.expires_at <= now:
         raise ApiError.bad_request("expiration_date: this time has passed")
-    anonymous = rule.principal_type is PrincipalType.ANONYMOUS
-    if anonymous and rule.writes and not service.sharing.anonymous_writes:
+    if rule.principal_type is not PrincipalType.ANONYMOUS or not rule.writes:
+        return
+    assert seen.endpoint.host_endpoint_id is not None, "it is shared of something"
+    host = await endpoints.get(conn, seen.endpoint.host_endpoint_id)
+    assert host is not None, "endpoints are never removed from the table"
+    if not service.sharing.anonymous_writes or host.managed.get("disable_anonymous_writes"):
         raise ApiError.forbidden(
             "Who is not logged in may only read here: give permissions 'r', or let"
             " all_authenticated_users write"

@@ -203,6 +203,12 @@ async def delete_endpoint(
                 "The endpoint's agents say what its collections are: take it out there, or delete"
                 f" the endpoint {endpoint.host_endpoint_id}"
             )
+        if endpoint.managed.get("delete_protected"):
+            raise ApiError(
+                409,
+                "ClientError.Conflict.DeleteProtected",
+                "It is protected: set delete_protected to false first, by its Manager",
+            )
         await endpoints.mark_deleted(conn, wanted)
         await credentials.delete_all(conn, wanted)
         await connect.remove_nodes(conn, wanted)

@@ -13,6 +13,7 @@ from towpath.transfer import names
 from towpath.transfer.api.service import TransferService, visible_endpoint, who
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.connect.permits import Refused, permit_for
+from towpath.transfer.rights import shared_at
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import endpoints, principals
 from towpath.transfer.store.endpoints import Endpoint, EntityType
@@ -51,6 +52,11 @@ async def new_guest_collection(
     async with service.database.connection() as conn:
         host = await _may_share(conn, service, caller, wanted.host_id)
     share_path = await _directory(service, caller, host, wanted.path)
+    if shared_at(host.managed.get("sharing_restrict_paths"), share_path) == "none":
+        raise ApiError.forbidden(
+            f"The managers of “{host.display_name}” let nobody share this directory of it, or"
+            " something below"
+        )
     async with service.database.transaction() as conn:
         # held: while it is not deleted, what is shared of it is not either
         host = await _may_share(conn, service, caller, wanted.host_id, lock=True)
@@ -104,7 +110,17 @@ async def _may_share(
         permit = await permit_for(conn, host, who(caller), writes=False)
         if isinstance(permit, Refused):
             raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
+        _check_account(host, permit.account)
     return host
+
+
+def _check_account(host: Endpoint, account: str | None) -> None:
+    """Whether the managers of a collection let this account share of it."""
+    allowed = host.managed.get("sharing_users_allow") or [account]
+    if account not in allowed or account in (host.managed.get("sharing_users_deny") or ()):
+        raise ApiError.forbidden(
+            f"The managers of “{host.display_name}” do not let your account {account} share of it"
+        )
 
 
 async def _directory(service: TransferService, caller: Principal, host: Endpoint, path: str) -> str:

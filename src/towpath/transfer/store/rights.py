@@ -9,7 +9,16 @@ from psycopg.rows import dict_row
 
 from towpath.platform.database import Connection
 from towpath.transfer import names
-from towpath.transfer.rights import PrincipalType, Role, Rule, Standing, Who, standing_of
+from towpath.transfer.rights import (
+    PrincipalType,
+    Role,
+    Rule,
+    Shared,
+    Standing,
+    Who,
+    shared_at,
+    standing_of,
+)
 from towpath.transfer.store.endpoints import Endpoint
 
 CHAIN = """
@@ -29,7 +38,8 @@ SELECT e.id, array_agg(DISTINCT a.owner_id) AS owners,
        coalesce(array_agg(DISTINCT r.role) FILTER (WHERE r.role IS NOT NULL), '{{}}') AS roles,
        e.share_path IS NOT NULL
            AND (coalesce(h.details->>'shareable', '') = 'false' OR h.deleted_at IS NOT NULL
-                OR EXISTS (SELECT FROM owner_state o WHERE o.owner_id = e.owner_id)) AS closed
+                OR EXISTS (SELECT FROM owner_state o WHERE o.owner_id = e.owner_id)) AS closed,
+       h.access = 'r' AS read_only, h.managed->'sharing_restrict_paths' AS restrictions
   FROM {CHAIN}
   LEFT JOIN role r ON r.endpoint_id = a.id
    AND (r.principal_type = 'identity' AND r.principal = ANY(%(identities)s)
@@ -80,11 +90,20 @@ async def standings(
             rules=rules.get(one.id, ()),
             public=one.public,
             guest=one.is_guest,
-            closed=facts[one.id]["closed"],
+            shared=_shared(one, facts[one.id]),
             now=now,
         )
         for one in endpoints
     }
+
+
+def _shared(endpoint: Endpoint, facts: dict[str, Any]) -> Shared:
+    if endpoint.share_path is None:
+        return "rw"
+    if facts["closed"]:
+        return "none"
+    most = shared_at(facts["restrictions"], endpoint.share_path)
+    return "r" if most == "rw" and facts["read_only"] else most
 
 
 def rule_of(row: dict[str, Any]) -> Rule:
