@@ -1,6 +1,7 @@
 """The unmodified `globus timer` and `globus_sdk.TimersClient` against a whole deployment."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,9 @@ from plugins.site import SITE_GROUP, Site, until
 pytestmark = SITE_GROUP
 
 RUN_S = 60
+PAGE = Path(__file__).parents[2] / "docs/how-to/run-transfers-on-a-schedule.md"
+IN_A_YEAR = 'RecurringTimerSchedule(86_400, "2099-01-01"'
+"""The page's timer begins at once; its directories are not here."""
 
 
 @pytest.fixture
@@ -159,3 +163,13 @@ def test_every_method_of_the_sdk(
     with pytest.raises(globus_sdk.TimersAPIError) as invalid:
         timers.create_job({"name": "nothing"})
     assert "Field required: body.callback_url" in invalid.value.messages
+
+
+def test_the_program_of_the_page(site: Site, timers: globus_sdk.TimersClient) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    here, there = site.endpoints
+    names = {"source_id": here, "destination_id": there, "timers": timers}
+    exec(program.replace("RecurringTimerSchedule(86_400", IN_A_YEAR), names)
+    job = timers.get_job(names["timer_id"])
+    assert job["stop_after"] == {"date": None, "n_runs": 10}
+    assert timers.delete_job(names["timer_id"])["status"] == "deleted"

@@ -44,16 +44,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 def database_url(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh, migrated database; dropped after the test, whoever is connected."""
     name = f"test_{next(_numbers)}"
+    yield new_database(postgres, name)
     with psycopg.connect(postgres.url_of("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
-        yield postgres.url_of(name)
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")
 def shared_database_url(postgres: EmbeddedPostgres) -> str:
     """The URL of a database that tests share which clear it themselves: a new one takes longer."""
-    name = "test_shared"
+    return new_database(postgres, "test_shared")
+
+
+def new_database(postgres: EmbeddedPostgres, name: str) -> str:
+    """The URL of a database of that name, with every service's schema."""
     with psycopg.connect(postgres.url_of("postgres"), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY file_copy")
     return postgres.url_of(name)

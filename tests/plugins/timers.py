@@ -4,22 +4,23 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 from fastapi import FastAPI
 from joserfc.jwk import RSAKey
 
+from plugins.database import new_database
 from plugins.nexus import REDIRECT, Nexus, Person, serve_nexus
 from plugins.transfer_api import held_to_schemas
 from towpath.demo.authority import Domain
 from towpath.nexus.bootstrap import TIMERS, ClientSecret
 from towpath.nexus.oauth.keys import KeyRing
 from towpath.nexus.store import clients
-from towpath.platform.database import Connection, Database
+from towpath.platform.database import Connection, Database, EmbeddedPostgres
 from towpath.platform.dial import DialPolicy
 from towpath.platform.guard import Guard
 from towpath.platform.secrets import Sealer
@@ -36,6 +37,7 @@ from towpath.transfer.api import create_app as create_transfer
 
 SCOPES = f"{TIMER_SCOPE}[{TRANSFER_SCOPE}] {TRANSFER_SCOPE}"
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
+TIMERS_GROUP = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("timers")]
 ERRORS = answers.Error | answers.Invalid
 
 
@@ -231,39 +233,42 @@ class World:
         self.clock.move(seconds=LEASE_S + 1)
 
 
-@pytest.fixture
-async def timers_database(database_url: str) -> AsyncIterator[Database]:
-    """Timers' pool on the fresh database."""
-    async with Database(database_url, schema="timers") as pool:
-        yield pool
+_CLEAR = {
+    "timers": "DELETE FROM timer",
+    "nexus": "DELETE FROM oauth_grant",
+    "transfer": "UPDATE task SET status = 'FAILED' WHERE status = 'ACTIVE'",
+}
 
 
-@pytest.fixture
-async def world(
-    database: Database,
-    nexus_database: Database,
-    timers_database: Database,
-    nexus_sealer: Sealer,
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def timers_world(
+    postgres: EmbeddedPostgres,
     signing_key: RSAKey,
     domain_a: Domain,
-    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[World]:
-    """With nobody in it yet."""
-    keys = KeyRing(nexus_database, nexus_sealer, generate=lambda: signing_key)
-    await keys.ensure()
+    """One for all tests: three services take longer to make than a test takes."""
+    url, directory = new_database(postgres, "timers_world"), tmp_path_factory.mktemp("timers")
+    sealer = Sealer(directory / "seal" / "seal.key")
     async with AsyncExitStack() as stack:
-        nexus = await stack.enter_async_context(serve_nexus(nexus_database, keys, tmp_path))
-        client = ClientSecret.read(tmp_path / f"{TIMERS}.json")
+        database, nexus_database, timers_database = [
+            await stack.enter_async_context(Database(url, schema=schema))
+            for schema in ("transfer", "nexus", "timers")
+        ]
+        keys = KeyRing(nexus_database, sealer, generate=lambda: signing_key)
+        await keys.ensure()
+        nexus = await stack.enter_async_context(serve_nexus(nexus_database, keys, directory))
+        client = ClientSecret.read(directory / f"{TIMERS}.json")
         assert client is not None
         service = TransferService(
             database=database,
             guard=Guard(nexus.http, nexus.transfer.client_id, nexus.transfer.client_secret),
-            sealer=nexus_sealer,
+            sealer=sealer,
             dial=DialPolicy(allow_loopback=True),
         )
         stack.push_async_callback(service.close)
         transfer = create_transfer(service)
-        kept, clock = Kept(nexus_sealer), Clock()
+        kept, clock = Kept(sealer), Clock()
         over = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=transfer), base_url="https://transfer"
         )
@@ -290,3 +295,17 @@ async def world(
             app,
             domain_a.proxy_file.read_text(),
         )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def world(timers_world: World) -> World:
+    """Without timers or logins. For tests of the session's event loop, in TIMERS_GROUP."""
+    timers_world.clock.at = START
+    for database in (
+        timers_world.database,
+        timers_world.nexus.database,
+        timers_world.transfer_database,
+    ):
+        async with database.connection() as conn:
+            await conn.execute(_CLEAR[database.schema].encode())
+    return timers_world

@@ -8,12 +8,10 @@ from uuid import UUID
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from plugins.browsing import Browser
 from plugins.nexus import ISSUER
-from plugins.timers import START, World
+from plugins.timers import START, TIMERS_GROUP, World
 from towpath.nexus.pages.frame import SESSION_COOKIE
 from towpath.nexus.people import accounts
 from towpath.timers.nexus import TIMER_SCOPE, TRANSFER_SCOPE
@@ -22,15 +20,11 @@ from towpath.timers.runner import (
     RETRY_FIRST_S,
     RETRY_LONGEST_S,
     TRIES,
-    WATCH_FIRST_S,
-    WATCH_LONGEST_S,
-    look_again_in_s,
-    look_when_waiting,
-    retry_in_s,
-    submission_id,
 )
 from towpath.timers.store import timers
 from towpath.timers.transfer import Accepted, Transfer
+
+pytestmark = TIMERS_GROUP
 
 HOURLY = {"type": "recurring", "interval_seconds": 3600}
 
@@ -57,10 +51,15 @@ class Answering(Transfer):
 
 async def token_of(world: World, job_id: str) -> str:
     async with world.database.connection() as conn:
-        found = await conn.execute("SELECT refresh_token FROM timer WHERE id = %s", (job_id,))
+        found = await conn.execute(
+            "SELECT refresh_token, t::text AS row FROM timer t WHERE id = %s", (job_id,)
+        )
         row = await found.fetchone()
     assert row is not None
-    return world.kept.unseal(UUID(job_id), row["refresh_token"])
+    token = world.kept.unseal(UUID(job_id), row["refresh_token"])
+    assert token not in row["row"]
+    assert token.encode().hex() not in row["row"]
+    return token
 
 
 async def is_active(world: World, token: str) -> bool:
@@ -468,25 +467,3 @@ async def test_it_goes_on_by_itself_and_is_woken(world: World) -> None:
     finally:
         running.cancel()
         await asyncio.wait([running])
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1))
-def test_waits_are_within_their_bounds(attempts: int, chance: float) -> None:
-    wait_s = retry_in_s(attempts, chance)
-    assert RETRY_FIRST_S / 2 <= wait_s <= RETRY_LONGEST_S
-    assert retry_in_s(attempts + 1, chance) >= wait_s
-
-
-@given(st.floats(-100, 1e9))
-def test_looks_are_within_their_bounds(age_s: float) -> None:
-    assert WATCH_FIRST_S <= look_again_in_s(age_s) <= WATCH_LONGEST_S
-
-
-@given(st.uuids(), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_each_run_has_its_own_submission(timer_id: UUID, one: int, other: int) -> None:
-    assert (submission_id(timer_id, one) == submission_id(timer_id, other)) == (one == other)
-
-
-def test_a_timer_that_is_over_waits_for_nothing() -> None:
-    assert look_when_waiting(None, START) is None
-    assert look_when_waiting(START + timedelta(days=99), START) == START + timedelta(days=30)

@@ -28,9 +28,11 @@ _DEPENDENT = "urn:globus:auth:grant_type:dependent_token"
 class NotAllowedError(Exception):
     """The person has not allowed this, or not any more: `scopes` are to be consented to."""
 
-    def __init__(self, scopes: Sequence[str]) -> None:
-        super().__init__("the consent for this is missing")
+    def __init__(self, scopes: Sequence[str], message: str | None = None) -> None:
+        super().__init__(message or "the consent for this is missing")
         self.scopes = list(scopes)
+        self.message = message
+        """Transfer's, which clients may know."""
 
 
 class UnavailableError(Exception):
@@ -114,7 +116,7 @@ class Kept:
 
     def seal(self, timer_id: UUID, refresh_token: str) -> bytes:
         """As the database keeps it."""
-        return self._sealer.seal(refresh_token.encode(), _context(timer_id))
+        return self._sealer.seal(refresh_token.encode(), token_context(timer_id))
 
     def unseal(self, timer_id: UUID, sealed: bytes | None) -> str:
         """The token. Raises `NotAllowedError` where it is gone, or the key is: its owner gives
@@ -123,10 +125,11 @@ class Kept:
         if sealed is None:
             raise NotAllowedError(needed())
         try:
-            return self._sealer.unseal(sealed, _context(timer_id)).decode()
+            return self._sealer.unseal(sealed, token_context(timer_id)).decode()
         except SealError as error:
             raise NotAllowedError(needed()) from error
 
 
-def _context(timer_id: UUID) -> bytes:
+def token_context(timer_id: UUID) -> bytes:
+    """What a timer's token is sealed for."""
     return b"timer " + timer_id.bytes

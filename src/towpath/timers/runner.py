@@ -29,8 +29,10 @@ from towpath.timers.store.runs import Run
 from towpath.timers.store.timers import Timer
 from towpath.timers.transfer import FINAL, Transfer, Trouble
 
+LOOK_S: Final = 90.0
+"""What one look at a timer may take: two or three requests, to services on a bad day."""
 LEASE_S: Final = 120.0
-"""Longer than a look at a timer takes: a few requests, each given up after 30 s."""
+"""Longer than that, so that two processes do not ask the same."""
 AT_ONCE: Final = 8
 """Timers looked at together: many fall due at the full hour, and Transfer has others to serve."""
 POLL_S: Final = 5.0
@@ -50,6 +52,11 @@ TOKENS_KEPT: Final = 10_000
 """Access tokens in memory, for looks at tasks: 2 MB."""
 TASK_KEPT_BYTES: Final = 16 * 1024
 """Of a task's document with a run; filter rules make longer ones."""
+
+_NOT_ALLOWED: Final = (
+    "The timer may not transfer for you (any more): allow it, and resume the timer"
+    " (globus timer resume)"
+)
 
 _log = structlog.stdlib.get_logger("towpath.timers")
 
@@ -154,20 +161,24 @@ class Runner:
         """
         with structlog.contextvars.bound_contextvars(timer=str(timer.id)):
             try:
-                if timer.run_began_at is None:
-                    begun = await self._begin(timer, at)
-                    if begun is None:
-                        return
-                    timer = begun
-                if timer.run_task_id is None:
-                    await self._submit(timer, at)
-                else:
-                    await self._watch(timer, at)
+                async with asyncio.timeout(LOOK_S):
+                    await self._step(timer, at)
             except AWAY as error:
                 if not is_away(error):
                     _log.exception("timer.failed")
             except Exception:  # noqa: BLE001 - told, and bounded by the lease
                 _log.exception("timer.failed")
+
+    async def _step(self, timer: Timer, at: datetime) -> None:
+        if timer.run_began_at is None:
+            begun = await self._begin(timer, at)
+            if begun is None:
+                return
+            timer = begun
+        if timer.run_task_id is None:
+            await self._submit(timer, at)
+        else:
+            await self._watch(timer, at)
 
     async def _begin(self, timer: Timer, at: datetime) -> Timer | None:
         """Begin a run, if one is due."""
@@ -321,10 +332,7 @@ class Runner:
     async def _make_inactive(self, timer: Timer, at: datetime, error: NotAllowedError) -> None:
         """Until its owner resumes it; the run that has begun is then gone on with."""
         self._tokens.pop(timer.id, None)
-        message = (
-            "The timer may not transfer for you (any more): allow it, and resume the timer"
-            " (globus timer resume)"
-        )
+        message = error.message or _NOT_ALLOWED
         detail = requirement(error.scopes, message)
         run = None
         if timer.run_began_at is not None and timer.run_task_id is None:

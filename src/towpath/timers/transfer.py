@@ -114,10 +114,10 @@ def refusal(answer: httpx.Response) -> Trouble | NotAllowedError:
     document: dict[str, Any] = found if isinstance(found, dict) else {}
     status = answer.status_code
     code = str(document.get("code") or status)[:MESSAGE_KEPT]
+    message = str(document.get("message") or answer.reason_phrase)[:MESSAGE_KEPT]
     if status == HTTPStatus.FORBIDDEN and code == "ConsentRequired":
         scopes = document.get("required_scopes") or []
-        return NotAllowedError(needed(*(str(one) for one in scopes)))
-    message = str(document.get("message") or answer.reason_phrase)[:MESSAGE_KEPT]
+        return NotAllowedError(needed(*(str(one) for one in scopes)), message)
     passes = status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR
     return Trouble(status, code, message, passes=passes)
 

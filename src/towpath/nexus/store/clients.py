@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from psycopg.rows import class_row
 
 from towpath.nexus.hashing import digest
-from towpath.nexus.store import identities
+from towpath.nexus.store import identities, tokens
 from towpath.nexus.store.columns import set_columns
 from towpath.platform.database import Connection
 
@@ -211,6 +211,7 @@ async def delete(connection: Connection, client_id: UUID) -> None:
         (client_id,),
     )
     ids = [row["id"] for row in await cursor.fetchall()]
+    await tokens.revoke_of_services(connection, ids)
     await connection.execute("DELETE FROM client WHERE id = ANY(%s)", (ids,))
     await connection.execute("DELETE FROM identity WHERE id = ANY(%s)", (ids,))
 

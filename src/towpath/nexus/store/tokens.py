@@ -57,6 +57,13 @@ gone AS (
 {_EMPTY_GRANTS}
 """  # noqa: S608
 
+# Grants of services stand on consents that were given to others.
+_REVOKE_BELOW = """
+DELETE FROM oauth_grant g USING token t, consent c WHERE t.grant_id = g.id
+AND g.identity_id = c.identity_id AND g.client_id <> c.root_client_id
+AND c.id = ANY(t.consent_ids) AND c.root_client_id = ANY(%s)
+"""
+
 Kind = Literal["access", "refresh"]
 
 
@@ -256,9 +263,9 @@ async def revoke_of_client_for_identity(
         "DELETE FROM oauth_grant WHERE client_id = %s AND identity_id = %s",
         (client_id, identity_id),
     )
-    await connection.execute(
-        "DELETE FROM oauth_grant g USING token t, consent c WHERE t.grant_id = g.id"
-        " AND g.identity_id = %(identity)s AND c.id = ANY(t.consent_ids)"
-        " AND c.identity_id = %(identity)s AND c.root_client_id = %(client)s",
-        {"identity": identity_id, "client": client_id},
-    )
+    await connection.execute(f"{_REVOKE_BELOW} AND c.identity_id = %s", ([client_id], identity_id))
+
+
+async def revoke_of_services(connection: Connection, client_ids: Sequence[UUID]) -> None:
+    """End what services got for later on all consents of some clients, which still hold now."""
+    await connection.execute(_REVOKE_BELOW, (list(client_ids),))
