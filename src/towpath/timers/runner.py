@@ -29,10 +29,11 @@ from towpath.timers.store.runs import Run
 from towpath.timers.store.timers import Timer
 from towpath.timers.transfer import FINAL, Transfer, Trouble
 
-LOOK_S: Final = 90.0
+LOOK_S: Final = 25.0
 """What one look at a timer may take: two or three requests, to services on a bad day."""
-LEASE_S: Final = 120.0
-"""Longer than that, so that two processes do not ask the same."""
+LEASE_S: Final = 30.0
+"""Longer than that, so that two processes do not ask the same; and what a timer waits for whose
+process has died."""
 AT_ONCE: Final = 8
 """Timers looked at together: many fall due at the full hour, and Transfer has others to serve."""
 POLL_S: Final = 5.0
