@@ -73,6 +73,7 @@ def document() -> dict[str, Any]:
     task.configure_mock(**dict.fromkeys(counters, 1), nice_status=None, fatal_error=None)
     now = datetime.now(UTC)
     task.configure_mock(paused_at=None, suspended_from=None, wait=None, outage=None)
+    task.configure_mock(held_at=None, is_paused=False, canceled_by=None, canceled_message=None)
     task.configure_mock(started_at=now, request_time=now, completion_time=None, deadline=now)
     return task_document(task, now)
 

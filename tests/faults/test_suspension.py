@@ -2,44 +2,21 @@
 
 import asyncio
 import json
-import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import httpx
-import psycopg
 import pytest
 
+from plugins.other_people import add_client, database, database_url, logged_in
 from plugins.site import SESSIONS_END_S, SITE_GROUP, Site, until
-from towpath.demo.deployment import Deployment
 from towpath.demo.trees import digests, make_tree, uniform
 from towpath.nexus.hashing import new_secret
-from towpath.nexus.store import clients
-from towpath.platform.database import Database
-from towpath.platform.settings import DataDirectory
-from towpath.transfer.api.service import SCOPE
 
 pytestmark = SITE_GROUP
 
 TREE = list(uniform(4, 20, 1024))
 BLOCKED = "d0003/f0000"
 STOPS_WITHIN_S = 30
-
-
-def database_url(site: Site) -> str:
-    state = DataDirectory(site.rig.data_dir).read_state()
-    assert state is not None
-    return str(state["database_url"])
-
-
-@contextmanager
-def database(site: Site) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """The deployment's."""
-    with psycopg.connect(database_url(site), autocommit=True) as connection:
-        yield connection
 
 
 def note(site: Site, what: str, identity_id: object) -> None:
@@ -50,30 +27,6 @@ def note(site: Site, what: str, identity_id: object) -> None:
             "INSERT INTO nexus.account_change (identity_ids, what) VALUES (%s, %s)",
             ([identity_id], what),
         )
-
-
-async def add_client(url: str, client_id: UUID, secret: str) -> None:
-    async with Database(url, schema="nexus") as pool, pool.transaction() as connection:
-        await clients.add_client(
-            connection, client_id=client_id, name="theirs", secret=secret, administrator=False
-        )
-
-
-@contextmanager
-def logged_in(site: Site, client_id: UUID, secret: str) -> Iterator[Site]:
-    """The same, as another client, with credentials for both endpoints."""
-    own = Deployment(site.deployment.data_dir, site.deployment._process, site.deployment.url)
-    trust = ssl.create_default_context(cafile=site.rig.data_dir / "tls" / "ca.pem")
-    with httpx.Client(base_url=own.url, verify=trust, timeout=60, trust_env=False) as http:
-        form = {"grant_type": "client_credentials", "scope": SCOPE}
-        answer = http.post("/v2/oauth2/token", data=form, auth=(str(client_id), secret))
-        token = answer.raise_for_status().json()["access_token"]
-        http.headers["Authorization"] = f"Bearer {token}"
-        own._client = http
-        theirs = replace(site, deployment=own)
-        for endpoint_id, domain in zip(site.endpoints, site.rig.domains, strict=True):
-            theirs.give(endpoint_id, domain.proxy_file.read_text()).raise_for_status()
-        yield theirs
 
 
 def owner_of(site: Site, task_id: str) -> UUID:

@@ -9,6 +9,7 @@ from towpath.cli.admin_group import group
 from towpath.cli.admin_keys import keys
 from towpath.cli.admin_provider import provider
 from towpath.cli.admin_relay import relay
+from towpath.cli.admin_seal_key import seal_key
 from towpath.cli.admin_user import user
 
 
@@ -24,4 +25,5 @@ command.add_command(connect)
 command.add_command(keys)
 command.add_command(provider)
 command.add_command(relay)
+command.add_command(seal_key)
 command.add_command(user)

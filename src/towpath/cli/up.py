@@ -426,6 +426,7 @@ async def _apps(
             engine=settings.engine,
         )
         failed.watch(consents.run(), "tasks do not follow their owners' consents any more")
+        failed.watch(service.pauses.run(), "tasks do not follow pause rules any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         timers = await stack.enter_async_context(
             own_timers(

@@ -9,6 +9,9 @@ from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
+JSONAPI = "application/vnd.api+json"
+"""The media type of JSON:API; clients read errors of this kind only if it is given."""
+
 REQUEST_ID_LENGTH = 9
 _ALPHABET = string.ascii_letters + string.digits
 
@@ -95,6 +98,29 @@ def transfer_error_document(error: ApiError, request_id: str, resource: str) -> 
     }
     headers = {**error.headers, "X-Transfer-API-Error": error.code}
     return ErrorDocument(error.status, body, headers)
+
+
+def jsonapi_error_document(
+    error: ApiError,
+    request_id: str,
+    resource: str,  # noqa: ARG001 - not part of the shape
+) -> ErrorDocument:
+    """As JSON:API (1.1, "Error Objects") has it: Transfer's routes under /v2."""
+    one = {
+        "status": str(error.status),
+        "code": error.code,
+        "title": HTTPStatus(error.status).phrase,
+        "detail": error.message,
+        **({"meta": error.extras} if error.extras else {}),
+    }
+    body = {"errors": [one], "meta": {"request_id": request_id}}
+    return ErrorDocument(error.status, body, {**error.headers, "Content-Type": JSONAPI})
+
+
+def transfer_errors_of_both(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
+    """The shape of Transfer's older routes or of those under /v2, by the path of the request."""
+    of_version = jsonapi_error_document if resource.startswith("/v2/") else transfer_error_document
+    return of_version(error, request_id, resource)
 
 
 def groups_error_document(error: ApiError, request_id: str, resource: str) -> ErrorDocument:
@@ -199,7 +225,7 @@ class ErrorShape:
         return ApiError(status, self.code_of(status), message, headers=headers)
 
 
-TRANSFER_ERRORS = ErrorShape(transfer_error_document, _dotted_code)
+TRANSFER_ERRORS = ErrorShape(transfer_errors_of_both, _dotted_code)
 AUTH_ERRORS = ErrorShape(auth_error_document, _upper_code)
 FLOWS_ERRORS = ErrorShape(flows_error_document, _upper_code)
 GROUPS_ERRORS = ErrorShape(groups_error_document, _upper_code)

@@ -88,6 +88,15 @@ class Guard:
         self._answers: OrderedDict[bytes, _Answer] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[_Answer]] = {}
 
+    def accepted_lately(self, request: Request) -> bool:
+        """Whether nexus has just accepted the token that a request brings, and is not asked again.
+
+        False for a request without one.
+        """
+        bearer = request.headers.get("Authorization", "").partition(" ")[2].strip()
+        answer = self._answers.get(hashlib.sha256(bearer.encode()).digest())
+        return answer is not None and answer.principal is not None
+
     async def principal(self, bearer: str) -> Principal:
         """Whom ``bearer`` stands for.
 

@@ -6,8 +6,11 @@ that a sealed value moved to another row does not open.
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -19,6 +22,8 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 KEY_ID_BYTES = 8
 _FORMAT = b"\x01"
+PREFIX_BYTES = len(_FORMAT) + KEY_ID_BYTES
+"""A sealed value begins with so many bytes that are the same for all of one key (`key_prefix`)."""
 
 
 class SealError(Exception):
@@ -28,35 +33,45 @@ class SealError(Exception):
 class Sealer:
     """Seals under the first key of a file and opens what any of its keys sealed.
 
-    The file has one key a line, base64; a new key is put on top. It is made on first use, 0600.
-    Losing it loses the stored credentials, and nothing else: their owners give them again.
+    The file has one key a line, base64; a new key is put on top (`add_key`), and processes that run
+    take it from there. It is made on first use, 0600. Losing it loses the stored credentials, and
+    nothing else: their owners give them again.
     """
 
     def __init__(self, key_file: Path) -> None:
         """Read or make the keys. Raises :class:`SealError`."""
-        try:
-            text = _read_or_make(key_file)
-            keys = [base64.b64decode(line, validate=True) for line in text.split()]
-        except (OSError, binascii.Error) as error:
-            raise SealError(f"key file {key_file}: {error}") from error
-        if not keys or any(len(key) != KEY_BYTES for key in keys):
-            raise SealError(f"key file {key_file} must hold {KEY_BYTES}-byte keys in base64")
-        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
-        self._active = _key_id(keys[0])
+        self._file = key_file
+        self._stamp: tuple[int, ...] = ()
+        self._ciphers: dict[bytes, AESGCM] = {}
+        self._active = b""
+        self._load()
 
     def __repr__(self) -> str:
         return f"Sealer({self._active.hex()})"
 
+    @property
+    def key_ids(self) -> Sequence[str]:
+        """Of the file's keys, that which seals first. An id says nothing of its key."""
+        return [key_id.hex() for key_id in self._ciphers]
+
+    @property
+    def key_prefix(self) -> bytes:
+        """How values begin that the first key sealed."""
+        return _FORMAT + self._active
+
     def seal(self, text: bytes, context: bytes) -> bytes:
         """Encrypt ``text``; it opens only with the same ``context``."""
+        self._refresh()
         nonce = os.urandom(NONCE_BYTES)
-        prefix = _FORMAT + self._active
+        prefix = self.key_prefix
         sealed = self._ciphers[self._active].encrypt(nonce, text, prefix + context)
         return prefix + nonce + sealed
 
     def unseal(self, sealed: bytes, context: bytes) -> bytes:
         """The text. Raises :class:`SealError` for another context, key, or a changed byte."""
-        prefix, rest = sealed[: 1 + KEY_ID_BYTES], sealed[1 + KEY_ID_BYTES :]
+        prefix, rest = sealed[:PREFIX_BYTES], sealed[PREFIX_BYTES:]
+        if prefix[1:] not in self._ciphers:
+            self._refresh()
         cipher = self._ciphers.get(prefix[1:])
         if prefix[:1] != _FORMAT or cipher is None or len(rest) < NONCE_BYTES:
             raise SealError("sealed under a key that this deployment does not have")
@@ -64,6 +79,79 @@ class Sealer:
             return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], prefix + context)
         except InvalidTag as error:
             raise SealError("a sealed value was changed, or belongs elsewhere") from error
+
+    def _refresh(self) -> None:
+        """Take over what was done to the file. While it is away the keys that are known will do."""
+        try:
+            if _stamp(self._file) == self._stamp:
+                return
+        except OSError:
+            return
+        self._load()
+
+    def _load(self) -> None:
+        try:
+            text = _read_or_make(self._file)
+            stamp = _stamp(self._file)
+        except OSError as error:
+            raise SealError(f"key file {self._file}: {error}") from error
+        keys = _keys(self._file, text)
+        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        self._active = _key_id(keys[0])
+        self._stamp = stamp
+
+
+def add_key(key_file: Path) -> str:
+    """Put a new key on top of the file, which seals from now on; its id. Raises SealError."""
+    with _held(key_file):
+        known = _read(key_file)
+        key = os.urandom(KEY_BYTES)
+        _write(key_file, [key, *known])
+    return _key_id(key).hex()
+
+
+def forget_keys(key_file: Path, key_ids: Collection[str]) -> None:
+    """Take keys out of the file, never the first. What they sealed is lost. Raises SealError."""
+    with _held(key_file):
+        first, *others = _read(key_file)
+        _write(key_file, [first, *(key for key in others if _key_id(key).hex() not in key_ids)])
+
+
+@contextmanager
+def _held(key_file: Path) -> Iterator[None]:
+    """One at a time changes the file: a key that another one has just added must not be lost."""
+    try:
+        descriptor = os.open(key_file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise SealError(f"key file {key_file}: {error}") from error
+
+
+def _read(key_file: Path) -> list[bytes]:
+    return _keys(key_file, _read_or_make(key_file))
+
+
+def _write(key_file: Path, keys: Sequence[bytes]) -> None:
+    write_private(key_file, b"".join(base64.b64encode(key) + b"\n" for key in keys))
+
+
+def _keys(key_file: Path, text: bytes) -> list[bytes]:
+    try:
+        keys = [base64.b64decode(line, validate=True) for line in text.split()]
+    except binascii.Error as error:
+        raise SealError(f"key file {key_file}: {error}") from error
+    if not keys or any(len(key) != KEY_BYTES for key in keys):
+        raise SealError(f"key file {key_file} must hold {KEY_BYTES}-byte keys in base64")
+    return keys
+
+
+def _stamp(key_file: Path) -> tuple[int, ...]:
+    status = key_file.stat()
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def _key_id(key: bytes) -> bytes:

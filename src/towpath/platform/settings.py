@@ -222,6 +222,17 @@ class LimitSettings(Section):
     """
     items_per_task: int = Field(default=100_000, ge=1)
     """Items of a submission. A directory is one item, whatever is in it."""
+    requests_per_owner: int = Field(default=6000, ge=1)
+    """Requests to the Transfer API in a minute, by one owner, at each API process: a hundred a
+    second, and so many at once after a pause. The SDK's calls and pages come one after the other,
+    and a hundred scripts that wait for their tasks ask once a second. More is answered with 429
+    and `Retry-After`, which the SDK heeds.
+    """
+    refusals_per_address: int = Field(default=600, ge=1)
+    """Requests in a minute, from one address, whose token is not accepted. Then 429 answers all
+    whose token was not accepted a moment before, for each costs a question at the identity service.
+    Behind a proxy all users have one address.
+    """
 
 
 class SharingSettings(Section):

@@ -39,6 +39,10 @@ def _at_own(*personas: Persona) -> Who:
 
 
 ADMINISTERS = _at_own(Persona.OWNER, Persona.ADMINISTRATOR)
+MANAGES_ACTIVITY = _at_own(Persona.OWNER, Persona.ADMINISTRATOR, Persona.ACTIVITY_MANAGER)
+MONITORS_ACTIVITY = _at_own(
+    Persona.OWNER, Persona.ADMINISTRATOR, Persona.ACTIVITY_MANAGER, Persona.ACTIVITY_MONITOR
+)
 MANAGES_ACCESS = _at_own(Persona.OWNER, Persona.ADMINISTRATOR, Persona.ACCESS_MANAGER)
 _FULL = MANAGES_ACCESS[Place.GUEST]
 # elsewhere the endpoint's own login decides
@@ -50,7 +54,8 @@ WRITES: Who = {**SEES, Place.GUEST: _FULL | {Persona.WRITER}}
 class Row:
     """A route. `may`: who gets past authorization; their answer has one of the statuses `then`.
 
-    `path` and `body` may name `{place}`; `of_task`: it is about the owner's task.
+    `path` and `body` may name `{place}`, the body `{task}`; `of_task`: it is about the owner's
+    task.
     """
 
     then: tuple[int, ...]
@@ -59,6 +64,10 @@ class Row:
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     of_task: bool = False
+    of_others_task: bool = False
+    """It is about somebody else's task at the host."""
+    anywhere: frozenset[Persona] | None = None
+    """Who gets past it, whatever it is about: all others are refused with 403."""
     refused: int | None = None
     """For those who come with a person's token where none is of use."""
 
@@ -75,6 +84,21 @@ AT_THE_SERVER = (400, 409, 502)
 def _task(*then: int, **more: Any) -> Row:
     return Row(then, of_task=True, **more)
 
+
+def _others_task(*then: int) -> Row:
+    return Row(then, of_others_task=True, anywhere=MONITORS)
+
+
+MONITORS = MONITORS_ACTIVITY[Place.HOST]
+MANAGERS = MANAGES_ACTIVITY[Place.HOST]
+TASKS = {"message": "x", "task_id_list": ["{task}"]}
+BOOKMARK_V2 = {
+    "data": {
+        "type": "Bookmark",
+        "attributes": {"name": "{new}", "path": "/data/"},
+        "relationships": {"collection": {"data": {"type": "Collection", "id": PLACE}}},
+    }
+}
 
 ROUTES: dict[str, Row] = {
     # endpoints
@@ -158,6 +182,62 @@ ROUTES: dict[str, Row] = {
     "GET /task/{task_id}/pause_info": _task(200),
     "GET /task/{task_id}/progress": _task(200),  # a stream, which ends with the task
     "GET /task_progress": Row((400,), query={"last_event_id": "none"}),  # would go on for ever
+    # others' tasks
+    "GET /endpoint_manager/monitored_endpoints": Row((200,), anywhere=MONITORS),
+    "GET /endpoint_manager/endpoint/{endpoint_id}": Row((200,), MONITORS_ACTIVITY),
+    "GET /endpoint_manager/endpoint/{endpoint_id}/hosted_endpoint_list": Row(
+        (200,), MONITORS_ACTIVITY
+    ),
+    "GET /endpoint_manager/endpoint/{endpoint_id}/access_list": Row((200, 400), MONITORS_ACTIVITY),
+    "GET /endpoint_manager/task_list": Row(
+        (200,), anywhere=MONITORS, query={"filter_status": "ACTIVE"}
+    ),
+    "GET /endpoint_manager/task/{task_id}": _others_task(200),
+    "GET /endpoint_manager/task/{task_id}/event_list": _others_task(200),
+    "GET /endpoint_manager/task/{task_id}/pause_info": _others_task(200),
+    "GET /endpoint_manager/task/{task_id}/successful_transfers": _others_task(200),
+    "GET /endpoint_manager/task/{task_id}/skipped_errors": _others_task(200),
+    "POST /endpoint_manager/admin_cancel": Row((200,), anywhere=MANAGERS, body=TASKS),
+    "GET /endpoint_manager/admin_cancel/{cancel_id}": Row((404,)),
+    "POST /endpoint_manager/admin_pause": Row((200,), anywhere=MANAGERS, body=TASKS),
+    "POST /endpoint_manager/admin_resume": Row((200,), anywhere=MANAGERS, body=TASKS),
+    "GET /endpoint_manager/pause_rule_list": Row((200,), anywhere=MONITORS),
+    "POST /endpoint_manager/pause_rule": Row(
+        (201,),
+        MANAGES_ACTIVITY,
+        {"endpoint_id": PLACE, "message": "x", "identity_id": SOME_ID},
+    ),
+    "GET /endpoint_manager/pause_rule/{rule_id}": Row((404,)),
+    "PUT /endpoint_manager/pause_rule/{rule_id}": Row((404,), body={"message": "x"}),
+    "DELETE /endpoint_manager/pause_rule/{rule_id}": Row((404,)),
+    "GET /endpoint/{endpoint_id}/my_effective_pause_rule_list": Row((200,), SEES),
+    # servers, subscriptions, activation
+    "GET /endpoint/{endpoint_id}/server_list": Row((200,), SEES),
+    "GET /endpoint/{endpoint_id}/server/{server_id}": Row((404,), SEES),
+    "PUT /endpoint/{endpoint_id}/subscription": Row((200,), ADMINISTERS, {"subscription_id": None}),
+    "PUT /endpoint/{endpoint_id}/subscription_admin_verified": Row(
+        (400,), ADMINISTERS, {"subscription_admin_verified": True}
+    ),
+    "GET /endpoint/{endpoint_id}/activation_requirements": Row((200,), SEES),
+    "POST /endpoint/{endpoint_id}/autoactivate": Row((200,), SEES),
+    "POST /endpoint/{endpoint_id}/activate": Row((200, 400), SEES, {"DATA": []}),
+    "POST /endpoint/{endpoint_id}/deactivate": Row((200,), SEES),
+    # version 2
+    "GET /v2/bookmarks": Row((200,)),
+    "POST /v2/bookmarks": Row((201,), SEES, BOOKMARK_V2),
+    "GET /v2/bookmarks/{bookmark_id}": Row((404,)),
+    "PATCH /v2/bookmarks/{bookmark_id}": Row(
+        (404,), body={"data": {"type": "Bookmark", "attributes": {"pinned": True}}}
+    ),
+    "DELETE /v2/bookmarks/{bookmark_id}": Row((404,)),
+    "GET /v2/tunnels": Row((200,)),
+    "POST /v2/tunnels": Row((405,)),
+    "GET /v2/tunnels/{tunnel_id}": Row((404,)),
+    "PATCH /v2/tunnels/{tunnel_id}": Row((404,)),
+    "DELETE /v2/tunnels/{tunnel_id}": Row((404,)),
+    "GET /v2/tunnels/{tunnel_id}/events": Row((404,)),
+    "GET /v2/stream_access_points": Row((200,)),
+    "GET /v2/stream_access_points/{access_point_id}": Row((404,)),
     # bookmarks
     "GET /bookmark_list": Row((200,)),
     "POST /bookmark": Row((201,), SEES, {"name": "{new}", "endpoint_id": PLACE, "path": "/data/"}),
@@ -203,12 +283,13 @@ def _routes(standings: Standings) -> dict[str, str]:
     }
 
 
-def _filled(value: Any, place: UUID) -> Any:
+def _filled(value: Any, place: UUID, task: UUID) -> Any:
     if isinstance(value, dict):
-        return {key: _filled(one, place) for key, one in value.items()}
+        return {key: _filled(one, place, task) for key, one in value.items()}
     if isinstance(value, list):
-        return [_filled(one, place) for one in value]
-    return {PLACE: str(place), "{new}": str(uuid4())}.get(value, value)
+        return [_filled(one, place, task) for one in value]
+    words = {PLACE: str(place), "{task}": str(task), "{new}": str(uuid4())}
+    return words.get(value, value)
 
 
 @dataclass(frozen=True)
@@ -231,6 +312,8 @@ class Cell:
             if self.persona is Persona.OWNER:
                 return row.then, None
             return (404,), "TaskNotFound"
+        if row.anywhere is not None and self.persona not in row.anywhere:
+            return (403,), "PermissionDenied"
         if row.may is None or self.persona in row.may[self.place]:
             return row.then, None
         if self.persona in SEES[self.place]:
@@ -240,7 +323,7 @@ class Cell:
     def fault(self, answer: httpx.Response) -> str | None:
         """What is wrong with the answer."""
         statuses, code = self.expected()
-        told = answer.json().get("code") if answer.status_code >= 400 else None
+        told = _code(answer) if answer.status_code >= 400 else None
         refused = code is None and told in ("EndpointNotFound", "TaskNotFound")
         if answer.status_code in statuses and not refused and code in (None, told):
             return None
@@ -250,8 +333,16 @@ class Cell:
         )
 
 
+def _code(answer: httpx.Response) -> str | None:
+    """Of an error, in either shape."""
+    document = answer.json()
+    code: str | None = document.get("errors", [document])[0].get("code")
+    return code
+
+
 def _cells(keys: Mapping[str, str]) -> Iterator[Cell]:
-    for key in keys:
+    # first what depends on who has which role: whoever has made an endpoint has all of them there
+    for key in sorted(keys, key=lambda key: ROUTES[key].anywhere is None):
         row = ROUTES[key]
         about_place = row.may is not None
         for place in Place if about_place else (Place.HOST,):
@@ -259,13 +350,16 @@ def _cells(keys: Mapping[str, str]) -> Iterator[Cell]:
                 yield Cell(key, row, persona, place)
 
 
-async def _try(standings: Standings, cell: Cell, path: str, task: UUID) -> httpx.Response:
+async def _try(
+    standings: Standings, cell: Cell, path: str, own_task: UUID, others_task: UUID
+) -> httpx.Response:
+    task = own_task if cell.row.of_task else others_task
     place = standings.places[cell.place]
     method = cell.key.partition(" ")[0]
     ids = {"endpoint_id": place, "task_id": task}
     url = path.format_map({**dict.fromkeys(_names(path), SOME_ID), **ids})
     api = standings.people[cell.persona]
-    body = _filled(cell.row.body, place)
+    body = _filled(cell.row.body, place, task)
     answer = await api.http.request(method, url, params=dict(cell.row.query), json=body)
     if method == "DELETE" and answer.status_code == 200:
         async with standings.database.connection() as conn:
@@ -282,12 +376,26 @@ async def test_every_route_for_everybody_everywhere(standings: Standings) -> Non
     assert set(keys) - set(ROUTES) == set(), "routes without a row"
     assert set(ROUTES) - set(keys) == set(), "rows without a route"
     task = await _finished_task(standings)
+    others = await _others_task_at_host(standings)
     faults = []
     for cell in _cells(keys):
-        answer = await _try(standings, cell, keys[cell.key], task)
+        answer = await _try(standings, cell, keys[cell.key], task, others)
         if (fault := cell.fault(answer)) is not None:
             faults.append(fault)
     assert not faults, "\n".join(faults)
+
+
+async def _others_task_at_host(standings: Standings) -> UUID:
+    number = await store_task(standings.database)
+    async with standings.database.connection() as conn:
+        row = await fetch_one(
+            conn,
+            "UPDATE task SET source_endpoint_id = %s WHERE task_no = %s RETURNING id",
+            (standings.places[Place.HOST], number),
+        )
+    assert row is not None
+    task: UUID = row[0]
+    return task
 
 
 async def _finished_task(standings: Standings) -> UUID:

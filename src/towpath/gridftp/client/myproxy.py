@@ -12,9 +12,7 @@ from ssl import DER_cert_to_PEM_cert
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial, keep_alive, reason_of
 from towpath.gridftp.client.session import utc_now
@@ -23,7 +21,7 @@ from towpath.gridftp.refusals import classify_myproxy
 from towpath.gridftp.security.credentials import Credential
 from towpath.gridftp.security.errors import SecurityError, SecurityKind
 from towpath.gridftp.security.gsi import Initiator
-from towpath.gridftp.security.proxies import KEY_BITS, sign_proxy_request
+from towpath.gridftp.security.proxies import make_proxy_request, sign_proxy_request
 from towpath.gridftp.security.trust import TrustRoots
 from towpath.gridftp.wire.myproxy import (
     MESSAGE_LIMIT_BYTES,
@@ -94,7 +92,7 @@ class MyProxy:
             credential_name=name,
         )
         # The key takes as long as the server needs to check the pass phrase.
-        making_key = asyncio.create_task(asyncio.to_thread(_make_key))
+        making_key = asyncio.create_task(asyncio.to_thread(make_proxy_request))
         try:
             async with self._asked(request, credential) as (exchange, _):
                 key_pem, certificate_request = await making_key
@@ -351,20 +349,6 @@ def _first_tokens(security: Initiator) -> list[bytes]:
         return security.step(None)
     except SecurityError as error:
         raise _translated(error) from None
-
-
-def _make_key() -> tuple[bytes, bytes]:
-    """A key (PEM) and the request for its certificate (DER). Takes 50 to 300 ms."""
-    # RSA: MyProxy's online authority takes no other keys.
-    key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    anyone = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "towpath")])
-    request = (
-        x509.CertificateSigningRequestBuilder().subject_name(anyone).sign(key, hashes.SHA256())
-    )
-    return (
-        key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
-        request.public_bytes(Encoding.DER),
-    )
 
 
 def _translated(error: SecurityError) -> GridFTPError:

@@ -39,6 +39,10 @@ PER_LOGIN: Final = 4
 IN_ALL: Final = 64
 """Parked sessions; each takes 40 KiB here and some MiB at its server."""
 
+PER_SERVER: Final = 8
+"""Parked sessions at one server, of all logins together: it commonly allows some 50 to 100, which
+are for work before they are for waiting."""
+
 LANE_IDLE_S: Final = 240.0
 """How long a lane waits. Nothing goes over its data connections meanwhile, and many a firewall
 between two sites forgets a connection after five minutes of silence."""
@@ -113,6 +117,7 @@ class SessionPool:
         clock: Callable[[], datetime] = utc_now,
         *,
         per_login: int = PER_LOGIN,
+        per_server: int = PER_SERVER,
         in_all: int = IN_ALL,
         idle_s: float = IDLE_S,
         lanes_per_key: int = LANES_PER_KEY,
@@ -124,9 +129,11 @@ class SessionPool:
         self._dial = dial
         self._timeouts = timeouts
         self._clock = clock
-        self._sessions: _Shelf[Session] = _Shelf(self._drop_soon, per_login, in_all, idle_s)
+        self._sessions: _Shelf[Session] = _Shelf(
+            self._drop_soon, per_login, per_server, in_all, idle_s
+        )
         self._lanes: _Shelf[Lane] = _Shelf(
-            self._drop_soon, lanes_per_key, lanes_in_all, lane_idle_s
+            self._drop_soon, lanes_per_key, lanes_in_all, lanes_in_all, lane_idle_s
         )
         self._keepalive_s = keepalive_s
         self._look_every_s = min(keepalive_s, idle_s, lane_idle_s) / _LOOKS
@@ -302,6 +309,12 @@ def _is_at_rest(session: Session) -> bool:
     return not session.closed and session.channel.unanswered == 0
 
 
+def _place(item: Session | Lane) -> tuple[str, int]:
+    """The server that keeps a process for it; of a lane, one of the two."""
+    server = item.server if isinstance(item, Session) else item.source.server
+    return server.host, server.port
+
+
 class _Pulse(Receiver):
     """The sign of life of one parked session."""
 
@@ -351,11 +364,13 @@ class _Shelf(Generic[Item]):
         self,
         drop_soon: Callable[[Session | Lane], None],
         per_key: int,
+        per_server: int,
         in_all: int,
         idle_s: float,
     ) -> None:
         self._drop_soon = drop_soon
         self._per_key = per_key
+        self._per_server = per_server
         self._in_all = in_all
         self._idle_s = idle_s
         self._waiting: dict[Hashable, list[_Parked[Item]]] = {}
@@ -376,6 +391,9 @@ class _Shelf(Generic[Item]):
         self._in_order[parked] = None
         if len(waiting) > self._per_key:
             self._drop(waiting[0])
+        there = [one for one in self._in_order if _place(one.item) == _place(item)]
+        if len(there) > self._per_server:
+            self._drop(there[0])
         if len(self._in_order) > self._in_all:
             self._drop(next(iter(self._in_order)))
 

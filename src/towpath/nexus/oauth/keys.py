@@ -79,7 +79,7 @@ async def add(connection: Connection, sealer: Sealer, key: RSAKey, *, ahead_s: i
         connection,
         kid=kid,
         public_key=public,
-        private_key=sealer.seal(key.as_pem(private=True), _context(kid)),
+        private_key=sealer.seal(key.as_pem(private=True), key_context(kid)),
         signs_from=signs_from,
     )
     await audit.append(connection, audit.Act("key.added", subject=kid))
@@ -117,7 +117,9 @@ class KeyRing:
         signer = (await self._succession(connection)).signer
         key = self._opened.get(signer.kid)
         if key is None:
-            key = RSAKey.import_key(self._sealer.unseal(signer.private_key, _context(signer.kid)))
+            key = RSAKey.import_key(
+                self._sealer.unseal(signer.private_key, key_context(signer.kid))
+            )
             self._opened = {signer.kid: key}
         header = {"alg": ALGORITHM, "kid": signer.kid, "typ": "JWT"}
         return jwt.encode(header, claims, key, algorithms=[ALGORITHM])
@@ -138,5 +140,5 @@ class KeyRing:
         return known
 
 
-def _context(kid: str) -> bytes:
+def key_context(kid: str) -> bytes:
     return b"nexus signing key " + kid.encode()

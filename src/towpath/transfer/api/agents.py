@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from towpath.platform.errors import ApiError, current_address
 from towpath.platform.guard import bearer_of
+from towpath.platform.rates import TooOften
 from towpath.transfer import times
 from towpath.transfer.api.answers import connect as answers
 from towpath.transfer.api.answers.base import reads
@@ -36,7 +37,6 @@ from towpath.transfer.connect.nodes import (
     SetupKeyInvalid,
     key_ends,
 )
-from towpath.transfer.connect.rate import TooOften
 from towpath.transfer.connect.setup_keys import digest
 from towpath.transfer.connect.versions import TooOld
 from towpath.transfer.store import connect

@@ -7,6 +7,8 @@ from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import DEFAULT_BODY_LIMIT, new_app
 from towpath.transfer.api import (
     access,
+    activation,
+    activity,
     agents,
     bookmarks,
     credentials,
@@ -15,15 +17,18 @@ from towpath.transfer.api import (
     explain,
     manifests,
     operations,
+    pause_rules,
     progress,
     relays,
     roles,
+    servers,
     shared_endpoints,
     submissions,
     tasks,
+    version_2,
     webhooks,
 )
-from towpath.transfer.api.service import SCOPE, TransferService
+from towpath.transfer.api.service import TransferService, caller_of
 
 PREFIX = "/v0.10"
 
@@ -32,12 +37,12 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
     """The API of `transfer`; its routes have their full paths (`/v0.10/task_list`)."""
 
     async def show_task(request: Request, task_id: str) -> Response:
-        caller = await transfer.guard.require(SCOPE)(request)
+        caller = await caller_of(request, transfer)
         fields = request.query_params.get("fields")
         return await tasks.show_task(task_id, caller, transfer, fields)
 
     async def submit_transfer(request: Request, _last: str) -> Response:
-        caller = await transfer.guard.require(SCOPE)(request)
+        caller = await caller_of(request, transfer)
         return await submissions.submit_transfer(request, caller, transfer)
 
     app = new_app(
@@ -52,6 +57,8 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
     app.state.transfer = transfer
     for routes in (
         access,
+        activation,
+        activity,
         agents,
         bookmarks,
         credentials,
@@ -60,15 +67,18 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
         explain,
         manifests,
         operations,
+        pause_rules,
         progress,
         relays,
         roles,
         shared_endpoints,
+        servers,
         submissions,
         tasks,
         webhooks,
     ):
         app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
+    app.include_router(version_2.router, generate_unique_id_function=_operation_id)
     return app
 
 

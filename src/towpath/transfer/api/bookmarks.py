@@ -91,13 +91,9 @@ async def create_bookmark(request: Request, caller: Caller, service: Service) ->
         try:
             kept = await bookmarks.insert(conn, made, most=MAX_BOOKMARKS)
         except NameTaken:
-            raise _name_taken(made.name) from None
+            raise name_taken(made.name) from None
     if not kept:
-        raise ApiError(
-            409,
-            "ClientError.Conflict.TooManyBookmarks",
-            f"You have {MAX_BOOKMARKS} bookmarks, which is the most: delete one",
-        )
+        raise too_many()
     return JSONResponse(_document(made), status_code=201)
 
 
@@ -107,7 +103,7 @@ async def show_bookmark(
 ) -> JSONResponse:
     """One bookmark."""
     async with service.database.connection() as conn:
-        found = await _own_bookmark(conn, bookmark_id, caller.sub)
+        found = await own_bookmark(conn, bookmark_id, caller.sub)
     return JSONResponse(only(_document(found), fields))
 
 
@@ -122,14 +118,14 @@ async def update_bookmark(
     """Change some fields."""
     document = await read_document(request, BookmarkChanges)
     async with service.database.transaction() as conn:
-        before = await _own_bookmark(conn, bookmark_id, caller.sub, lock=True)
+        before = await own_bookmark(conn, bookmark_id, caller.sub, lock=True)
         after = replace(before, **document.model_dump(exclude_none=True))
         if after.endpoint_id != before.endpoint_id:
             await visible_endpoint(conn, after.endpoint_id, who(caller), service.now())
         try:
             await bookmarks.update(conn, after)
         except NameTaken:
-            raise _name_taken(after.name) from None
+            raise name_taken(after.name) from None
     return JSONResponse(_document(after))
 
 
@@ -148,9 +144,10 @@ async def delete_bookmark(
     )
 
 
-async def _own_bookmark(
+async def own_bookmark(
     conn: Connection, bookmark_id: str, caller: UUID, *, lock: bool = False
 ) -> Bookmark:
+    """A bookmark of the caller's. 404 for others."""
     wanted = parse_id(bookmark_id, "bookmark", "BookmarkNotFound")
     found = await bookmarks.get(conn, caller, wanted, lock=lock)
     if found is None:
@@ -162,7 +159,17 @@ def _not_found(bookmark_id: UUID) -> ApiError:
     return ApiError.not_found(f"No such bookmark '{bookmark_id}'", code="BookmarkNotFound")
 
 
-def _name_taken(name: str) -> ApiError:
+def too_many() -> ApiError:
+    """For who has as many as he may."""
+    return ApiError(
+        409,
+        "ClientError.Conflict.TooManyBookmarks",
+        f"You have {MAX_BOOKMARKS} bookmarks, which is the most: delete one",
+    )
+
+
+def name_taken(name: str) -> ApiError:
+    """For who has another bookmark of this name."""
     return ApiError(
         409,
         "ClientError.Conflict.BookmarkExists",

@@ -4,7 +4,8 @@ Credentials come in and never go out: what is shown is whose they are, and until
 """
 
 import asyncio
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from math import ceil
 from uuid import UUID
@@ -33,15 +34,13 @@ from towpath.transfer.api.service import (
 )
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.browse.logon import TooManyGuesses
+from towpath.transfer.expiry import expires_soon
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import credentials, endpoints, rights, tasks
 from towpath.transfer.store.credentials import Kept
 from towpath.transfer.store.endpoints import Endpoint
 
 router = APIRouter()
-
-EXPIRING = timedelta(hours=1)
-"""Who begins something large now should renew it first."""
 
 
 class State(StrEnum):
@@ -61,7 +60,7 @@ async def show_credential(endpoint_id: str, caller: Caller, service: Service) ->
     async with service.database.connection() as conn:
         endpoint = await _seen(conn, service, wanted, caller)
         kept = await credentials.kept(conn, wanted, caller.sub)
-    return JSONResponse(_document(service, wanted, kept, managed=_needs_none(endpoint)))
+    return JSONResponse(_document(service, wanted, kept, managed=needs_none(endpoint)))
 
 
 @router.get("/credential_list", response_model=answers.CredentialList)
@@ -113,7 +112,8 @@ def _state(kept: Kept | None, now: datetime) -> State:
         return State.NONE
     if kept.not_after <= now:
         return State.EXPIRED
-    return State.EXPIRING if kept.not_after - now < EXPIRING else State.VALID
+    soon = expires_soon(kept.updated_at, kept.not_after, now)
+    return State.EXPIRING if soon else State.VALID
 
 
 @router.put(
@@ -127,7 +127,7 @@ async def put_credential(
     """Keep the caller's credential for an endpoint, sealed; tasks that waited for it go on."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
+        refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
     document = await read_document(request, CredentialDocument)
     credential = await credential_in(document.proxy)
     if credential.expired(service.now()):
@@ -137,7 +137,7 @@ async def put_credential(
             " grid-proxy-init, and give that.",
             reason="CredentialExpired",
         )
-    return await _keep(request, service, caller, wanted, credential)
+    return await keep(request, service, caller, wanted, credential)
 
 
 async def _seen(
@@ -146,11 +146,13 @@ async def _seen(
     return (await visible_endpoint(conn, endpoint_id, who(caller), service.now())).endpoint
 
 
-def _needs_none(endpoint: Endpoint) -> bool:
+def needs_none(endpoint: Endpoint) -> bool:
+    """Whether nobody needs a credential of his own there."""
     return endpoint.is_connect or endpoint.is_guest
 
 
-def _refuse_where_none_is_needed(endpoint: Endpoint) -> None:
+def refuse_where_none_is_needed(endpoint: Endpoint) -> None:
+    """Raise ApiError if nobody needs a credential of his own there."""
     if endpoint.is_guest:
         raise ApiError.bad_request(
             f"“{endpoint.display_name}” is used with the credential of who shares it: no other is"
@@ -188,11 +190,22 @@ async def myproxy_logon(
     """Get a credential from a MyProxy server for a pass phrase, and keep it as if it was given."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
+        refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
         trust_files = await endpoints.get_trust_roots(conn, wanted)
     document = await read_document(request, LogonDocument)
+    credential = await log_on(service, caller, document, trust_files)
+    return await keep(request, service, caller, wanted, credential)
+
+
+async def log_on(
+    service: TransferService,
+    caller: Principal,
+    document: LogonDocument,
+    trust_files: Mapping[str, str],
+) -> Credential:
+    """What a MyProxy server gives for a pass phrase. Raises ApiError."""
     try:
-        credential = await service.logons.logon(caller.sub, document.wanted(), trust_files)
+        return await service.logons.logon(caller.sub, document.wanted(), trust_files)
     except (GridFTPError, SessionUnavailable, TooBusy) as error:
         raise api_error(error, Operation.LOGON) from error
     except TooManyGuesses as error:
@@ -203,29 +216,17 @@ async def myproxy_logon(
             f"{error}: wait {minutes} minutes, and look up user name and pass phrase meanwhile",
             headers={"Retry-After": str(ceil(error.retry_after_s))},
         ) from None
-    return await _keep(request, service, caller, wanted, credential)
 
 
-async def _keep(
+async def keep(
     request: Request,
     service: TransferService,
     caller: Principal,
     endpoint_id: UUID,
     credential: Credential,
 ) -> JSONResponse:
-    context = credentials.seal_context(endpoint_id, caller.sub)
-    sealed = service.sealer.seal(credential.to_pem(), context)
-    async with service.database.transaction() as conn:
-        await _seen(conn, service, endpoint_id, caller)
-        await credentials.put(
-            conn,
-            endpoint_id=endpoint_id,
-            owner_id=caller.sub,
-            sealed=sealed,
-            subject=credential.subject,
-            not_after=credential.not_after,
-        )
-        resumed = await tasks.credential_renewed(conn, caller.sub, endpoint_id)
+    """Keep a credential of the caller's, and let tasks go on that waited for it."""
+    resumed = await store(service, caller, endpoint_id, credential)
     return JSONResponse(
         result(
             "credential_result",
@@ -240,6 +241,25 @@ async def _keep(
     )
 
 
+async def store(
+    service: TransferService, caller: Principal, endpoint_id: UUID, credential: Credential
+) -> int:
+    """The same, without an answer; how many tasks go on."""
+    context = credentials.seal_context(endpoint_id, caller.sub)
+    sealed = service.sealer.seal(credential.to_pem(), context)
+    async with service.database.transaction() as conn:
+        await _seen(conn, service, endpoint_id, caller)
+        await credentials.put(
+            conn,
+            endpoint_id=endpoint_id,
+            owner_id=caller.sub,
+            sealed=sealed,
+            subject=credential.subject,
+            not_after=credential.not_after,
+        )
+        return await tasks.credential_renewed(conn, caller.sub, endpoint_id)
+
+
 @router.delete("/endpoint/{endpoint_id}/credential", response_model=Result)
 async def delete_credential(
     endpoint_id: str, request: Request, caller: Caller, service: Service
@@ -248,8 +268,8 @@ async def delete_credential(
     then these tasks wait for another one."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
-        if (known := await endpoints.get(conn, wanted)) is not None and _needs_none(known):
-            _refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
+        if (known := await endpoints.get(conn, wanted)) is not None and needs_none(known):
+            refuse_where_none_is_needed(await _seen(conn, service, wanted, caller))
         if wanted in service.authorities:
             await _seen(conn, service, wanted, caller)
             raise ApiError.bad_request(

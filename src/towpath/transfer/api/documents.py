@@ -262,9 +262,8 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "deadline": times.show(task.deadline),
         "fatal_error": task.fatal_error if task.status == Status.FAILED else None,
         **_nice_status(task),
-        "is_paused": task.paused_at is not None,
-        "canceled_by_admin": None,
-        "canceled_by_admin_message": None,
+        "is_paused": task.is_paused,
+        **_canceled(task),
         "history_deleted": False,
         "faults": task.faults,
         "files": task.files,
@@ -296,6 +295,17 @@ def task_document(task: Task, now: datetime) -> JsonObject:
             task.destination_display_name,
             task.destination_owner_string,
         ),
+    }
+
+
+def _canceled(task: Task) -> JsonObject:
+    """Whether an activity manager has ended it. Who asks for the end of a task that ends by itself
+    comes too late."""
+    ended_so = (task.fatal_error or {}).get("code") == EventCode.CANCELED
+    by = task.canceled_by if ended_so and task.status == Status.FAILED else None
+    return {
+        "canceled_by_admin": by,
+        "canceled_by_admin_message": None if by is None else task.canceled_message,
     }
 
 
@@ -405,6 +415,7 @@ class NiceStatus(StrEnum):
     OK = "OK"
     QUEUED = "Queued"
     PAUSED = "PAUSED"
+    PAUSED_BY_ADMIN = "PAUSED_BY_ADMIN"
     OWNER_SUSPENDED = "OWNER_SUSPENDED"
     CONSENT_REQUIRED = "CONSENT_REQUIRED"
     WAITING_FOR_TASK = "WAITING_FOR_TASK"
@@ -435,6 +446,15 @@ def _trouble(task: Task) -> tuple[str | None, str | None]:
             {
                 "reason": "The account of the task's owner is suspended.",
                 "next": "It goes on when the account is restored.",
+            }
+        )
+    if task.held_at is not None:
+        return NiceStatus.PAUSED_BY_ADMIN, json.dumps(
+            {
+                "reason": "Who manages an endpoint of the task has paused it.",
+                "messages": [*dict.fromkeys([*task.held_by.values(), *task.held_messages])],
+                "since": times.show(task.held_at),
+                "advice": "It goes on when they let it. Ask them, or cancel it.",
             }
         )
     if task.paused_at is not None:

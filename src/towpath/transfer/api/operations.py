@@ -19,6 +19,7 @@ from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads, t
 from towpath.transfer.api.bodies import ApiPath, Document, not_supported, read_document
 from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import JsonObject, file_document, result
+from towpath.transfer.api.pause_rules import refuse_paused
 from towpath.transfer.api.service import (
     Caller,
     Service,
@@ -58,12 +59,19 @@ class RenameDocument(Document):
 
 
 async def _endpoint(
-    service: TransferService, endpoint_id: str, caller: Principal, *, writes: bool = False
+    service: TransferService,
+    endpoint_id: str,
+    caller: Principal,
+    operation: str,
+    *,
+    writes: bool = False,
 ) -> Endpoint:
+    """The endpoint, unless a pause rule stops `operation` there."""
     wanted = parse_id(endpoint_id, "endpoint", "EndpointNotFound")
     async with service.database.connection() as conn:
         seen = await visible_endpoint(conn, wanted, who(caller), service.now())
-    check_shared(seen, writes=writes)
+        check_shared(seen, writes=writes)
+        await refuse_paused(conn, seen.endpoint, caller, operation)
     await require_data_access(service, caller, seen.endpoint)
     return seen.endpoint
 
@@ -119,7 +127,7 @@ async def ls(
     local_user: str | None = None,
 ) -> Response:
     """List a directory."""
-    endpoint = await _endpoint(service, endpoint_id, caller)
+    endpoint = await _endpoint(service, endpoint_id, caller, "pause_ls")
     _refuse_local_user(local_user)
     path = _query_path(request, endpoint.details.get("default_directory") or "/~/")
     if limit + offset > MAX_REACH and offset > 0:
@@ -184,7 +192,7 @@ async def stat(
     local_user: str | None = None,
 ) -> JSONResponse:
     """Look at one path."""
-    endpoint = await _endpoint(service, endpoint_id, caller)
+    endpoint = await _endpoint(service, endpoint_id, caller, "pause_ls")
     _refuse_local_user(local_user)
     path = _query_path(request, None)
     try:
@@ -205,7 +213,7 @@ async def mkdir(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
     """Create a directory."""
-    endpoint = await _endpoint(service, endpoint_id, caller, writes=True)
+    endpoint = await _endpoint(service, endpoint_id, caller, "pause_mkdir", writes=True)
     document = await read_document(request, MkdirDocument)
     _refuse_local_user(document.local_user)
     try:
@@ -228,7 +236,7 @@ async def rename(
     endpoint_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
     """Rename a file or directory."""
-    endpoint = await _endpoint(service, endpoint_id, caller, writes=True)
+    endpoint = await _endpoint(service, endpoint_id, caller, "pause_rename", writes=True)
     document = await read_document(request, RenameDocument)
     _refuse_local_user(document.local_user)
     old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -15,8 +17,9 @@ from fastapi import Depends, Request
 from towpath.gridftp.security.authority import Authority
 from towpath.platform.database import Connection, Database
 from towpath.platform.dial import DialPolicy
-from towpath.platform.errors import ApiError
+from towpath.platform.errors import ApiError, current_address
 from towpath.platform.guard import Guard, Principal
+from towpath.platform.rates import Rates, TooOften
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import (
     EngineSettings,
@@ -31,16 +34,20 @@ from towpath.transfer.browse.logon import MyProxyLogons
 from towpath.transfer.connect.carrying import Dials
 from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.connect.nodes import Nodes
-from towpath.transfer.connect.rate import Tries
 from towpath.transfer.connect.setup_keys import setup_key
 from towpath.transfer.consents import DataConsents
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
+from towpath.transfer.pauses import PauseWatch
 from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Task
+
+SETUP_TRIES = 30
+"""In a minute from one address. Nobody guesses a setup key, but each try is work; behind one
+address may be a whole site that is being set up."""
 
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 """A fixed literal inside the clients, on any deployment."""
@@ -74,7 +81,8 @@ class TransferService:
     connect_keys: ConnectKeys = field(init=False)
     nodes: Nodes = field(init=False)
     dials: Dials = field(init=False)
-    setup_tries: Tries = field(init=False)
+    setup_tries: Rates[str] = field(init=False)
+    """To set a node up, by their addresses."""
     issuing: Issuing = field(init=False)
     sessions: EndpointSessions = field(init=False)
     browser: Browser = field(init=False)
@@ -84,6 +92,11 @@ class TransferService:
     tests: EndpointTests = field(init=False)
     rendering: asyncio.Semaphore = field(init=False)
     """Taken while a part of a manifest is made."""
+    pauses: PauseWatch = field(init=False)
+    requests: Rates[UUID] = field(init=False)
+    """By their owners."""
+    refusals: Rates[str] = field(init=False)
+    """Requests without an accepted token, by their addresses."""
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -93,7 +106,7 @@ class TransferService:
         object.__setattr__(self, "connect_keys", keys)
         object.__setattr__(self, "nodes", Nodes(self.database, keys))
         object.__setattr__(self, "dials", Dials(self.database, self.dial))
-        object.__setattr__(self, "setup_tries", Tries())
+        object.__setattr__(self, "setup_tries", Rates(SETUP_TRIES))
         sessions = EndpointSessions(
             self.database, self.sealer, self.dial, self.gridftp, issuing, keys
         )
@@ -104,6 +117,10 @@ class TransferService:
         object.__setattr__(self, "hub", Hub(self.database, shown))
         object.__setattr__(self, "rendering", asyncio.Semaphore(RENDERED_AT_ONCE))
         object.__setattr__(self, "tests", EndpointTests(sessions, self.now))
+        pauses = PauseWatch(self.database, limits=self.limits, engine=self.engine)
+        object.__setattr__(self, "pauses", pauses)
+        object.__setattr__(self, "requests", Rates(self.limits.requests_per_owner))
+        object.__setattr__(self, "refusals", Rates(self.limits.refusals_per_address))
 
     def api_authority(self) -> bytes | None:
         """The authority, PEM, that this API's certificate is from, if it is our own."""
@@ -129,11 +146,38 @@ def _service(request: Request) -> TransferService:
 Service = Annotated[TransferService, Depends(_service)]
 
 
-async def _caller(request: Request, service: Service) -> Principal:
-    return await service.guard.require(SCOPE)(request)
+async def caller_of(request: Request, service: Service) -> Principal:
+    """Who asks. Raises ApiError: 401, 403, or 429 for who asks too often."""
+    address = current_address.get()
+    try:
+        if not service.guard.accepted_lately(request):
+            service.refusals.check(address)
+        try:
+            caller = await service.guard.require(SCOPE)(request)
+        except ApiError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                service.refusals.take(address)
+            raise
+    except TooOften as often:
+        raise _too_often("requests without an accepted token from your address", often) from None
+    try:
+        service.requests.take(caller.sub)
+    except TooOften as often:
+        raise _too_often("requests of yours", often) from None
+    return caller
 
 
-Caller = Annotated[Principal, Depends(_caller)]
+def _too_often(what: str, often: TooOften) -> ApiError:
+    seconds = ceil(often.retry_after_s)
+    return ApiError(
+        429,
+        "ClientError.TooManyRequests",
+        f"There are too many {what}: ask again in {seconds} s",
+        headers={"Retry-After": str(seconds)},
+    )
+
+
+Caller = Annotated[Principal, Depends(caller_of)]
 """Who asks; 401 or 403 before anything else is looked at."""
 
 

@@ -232,6 +232,8 @@ async def _submit(
             # while the task runs, its owner's rights follow from what is kept of him
             await principals.put(conn, who(caller))
             created = await tasks.create(conn, task)
+            if not created.duplicate:
+                await service.pauses.fit_new(conn, created.id)
     data_type, message = _ACCEPTED[task.type]
     if created.duplicate:
         message = "The task with this submission_id exists already; nothing new was started"

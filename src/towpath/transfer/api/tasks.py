@@ -1,7 +1,7 @@
 """Routes of tasks: show, list, change, cancel, events, and what was transferred."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,10 +24,12 @@ from towpath.transfer.api.documents import (
     task_document,
 )
 from towpath.transfer.api.fidelity import fidelity_document
+from towpath.transfer.api.pause_rules import limited
 from towpath.transfer.api.service import Caller, Service, TransferService, own_task
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
-from towpath.transfer.store import fidelity, items, segments, tasks
+from towpath.transfer.store import fidelity, items, pause_rules, segments, tasks
+from towpath.transfer.store.pause_rules import PauseRule
 from towpath.transfer.store.tasks import Change, NewItem, Task
 
 router = APIRouter()
@@ -206,9 +208,10 @@ async def resume_task(
         )
     if not resumed:
         return _complete(request)
-    return JSONResponse(
-        result("result", "Resumed", "The task has been resumed successfully.", request.url.path)
-    )
+    message = "The task has been resumed successfully."
+    if task.held_at is not None:
+        message = "You have resumed the task; who manages an endpoint of it holds it still."
+    return JSONResponse(result("result", "Resumed", message, request.url.path))
 
 
 def _change(caller: Principal, service: TransferService, *, deadline_h: float) -> Change:
@@ -289,9 +292,10 @@ async def successful_transfers(
     """What was copied, a history segment at a time; `marker` is the last segment's number."""
     async with service.database.connection() as conn:
         task = await own_task(conn, task_id, caller.sub)
-        return await _page(
-            conn, task, "successful_transfers", segments.Finished, _successes, marker
+        document = await history_page(
+            conn, task, "successful_transfers", segments.Finished, successful_documents, marker
         )
+    return JSONResponse(document)
 
 
 @router.get("/task/{task_id}/skipped_errors", response_model=answers.SkippedErrors)
@@ -304,34 +308,36 @@ async def skipped_errors(
     """What was left out, in pages as `successful_transfers`."""
     async with service.database.connection() as conn:
         task = await own_task(conn, task_id, caller.sub)
-        return await _page(conn, task, "skipped_errors", segments.Skipped, _skips, marker)
+        document = await history_page(
+            conn, task, "skipped_errors", segments.Skipped, skipped_documents, marker
+        )
+    return JSONResponse(document)
 
 
-async def _page(
+async def history_page(
     conn: Connection,
     task: Task,
     data_type: str,
     record: type[segments.Record],
     documents: Callable[[list[segments.Record], Roots], list[dict[str, Any]]],
     marker: int,
-) -> JSONResponse:
+) -> dict[str, Any]:
     """A history segment; `marker` is the number of the one before."""
     found = await segments.read_segment(conn, task.task_no, record, marker)
     data: list[dict[str, Any]] = []
     if found is not None:
         roots = await items.some(conn, task.task_no, {one.item_no for one in found[1]})
         data = await asyncio.to_thread(documents, found[1], roots)
-    return JSONResponse(
-        {
-            "DATA_TYPE": data_type,
-            "marker": marker,
-            "next_marker": None if found is None else found[0],
-            "DATA": data,
-        }
-    )
+    return {
+        "DATA_TYPE": data_type,
+        "marker": marker,
+        "next_marker": None if found is None else found[0],
+        "DATA": data,
+    }
 
 
-def _successes(files: list[segments.Finished], roots: Roots) -> list[dict[str, Any]]:
+def successful_documents(files: list[segments.Finished], roots: Roots) -> list[dict[str, Any]]:
+    """What was copied."""
     return [
         {
             "DATA_TYPE": "successful_transfer",
@@ -344,7 +350,8 @@ def _successes(files: list[segments.Finished], roots: Roots) -> list[dict[str, A
     ]
 
 
-def _skips(skipped: list[segments.Skipped], roots: Roots) -> list[dict[str, Any]]:
+def skipped_documents(skipped: list[segments.Skipped], roots: Roots) -> list[dict[str, Any]]:
+    """What was left out."""
     return [
         {
             "DATA_TYPE": "skipped_error",
@@ -387,16 +394,22 @@ async def fidelity_report(task_id: str, caller: Caller, service: Service) -> JSO
 
 @router.get("/task/{task_id}/pause_info", response_model=answers.PauseInfo)
 async def pause_info(task_id: str, caller: Caller, service: Service) -> JSONResponse:
-    """Whether its owner has paused a task: nobody else can, there are no pause rules."""
+    """Who has paused a task, and what for."""
     async with service.database.connection() as conn:
         task = await own_task(conn, task_id, caller.sub)
-    return JSONResponse(
-        {
-            "DATA_TYPE": "pause_info_limited",
-            "source_pause_message": None if task.paused_at is None else PAUSED_BY_OWNER,
-            "source_pause_message_share": None,
-            "destination_pause_message": None,
-            "destination_pause_message_share": None,
-            "pause_rules": [],
-        }
-    )
+        rules = [] if task.finished else await pause_rules.for_task(conn, task.id)
+    return JSONResponse(pause_document(task, rules, own=True))
+
+
+def pause_document(task: Task, rules: Sequence[PauseRule], *, own: bool) -> dict[str, Any]:
+    """Who holds a task. `own`: for its owner, who may have paused it as well."""
+    messages: dict[str, str] = {} if task.finished else task.held_by
+    by_owner = PAUSED_BY_OWNER if own and task.paused_at is not None else None
+    return {
+        "DATA_TYPE": "pause_info_limited",
+        "source_pause_message": messages.get("source", by_owner),
+        "source_pause_message_share": messages.get("source_share"),
+        "destination_pause_message": messages.get("destination"),
+        "destination_pause_message_share": messages.get("destination_share"),
+        "pause_rules": limited(rules),
+    }

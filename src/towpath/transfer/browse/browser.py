@@ -1,6 +1,7 @@
 """Looks into endpoints and makes small changes there, each operation bounded in time and number."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -30,6 +31,11 @@ MAX_LIMIT = 100_000
 MAX_REACH = 200_000
 """offset + limit: what must be held in memory to sort a page."""
 
+SPARE_PART = 4
+"""A part of the page that may be held beyond it before what is too far behind is dropped: a page is
+sorted few times, and little more than it is held."""
+SPARE_LEAST = 1000
+
 _T = TypeVar("_T")
 
 
@@ -57,9 +63,9 @@ class Page:
                 continue
             if (self.show_hidden or not entry.name.startswith(".")) and self.matches(entry):
                 self.total += 1
-                self._kept.append(entry)
+                self._kept.append(_shown(entry))
         reach = self.offset + self.limit
-        if len(self._kept) > 2 * reach + 1000:
+        if len(self._kept) > reach + max(reach // SPARE_PART, SPARE_LEAST):
             self._sort()
             del self._kept[reach:]
 
@@ -68,9 +74,21 @@ class Page:
             self._kept.sort(key=key.value, reverse=key.descending)
 
     def entries(self) -> list[Entry]:
-        """The page."""
+        """The page, which is the caller's from now on."""
         self._sort()
-        return self._kept[self.offset : self.offset + self.limit]
+        page = self._kept[self.offset : self.offset + self.limit]
+        self._kept.clear()
+        return page
+
+
+def _shown(entry: Entry) -> Entry:
+    """Without what no document has, and with one copy of what is nearly always the same."""
+    return entry._replace(
+        owner=None if entry.owner is None else sys.intern(entry.owner),
+        group=None if entry.group is None else sys.intern(entry.group),
+        perm="",
+        unique=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,28 @@ WATCH_EVERY_S = 1.0
 CANCELED = {"code": EventCode.CANCELED, "description": "canceled by the owner"}
 
 
+_SIDES = {
+    "SOURCE": "the source",
+    "DESTINATION": "the destination",
+    "BOTH": "source and destination",
+}
+
+
+def canceled_by_manager(canceled: leases.Canceled) -> tuple[dict[str, str], tuple[Event, ...]]:
+    """The end of a task whose owner did not ask for it, and what is told of it."""
+    who = f"an activity manager of {_SIDES[canceled.side]}"
+    event = Event(
+        EventCode.CANCELED,
+        "canceled",
+        {
+            "error": f"The task was canceled by {who}.",
+            "reason": canceled.message,
+            "advice": "Ask who manages the endpoint before you submit it again.",
+        },
+    )
+    return {"code": EventCode.CANCELED, "description": f"canceled by {who}"}, (event,)
+
+
 class StopRequestedError(Exception):
     """The worker is shutting down, or the task is paused: leave it to whoever comes next."""
 
@@ -134,7 +156,7 @@ class Driver:
         except StopRequestedError:
             await self._give_back(recorder, 0)
         except _Interrupted as interrupted:
-            await self._finish(recorder, Status.FAILED, *interrupted.ending)
+            await self._finish(recorder, Status.FAILED, *await self._ending(interrupted))
         except TaskFaultError as fault:
             await self._fault(recorder, fault.verdict)
         finally:
@@ -324,6 +346,19 @@ class Driver:
         if self.stop or self.pause:
             raise StopRequestedError
 
+    async def _ending(
+        self, interrupted: "_Interrupted"
+    ) -> tuple[dict[str, str], tuple[Event, ...]]:
+        """How the task ends. Only its row says who has cancelled it."""
+        fatal_error, told = interrupted.ending
+        if fatal_error != CANCELED:
+            return fatal_error, told
+        async with self.context.db.connection() as conn:
+            canceled = await leases.canceled(conn, self.context.task_no)
+        if canceled is None:
+            return fatal_error, told
+        return canceled_by_manager(canceled)
+
     async def _tell(self, conn: AsyncConnection[Any], told: Sequence[Event]) -> None:
         context = self.context
         await events.append(conn, context.task_no, told, most=context.settings.events_per_task)
@@ -439,7 +474,11 @@ class Driver:
             items = await plan.items(conn, context.task_no)
         if self._blind:
             context.items = {}
-        elif fatal_error == CANCELED and not faults and context.grant.lost_s_ago is None:
+        elif (
+            fatal_error["code"] == EventCode.CANCELED
+            and not faults
+            and context.grant.lost_s_ago is None
+        ):
             sent = []  # in good health: there is nothing to look for
         if not (sent or unsettled):
             return

@@ -26,7 +26,7 @@ WAIT_COLUMNS = """
     CASE WHEN h.owner_id = t.owner_id THEN h.id END AS holder_id,
     CASE WHEN h.owner_id = t.owner_id THEN h.label END AS holder_label,
     CASE WHEN h.owner_id <> t.owner_id THEN NULL
-         WHEN h.paused_at IS NOT NULL THEN 'paused'
+         WHEN h.paused_at IS NOT NULL OR h.held_at IS NOT NULL THEN 'paused'
          WHEN h.suspended_from IS NOT NULL THEN 'suspended'
          WHEN h.status = 'INACTIVE' THEN 'inactive'
          WHEN h.waits_for IS NOT NULL THEN 'waiting'

@@ -1,7 +1,7 @@
 """Sealed endpoint credentials: one per endpoint and user. This module never sees a PEM."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from psycopg.rows import class_row
@@ -115,3 +115,61 @@ async def delete(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> bool:
 async def delete_all(conn: Connection, endpoint_id: UUID) -> None:
     """Forget everybody's credentials for an endpoint that is deleted."""
     await conn.execute("DELETE FROM credential WHERE endpoint_id = %s", (endpoint_id,))
+
+
+@dataclass(frozen=True, slots=True)
+class Expiring:
+    """A credential whose end is near, and what it is needed for."""
+
+    endpoint_id: UUID
+    endpoint_display_name: str
+    owner_id: UUID
+    subject: str
+    not_after: datetime
+    tasks: int
+    """Unfinished ones that need it: the owner's, and those of people who use what he shares."""
+
+
+# Who needs it: tasks of its owner there, and tasks at what he shares there, which go with it. Those
+# that ended lately say that there will be others.
+_EXPIRING = """
+WITH ending AS (
+    SELECT c.endpoint_id, c.owner_id, c.subject, c.not_after, c.updated_at FROM credential c
+     WHERE c.not_after > now() AND c.not_after <= now() + %(within)s
+       AND c.warned_of IS DISTINCT FROM c.not_after
+       AND now() - c.updated_at >= (c.not_after - c.updated_at) / 2
+     ORDER BY c.not_after FOR UPDATE SKIP LOCKED
+), places AS (
+    SELECT e.endpoint_id, e.owner_id, e.endpoint_id AS at, true AS own FROM ending e
+     UNION ALL
+    SELECT e.endpoint_id, e.owner_id, g.id, false FROM ending e JOIN endpoint g
+        ON g.host_endpoint_id = e.endpoint_id AND g.owner_id = e.owner_id
+       AND g.entity_type = 'GCSv4_share'
+), needed AS (
+    SELECT p.endpoint_id, p.owner_id, count(DISTINCT t.task_no) AS used,
+           count(DISTINCT t.task_no) FILTER (WHERE t.status IN ('ACTIVE', 'INACTIVE')) AS open
+      FROM places p JOIN task t ON p.at IN (t.source_endpoint_id, t.destination_endpoint_id)
+       AND (NOT p.own OR t.owner_id = p.owner_id)
+       AND (t.status IN ('ACTIVE', 'INACTIVE') OR t.completion_time > now() - %(lately)s)
+     GROUP BY 1, 2
+), told AS (
+    SELECT e.*, n.open FROM ending e JOIN needed n USING (endpoint_id, owner_id)
+     ORDER BY e.not_after LIMIT %(most)s
+)
+UPDATE credential c SET warned_of = c.not_after
+  FROM told t JOIN endpoint e ON e.id = t.endpoint_id
+ WHERE c.endpoint_id = t.endpoint_id AND c.owner_id = t.owner_id AND e.deleted_at IS NULL
+RETURNING c.endpoint_id, e.display_name AS endpoint_display_name, c.owner_id, c.subject,
+          c.not_after, t.open AS tasks
+"""
+
+
+async def take_expiring(
+    conn: Connection, *, within: timedelta, lately: timedelta, most: int
+) -> list[Expiring]:
+    """Up to `most` credentials that end `within`, of which more than half of the time that they
+    were kept for is over, and that unfinished tasks need or others needed `lately`. Each is
+    returned once: who takes it tells its owner in the same transaction."""
+    async with conn.cursor(row_factory=class_row(Expiring)) as cursor:
+        await cursor.execute(_EXPIRING, {"within": within, "lately": lately, "most": most})
+        return await cursor.fetchall()

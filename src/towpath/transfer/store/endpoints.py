@@ -268,6 +268,19 @@ async def get(conn: Connection, endpoint_id: UUID, *, lock: bool = False) -> End
         return await cursor.fetchone()
 
 
+async def get_some(
+    conn: Connection, endpoint_ids: Collection[UUID], *, limit: int
+) -> list[Endpoint]:
+    """Those of these that are not deleted, by name."""
+    query = sql.SQL(
+        "SELECT {} FROM endpoint e WHERE e.id = ANY(%s) AND e.deleted_at IS NULL"
+        " ORDER BY lower(e.display_name), e.id LIMIT %s"
+    ).format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (list(endpoint_ids), limit))
+        return await cursor.fetchall()
+
+
 async def get_trust_roots(conn: Connection, endpoint_id: UUID) -> dict[str, str]:
     """{file name: text} of the endpoint's trusted-certificates directory."""
     async with conn.cursor(row_factory=dict_row) as cursor:
@@ -372,6 +385,19 @@ async def collections(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
     ).format(sql.SQL(_COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (endpoint_id,))
+        return await cursor.fetchall()
+
+
+async def belonging(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
+    """All that belongs to an endpoint and is not deleted, by name: its collections, and what is
+    shared of it and of them."""
+    query = sql.SQL(
+        "SELECT {} FROM endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id"
+        " WHERE e.deleted_at IS NULL AND (h.id = %s OR h.host_endpoint_id = %s)"
+        " ORDER BY lower(e.display_name), e.id"
+    ).format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (endpoint_id, endpoint_id))
         return await cursor.fetchall()
 
 

@@ -63,7 +63,7 @@ class Renewal:
     cancel_requested: bool
     expired: bool
     paused: bool
-    """By its owner, or because its owner is suspended."""
+    """By its owner, by others, or because its owner is suspended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ WITH unreachable AS MATERIALIZED (
                OR (t.fatal_error IS NOT NULL AND t.not_before <= now()) AS ending
     FROM task t LEFT JOIN running r USING (owner_id, type)
     WHERE (t.lease_until IS NULL OR t.lease_until <= now())
-      AND ((t.status = 'ACTIVE' AND t.paused_at IS NULL AND t.not_before <= now()
-            AND {_REACHABLE}
+      AND ((t.status = 'ACTIVE' AND t.paused_at IS NULL AND t.held_at IS NULL
+            AND t.not_before <= now() AND {_REACHABLE}
             AND NOT EXISTS (SELECT FROM task h
                             WHERE h.task_no = t.waits_for AND h.status IN ('ACTIVE', 'INACTIVE')))
            OR (t.status IN ('ACTIVE', 'INACTIVE')
@@ -117,7 +117,7 @@ WITH unreachable AS MATERIALIZED (
     WHERE (q.turn <= %(per_owner)s OR q.ending)
       AND (t.lease_until IS NULL OR t.lease_until <= now())
       AND t.status IN ('ACTIVE', 'INACTIVE')
-      AND ((t.paused_at IS NULL AND t.suspended_from IS NULL) OR q.ending)
+      AND ((t.paused_at IS NULL AND t.held_at IS NULL AND t.suspended_from IS NULL) OR q.ending)
     ORDER BY q.ending DESC, q.turn, t.request_time
     LIMIT %(limit)s
     FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -163,7 +163,7 @@ async def keep_queued(db: Database, *, deadline_h: float) -> int:
             f"""
             WITH unreachable AS MATERIALIZED ({UNREACHABLE})
             UPDATE task t SET deadline = now() + make_interval(secs => %s)
-            WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND paused_at IS NULL
+            WHERE status = 'ACTIVE' AND type = 'TRANSFER' AND paused_at IS NULL AND held_at IS NULL
               AND (started_at IS NULL OR waits_for IS NOT NULL) AND faults = 0
               AND NOT cancel_requested
               AND NOT coalesce((options->>'deadline_given')::boolean, false)
@@ -186,7 +186,7 @@ WHERE t.lease_worker = %(worker)s AND t.lease_until > now()
 """
 _TOLD = """t.task_no, {renewed} AS renewed, t.lease_epoch, t.cancel_requested,
 t.deadline <= now() AS expired,
-t.paused_at IS NOT NULL OR t.suspended_from IS NOT NULL AS paused"""
+t.paused_at IS NOT NULL OR t.held_at IS NOT NULL OR t.suspended_from IS NOT NULL AS paused"""
 _RENEW = f"""
 WITH ours AS (SELECT t.task_no {_HELD} FOR NO KEY UPDATE OF t {{locked}})
 UPDATE task t SET lease_until = now() + make_interval(secs => %(lease_s)s)
@@ -425,6 +425,7 @@ async def finish(
     await conn.execute(
         "UPDATE task SET status = %s, fatal_error = %s::jsonb, completion_time = now(),"
         " nice_status = NULL, nice_status_details = NULL, paused_at = NULL,"
+        " held_at = NULL, held_by = '{}', held_rules = '{}',"
         " suspended_from = NULL, waits_for = NULL, waits_at = NULL WHERE task_no = %s",
         (status, None if fatal_error is None else json.dumps(fatal_error), task_no),
     )
@@ -479,7 +480,7 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
         await cur.execute(
             f"SELECT ARRAY({_RENEWED}) AS renewed, cancel_requested,"  # noqa: S608 - a constant
             " deadline <= now() AS expired,"
-            " paused_at IS NOT NULL OR suspended_from IS NOT NULL AS paused,"
+            " paused_at IS NOT NULL OR held_at IS NOT NULL OR suspended_from IS NOT NULL AS paused,"
             " removals_unsettled, fatal_error"
             " FROM task WHERE task_no = %s",
             (task_no,),
@@ -487,6 +488,23 @@ async def standing(conn: AsyncConnection[Any], task_no: int) -> Standing:
         row = await cur.fetchone()
     assert row is not None, "the row is locked by us"
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """For which side an activity manager has asked for a task's end, and why."""
+
+    side: str
+    message: str
+
+
+async def canceled(conn: AsyncConnection[Any], task_no: int) -> Canceled | None:
+    """Who else than its owner has asked for the task's end."""
+    row = await fetch_one(
+        conn, "SELECT canceled_by, canceled_message FROM task WHERE task_no = %s", (task_no,)
+    )
+    assert row is not None, "tasks are never removed from the table"
+    return None if row[0] is None else Canceled(row[0], row[1])
 
 
 async def database_now(conn: AsyncConnection[Any]) -> datetime:

@@ -72,7 +72,8 @@ WITH theirs AS (
 UPDATE task t SET status = suspended_from, suspended_from = NULL,
     not_before = least(not_before, now()),
     deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
-               OR paused_at IS NOT NULL THEN deadline ELSE now() + %(deadline)s END
+               OR paused_at IS NOT NULL OR held_at IS NOT NULL
+               THEN deadline ELSE now() + %(deadline)s END
 FROM theirs WHERE t.task_no = theirs.task_no
 RETURNING t.task_no, deadline
 """

@@ -120,6 +120,16 @@ class Task:
     destination_display_name: str | None
     destination_owner_string: str | None
     paused_at: datetime | None
+    held_at: datetime | None
+    """Since when somebody else than its owner holds it."""
+    held_by: dict[str, str]
+    """Messages of activity managers who hold it: `source`, `destination`; `source_share`,
+    `destination_share`: those of a guest collection there."""
+    held_messages: list[str]
+    """Those of the pause rules that hold it."""
+    canceled_by: str | None
+    """For which side (`SOURCE`, `DESTINATION`, `BOTH`) a manager has asked for its end."""
+    canceled_message: str | None
     suspended_from: str | None
     """The status that it had when its owner was suspended; None: its owner is not."""
     waits: bool
@@ -146,6 +156,11 @@ class Task:
         if not self.waits or self.waits_at is None:
             return None
         return Wait(self.waits_at, self.holder_id, self.holder_label, self.holder_state)
+
+    @property
+    def is_paused(self) -> bool:
+        """By its owner, or by somebody else."""
+        return self.paused_at is not None or self.held_at is not None
 
     @property
     def finished(self) -> bool:
@@ -204,7 +219,9 @@ def select_tasks(more: str = "") -> str:
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors, t.bytes_found,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
-           t.paused_at, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
+           t.paused_at, t.held_at, t.held_by, t.canceled_by, t.canceled_message, t.suspended_from,
+           ARRAY(SELECT r.message FROM pause_rule r WHERE r.id = ANY(t.held_rules)
+                  ORDER BY r.modified_at, r.id) AS held_messages, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
            (SELECT to_jsonb(i) - '{{task_no,item_no}}'::text[] FROM item i
              WHERE i.task_no = t.task_no AND i.item_no = 0) AS first_item_row{more}
       FROM task t
@@ -440,6 +457,7 @@ async def _pause_or_resume(
                SET paused_at = CASE WHEN %(pause)s THEN now() END,
                    not_before = least(not_before, now()),
                    deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
+                                     OR held_at IS NOT NULL
                                    THEN deadline ELSE now() + %(deadline)s END
              WHERE id = %(id)s AND owner_id = %(owner)s AND status IN ('ACTIVE', 'INACTIVE')
                AND (paused_at IS NULL) = %(pause)s

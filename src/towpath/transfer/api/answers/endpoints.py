@@ -34,6 +34,15 @@ class Server(Answer):
     outgoing_data_port_end: None
 
 
+class ServerList(Answer):
+    """The servers of an endpoint, of which there is one."""
+
+    DATA_TYPE: Literal["endpoint_server_list"]
+    endpoint: str
+    length: int
+    DATA: list[Server]
+
+
 class _Endpoint(Answer):
     DATA_TYPE: Literal["endpoint"]
     id: UUID

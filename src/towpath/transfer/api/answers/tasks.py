@@ -9,6 +9,7 @@ from typing_extensions import TypedDict  # pydantic, before Python 3.12
 
 from towpath.transfer import fidelity
 from towpath.transfer.api.answers.base import Answer
+from towpath.transfer.api.answers.pause_rules import PauseRuleLimited
 from towpath.transfer.filter_rules import Kind
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.tasks import Status
@@ -37,6 +38,16 @@ class TaskItem(Answer):
     """One thing that a task was asked for. Of a delete, `source_path` is the path."""
 
     source_path: str
+    destination_path: str | None
+    recursive: bool | None
+    checksum_algorithm: str | None
+    external_checksum: str | None
+
+
+class MonitoredItem(Answer):
+    """The same, for who looks after one end only: the other path is null."""
+
+    source_path: str | None
     destination_path: str | None
     recursive: bool | None
     checksum_algorithm: str | None
@@ -75,8 +86,8 @@ class Task(Answer):
     nice_status_details: str | None
     nice_status_expires_in: int | None
     is_paused: bool
-    canceled_by_admin: None
-    canceled_by_admin_message: None
+    canceled_by_admin: Literal["SOURCE", "DESTINATION", "BOTH"] | None
+    canceled_by_admin_message: str | None
     history_deleted: bool
     faults: int
     files: int
@@ -130,6 +141,12 @@ class Task(Answer):
     destination_local_user_status: Literal["NO_PERMISSION"] | None
     destination_mapped_collection_display_name: None
     destination_mapped_collection_id: None
+
+
+class MonitoredTask(Task):
+    """A task as who looks after an end of it sees it: what is of the other end is null."""
+
+    first_item: MonitoredItem | None  # type: ignore[assignment]
 
 
 class TaskList(Answer):
@@ -240,11 +257,11 @@ class FidelityReport(Answer):
 
 
 class PauseInfo(Answer):
-    """Who paused a task."""
+    """Who paused a task, and what for. `..._share`: those who manage a guest collection."""
 
     DATA_TYPE: Literal["pause_info_limited"]
     source_pause_message: str | None
-    source_pause_message_share: None
-    destination_pause_message: None
-    destination_pause_message_share: None
-    pause_rules: list[None]
+    source_pause_message_share: str | None
+    destination_pause_message: str | None
+    destination_pause_message_share: str | None
+    pause_rules: list[PauseRuleLimited]

@@ -34,19 +34,20 @@ BEGIN
         'INSERT INTO %I.task_standing (task_no, at, status, paused, suspended, epoch, waits_for,'
         ' not_before) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)', TG_TABLE_SCHEMA)
     USING NEW.task_no, CASE TG_OP WHEN 'INSERT' THEN NEW.request_time ELSE clock_timestamp() END,
-          NEW.status, NEW.paused_at IS NOT NULL, NEW.suspended_from IS NOT NULL,
+          NEW.status, NEW.paused_at IS NOT NULL OR NEW.held_at IS NOT NULL,
+          NEW.suspended_from IS NOT NULL,
           CASE WHEN NEW.lease_worker IS NOT NULL THEN NEW.lease_epoch END, NEW.waits_for,
           NEW.not_before;
     RETURN NULL;
 END $$;
 CREATE TRIGGER standing_first AFTER INSERT ON task
     FOR EACH ROW EXECUTE FUNCTION note_standing();
-CREATE TRIGGER standing AFTER UPDATE OF status, paused_at, suspended_from, waits_for, lease_worker,
-        lease_epoch ON task
+CREATE TRIGGER standing AFTER UPDATE OF status, paused_at, held_at, suspended_from, waits_for,
+        lease_worker, lease_epoch ON task
     FOR EACH ROW
-    WHEN ((OLD.status, OLD.paused_at IS NULL, OLD.suspended_from IS NULL, OLD.waits_for,
+    WHEN ((OLD.status, OLD.paused_at IS NULL AND OLD.held_at IS NULL, OLD.suspended_from IS NULL, OLD.waits_for,
            OLD.lease_worker, OLD.lease_epoch) IS DISTINCT FROM
-          (NEW.status, NEW.paused_at IS NULL, NEW.suspended_from IS NULL, NEW.waits_for,
+          (NEW.status, NEW.paused_at IS NULL AND NEW.held_at IS NULL, NEW.suspended_from IS NULL, NEW.waits_for,
            NEW.lease_worker, NEW.lease_epoch))
     EXECUTE FUNCTION note_standing();
 
