@@ -131,9 +131,5 @@ class Kept:
 
 
 def token_context(timer_id: UUID) -> bytes:
-<<<<<<< HEAD
     """What a timer's token is sealed for."""
-=======
-    """What a sealed refresh token is bound to."""
->>>>>>> 8e1d5f6 (Activity managers see, pause and cancel others' tasks; pause rules)
     return b"timer " + timer_id.bytes
