@@ -127,8 +127,7 @@ class SmtpMailer:
     async def send(self, message: EmailMessage) -> None:
         """One connection for each: mails are few."""
         settings = self._settings
-        await aiosmtplib.send(
-            message,
+        client = aiosmtplib.SMTP(
             hostname=settings.host,
             port=settings.port,
             username=settings.username,
@@ -138,6 +137,13 @@ class SmtpMailer:
             cert_bundle=None if settings.authority is None else str(settings.authority),
             timeout=SEND_S,
         )
+        try:
+            await client.connect()
+            await client.send_message(message)
+            with contextlib.suppress(OSError, aiosmtplib.SMTPException):
+                await client.quit()  # the mail has been taken, whatever comes of this
+        finally:
+            client.close()  # who gives up does not wait for a server that says nothing
 
 
 def mailer(settings: MailSettings, directory: Path) -> Mailer:
