@@ -14,7 +14,7 @@ from starlette.routing import compile_path
 
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
-from towpath.transfer.api.answers import bookmarks, credentials, endpoints, tasks
+from towpath.transfer.api.answers import bookmarks, credentials, endpoints, tasks, webhooks
 from towpath.transfer.api.answers.base import Error
 
 _DOCUMENTS: dict[str, Any] = {
@@ -28,6 +28,7 @@ _DOCUMENTS: dict[str, Any] = {
     "skipped_error": tasks.SkippedError,
     "successful_transfer": tasks.SuccessfulTransfer,
     "task": tasks.Task,
+    "webhook_delivery": webhooks.WebhookDelivery,
 }
 
 
