@@ -30,7 +30,7 @@ class Guest:
     def root(self) -> Root:
         """Where it begins at the host."""
         assert self.endpoint.share_path is not None, "guest collections have one"
-        return Root(names.to_wire(self.endpoint.share_path), self.reach.readable)
+        return Root(self.endpoint.share_path, self.reach.readable)
 
     @property
     def name(self) -> str:

@@ -141,6 +141,8 @@ class Standing:
     guest: bool
     invited: bool = False
     """Whether any rule of a guest collection is for the person."""
+    closed: bool = False
+    """A guest collection that nobody may use for now."""
 
     @property
     def visible(self) -> bool:
@@ -226,4 +228,5 @@ def standing_of(
     reach = EVERYWHERE if not guest or owner or held & FULL_ACCESS else given
     if guest and shared != "rw":
         reach = NOWHERE if shared == "none" else replace(reach, writable=())
-    return Standing(owner, held, reach, public, guest, invited=not given.nothing)
+    closed = guest and shared == "none"
+    return Standing(owner, held, reach, public, guest, invited=not given.nothing, closed=closed)

@@ -351,7 +351,7 @@ async def test_what_a_suspended_person_shares_is_closed(
     assert await sees(reader, guest)
     place = guest.removeprefix("endpoint/")
     listed = await reader.get(f"operation/endpoint/{place}/ls", path="/data/")
-    assert_error(listed, 403, "PermissionDenied")
+    assert "closed to all" in assert_error(listed, 403, "PermissionDenied")
 
 
 async def test_a_host_that_is_not_shareable(standings: Standings, owner: Api, host: str) -> None:
@@ -364,7 +364,7 @@ async def test_a_host_that_is_not_shareable(standings: Standings, owner: Api, ho
     assert_error(answer, 403, "PermissionDenied")
     place = standings.places[Place.GUEST]
     listed = await reader.get(f"operation/endpoint/{place}/ls", path="/data/")
-    assert_error(listed, 403, "PermissionDenied")
+    assert "closed to all" in assert_error(listed, 403, "PermissionDenied")
 
 
 # roles

@@ -242,6 +242,11 @@ def check_shared(seen: Seen, *, writes: bool) -> None:
     if not seen.endpoint.is_guest:
         return
     name, owner = seen.endpoint.display_name, seen.endpoint.owner_string
+    if seen.standing.closed:
+        raise ApiError.forbidden(
+            f"“{name}” is closed to all: what it is of may not be shared any more, or the account"
+            f" of {owner}, who shares it, is suspended"
+        )
     if seen.standing.reach.nothing:
         raise ApiError.forbidden(f"“{name}” is not shared with you: ask {owner}")
     if writes and not seen.standing.reach.writable:
