@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import dict_row, kwargs_row
 
 from towpath.platform.database import Connection
@@ -100,29 +99,25 @@ async def forget_expired(conn: Connection, endpoint_id: UUID, now: datetime) -> 
 
 
 async def add(conn: Connection, endpoint_id: UUID, rule: Rule, created_by: UUID) -> None:
-    """Make a rule. Raises AlreadyThereError: there is one for this principal and path. In a
-    transaction.
-    """
-    try:
-        async with conn.transaction():
-            await conn.execute(
-                "INSERT INTO access_rule (id, endpoint_id, principal_type, principal, path,"
-                " permissions, created_by, created_at, expires_at)"
-                " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-                (
-                    rule.id,
-                    endpoint_id,
-                    rule.principal_type,
-                    rule.principal,
-                    names.to_text(rule.path),
-                    _permissions(rule),
-                    created_by,
-                    rule.created_at,
-                    rule.expires_at,
-                ),
-            )
-    except psycopg.errors.UniqueViolation:
-        raise AlreadyThereError from None
+    """Make a rule. Raises AlreadyThereError: there is one for this principal and path."""
+    done = await conn.execute(
+        "INSERT INTO access_rule (id, endpoint_id, principal_type, principal, path,"
+        " permissions, created_by, created_at, expires_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (
+            rule.id,
+            endpoint_id,
+            rule.principal_type,
+            rule.principal,
+            names.to_text(rule.path),
+            _permissions(rule),
+            created_by,
+            rule.created_at,
+            rule.expires_at,
+        ),
+    )
+    if done.rowcount == 0:
+        raise AlreadyThereError
 
 
 async def update(conn: Connection, endpoint_id: UUID, rule: Rule) -> None:

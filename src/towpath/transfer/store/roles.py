@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg.rows import kwargs_row
 
 from towpath.platform.database import Connection
@@ -40,23 +39,14 @@ def _held(**row: Any) -> Held:
 
 
 async def add(conn: Connection, held: Held, created_by: UUID) -> None:
-    """Give a role. Raises AlreadyThereError. In a transaction."""
-    try:
-        async with conn.transaction():
-            await conn.execute(
-                "INSERT INTO role (id, endpoint_id, principal_type, principal, role, created_by)"
-                " VALUES (%s, %s, %s, %s, %s, %s)",
-                (
-                    held.id,
-                    held.endpoint_id,
-                    held.principal_type,
-                    held.principal,
-                    held.role,
-                    created_by,
-                ),
-            )
-    except psycopg.errors.UniqueViolation:
-        raise AlreadyThereError from None
+    """Give a role. Raises AlreadyThereError."""
+    done = await conn.execute(
+        "INSERT INTO role (id, endpoint_id, principal_type, principal, role, created_by)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        (held.id, held.endpoint_id, held.principal_type, held.principal, held.role, created_by),
+    )
+    if done.rowcount == 0:
+        raise AlreadyThereError
 
 
 async def list_all(conn: Connection, endpoint_id: UUID) -> list[Held]:
