@@ -103,7 +103,9 @@ class World:
             async with conn.cursor(row_factory=dict_row) as cursor:
                 await cursor.execute(
                     "SELECT *, lease_until > now() AS leased, not_before <= now() AS due,"
-                    " extract(epoch FROM deadline - now())::float8 AS left_s"
+                    " extract(epoch FROM deadline - now())::float8 AS left_s,"
+                    " (SELECT count(*) FROM outbox o"
+                    "  WHERE o.document ->> 'task_id' = task.id::text) AS told"
                     " FROM task ORDER BY task_no"
                 )
                 return await cursor.fetchall()

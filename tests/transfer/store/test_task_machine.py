@@ -42,6 +42,8 @@ class Model:
     owner: UUID
     deadline_given: bool
     wanted: list[Claim]
+    told: int = field(default=0, kw_only=True)
+    """How often its owner was told of its end, or that it waits for him."""
     status: Status = Status.ACTIVE
     epoch: int = 0
     cancel: bool = False
@@ -229,6 +231,7 @@ class Life(RuleBasedStateMachine):
         assert row["paused_at"] is None
         task.row = {name: value for name, value in row.items() if name not in DERIVED}
         task.status, task.paused = status, False
+        task.told += 1
         self.lost(task)
 
     @rule(worker=WORKERS)
@@ -264,6 +267,7 @@ class Life(RuleBasedStateMachine):
         assert self.world.suspend(task.grant, task.began_with) is not task.renewed
         if not task.renewed:
             task.status = Status.INACTIVE
+            task.told += 1
         self.lost(task)
 
     @precondition(lambda self: self.having(runs=True))
@@ -286,6 +290,7 @@ class Life(RuleBasedStateMachine):
     def the_database_says_the_same(self) -> None:
         for no, row in self.world.rows().items():
             task = self.tasks[no]
+            assert row["told"] == task.told, "each change that is told is told once"
             if task.ended:
                 assert {**row, **task.row} == row, "what has ended never changes"
                 assert not row["leased"]
