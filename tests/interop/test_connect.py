@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import globus_sdk
 import pytest
+from globus_sdk.transport import RetryConfig
 
 from plugins.globus import Globus
 from plugins.rig import QUICK
@@ -158,3 +160,173 @@ def test_nodes_of_a_server_share_the_work_and_stand_in_for_each_other(
         arrived = base / "in" / file.name
         assert arrived.read_bytes() == file.read_bytes()
         assert arrived.owner() == ACCOUNT
+
+
+def test_managers_make_collections_where_the_site_lets_them(
+    deployment: Deployment, stack: ExitStack, open_tmp_path: Path, tmp_path: Path
+) -> None:
+    """With the command, which consents by itself, and with all that the SDK's client offers."""
+    globus = Globus.of(deployment, tmp_path / "home")
+    told = deployment.towpath("endpoint", "add", "Site", "--connect-server", "--format", "json")
+    added = json.loads(told)
+    lab = added["id"]
+    root, elsewhere = open_tmp_path / "open", open_tmp_path / "elsewhere"
+    for directory in (root, root / "ana", elsewhere):
+        directory.mkdir()
+        shutil.chown(directory, ACCOUNT)
+    (elsewhere / "secret").write_text("not for managers")
+    (root / "out").symlink_to(elsewhere)
+    node = stack.enter_context(Agent.set_up(added["setup_key"], open_tmp_path / "node"))
+    node.towpath("map", "add", ".*", ACCOUNT)
+    assert "no collections of its files" in globus.fails(
+        *("collection", "create", "mapped", lab, "Early", "--base-path", str(root))
+    )
+    node.towpath("managers", "allow", str(root), "--allow", ACCOUNT)
+    assert str(root) in node.towpath("managers", "list")
+    node.start()
+    wait_for_root(globus, lab, str(root))
+
+    create = ("collection", "create", "mapped", lab)
+    refused = globus.fails(*create, "Elsewhere", "--base-path", str(elsewhere))
+    assert f"towpath connect managers allow {elsewhere}" in refused
+    mapped = globus.json(*create, "Ana's", "--base-path", f"{root}/ana")["id"]
+    globus.run("mkdir", f"{mapped}:/in")
+    assert (root / "ana" / "in").owner() == ACCOUNT
+    # where somebody has put a link, it leads nowhere
+    linked = globus.json(*create, "Linked", "--base-path", f"{root}/out")["id"]
+    refused = globus.fails("ls", f"{linked}:/")
+    assert "secret" not in refused
+    globus.run("collection", "update", mapped, "--description", "Hers", "--public")
+    assert globus.json("collection", "show", mapped)["description"] == "Hers"
+    guest = globus.json("collection", "create", "guest", mapped, "/in", "Shared")["id"]
+    listed = globus.json("gcs", "collection", "list", lab, "--filter", "guest-collections")
+    assert [one["id"] for one in listed["DATA"]] == [guest]
+    globus.run("collection", "delete", guest)
+    assert "EndpointDeleted" in globus.fails("ls", f"{guest}:/")
+    _every_method(globus, lab, mapped)
+
+    # read only, or closed: the agent holds to it whatever the service says
+    node.towpath("managers", "allow", str(root), "--read-only", "--allow", ACCOUNT)
+    refused = globus.fails("mkdir", f"{mapped}:/more")
+    assert not (root / "ana" / "more").exists()
+    node.towpath("managers", "deny", str(root))
+    globus.fails("ls", f"{mapped}:/")
+    globus.run("collection", "delete", mapped)
+    assert "EndpointDeleted" in globus.fails("ls", f"{mapped}:/")
+
+
+def wait_for_root(globus: Globus, lab: str, path: str) -> None:
+    """Until the service has heard of it."""
+    deadline = time.monotonic() + READY_S
+    route = ("api", "gcs", lab, "GET", "/storage_gateways")
+    while path not in globus.text(*route, "-Q", "include=private_policies"):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _every_method(globus: Globus, lab: str, mapped: str) -> None:
+    """Of the SDK's client of Managers: an answer, or a clean refusal."""
+    environment = globus.environment
+    client_id = environment["GLOBUS_CLI_CLIENT_ID"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            if name.startswith("GLOBUS_SDK") or name.upper() == "NO_PROXY":
+                patch.setenv(name, value)
+        auth = globus_sdk.ConfidentialAppAuthClient(
+            client_id, environment["GLOBUS_CLI_CLIENT_SECRET"]
+        )
+        url = f"{environment['GLOBUS_SDK_SERVICE_URL_TRANSFER']}/gcs/{lab}"
+        scope = globus_sdk.GCSClient.get_gcs_endpoint_scopes(lab).manage_collections
+        of_collection = globus_sdk.GCSClient.get_gcs_collection_scopes(mapped)
+        for one in (of_collection.data_access, of_collection.https):
+            (tokens,) = auth.oauth2_client_credentials_tokens(one).by_resource_server.values()
+            assert tokens["resource_server"] == mapped
+        authorizer = globus_sdk.ClientCredentialsAuthorizer(auth, str(scope))
+        retry = RetryConfig(max_retries=0)
+        gcs = globus_sdk.GCSClient(url, authorizer=authorizer, retry_config=retry)
+        assert gcs.endpoint_client_id == lab
+        assert gcs.get_gcs_info()["endpoint_id"] == lab
+        assert gcs.get_endpoint()["display_name"] == "Site"
+        changed = gcs.update_endpoint(
+            globus_sdk.EndpointDocument(department="Tides"), include="endpoint"
+        )
+        assert changed["department"] == "Tides"
+        pages = gcs.paginated.get_collection_list(page_size=1, include="private_policies")
+        assert mapped in [one["id"] for one in pages.items()]
+        one = gcs.get_collection(mapped, query_params={"include": "private_policies"})
+        assert one["root_path"] == one["collection_base_path"]
+        document = globus_sdk.MappedCollectionDocument(
+            display_name="Once more", collection_base_path=one["collection_base_path"]
+        )
+        made = gcs.create_collection(document)
+        update = globus_sdk.MappedCollectionDocument(keywords=["tides"])
+        assert gcs.update_collection(made["id"], update)["keywords"] == ["tides"]
+        assert gcs.delete_collection(made["id"])["code"] == "success"
+        (gateway,) = gcs.paginated.get_storage_gateway_list(include="private_policies").items()
+        assert gcs.get_storage_gateway(gateway["id"])["display_name"] == "Site (POSIX)"
+        named = globus_sdk.StorageGatewayDocument(display_name="Disks")
+        gcs.update_storage_gateway(gateway["id"], named)
+        role = gcs.create_role(
+            globus_sdk.GCSRoleDocument(
+                role="activity_monitor",
+                principal=f"urn:globus:auth:identity:{client_id}",
+                collection=mapped,
+            )
+        )
+        assert gcs.get_role(role["id"])["role"] == "activity_monitor"
+        (found,) = gcs.paginated.get_role_list(mapped, include="all_roles").items()
+        assert found["id"] == role["id"]
+        assert gcs.delete_role(role["id"])["code"] == "success"
+        (credential,) = gcs.paginated.get_user_credential_list(gateway["id"]).items()
+        assert credential["username"] == ACCOUNT
+        mine = globus_sdk.UserCredentialDocument(
+            storage_gateway_id=gateway["id"], identity_id=client_id, username=ACCOUNT
+        )
+        assert gcs.create_user_credential(mine)["id"] == credential["id"]
+        again = globus_sdk.UserCredentialDocument(display_name="mine")
+        assert gcs.update_user_credential(credential["id"], again)["display_name"] == "mine"
+        assert gcs.get_user_credential(credential["id"])["display_name"] == "mine"
+        assert gcs.delete_user_credential(credential["id"])["code"] == "success"
+        for refused in (
+            lambda: gcs.create_storage_gateway(named),
+            lambda: gcs.delete_storage_gateway(gateway["id"]),
+        ):
+            with pytest.raises(globus_sdk.GCSAPIError) as error:
+                refused()
+            assert (error.value.http_status, error.value.code) == (422, "unprocessable_entity")
+            assert error.value.message
+        methods = {
+            name
+            for name, method in vars(globus_sdk.GCSClient).items()
+            if callable(method) and not isinstance(method, type) and not name.startswith("_")
+        }
+        assert methods == CALLED, "another version of the SDK has others"
+
+
+CALLED = {
+    "get_gcs_endpoint_scopes",
+    "get_gcs_collection_scopes",
+    "get_gcs_info",
+    "get_endpoint",
+    "update_endpoint",
+    "get_collection_list",
+    "get_collection",
+    "create_collection",
+    "update_collection",
+    "delete_collection",
+    "get_storage_gateway_list",
+    "create_storage_gateway",
+    "get_storage_gateway",
+    "update_storage_gateway",
+    "delete_storage_gateway",
+    "get_role_list",
+    "create_role",
+    "get_role",
+    "delete_role",
+    "get_user_credential_list",
+    "create_user_credential",
+    "get_user_credential",
+    "update_user_credential",
+    "delete_user_credential",
+}
+"""Above."""
