@@ -275,6 +275,11 @@ def storage_scope(scope: str) -> StorageScope | None:
     return StorageScope(UUID(found["id"]), FixedScope(scope, name, description.format(found["id"])))
 
 
+def manage_scope(endpoint_id: UUID) -> str:
+    """What the Manager of an endpoint takes tokens with."""
+    return f"urn:globus:auth:scope:{endpoint_id}:{MANAGE_COLLECTIONS}"
+
+
 def data_access_scope(collection_id: UUID) -> str:
     """What Transfer must be allowed before it touches a person's files in a collection."""
     return f"{SCOPE_BASE}/{collection_id}/{DATA_ACCESS}"

@@ -33,6 +33,27 @@ class DataAccess:
     client_id: UUID
     identity_id: UUID
     collection_id: UUID
+    endpoint_id: UUID | None = None
+    """To share it, at the Manager of that endpoint; None: at Transfer."""
+
+    @property
+    def required_scope(self) -> str:
+        """What the application must ask the person for."""
+        above = "urn:globus:auth:scope:transfer.api.globus.org:all"
+        optional = "*"
+        if self.endpoint_id is not None:
+            above = f"urn:globus:auth:scope:{self.endpoint_id}:manage_collections"
+            optional = ""
+        scope = f"https://auth.globus.org/scopes/{self.collection_id}/data_access"
+        return f"{above}[{optional}{scope}]"
+
+    @property
+    def advice(self) -> str:
+        """For a person whose task waits for it."""
+        return (
+            "Allow it again, with the application that submitted the task; with the globus command:"
+            f" globus session consent '{self.required_scope}'"
+        )
 
 
 class NexusAway(Exception):  # noqa: N818 - a state, named as one
@@ -48,6 +69,7 @@ async def ask(nexus: Ask, asked: Sequence[DataAccess]) -> list[bool]:
                 "client_id": str(one.client_id),
                 "identity_id": str(one.identity_id),
                 "collection_id": str(one.collection_id),
+                "endpoint_id": None if one.endpoint_id is None else str(one.endpoint_id),
             }
             for one in asked
         ]
@@ -57,22 +79,6 @@ async def ask(nexus: Ask, asked: Sequence[DataAccess]) -> list[bool]:
     if len(allowed) != len(asked):
         raise ValueError("nexus answers another question")
     return allowed
-
-
-def required_scope(collection_id: UUID) -> str:
-    """What the application must ask the person for."""
-    return (
-        "urn:globus:auth:scope:transfer.api.globus.org:all"
-        f"[*https://auth.globus.org/scopes/{collection_id}/data_access]"
-    )
-
-
-def advice(collection_id: UUID) -> str:
-    """For a person whose task waits for it."""
-    return (
-        "Allow it again, with the application that submitted the task; with the globus command:"
-        f" globus session consent '{required_scope(collection_id)}'"
-    )
 
 
 class DataConsents:

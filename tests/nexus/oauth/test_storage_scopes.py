@@ -20,9 +20,9 @@ def manage(endpoint_id: object) -> str:
     return f"urn:globus:auth:scope:{endpoint_id}:manage_collections"
 
 
-async def allowed(nexus: Nexus, *asked: tuple[UUID, UUID, UUID]) -> list[bool]:
-    names = ("client_id", "identity_id", "collection_id")
-    document = {"asked": [dict(zip(names, map(str, one), strict=True)) for one in asked]}
+async def allowed(nexus: Nexus, *asked: tuple[UUID, ...]) -> list[bool]:
+    names = ("client_id", "identity_id", "collection_id", "endpoint_id")
+    document = {"asked": [dict(zip(names, map(str, one), strict=False)) for one in asked]}
     answer = await nexus.http.post(
         "/v2/api/data_access", json=document, auth=_basic(nexus.transfer)
     )
@@ -160,6 +160,15 @@ async def test_data_access_is_found_by_application_person_and_collection(nexus: 
     async with nexus.database.connection() as connection:
         await connection.execute("DELETE FROM consent")
     assert await allowed(nexus, asked) == [False]
+    # and for who shares it, at the Manager of its endpoint
+    endpoint = uuid4()
+    below = f"{manage(endpoint)}[{data_access_scope(collection)}]"
+    await nexus.log_in_at(client, cookie=cookie, scope=below)
+    assert await allowed(nexus, asked, (*asked, endpoint), (*asked, uuid4())) == [
+        False,
+        True,
+        False,
+    ]
 
 
 async def test_a_service_that_acts_for_a_person_needs_its_own(nexus: Nexus) -> None:

@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from plugins.manager_api import MAPPINGS, Lab, Manager, User
+from plugins.transfer_api import assert_error
 from towpath.nexus.scopes import GROUPS_ALL
+from towpath.nexus.well_known import data_access_scope
 from towpath.transfer.api import SCOPE, TransferService
 from towpath.transfer.manager.asking import manage_scope
 from towpath.transfer.manager.documents import gateway_id
@@ -475,9 +477,56 @@ async def test_what_guest_collections_need(alice: User, lab: Lab) -> None:
         await own.refused("POST", "collections", {**guest, **bad}, expect=422)
     unknown = {**guest, "mapped_collection_id": str(uuid4())}
     await own.refused("POST", "collections", unknown, expect=404)
+    # an application may not share what it may not use
+    envelope = await own.call("POST", "collections", guest, expect=403)
+    needed = f"{manage_scope(UUID(lab.id))}[{data_access_scope(UUID(mapped))}]"
+    assert (envelope["code"], envelope["required_scopes"]) == ("ConsentRequired", [needed])
+    shared = {"host_endpoint": mapped, "host_path": "/in", "display_name": "g"}
+    answer = await alice.api.post("shared_endpoint", shared)
+    assert assert_error(answer, 403, "ConsentRequired") == envelope["message"]
+    assert answer.json()["required_scopes"] == [f"{SCOPE}[*{data_access_scope(UUID(mapped))}]"]
+    await alice.token(needed)
+    assert_error(await alice.api.post("shared_endpoint", shared), 403, "ConsentRequired")
     forbid = {"DATA_TYPE": "collection#1.0.0", "allow_guest_collections": False}
     await own.call("PATCH", f"collections/{mapped}", forbid)
     await own.refused("POST", "collections", guest, expect=403)
     await own.call("PATCH", f"collections/{mapped}", {**forbid, "allow_guest_collections": True})
+    deny = {"DATA_TYPE": "collection#1.0.0", "sharing_users_deny": ["daemon"]}
+    await own.call("PATCH", f"collections/{mapped}", deny)
+    told = await own.refused("POST", "collections", guest, expect=403)
+    assert "do not let your account daemon share" in told
+    await own.call("PATCH", f"collections/{mapped}", {**deny, "sharing_users_deny": []})
     told = await own.refused("POST", "collections", guest, expect=502)
     assert "never connected" in told
+
+
+async def test_what_managers_demand_of_transfers(alice: User, lab: Lab) -> None:
+    own = await alice.at(lab.id)
+    mapped = (await only_collection(own))["id"]
+    await alice.token(f"{SCOPE}[*{data_access_scope(UUID(mapped))}]")
+
+    async def submitted() -> dict[str, Any]:
+        document = {
+            "submission_id": str(uuid4()),
+            "source_endpoint": mapped,
+            "destination_endpoint": mapped,
+            "verify_checksum": False,
+            "DATA": [{"source_path": "/a", "destination_path": f"/{uuid4()}"}],
+        }
+        answer = await alice.api.post("transfer", document)
+        assert answer.status_code == 202, answer.text
+        task: dict[str, Any] = (await alice.api.get(f"task/{answer.json()['task_id']}")).json()
+        return {name: task[name] for name in ("encrypt_data", "verify_checksum")}
+
+    assert await submitted() == {"encrypt_data": False, "verify_checksum": False}
+    demand = {"DATA_TYPE": "collection#1.0.0", "force_encryption": True, "force_verify": True}
+    await own.call("PATCH", f"collections/{mapped}", demand)
+    assert await submitted() == {"encrypt_data": True, "verify_checksum": True}
+    shown = (await alice.api.get(f"endpoint/{mapped}")).json()
+    assert (shown["force_encryption"], shown["force_verify"], shown["disable_verify"]) == (
+        True,
+        True,
+        False,
+    )
+    both = {"DATA_TYPE": "collection#1.0.0", "disable_verify": True}
+    await own.refused("PATCH", f"collections/{mapped}", both, expect=422)

@@ -11,7 +11,7 @@ from towpath.nexus.oauth.core import Core
 from towpath.nexus.oauth.errors import forbidden
 from towpath.nexus.scopes import TRANSFER_ALL
 from towpath.nexus.store import clients, consents
-from towpath.nexus.well_known import WEB_CLIENT, data_access_scope
+from towpath.nexus.well_known import WEB_CLIENT, data_access_scope, manage_scope
 
 ASKED_LIMIT = 100
 
@@ -21,6 +21,9 @@ class _Asked(BaseModel):
     """Whose token it was: the application that a person uses, or a service that acts for one."""
     identity_id: UUID
     collection_id: UUID
+    endpoint_id: UUID | None = None
+    """Whether it may share what is in the collection, as a manager of that endpoint; without it,
+    whether Transfer may use that."""
 
 
 class _Body(BaseModel):
@@ -38,9 +41,13 @@ def add_data_access_route(app: FastAPI, core: Core) -> None:
                 raise forbidden("this is for the deployment's services")
             allowed = await consents.allowed_below(
                 connection,
-                TRANSFER_ALL,
                 [
-                    (one.client_id, one.identity_id, data_access_scope(one.collection_id))
+                    (
+                        one.client_id,
+                        one.identity_id,
+                        TRANSFER_ALL if one.endpoint_id is None else manage_scope(one.endpoint_id),
+                        data_access_scope(one.collection_id),
+                    )
                     for one in body.asked
                 ],
             )

@@ -3,7 +3,7 @@
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal, nexus_unavailable
 from towpath.transfer.api.service import TransferService
-from towpath.transfer.consents import DataAccess, NexusAway, required_scope
+from towpath.transfer.consents import DataAccess, NexusAway
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
 MESSAGE = "Missing required data_access consent"
@@ -16,9 +16,21 @@ async def require_data_access(
     """403 ConsentRequired unless the caller lets its application use its data in a mapped
     collection. Of anything else nothing is asked: what is shared, its owner has opened himself.
     """
-    if collection.entity_type is not EntityType.COLLECTION:
-        return
-    access = DataAccess(caller.client_id, caller.sub, collection.id)
+    if collection.entity_type is EntityType.COLLECTION:
+        await _require(service, DataAccess(caller.client_id, caller.sub, collection.id))
+
+
+async def require_data_access_to_share(
+    service: TransferService, caller: Principal, collection: Endpoint
+) -> None:
+    """The same for who shares what is in it, as a manager of its endpoint: else an application
+    could make a guest collection, for which it needs no consent.
+    """
+    access = DataAccess(caller.client_id, caller.sub, collection.id, collection.connect_id)
+    await _require(service, access)
+
+
+async def _require(service: TransferService, access: DataAccess) -> None:
     try:
         allowed = await service.data_consents.allowed(access)
     except NexusAway as error:
@@ -28,5 +40,5 @@ async def require_data_access(
             403,
             "ConsentRequired",
             MESSAGE,
-            extras={"required_scopes": [required_scope(collection.id)]},
+            extras={"required_scopes": [access.required_scope]},
         )

@@ -45,19 +45,23 @@ NULL_ENDPOINT_FIELDS = (
     "https_server",
     "last_accessed_time",
     "local_user_info_available",
-    "max_concurrency",
-    "max_parallelism",
     "myproxy_dn",
     "myproxy_server",
     "oauth_server",
-    "preferred_concurrency",
-    "preferred_parallelism",
     "s3_url",
     "storage_type",
     "subscription_admin_verified",
     "subscription_id",
     "tlsftp_server",
 )
+
+NETWORK_NUMBERS = (
+    "max_concurrency",
+    "max_parallelism",
+    "preferred_concurrency",
+    "preferred_parallelism",
+)
+"""Of an endpoint with agents its managers may set them."""
 
 FALSE_ENDPOINT_FIELDS = (
     "activated",
@@ -140,8 +144,9 @@ def endpoint_document(
         "gcp_connected": connected if personal else None,
         "gcp_paused": paused if personal else None,
         **{text: endpoint.details.get(text) for text in DETAIL_TEXTS},
-        **dict.fromkeys(FALSE_ENDPOINT_FIELDS, False),
+        **{name: endpoint.managed.get(name) is True for name in FALSE_ENDPOINT_FIELDS},
         **dict.fromkeys(NULL_ENDPOINT_FIELDS),
+        **{name: endpoint.managed.get(name) for name in NETWORK_NUMBERS},
         "gcs_manager_url": manager_url(origin, endpoint.connect_id) if managed else None,
         "gcs_version": GCS_VERSION if managed else None,
         "network_use": endpoint.details.get("network_use") or "normal",

@@ -10,6 +10,7 @@ from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import names
+from towpath.transfer.api.consent import require_data_access, require_data_access_to_share
 from towpath.transfer.api.service import TransferService, visible_endpoint, who
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.connect.permits import Refused, permit_for
@@ -41,9 +42,10 @@ class NewGuest:
 
 
 async def new_guest_collection(
-    service: TransferService, caller: Principal, wanted: NewGuest
+    service: TransferService, caller: Principal, wanted: NewGuest, *, as_manager: bool = False
 ) -> Endpoint:
-    """Share a directory with nobody as yet; the caller is its owner.
+    """Share a directory with nobody as yet; the caller is its owner. `as_manager`: asked at the
+    Manager of its endpoint, which has a consent of its own.
 
     Who may use the host himself may share of it, unless its owner forbids that. Others use it with
     his credential, or as his account; so that has to work: the directory is looked at. Raises
@@ -51,6 +53,8 @@ async def new_guest_collection(
     """
     async with service.database.connection() as conn:
         host = await _may_share(conn, service, caller, wanted.host_id)
+    require = require_data_access_to_share if as_manager else require_data_access
+    await require(service, caller, host)
     share_path = await _directory(service, caller, host, wanted.path)
     if shared_at(host.managed.get("sharing_restrict_paths"), share_path) == "none":
         raise ApiError.forbidden(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -37,7 +38,7 @@ from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.guests import guest_of
 from towpath.transfer.sessions import SessionUnavailable
-from towpath.transfer.store import items, principals, tasks
+from towpath.transfer.store import endpoints, items, principals, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
 
@@ -228,6 +229,7 @@ async def _submit(
                 )
                 if check is not None:
                     await check(source, destination)
+                task = await _as_managers_say(conn, task, (source, destination))
             await _check_room(conn, service, caller.sub)
             # while the task runs, its owner's rights follow from what is kept of him
             await principals.put(conn, who(caller))
@@ -255,6 +257,30 @@ async def _submit(
         ),
         status_code=200 if created.duplicate else 202,
     )
+
+
+async def _as_managers_say(conn: Connection, task: NewTask, ends: Sequence[Endpoint]) -> NewTask:
+    """A transfer with what the managers of its collections demand. Of what is shared, the settings
+    of the collection below hold as well."""
+    settings = [end.managed for end in ends]
+    for end in ends:
+        if end.is_guest and end.host_endpoint_id is not None:
+            host = await endpoints.get(conn, end.host_endpoint_id)
+            settings += [] if host is None else [host.managed]
+    demanded = {name for one in settings for name, value in one.items() if value is True}
+    options = dict(task.options)
+    if "force_encryption" in demanded:
+        options["encrypt_data"] = True
+    if "disable_verify" in demanded:
+        if "force_verify" in demanded:
+            raise ApiError.bad_request(
+                "One of the collections demands that checksums are compared, and the other lets"
+                " nobody compute them: ask their managers"
+            )
+        options["verify_checksum"] = False
+    if "force_verify" in demanded:
+        options["verify_checksum"] = True
+    return replace(task, options=options)
 
 
 async def _usable(

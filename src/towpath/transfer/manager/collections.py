@@ -272,7 +272,7 @@ async def _create_guest(asked: Asking, document: CollectionDocument) -> Endpoint
         public=changes.pop("public", False),
         details={name: changes.pop(name) for name in TEXTS if changes.get(name)},
     )
-    made = await new_guest_collection(asked.service, asked.caller, wanted)
+    made = await new_guest_collection(asked.service, asked.caller, wanted, as_manager=True)
     kept = {name: value for name, value in changes.items() if value and name not in TEXTS}
     async with asked.service.database.connection() as conn:
         await endpoints.set_managed(conn, made.id, kept)

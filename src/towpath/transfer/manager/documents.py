@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from towpath import __version__
-from towpath.transfer.api.documents import GCS_VERSION, manager_url
+from towpath.transfer.api.documents import GCS_VERSION, NETWORK_NUMBERS, manager_url
 from towpath.transfer.connect.managed import TEXTS
 from towpath.transfer.manager.envelope import JsonObject
 from towpath.transfer.store.endpoints import Endpoint
@@ -16,12 +16,6 @@ POSIX = "145812c8-decc-41f1-83cf-bb2a85a2a70b"
 API_VERSION = "1.29.0"
 CONTROL_PORT = 443
 """What a Connect Server says of its control channel. Agents are reached through relays."""
-NETWORK_NUMBERS = (
-    "max_concurrency",
-    "max_parallelism",
-    "preferred_concurrency",
-    "preferred_parallelism",
-)
 CONTACT = (
     "description",
     "organization",

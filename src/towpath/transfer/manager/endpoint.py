@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from towpath.transfer.api.bodies import Document, Text
+from towpath.transfer.api.documents import NETWORK_NUMBERS
 from towpath.transfer.api.service import Service
 from towpath.transfer.manager import documents
 from towpath.transfer.manager.asking import Asked, read
@@ -83,7 +84,7 @@ async def update_endpoint(
             details["keywords"] = keyword_text(document.keywords)
         numbers = {
             name: getattr(document, name)
-            for name in documents.NETWORK_NUMBERS
+            for name in NETWORK_NUMBERS
             if name in document.model_fields_set
         }
         after = replace(
@@ -108,11 +109,9 @@ def _refuse(document: EndpointDocument) -> None:
             f" leave it {documents.CONTROL_PORT}"
         )
     if document.network_use == "custom" and any(
-        getattr(document, name) is None for name in documents.NETWORK_NUMBERS
+        getattr(document, name) is None for name in NETWORK_NUMBERS
     ):
-        raise unprocessable(
-            f"network_use custom needs {', '.join(documents.NETWORK_NUMBERS)} as well"
-        )
+        raise unprocessable(f"network_use custom needs {', '.join(NETWORK_NUMBERS)} as well")
     _refuse_subscription(document.subscription_id)
 
 

@@ -3,13 +3,12 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from psycopg.rows import dict_row
 
 from towpath.platform.database import Connection
 from towpath.transfer import times
-from towpath.transfer.consents import DataAccess, advice
+from towpath.transfer.consents import DataAccess
 from towpath.transfer.store import events
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import TASK_CHANNEL
@@ -84,7 +83,7 @@ UPDATE task t SET status = 'INACTIVE', consent_wait = theirs.lacking,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.lacking WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, e.id AS collection_id, e.display_name
+RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name
 """  # noqa: S608 - constants
 _FREE = f"""
 WITH theirs AS (
@@ -99,7 +98,7 @@ UPDATE task t SET consent_wait = NULL,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        OR paused_at IS NOT NULL THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.consent_wait WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, e.id AS collection_id, e.display_name
+RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name
 """  # noqa: S608 - constants
 
 
@@ -124,7 +123,8 @@ async def _changed(conn: Connection, statement: str, terms: Terms, code: EventCo
         await cursor.execute(statement.encode(), {"deadline": terms.deadline, "code": code})
         rows = await cursor.fetchall()
     for row in rows:
-        details = _details(code, row["collection_id"], row["display_name"])
+        access = DataAccess(row["client_id"], row["owner_id"], row["collection_id"])
+        details = _details(code, access, row["display_name"])
         details["deadline"] = times.show(row["deadline"])
         if code is EventCode.CONSENT_REQUIRED:
             await conn.execute(
@@ -144,7 +144,7 @@ async def _changed(conn: Connection, statement: str, terms: Terms, code: EventCo
     return len(rows)
 
 
-def _details(code: EventCode, collection_id: UUID, name: str) -> dict[str, str | None]:
+def _details(code: EventCode, access: DataAccess, name: str) -> dict[str, str | None]:
     if code is EventCode.CONSENT_GIVEN:
         return {
             "reason": f"The application may use your data in “{name}” again.",
@@ -152,8 +152,8 @@ def _details(code: EventCode, collection_id: UUID, name: str) -> dict[str, str |
         }
     return {
         "error": f"The application that submitted this may not use your data in “{name}” any more.",
-        "collection": str(collection_id),
-        "advice": advice(collection_id),
+        "collection": str(access.collection_id),
+        "advice": access.advice,
         "who_can_fix": "you",
         "next": "It waits, and goes on when that is allowed again.",
     }

@@ -9,6 +9,7 @@ from towpath.transfer.api.answers.base import Answer
 from towpath.transfer.api.documents import (
     DETAIL_TEXTS,
     FALSE_ENDPOINT_FIELDS,
+    NETWORK_NUMBERS,
     NULL_ENDPOINT_FIELDS,
 )
 from towpath.transfer.browse import endpoint_test
@@ -89,6 +90,7 @@ Endpoint = create_model(
         "dict[str, Any]",
         dict.fromkeys(DETAIL_TEXTS, (str | None, ...))
         | dict.fromkeys(FALSE_ENDPOINT_FIELDS, (bool, ...))
+        | dict.fromkeys(NETWORK_NUMBERS, (int | None, ...))
         | dict.fromkeys(NULL_ENDPOINT_FIELDS, (None, ...)),
     ),
 )
