@@ -15,7 +15,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from grants.test_paths import READING, WRITING
+from plugins.connect import until
 from plugins.own_server import OwnServer, own_server
+from plugins.shares import allow, share, take_back
 from towpath.connect.logins import GrantLogins, Place
 from towpath.demo.authority import Domain
 from towpath.dsi.posix import PosixStorage
@@ -262,3 +265,138 @@ async def test_a_reset_from_a_relay_proves_nothing() -> None:
         ends.append(await channel.end(1))
         listening.close()
     assert ends == [True, False]
+
+
+@pytest.fixture
+async def shared(
+    database: Database, laptop: tuple[Endpoint, Peer], tmp_path: Path
+) -> tuple[Endpoint, dict[str, UUID]]:
+    """A directory of Alice's laptop, and the rules by which Bob may read it, and write to `in`."""
+    files = tmp_path / "files"
+    for directory in ("pub/in", "private"):
+        (files / directory).mkdir(parents=True)
+        (files / directory / "f").write_text(directory)
+    (files / "pub" / "f").write_text("pub")
+    for place in ("pub", "pub/in"):
+        (files / place / "out").symlink_to(files / "private")
+        (files / place / "nowhere").symlink_to(files / "private" / "new")
+    async with database.transaction() as conn:
+        guest = await share(conn, laptop[0], ALICE, "/pub")
+        rules = {
+            "/": await allow(conn, guest, "/", who=BOB),
+            "/in/": await allow(conn, guest, "/in/", "rw", who=BOB),
+        }
+    return guest, rules
+
+
+async def test_a_guest_acts_with_the_sharers_right_as_far_as_rules_let_him(
+    sessions: EndpointSessions, laptop: tuple[Endpoint, Peer], shared: tuple[Endpoint, Any]
+) -> None:
+    (host, peer), (guest, _) = laptop, shared
+    async with sessions.borrow(guest.id, BOB, writes=False, paths=("/",)) as use:
+        listed = [one async for batch in use.session.list("/") for one in batch]
+        assert {one.name for one in listed} == {"f", "in"}
+    async with sessions.borrow(guest.id, BOB, paths=("/in/new",)) as use:
+        await use.session.mkdir("/in/new")
+    reading, writing = peer.grants
+    assert reading.prefixes == (("/pub", False),)
+    assert writing.prefixes == (("/pub", False), ("/pub/in", True))
+    for grant in peer.grants:
+        assert (grant.subject, grant.account) == (str(BOB.id), None)
+        assert (grant.audience, grant.collection) == (str(host.id), str(host.id))
+    login = await sessions.login(guest.id, BOB)
+    assert str(login.server) == f"“results” ({guest.id})"
+    assert login.namespace == (await sessions.login(host.id, ALICE)).namespace + "/pub"
+    with pytest.raises(NotAllowed, match="no access rule"):
+        await sessions.login(guest.id, Who.alone(uuid4()))
+
+
+async def test_an_agent_keeps_a_guest_in_whatever_the_service_sends(
+    sessions: EndpointSessions,
+    laptop: tuple[Endpoint, Peer],
+    shared: tuple[Endpoint, Any],
+    tmp_path: Path,
+) -> None:
+    """With what the service signs for a guest, and with paths as only the owner may send them."""
+    guest, _ = shared
+    login = replace(await sessions.login(guest.id, BOB), root=None)
+    session = await sessions.open_login(login)
+    files = tmp_path / "files"
+
+    def everything() -> dict[str, object]:
+        return {
+            str(path): (path.lstat().st_mode, path.read_bytes() if path.is_file() else b"")
+            for path in files.rglob("*")
+        }
+
+    before = everything()
+    outside = ("/private", "/private/f", "/pub/../private/f", "/pub/out", "/pub/in/out/f", "/new")
+    tried = [(path, line) for path in outside for line in (*READING, *WRITING)]
+    tried += [("/pub/f", line) for line in WRITING]
+    for path, lines in tried:
+        if path == "/pub/out" and lines.startswith(("RNFR", "SITE SYMLINK")):
+            continue  # the link itself, which may be looked at
+        receives = lines.startswith(("STOR", "APPE", "ESTO"))
+        address = "PASV" if receives else "PORT 127,0,0,1,255,255"
+        said = [address, *lines.format(path, path).split("|")]
+        *_, reply = await session.answers(session.submit(said))
+        assert not reply.ok, (path, lines, reply)
+    for path in ("/pub/in/nowhere", "/pub/in/out/new"):
+        *_, reply = await session.answers(session.submit(["PASV", f"STOR {path}"]))
+        assert not reply.ok, (path, reply)
+    assert everything() == before
+    await session.close()
+
+
+async def test_rules_that_change_reach_a_session_that_runs(
+    sessions: EndpointSessions,
+    laptop: tuple[Endpoint, Peer],
+    shared: tuple[Endpoint, dict[str, UUID]],
+    database: Database,
+) -> None:
+    (_, peer), (guest, rules) = laptop, shared
+    sessions.access_every_s = 0.05
+    async with sessions.borrow(guest.id, BOB) as use:
+        await use.session.mkdir("/in/one")
+        async with database.transaction() as conn:
+            await take_back(conn, rules["/in/"])
+        await until(lambda: peer.grants[-1].prefixes == (("/pub", False),))
+        with pytest.raises(GridFTPError) as refused:
+            await use.session.mkdir("/in/two")
+        assert refused.value.kind is Kind.PERMISSION_DENIED
+        assert (await use.session.stat("/in/one")).is_directory
+        assert len(peer.grants) == 2, "nothing else has changed since"
+        async with database.transaction() as conn:
+            await take_back(conn, rules["/"])
+        await until(lambda: use.session.closed)
+    with pytest.raises(NotAllowed):
+        await sessions.login(guest.id, BOB)
+
+
+async def test_a_guest_at_a_collection_acts_as_the_sharers_account(
+    database: Database, sessions: EndpointSessions
+) -> None:
+    endpoint = await registered(database, "server")
+    alice = named(ALICE, "alice@example.org")
+    async with database.transaction() as conn:
+        await take_over(conn, endpoint, [Reported("all", "/srv/", "rw", {})])
+        (host,) = await endpoints.collections(conn, endpoint.id)
+        await connect.set_mappings(conn, endpoint.id, [MAPPING])
+        guest = await share(conn, host, alice, "/data")
+        await allow(conn, guest, "/", "rw", who=BOB)
+    login = await sessions.login(guest.id, BOB)
+    assert login.permit is not None
+    assert (login.permit.account, login.permit.subject) == ("alice", BOB.id)
+    assert (login.permit.audience, login.permit.collection) == (endpoint.id, host.id)
+    assert login.permit.prefixes == (("/data", True),)
+    assert guest.base == "/srv/data"
+    async with database.transaction() as conn:
+        await connect.set_mappings(conn, endpoint.id, [])
+    with pytest.raises(NotAllowed, match=r"who shares it, alice@example\.org, has no access there"):
+        await sessions.login(guest.id, BOB)
+    async with database.transaction() as conn:
+        await connect.set_mappings(conn, endpoint.id, [MAPPING])
+        await take_over(conn, endpoint, [Reported("all", "/srv/", "r", {})])
+    login = await sessions.login(guest.id, BOB)
+    assert login.permit is not None
+    assert login.permit.prefixes == (("/data", False),), "the site lets nobody write any more"
