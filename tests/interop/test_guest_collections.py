@@ -1,10 +1,8 @@
 """Guest collections through the whole service, at servers of two authorities: guests have neither
 credentials nor accounts there."""
 
-import asyncio
 import json
 import shutil
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -12,25 +10,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 
 from plugins import shares
 from plugins.outcomes import cancel, details_of, first_fault, succeeded
+from plugins.shares import Guest
 from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.trees import digests, make_tree, uniform
-from towpath.nexus.store import clients
-from towpath.platform.database import Connection, Database
-from towpath.platform.settings import DataDirectory
+from towpath.platform.database import Connection
 from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
 
 pytestmark = SITE_GROUP
 
 T = TypeVar("T")
-SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 TREE = list(uniform(3, 10, 2048))
 BLOCKED = "d0002/f0000"
 """A file of the tree."""
@@ -38,43 +33,12 @@ GONE_S = 15
 """Until a guest is out; the service looks every second here, and a busy machine is slow."""
 
 
-class Guest(Deployment):
-    """The same service as somebody else sees it."""
-
-    def __init__(self, site: Site, client: httpx.Client, sub: UUID) -> None:
-        self.data_dir = site.deployment.data_dir
-        self.url = site.deployment.url
-        self._client = client
-        self.sub = sub
-
-    def refused(self, method: str, route: str, **more: Any) -> str:
-        """The code with which something is not done, and what is said."""
-        answer = self.client.request(method, f"/v0.10/{route}", **more)
-        assert answer.is_error, answer.text
-        return f"{answer.status_code} {answer.json()['code']}: {answer.json()['message']}"
-
-    def refused_transfer(self, source: str, destination: str, *items: tuple[str, str]) -> str:
-        """The same of a transfer of trees."""
-        document = {
-            "DATA_TYPE": "transfer",
-            "submission_id": str(uuid4()),
-            "source_endpoint": source,
-            "destination_endpoint": destination,
-            "DATA": [
-                {"DATA_TYPE": "transfer_item", "source_path": here, "destination_path": there}
-                | {"recursive": True}
-                for here, there in items
-            ],
-        }
-        return self.refused("POST", "transfer", json=document)
-
-
 class Sharing:
     """Two directories that the operator shares, one at each server."""
 
     def __init__(self, site: Site, root: Path) -> None:
         self.site = site
-        self.clients: list[httpx.Client] = []
+        self.guests: list[Guest] = []
         self.here, self.there = root / "here", root / "there"
         for directory in (self.here, self.there):
             directory.mkdir()
@@ -100,53 +64,22 @@ class Sharing:
         """A rule."""
         self.store(lambda conn: shares.take_back(conn, rule))
 
-    def store(self, act: Callable[[Connection], Awaitable[T]], schema: str = "transfer") -> T:
+    def store(self, act: Callable[[Connection], Awaitable[T]]) -> T:
         """Do something in the service's database."""
-        url = DataDirectory(self.site.rig.data_dir).read_state()["database_url"]
-
-        async def run() -> T:
-            async with (
-                Database(url, schema=schema, max_size=1) as database,
-                database.transaction() as conn,
-            ):
-                return await act(conn)
-
-        return asyncio.run(run())
+        return shares.in_store(self.site.rig.data_dir, act)
 
     def guest(self) -> Guest:
         """Somebody new."""
-        client_id, secret = uuid4(), str(uuid4()) * 2
-        self.store(
-            lambda conn: clients.add_client(
-                conn, client_id=client_id, name="Guest", secret=secret, administrator=False
-            ),
-            "nexus",
-        )
-        ours = self.site.deployment.client
-        answer = ours.post(
-            "/v2/oauth2/token",
-            data={"grant_type": "client_credentials", "scope": SCOPE},
-            auth=(str(client_id), secret),
-            headers={"Authorization": ""},
-        )
-        answer.raise_for_status()
-        client = httpx.Client(
-            base_url=ours.base_url,
-            verify=ssl.create_default_context(cafile=self.site.rig.data_dir / "tls" / "ca.pem"),
-            timeout=60,
-            trust_env=False,
-            headers={"Authorization": f"Bearer {answer.json()['access_token']}"},
-        )
-        self.clients.append(client)
-        return Guest(self.site, client, client_id)
+        self.guests.append(Guest.new(self.site.deployment))
+        return self.guests[-1]
 
 
 @pytest.fixture
 def sharing(site: Site, tmp_path: Path) -> Iterator[Sharing]:
     made = Sharing(site, tmp_path)
     yield made
-    for client in made.clients:
-        client.close()
+    for guest in made.guests:
+        guest.client.close()
     for end, domain in enumerate(site.rig.domains):
         site.give(site.endpoints[end], domain.proxy_file.read_text()).raise_for_status()
 
@@ -158,10 +91,9 @@ def bob(sharing: Sharing) -> Guest:
 
 def allow_bob(sharing: Sharing, bob: Guest) -> UUID:
     """He may read the one, and write to a directory of the other; the rule for that."""
-    whom = Who.alone(bob.sub)
-    sharing.allow(sharing.source, "/", "r", who=whom)
+    sharing.allow(sharing.source, "/", "r", who=bob.who)
     (sharing.there / "in").mkdir()
-    return sharing.allow(sharing.destination, "/in/", "rw", who=whom)
+    return sharing.allow(sharing.destination, "/in/", "rw", who=bob.who)
 
 
 def test_a_guest_lists_and_transfers_without_any_credential(
@@ -266,9 +198,9 @@ def test_a_right_that_is_taken_back_ends_the_transfer(
 ) -> None:
     rule = allow_bob(sharing, bob)
     task_id = blocked(sharing, bob)
-    sharing.allow(sharing.destination, "/in/copy/", "rw", who=Who.alone(bob.sub))
+    sharing.allow(sharing.destination, "/in/copy/", "rw", who=bob.who)
     sharing.take_back(rule)  # what is left is enough
-    time.sleep(3)
+    time.sleep(2)
     assert bob.task(task_id)["status"] == "ACTIVE"
     sharing.store(lambda conn: conn.execute("DELETE FROM access_rule WHERE path = '/in/copy/'"))
     task = bob.wait(task_id, GONE_S)
@@ -281,6 +213,7 @@ def test_a_right_that_is_taken_back_ends_the_transfer(
     site.assert_well()
 
 
+@pytest.mark.long
 def test_a_task_waits_for_the_sharers_credential(
     sharing: Sharing, bob: Guest, site: Site, domain_a: Domain
 ) -> None:
@@ -333,6 +266,7 @@ def test_a_share_and_its_host_are_one_place(sharing: Sharing, bob: Guest, site: 
     succeeded(site.deployment, second)
 
 
+@pytest.mark.long
 def test_a_share_that_is_deleted_ends_its_tasks(sharing: Sharing, bob: Guest) -> None:
     allow_bob(sharing, bob)
     task_id = blocked(sharing, bob)

@@ -312,7 +312,9 @@ def _within_hour(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _day(text: str) -> int:
-    return int(datetime.strptime(text, "%Y%m%d").replace(tzinfo=UTC).timestamp())
+    # not strptime: it imports a module, which the account of a server's session may not read
+    day = datetime(int(text[:4]), int(text[4:6]), int(text[6:8]), tzinfo=UTC)
+    return int(day.timestamp())
 
 
 def parse_time(text: str) -> int:
