@@ -79,6 +79,7 @@ from towpath.transfer.api import reference
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.consent_watch import ConsentWatch
+from towpath.transfer.expiry_watch import ExpiryWatch
 from towpath.transfer.manager.app import PREFIX as MANAGER_PREFIX
 from towpath.transfer.manager.app import create_app as create_manager
 from towpath.transfer.owners import OwnerWatch
@@ -427,6 +428,8 @@ async def _apps(
         )
         failed.watch(consents.run(), "tasks do not follow their owners' consents any more")
         failed.watch(service.pauses.run(), "tasks do not follow pause rules any more")
+        expiry = ExpiryWatch(databases["transfer"])
+        failed.watch(expiry.run(), "nobody is told of credentials that end any more")
         transfer = create_transfer(service, max_body_bytes=settings.http.max_body_bytes)
         timers = await stack.enter_async_context(
             own_timers(

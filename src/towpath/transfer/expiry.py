@@ -27,7 +27,7 @@ def warning(one: Expiring) -> dict[str, Any]:
         "endpoint_id": str(one.endpoint_id),
         "endpoint_display_name": one.endpoint_display_name,
         "subject": one.subject,
-        "expiration_time": times.show(one.not_after),
+        "expires_at": times.show(one.not_after),
         "unfinished_tasks": one.tasks,
         "advice": f"Renew it: towpath credential add {one.endpoint_id} --proxy FILE",
     }

@@ -230,14 +230,6 @@ ROUTES: dict[str, Row] = {
         (404,), body={"data": {"type": "Bookmark", "attributes": {"pinned": True}}}
     ),
     "DELETE /v2/bookmarks/{bookmark_id}": Row((404,)),
-    "GET /v2/tunnels": Row((200,)),
-    "POST /v2/tunnels": Row((405,)),
-    "GET /v2/tunnels/{tunnel_id}": Row((404,)),
-    "PATCH /v2/tunnels/{tunnel_id}": Row((404,)),
-    "DELETE /v2/tunnels/{tunnel_id}": Row((404,)),
-    "GET /v2/tunnels/{tunnel_id}/events": Row((404,)),
-    "GET /v2/stream_access_points": Row((200,)),
-    "GET /v2/stream_access_points/{access_point_id}": Row((404,)),
     # bookmarks
     "GET /bookmark_list": Row((200,)),
     "POST /bookmark": Row((201,), SEES, {"name": "{new}", "endpoint_id": PLACE, "path": "/data/"}),

@@ -27,7 +27,7 @@ from towpath.transfer.api.answers import activation as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text, read_document
 from towpath.transfer.api.credential_bodies import LogonDocument
-from towpath.transfer.api.credentials import credential_in, log_on, needs_none, store
+from towpath.transfer.api.credentials import log_on, needs_none, store
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.service import (
     Caller,
@@ -280,9 +280,9 @@ async def _delegated(
     if "PRIVATE KEY" in chain:
         raise _failed("proxy_chain holds a private key, which must not leave your side")
     try:
-        credential = await credential_in(key_pem.decode() + chain)
-    except ApiError as error:
-        raise _failed(f"proxy_chain: {error.message}") from None
+        credential = await asyncio.to_thread(Credential.from_pem, key_pem + chain.encode())
+    except ValueError as error:
+        raise _failed(f"proxy_chain: {error}") from None
     if not await asyncio.to_thread(signed_by_next, credential):
         raise _failed(
             "proxy_chain: its first certificate is not signed by the second: give the proxy, the"

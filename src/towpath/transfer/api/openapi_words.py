@@ -57,7 +57,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "orderby": "Fields to sort by, each with `ASC` or `DESC`, as in `name ASC,size DESC`",
     "filter": "Clauses `field:value`, joined by `/`: all of them must hold",
     "fields": "Names of fields, with commas: the answer has no others",
-    "local_user": "Refused: the account follows from who you are",
+    "local_user": "Of a server's collection: the account that you have there. Refused elsewhere",
     "last_event_id": "Of the last message read: what came after it is sent again",
     "show_hidden": "Whether names that begin with a dot are listed",
     "filter_scope": "Which endpoints to look at",

@@ -16,7 +16,7 @@ from towpath.platform.guard import Principal
 from towpath.transfer import names
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads, takes
-from towpath.transfer.api.bodies import ApiPath, Document, not_supported, read_document
+from towpath.transfer.api.bodies import ApiPath, Document, read_document
 from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import JsonObject, file_document, result
 from towpath.transfer.api.pause_rules import refuse_paused
@@ -32,8 +32,9 @@ from towpath.transfer.api.service import (
 from towpath.transfer.browse.browser import MAX_LIMIT, MAX_REACH, Page
 from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.browse.filters import parse_filters, parse_order
+from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.sessions import SessionUnavailable
-from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.endpoints import Endpoint, EntityType
 
 router = APIRouter(prefix="/operation/endpoint/{endpoint_id}")
 
@@ -76,9 +77,28 @@ async def _endpoint(
     return seen.endpoint
 
 
-def _refuse_local_user(local_user: str | None) -> None:
-    if local_user:
-        raise ApiError.bad_request(not_supported("local_user").message(), reason="NotSupported")
+async def _check_local_user(
+    service: TransferService, endpoint: Endpoint, caller: Principal, local_user: str | None
+) -> None:
+    """A choice among accounts, of which everybody has one at most. Raises ApiError for another, and
+    where accounts are not ours to know."""
+    if not local_user:
+        return
+    if endpoint.entity_type is not EntityType.COLLECTION:
+        raise ApiError.bad_request(
+            f"local_user: which account you have at “{endpoint.display_name}” is not for you to"
+            " choose: leave it out",
+            reason="NotSupported",
+        )
+    async with service.database.connection() as conn:
+        permit = await permit_for(conn, endpoint, who(caller), writes=False)
+    if isinstance(permit, Refused):
+        raise ApiError.forbidden(f"{permit.message}: {permit.advice}")
+    if permit.account != local_user:
+        raise ApiError.forbidden(
+            f"local_user: your name is mapped to one account at “{endpoint.display_name}”, and it"
+            " is another one"
+        )
 
 
 def _query_path(request: Request, default: str | None) -> str:
@@ -128,7 +148,7 @@ async def ls(
 ) -> Response:
     """List a directory."""
     endpoint = await _endpoint(service, endpoint_id, caller, "pause_ls")
-    _refuse_local_user(local_user)
+    await _check_local_user(service, endpoint, caller, local_user)
     path = _query_path(request, endpoint.details.get("default_directory") or "/~/")
     if limit + offset > MAX_REACH and offset > 0:
         raise ApiError.bad_request(f"offset and limit together reach at most {MAX_REACH} entries")
@@ -193,7 +213,7 @@ async def stat(
 ) -> JSONResponse:
     """Look at one path."""
     endpoint = await _endpoint(service, endpoint_id, caller, "pause_ls")
-    _refuse_local_user(local_user)
+    await _check_local_user(service, endpoint, caller, local_user)
     path = _query_path(request, None)
     try:
         target, entry = await service.browser.stat(endpoint.id, who(caller), path)
@@ -215,7 +235,7 @@ async def mkdir(
     """Create a directory."""
     endpoint = await _endpoint(service, endpoint_id, caller, "pause_mkdir", writes=True)
     document = await read_document(request, MkdirDocument)
-    _refuse_local_user(document.local_user)
+    await _check_local_user(service, endpoint, caller, document.local_user)
     try:
         await service.browser.mkdir(endpoint.id, who(caller), names.to_wire(document.path))
     except _FAILURES as error:
@@ -238,7 +258,7 @@ async def rename(
     """Rename a file or directory."""
     endpoint = await _endpoint(service, endpoint_id, caller, "pause_rename", writes=True)
     document = await read_document(request, RenameDocument)
-    _refuse_local_user(document.local_user)
+    await _check_local_user(service, endpoint, caller, document.local_user)
     old, new = names.to_wire(document.old_path), names.to_wire(document.new_path)
     try:
         await service.browser.rename(endpoint.id, who(caller), old, new)

@@ -1,11 +1,11 @@
-"""Routes under /v2, in the shape of JSON:API: bookmarks; tunnels, which there are none of.
+"""Routes under /v2, in the shape of JSON:API: bookmarks.
 
-The bookmarks are those of /v0.10 (`api.bookmarks`), under the same rules.
+They are those of /v0.10 (`api.bookmarks`), under the same rules.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
@@ -210,52 +210,3 @@ def _meta() -> JsonObject:
 
 def _answer(data: Any, *, status: int = 200, **more: Any) -> JSONResponse:
     return JSONResponse({"data": data, **more, "meta": _meta()}, status_code=status)
-
-
-@router.get("/v2/tunnels", response_model=answers.NoResources)
-async def list_tunnels(caller: Caller) -> JSONResponse:
-    """The caller's tunnels: none."""
-    del caller
-    return _answer([], links=None)
-
-
-@router.get("/v2/stream_access_points", response_model=answers.NoResources)
-async def list_stream_access_points(caller: Caller) -> JSONResponse:
-    """Stream access points: none."""
-    del caller
-    return _answer([], links=None)
-
-
-@router.post("/v2/tunnels", response_model=answers.Done)
-async def create_tunnel(caller: Caller) -> JSONResponse:
-    """Refused."""
-    del caller
-    raise ApiError(
-        405,
-        "ClientError.MethodNotAllowed",
-        "This service makes no tunnels: transfer files instead",
-        headers={"Allow": "GET"},
-    )
-
-
-@router.get("/v2/tunnels/{tunnel_id}", response_model=answers.Done)
-@router.patch("/v2/tunnels/{tunnel_id}", response_model=answers.Done, name="update_tunnel")
-@router.delete("/v2/tunnels/{tunnel_id}", response_model=answers.Done, name="delete_tunnel")
-@router.get("/v2/tunnels/{tunnel_id}/events", response_model=answers.Done, name="tunnel_events")
-async def show_tunnel(tunnel_id: str, caller: Caller) -> JSONResponse:
-    """There is no such tunnel."""
-    del caller
-    _no_such("tunnel", tunnel_id)
-
-
-@router.get("/v2/stream_access_points/{access_point_id}", response_model=answers.Done)
-async def show_stream_access_point(access_point_id: str, caller: Caller) -> JSONResponse:
-    """There is no such stream access point."""
-    del caller
-    _no_such("stream access point", access_point_id)
-
-
-def _no_such(what: str, text: str) -> NoReturn:
-    raise ApiError.not_found(
-        f"No such {what} '{text[:80]}': this service has none", code="NotFound"
-    )

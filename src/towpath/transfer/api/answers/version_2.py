@@ -88,14 +88,6 @@ class Done(Answer):
     meta: Meta
 
 
-class NoResources(Answer):
-    """A list of what there is none of."""
-
-    data: list[None]
-    links: None
-    meta: Meta
-
-
 class JsonApiErrorObject(BaseModel):
     """What went wrong."""
 
