@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from plugins.standings import endpoint
 from towpath.platform.database import Database
 from towpath.transfer.rights import PrincipalType, Role, Rule, Who
-from towpath.transfer.store import access, endpoints, rights, roles
+from towpath.transfer.store import access, activity, endpoints, rights, roles
 from towpath.transfer.store.endpoints import Endpoint, EntityType, Scope
 from towpath.transfer.store.roles import AlreadyThereError, Held
 
@@ -64,6 +64,10 @@ async def test_a_search_and_a_look_at_each_say_the_same(database: Database) -> N
                 found = await endpoints.search(conn, who, NOW, scope=scope, limit=1000, offset=0)
                 assert _sorted([one.id for one in found]) == _sorted(wanted), scope
                 assert 0 < len(wanted) < len(made), "or it would show nothing"
+            monitored = [one.id for one in made if standings[one.id].monitors_activity]
+            assert await activity.monitored(conn, who) == frozenset(monitored)
+            managed = [one.id for one in made if standings[one.id].manages_activity]
+            assert await activity.managed(conn, who) == frozenset(managed)
 
 
 def _sorted(ids: Sequence[UUID]) -> list[UUID]:
