@@ -12,6 +12,7 @@ from towpath.nexus.bootstrap import ClientSecret
 from towpath.nexus.scopes import TRANSFER_ALL
 from towpath.nexus.well_known import WEB_CLIENT, data_access_scope
 
+SOME = UUID("5b8c7a1e-02c4-4c51-9d0a-6f4f6c1de0ab")
 TIMERS = UUID("524230d7-ea86-4a52-8312-86065a9e0417")
 TIMER = f"https://auth.globus.org/scopes/{TIMERS}/timer"
 
@@ -119,12 +120,12 @@ async def test_asking_leaves_nothing_until_somebody_allows_it(nexus: Nexus) -> N
     "scope",
     [
         manage("nonsense"),
-        manage(str(uuid4()).upper()),
+        manage(str(SOME).upper()),
         manage(TIMERS),
-        f"{manage(uuid4())}x",
-        f"https://auth.globus.org/scopes/{uuid4()}/other",
-        f"{TRANSFER_ALL}[https://auth.globus.org/scopes/{uuid4()}/https]",
-        f"{data_access_scope(uuid4())}[{data_access_scope(uuid4())}]",
+        f"{manage(SOME)}x",
+        f"https://auth.globus.org/scopes/{SOME}/other",
+        f"{TRANSFER_ALL}[https://auth.globus.org/scopes/{SOME}/https]",
+        f"{data_access_scope(SOME)}[{data_access_scope(SOME)}]",
     ],
 )
 async def test_what_is_no_such_scope(nexus: Nexus, scope: str) -> None:
