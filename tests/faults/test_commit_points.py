@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
@@ -30,6 +30,7 @@ from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.gct import GctServer
 from towpath.demo.trees import TreeFile, digests, make_tree
+from towpath.manifest.verify import Finding, Ground, Kind, Manifest, verify
 from towpath.platform.database import Database
 from towpath.transfer.store.leases import Grant
 from towpath.transfer.store.plan import LARGE_FILE_BYTES
@@ -258,10 +259,27 @@ def committed_of(scene: Scene, task_id: str) -> Committed:
     return asyncio.run(read())
 
 
+def differing(scene: Scene, task_id: str) -> list[Finding]:
+    """What at the destination is not as the task's manifest says."""
+    answer = scene.deployment.client.get(f"/v0.10/task/{task_id}/manifest")
+    found: list[Finding] = []
+    with NamedTemporaryFile() as file:
+        file.write(answer.content)
+        file.flush()
+        manifest = Manifest(Path(file.name), None)
+        base = manifest.head["destination_base"]
+        verify(manifest, Ground(os.fsencode(base), base, "destination", str), report=found.append)
+    return [one for one in found if one.kind is not Kind.UNPROVED]
+
+
 def end_of(scene: Scene, job: Job, task_id: str, place: Path, log_bytes: int) -> End:
     """Of a task that has ended."""
     task = scene.deployment.task(task_id)
     assert task["status"] == "SUCCEEDED", scene.deployment.events(task_id)
+    told = "SELECT count(*) FROM outbox WHERE document ->> 'task_id' = %s"
+    assert scene.sql(told, task_id) == [(1,)], "its owner is told once"
+    if task["type"] == "TRANSFER":
+        assert differing(scene, task_id) == []
     arrived = transferred(scene.deployment, task_id) if task["type"] == "TRANSFER" else ()
     end = End(
         picture(place, times=job.times),
