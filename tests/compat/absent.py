@@ -26,15 +26,19 @@ for command, *arguments in (
     ("flows run show-logs", SOME),
     ("flows run update", SOME, "--label", "x"),
     ("flows show", SOME),
-    ("flows start", SOME),
     ("flows update", SOME, "--title", "x"),
     ("flows validate", "{}"),
     ("flows web-input list",),
-    ("flows web-input respond", SOME, "yes"),
+    ("flows web-input respond", SOME, OTHER),
     ("flows web-input show", SOME),
-    ("timer create flow", SOME, "--interval", "1d"),
 ):
     not_offered(NO_FLOWS, "no Flows service", command, *arguments)
+
+# a flow is a service of its own, with a scope that a login would be for
+not_offered(NO_FLOWS, "there is no scope", "flows start", SOME)
+
+# the program itself looks for the flow first, and has words of its own for it
+not_offered(NO_FLOWS, "No flow discovered", "timer create flow", SOME, "--interval", "1d", code=2)
 
 for command, *arguments in (
     ("api search", "GET", "/v1/index_list"),

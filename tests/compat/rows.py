@@ -51,11 +51,12 @@ def _declare(commands: tuple[str, ...], outcome: Outcome, why: str) -> Callable[
     return declared
 
 
-def not_offered(why: str, told: str, command: str, *arguments: str) -> None:
-    """Declares a command that says that there is no such service: `told` is among its words."""
+def not_offered(why: str, told: str, command: str, *arguments: str, code: int = 1) -> None:
+    """Declares a command that says that there is no such service: `told` is among its words, and
+    `code` is what it ends with."""
 
     def run(stage: Stage, *words: str) -> None:
-        said = stage.globus.fails(*words, *arguments)
+        said = stage.globus.fails(*words, *arguments, expect=code)
         assert told in said, said
 
     _declare((command,), Outcome.NOT_OFFERED, why)(run)

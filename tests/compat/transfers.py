@@ -2,6 +2,7 @@
 
 import json
 import time
+from uuid import uuid4
 
 from compat.rows import differs, works
 from compat.stage import TASK_S, Stage
@@ -167,12 +168,12 @@ def _(stage: Stage, *words: str) -> None:
 
 @differs(NO_SUBSCRIPTIONS, "endpoint set-subscription-id")
 def _(stage: Stage, *words: str) -> None:
-    _no_subscriptions(stage, *words, stage.a, "DEFAULT")
+    _no_subscriptions(stage, *words, stage.a, str(uuid4()))
 
 
 @differs(NO_SUBSCRIPTIONS, "gcp set-subscription-id")
 def _(stage: Stage, *words: str) -> None:
-    _no_subscriptions(stage, *words, stage.laptop, "DEFAULT")
+    _no_subscriptions(stage, *words, stage.laptop, str(uuid4()))
 
 
 @differs(NO_SUBSCRIPTIONS, "gcp set-subscription-admin-verified")
@@ -327,7 +328,7 @@ def _(stage: Stage, *create: str) -> None:
         *(*create, *when, "--interval", "1d", "--stop-after-runs", "2", "--name", "Nightly"),
         *(f"{stage.a}:{file}", f"{stage.b}:{file}.copy"),
     )
-    assert told["timer"]["name"] == "Nightly"
+    assert told["name"] == "Nightly"
 
 
 @works("timer list")

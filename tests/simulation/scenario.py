@@ -269,25 +269,23 @@ class Scenario:
 
         async def create() -> tuple[bool, int]:
             async with database.transaction() as conn:
-                created = await tasks.create(
-                    conn,
-                    NewTask(
-                        id=task_id,
-                        owner_id=asked.owner,
-                        username="u",
-                        submission_id=asked.submission,
-                        type=asked.type,
-                        label=None,
-                        options=asked.options,
-                        source_endpoint_id=UUID(int=asked.source.number),
-                        destination_endpoint_id=UUID(int=asked.target.number)
-                        if asked.type == "TRANSFER"
-                        else None,
-                        deadline=database.clock()
-                        + timedelta(seconds=asked.deadline_s - self.world.loop.time()),
-                        items=asked.items,
-                    ),
+                new = NewTask(
+                    id=task_id,
+                    owner_id=asked.owner,
+                    username="u",
+                    submission_id=asked.submission,
+                    type=asked.type,
+                    label=None,
+                    options=asked.options,
+                    source_endpoint_id=UUID(int=asked.source.number),
+                    destination_endpoint_id=UUID(int=asked.target.number)
+                    if asked.type == "TRANSFER"
+                    else None,
+                    deadline=database.clock()
+                    + timedelta(seconds=asked.deadline_s - self.world.loop.time()),
+                    items=asked.items,
                 )
+                (created,) = await tasks.create(conn, [new])
                 cursor = await conn.execute("SELECT task_no FROM task WHERE id = %s", (created.id,))
                 row = await cursor.fetchone()
             if created.id != asked.id:

@@ -1,6 +1,7 @@
 """Keeps tasks as their endpoints' pause rules want them."""
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -63,6 +64,8 @@ class PauseWatch:
             _log.info("pauses.tasks_fitted", held=fitted.held, freed=fitted.freed)
         return fitted
 
-    async def fit_new(self, conn: Connection, task_id: UUID) -> None:
-        """A task that is just stored, before anybody may run it."""
-        await pause_rules.fit_tasks(conn, held_for=self.held_for, freed=self.freed, task_id=task_id)
+    async def fit_new(self, conn: Connection, task_ids: Collection[UUID]) -> None:
+        """Tasks that are just stored, before anybody may run them."""
+        await pause_rules.fit_tasks(
+            conn, held_for=self.held_for, freed=self.freed, task_ids=task_ids
+        )

@@ -5,7 +5,9 @@ group that let him in is so noticed while his task runs.
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -26,7 +28,32 @@ AT_ONCE = 100
 ROUNDS_LIMIT = 50
 """Requests in a row: 5,000 people in 20 s. More become older, the longest unheard first."""
 
+NEWS_S = 10.0
+"""Less than OLD_S: who asks for much is not asked about."""
+KNOWN_LIMIT = 10_000
+"""As many as there are callers whose tokens are remembered."""
+
 _log = structlog.stdlib.get_logger("towpath.principals")
+
+
+class Heard:
+    """Whom the database has heard of just now: it need not be told again with every request."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._known: OrderedDict[UUID, tuple[Who, float]] = OrderedDict()
+
+    def is_news(self, who: Who) -> bool:
+        """Whether the database should be told."""
+        known = self._known.get(who.id)
+        return known is None or known[0] != who or self._monotonic() - known[1] > NEWS_S
+
+    def told(self, who: Who) -> None:
+        """It has been."""
+        self._known[who.id] = (who, self._monotonic())
+        self._known.move_to_end(who.id)
+        while len(self._known) > KNOWN_LIMIT:
+            self._known.popitem(last=False)
 
 
 class PrincipalWatch:

@@ -68,7 +68,7 @@ async def task(conn: Connection, source: UUID, destination: UUID) -> UUID:
         deadline=datetime.now(UTC) + timedelta(hours=1),
         items=[NewItem("/a", "/b", False)],
     )
-    await tasks.create(conn, made)
+    await tasks.create(conn, [made])
     return made.id
 
 

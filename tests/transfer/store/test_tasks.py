@@ -58,7 +58,7 @@ async def somewhere(database: Database) -> UUID:
 
 async def store(database: Database, task: NewTask) -> tasks.Created:
     async with database.transaction() as conn:
-        return await tasks.create(conn, task)
+        return (await tasks.create(conn, [task]))[0]
 
 
 async def test_create_and_show(database: Database, somewhere: UUID) -> None:
@@ -233,12 +233,12 @@ async def test_events_newest_first(database: Database, somewhere: UUID) -> None:
 async def test_fatal_error_and_active_count(database: Database, somewhere: UUID) -> None:
     created = await store(database, new_task(somewhere))
     async with database.transaction() as conn:
-        assert await tasks.count_active(conn, OWNER) == 1
+        assert await tasks.count_active(conn, [OWNER]) == {OWNER: 1}
         await conn.execute(
             "UPDATE task SET status = 'FAILED', fatal_error = %s",
             (Jsonb({"code": "CANCELED", "description": "canceled"}),),
         )
-        assert await tasks.count_active(conn, OWNER) == 0
+        assert await tasks.count_active(conn, [OWNER]) == {}
         task = await tasks.show(conn, OWNER, created.id)
     assert task is not None
     assert task.finished

@@ -1,14 +1,14 @@
 """What the routes share: the service's parts, the caller, and who may see which endpoint."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from math import ceil
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from towpath.platform.settings import (
     LimitSettings,
     SharingSettings,
 )
+from towpath.platform.together import Together
 from towpath.transfer.api.documents import event_document, files_document, progress_document
 from towpath.transfer.browse.browser import Browser
 from towpath.transfer.browse.endpoint_test import EndpointTests
@@ -39,6 +40,7 @@ from towpath.transfer.consents import DataConsents
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
 from towpath.transfer.pauses import PauseWatch
+from towpath.transfer.principals import Heard
 from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, rights, tasks
@@ -48,11 +50,18 @@ from towpath.transfer.store.tasks import Task
 SETUP_TRIES = 30
 """In a minute from one address. Nobody guesses a setup key, but each try is work; behind one
 address may be a whole site that is being set up."""
+SHOWN_AT_ONCE = 100
+"""Tasks that are looked up together: some milliseconds."""
 
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 """A fixed literal inside the clients, on any deployment."""
 RENDERED_AT_ONCE = 2
 """Parts of manifests, for all who ask: each is a thread's work, and the API has other work too."""
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+Joint = Callable[["TransferService", Sequence[K]], Awaitable[Sequence[V | Exception]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class TransferService:
     """By their owners."""
     refusals: Rates[str] = field(init=False)
     """Requests without an accepted token, by their addresses."""
+    heard: Heard = field(default_factory=Heard)
+    _together: dict[Any, Together[Any, Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         issuing = Issuing(self.sealer, self.authorities, self.now)
@@ -130,6 +141,14 @@ class TransferService:
         """The word that a user carries to a computer."""
         authority = await asyncio.to_thread(self.api_authority)
         return setup_key(urlsplit(self.origin).netloc, authority, secret)
+
+    def together(self, work: Joint[K, V], *, most: int) -> Together[K, V]:
+        """What does `work` for all who ask for it at the same time; `most` of them at once."""
+        made: Together[K, V] | None = self._together.get(work)
+        if made is None:
+            made = Together(partial(work, self), most=most)
+            self._together[work] = made
+        return made
 
     async def close(self) -> None:
         """End streams, and close the sessions that browsing parked."""
@@ -211,10 +230,15 @@ async def visible_endpoint(
     """
     endpoint = await endpoints.get(conn, endpoint_id, lock=lock)
     if endpoint is None:
-        raise _no_endpoint(endpoint_id)
-    standing = await rights.standing(conn, endpoint, viewer, now)
+        raise no_endpoint(endpoint_id)
+    return look_at(endpoint, await rights.standing(conn, endpoint, viewer, now))
+
+
+def look_at(endpoint: Endpoint, standing: Standing) -> Seen:
+    """The same of an endpoint that has been read."""
+    endpoint_id = endpoint.id
     if not standing.visible:
-        raise _no_endpoint(endpoint_id)
+        raise no_endpoint(endpoint_id)
     if endpoint.deleted_at is not None:
         raise ApiError.not_found(
             f"Endpoint '{endpoint_id}' has been deleted", code="EndpointDeleted"
@@ -222,7 +246,8 @@ async def visible_endpoint(
     return Seen(endpoint, standing)
 
 
-def _no_endpoint(endpoint_id: UUID) -> ApiError:
+def no_endpoint(endpoint_id: UUID) -> ApiError:
+    """What who does not see an endpoint is told, whether there is one or not (I7)."""
     return ApiError.not_found(f"No such endpoint '{endpoint_id}'", code="EndpointNotFound")
 
 
@@ -256,7 +281,24 @@ def check_shared(seen: Seen, *, writes: bool) -> None:
 async def own_task(conn: Connection, task_id: str, caller: UUID) -> Task:
     """A task of the caller's. 404 for others: they do not exist for him (I7)."""
     wanted = parse_id(task_id, "task", "TaskNotFound")
-    task = await tasks.show(conn, caller, wanted)
+    return _found(await tasks.show(conn, caller, wanted), wanted)
+
+
+async def own_task_shown(service: TransferService, task_id: str, caller: UUID) -> Task:
+    """The same, looked up together with others that are asked for now."""
+    wanted = parse_id(task_id, "task", "TaskNotFound")
+    look_up = service.together(_look_up, most=SHOWN_AT_ONCE)
+    return _found(await look_up((caller, wanted)), wanted)
+
+
+async def _look_up(
+    service: TransferService, asked: Sequence[tuple[UUID, UUID]]
+) -> Sequence[Task | None]:
+    async with service.database.connection() as conn:
+        return await tasks.show_many(conn, asked)
+
+
+def _found(task: Task | None, wanted: UUID) -> Task:
     if task is None:
         raise ApiError.not_found(f"No such task '{wanted}'", code="TaskNotFound")
     return task

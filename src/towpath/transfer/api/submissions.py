@@ -2,16 +2,18 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
+import psycopg
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from towpath.platform.database import Connection
+from towpath.platform.database import Connection, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import names
@@ -24,8 +26,9 @@ from towpath.transfer.api.service import (
     Service,
     TransferService,
     check_shared,
+    look_at,
+    no_endpoint,
     own_task,
-    visible_endpoint,
     who,
 )
 from towpath.transfer.api.submission_bodies import (
@@ -37,12 +40,15 @@ from towpath.transfer.browse.errors import Operation, api_error
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.guests import guest_of
+from towpath.transfer.rights import Standing
 from towpath.transfer.sessions import SessionUnavailable
-from towpath.transfer.store import endpoints, items, principals, tasks
+from towpath.transfer.store import endpoints, items, principals, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
-from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task
+from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task, TaskKey
 
 router = APIRouter()
+
+T = TypeVar("T")
 
 _ACCEPTED = {
     "TRANSFER": (
@@ -55,6 +61,12 @@ _ACCEPTED = {
     ),
 }
 
+
+SMALL_ITEMS = 100
+"""Items of a submission that is stored together with others."""
+
+ACCEPTED_AT_ONCE = 64
+"""Submissions in one transaction: some 20 ms, in which none of them can be cancelled."""
 
 _AGAIN: dict[int | str, dict[str, Any]] = {
     200: {"model": Submitted, "description": "It was accepted before"}
@@ -135,6 +147,11 @@ def _as_submitted(
     return json.dumps(document).encode()
 
 
+async def _aside(work: Callable[[], T], items: int) -> T:
+    """In a thread, if there is much to do: for little that would be most of the work."""
+    return work() if items <= SMALL_ITEMS else await asyncio.to_thread(work)
+
+
 async def _transfer(
     request: Request, service: TransferService, caller: Principal, document: TransferDocument
 ) -> JSONResponse:
@@ -142,13 +159,14 @@ async def _transfer(
 
     async def check(source: Endpoint, destination: Endpoint) -> None:
         try:
-            await asyncio.to_thread(document.check_destinations)
+            await _aside(document.check_destinations, len(document.DATA))
         except ValueError as error:
             raise ApiError.bad_request(str(error), reason="DuplicateDestination") from None
         here, there = (storage_of(end.host, end.port) for end in (source, destination))
         if here == there:
             try:
-                await asyncio.to_thread(document.check_apart, source.base, destination.base)
+                apart = partial(document.check_apart, source.base, destination.base)
+                await _aside(apart, len(document.DATA))
             except ValueError as error:
                 raise ApiError.bad_request(str(error), reason="InvalidPath") from None
 
@@ -164,7 +182,7 @@ async def _transfer(
         source_endpoint_id=document.source_endpoint,
         destination_endpoint_id=document.destination_endpoint,
         deadline=_deadline(document.parsed_deadline(), service),
-        items=await asyncio.to_thread(document.items),
+        items=await _aside(document.items, len(document.DATA)),
     )
     return await _submit(request, service, caller, task, check)
 
@@ -185,7 +203,7 @@ async def _delete(
         source_endpoint_id=document.endpoint,
         destination_endpoint_id=None,
         deadline=_deadline(document.parsed_deadline(), service),
-        items=await asyncio.to_thread(document.items),
+        items=await _aside(document.items, len(document.DATA)),
     )
     return await _submit(request, service, caller, task, None)
 
@@ -204,6 +222,15 @@ def _deadline(asked: datetime | None, service: TransferService) -> datetime:
     return service.now() + timedelta(hours=service.limits.deadline_h) if asked is None else asked
 
 
+@dataclass(frozen=True, slots=True)
+class _Submission:
+    """A task that somebody wants, and what is to be seen to where it is to run."""
+
+    task: NewTask
+    caller: Principal
+    check: Callable[[Endpoint, Endpoint], Awaitable[None]] | None
+
+
 async def _submit(
     request: Request,
     service: TransferService,
@@ -211,31 +238,14 @@ async def _submit(
     task: NewTask,
     check: Callable[[Endpoint, Endpoint], Awaitable[None]] | None,
 ) -> JSONResponse:
-    async with service.database.transaction() as conn:
-        # First of all: a repetition gets its task, also if what it names is gone meanwhile.
-        earlier = await tasks.find_submission(conn, caller.sub, task.submission_id)
-        if earlier is not None:
-            created = Created(earlier, duplicate=True)
-        else:
-            if task.deadline <= service.now():
-                raise ApiError.bad_request("deadline: this time has passed")
-            is_delete = task.destination_endpoint_id is None
-            source = await _usable(
-                conn, service, task, task.source_endpoint_id, caller, writes=is_delete
-            )
-            if task.destination_endpoint_id is not None:
-                destination = await _usable(
-                    conn, service, task, task.destination_endpoint_id, caller, writes=True
-                )
-                if check is not None:
-                    await check(source, destination)
-                task = await _as_managers_say(conn, task, (source, destination))
-            await _check_room(conn, service, caller.sub)
-            # while the task runs, its owner's rights follow from what is kept of him
-            await principals.put(conn, who(caller))
-            created = await tasks.create(conn, task)
-            if not created.duplicate:
-                await service.pauses.fit_new(conn, created.id)
+    submission = _Submission(task, caller, check)
+    if len(task.items) > SMALL_ITEMS:  # others need not wait for it
+        created = await _accept_alone(service, submission)
+    else:
+        try:
+            created = await service.together(_accept, most=ACCEPTED_AT_ONCE)(submission)
+        except _AloneError:
+            created = await _accept_alone(service, submission)
     data_type, message = _ACCEPTED[task.type]
     if created.duplicate:
         message = "The task with this submission_id exists already; nothing new was started"
@@ -283,19 +293,162 @@ async def _as_managers_say(conn: Connection, task: NewTask, ends: Sequence[Endpo
     return replace(task, options=options)
 
 
+class _AloneError(Exception):
+    """A submission that others should not wait for: it must be tried by itself."""
+
+
+async def _accept_alone(service: TransferService, submission: _Submission) -> Created:
+    (created,) = await _accept(service, [submission])
+    if isinstance(created, Exception):
+        raise created
+    return created
+
+
+async def _accept(
+    service: TransferService, asked: Sequence[_Submission]
+) -> Sequence[Created | Exception]:
+    """Store the tasks of submissions that came together, in one transaction, or say what is wrong
+    with them. What one does to the database is no other's loss.
+    """
+    try:
+        async with service.database.transaction() as conn:
+            done = await _accept_on(conn, service, asked)
+        for one, told in zip(asked, done, strict=True):
+            if isinstance(told, Created):
+                service.heard.told(who(one.caller))
+        return done
+    except psycopg.Error as error:
+        if len(asked) == 1 or is_away(error):
+            raise
+    found: list[Created | Exception] = []
+    for one in asked:
+        try:
+            found += await _accept(service, [one])
+        except psycopg.Error as error:
+            found.append(error)
+    return found
+
+
+async def _accept_on(
+    conn: Connection, service: TransferService, asked: Sequence[_Submission]
+) -> Sequence[Created | Exception]:
+    # First of all: a repetition gets its task, also if what it names is gone meanwhile.
+    repeated = await tasks.find_submissions(conn, [one.task.key for one in asked])
+    places = await _places(conn, service, asked)
+    room = await tasks.count_active(conn, {one.task.owner_id for one in asked})
+    found: dict[TaskKey, Created | Exception] = {}
+    new: list[_Submission] = []
+    for one in asked:
+        key, owner = one.task.key, one.task.owner_id
+        if key in found:  # it came twice
+            continue
+        if key in repeated:
+            found[key] = Created(repeated[key], duplicate=True)
+            continue
+        if len(asked) > 1 and places.ask_others(one):
+            found[key] = _AloneError()
+            continue
+        try:
+            task = await _checked(conn, service, one, places)
+            _check_room(service, room.get(owner, 0))
+        except ApiError as error:
+            found[key] = error
+            continue
+        room[owner] = room.get(owner, 0) + 1
+        found[key] = Created(one.task.id, duplicate=False)
+        new.append(replace(one, task=task))
+    for caller in {one.caller.sub: one.caller for one in new}.values():
+        if service.heard.is_news(who(caller)):
+            await principals.put(conn, who(caller))
+    if new:
+        made = await tasks.create(conn, [one.task for one in new])
+        await service.pauses.fit_new(conn, [one.id for one in made if not one.duplicate])
+        found |= {one.task.key: created for one, created in zip(new, made, strict=True)}
+    return [_answered(one.task, found[one.task.key]) for one in asked]
+
+
+def _answered(task: NewTask, told: Created | Exception) -> Created | Exception:
+    """One that came twice has made a task once."""
+    if isinstance(told, Created) and told.id != task.id:
+        return Created(told.id, duplicate=True)
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """What is known of endpoints where tasks are to run; read once for all of them."""
+
+    seen: Mapping[tuple[UUID, UUID], tuple[Endpoint, Standing]]
+    """By endpoint and caller: the endpoint, and what the caller is there."""
+    credentials: Collection[tuple[UUID, UUID]]
+    """Endpoint and owner of each that there is."""
+
+    def ask_others(self, one: _Submission) -> bool:
+        """Whether it may be necessary to ask nexus, or much, before a task may run there."""
+        ends = (one.task.source_endpoint_id, one.task.destination_endpoint_id)
+        known = [self.seen.get((end, one.caller.sub)) for end in ends if end is not None]
+        return any(found is not None and found[0].is_connect for found in known) or any(
+            found is not None and found[0].is_guest for found in known
+        )
+
+
+async def _places(
+    conn: Connection, service: TransferService, asked: Sequence[_Submission]
+) -> _Places:
+    callers = {one.caller.sub: one.caller for one in asked}
+    ends = {
+        (end, one.caller.sub)
+        for one in asked
+        for end in (one.task.source_endpoint_id, one.task.destination_endpoint_id)
+        if end is not None
+    }
+    found = await endpoints.get_many(conn, {end for end, _ in ends})
+    seen: dict[tuple[UUID, UUID], tuple[Endpoint, Standing]] = {}
+    for sub, caller in callers.items():
+        theirs = [found[end] for end, whose in ends if whose == sub and end in found]
+        standings = await rights.standings(conn, theirs, who(caller), service.now())
+        seen |= {(one.id, sub): (one, standings[one.id]) for one in theirs}
+    return _Places(seen, await service.issuing.held(conn, ends))
+
+
+async def _checked(
+    conn: Connection, service: TransferService, one: _Submission, places: _Places
+) -> NewTask:
+    """A task that may run where it is to, as it may. Raises ApiError."""
+    task, caller = one.task, one.caller
+    if task.deadline <= service.now():
+        raise ApiError.bad_request("deadline: this time has passed")
+    is_delete = task.destination_endpoint_id is None
+    source = await _usable(
+        conn, service, task, task.source_endpoint_id, caller, places, writes=is_delete
+    )
+    if task.destination_endpoint_id is not None:
+        destination = await _usable(
+            conn, service, task, task.destination_endpoint_id, caller, places, writes=True
+        )
+        if one.check is not None:
+            await one.check(source, destination)
+        task = await _as_managers_say(conn, task, (source, destination))
+    return task
+
+
 async def _usable(
     conn: Connection,
     service: TransferService,
     task: NewTask,
     endpoint_id: UUID,
     caller: Principal,
+    places: _Places,
     *,
     writes: bool,
 ) -> Endpoint:
     """An endpoint that the caller sees and has a credential for, whose agents let him in, or that
     is shared with him. An expired credential will do: the task then waits until it is renewed.
     """
-    seen = await visible_endpoint(conn, endpoint_id, who(caller), service.now())
+    known = places.seen.get((endpoint_id, caller.sub))
+    if known is None:
+        raise no_endpoint(endpoint_id)
+    seen = look_at(*known)
     endpoint = seen.endpoint
     await require_data_access(service, caller, endpoint)
     if endpoint.is_guest:
@@ -303,7 +456,7 @@ async def _usable(
         await _check_shared(conn, service, endpoint, caller, task, writes=writes)
     elif endpoint.is_connect:
         await _check_permitted(conn, endpoint, caller, writes=writes)
-    elif await service.issuing.credential(conn, endpoint_id, caller.sub) is None:
+    elif (endpoint_id, caller.sub) not in places.credentials:
         raise ApiError(
             400,
             "ClientError.ActivationRequired",
@@ -378,9 +531,9 @@ async def _check_permitted(
         raise ApiError.forbidden(f"“{endpoint.display_name}” may only be read")
 
 
-async def _check_room(conn: Connection, service: TransferService, owner_id: UUID) -> None:
+def _check_room(service: TransferService, active: int) -> None:
     limit = service.limits.active_tasks_per_owner
-    if await tasks.count_active(conn, owner_id) >= limit:
+    if active >= limit:
         # 409: the official clients repeat a 429 for a minute, and that would not help
         raise ApiError(
             409,

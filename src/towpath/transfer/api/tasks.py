@@ -25,7 +25,7 @@ from towpath.transfer.api.documents import (
 )
 from towpath.transfer.api.fidelity import fidelity_document
 from towpath.transfer.api.pause_rules import limited
-from towpath.transfer.api.service import Caller, Service, TransferService, own_task
+from towpath.transfer.api.service import Caller, Service, TransferService, own_task, own_task_shown
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
 from towpath.transfer.store import fidelity, items, pause_rules, segments, tasks
@@ -98,8 +98,7 @@ async def show_task(
     task_id: str, caller: Caller, service: Service, fields: str | None = None
 ) -> JSONResponse:
     """One task."""
-    async with service.database.connection() as conn:
-        task = await own_task(conn, task_id, caller.sub)
+    task = await own_task_shown(service, task_id, caller.sub)
     return JSONResponse(only(task_document(task, service.now()), fields))
 
 

@@ -281,6 +281,14 @@ async def get_some(
         return await cursor.fetchall()
 
 
+async def get_many(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Endpoint]:
+    """Endpoints, deleted or not, by id."""
+    query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = ANY(%s)").format(sql.SQL(_COLUMNS))
+    async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
+        await cursor.execute(query, (list(ids),))
+        return {one.id: one for one in await cursor.fetchall()}
+
+
 async def get_trust_roots(conn: Connection, endpoint_id: UUID) -> dict[str, str]:
     """{file name: text} of the endpoint's trusted-certificates directory."""
     async with conn.cursor(row_factory=dict_row) as cursor:

@@ -164,11 +164,13 @@ covered AS (
 ), touched AS (
     SELECT t.task_no, c.rule_id, t.type, t.owner_id, true AS at_source
       FROM covered c JOIN task t ON t.source_endpoint_id = c.endpoint_id
-     WHERE t.status IN ('ACTIVE', 'INACTIVE') AND (%(task_id)s::uuid IS NULL OR t.id = %(task_id)s)
+     WHERE t.status IN ('ACTIVE', 'INACTIVE')
+       AND (%(task_ids)s::uuid[] IS NULL OR t.id = ANY(%(task_ids)s))
     UNION ALL
     SELECT t.task_no, c.rule_id, t.type, t.owner_id, false
       FROM covered c JOIN task t ON t.destination_endpoint_id = c.endpoint_id
-     WHERE t.status IN ('ACTIVE', 'INACTIVE') AND (%(task_id)s::uuid IS NULL OR t.id = %(task_id)s)
+     WHERE t.status IN ('ACTIVE', 'INACTIVE')
+       AND (%(task_ids)s::uuid[] IS NULL OR t.id = ANY(%(task_ids)s))
 ), applying AS (
     SELECT t.task_no, array_agg(DISTINCT r.id ORDER BY r.id) AS rules
       FROM touched t JOIN pause_rule r ON r.id = t.rule_id
@@ -193,7 +195,7 @@ WITH RECURSIVE {_APPLYING} {_RULE}
 async def for_task(conn: Connection, task_id: UUID) -> list[PauseRule]:
     """The rules that hold a task that has not ended, or will in a moment."""
     async with conn.cursor(row_factory=class_row(PauseRule)) as cursor:
-        await cursor.execute(_FOR_TASK.encode(), {"task_id": task_id})
+        await cursor.execute(_FOR_TASK.encode(), {"task_ids": [task_id]})
         return await cursor.fetchall()
 
 
@@ -208,7 +210,7 @@ WITH RECURSIVE {_APPLYING}, wrong AS (
     SELECT t.task_no, coalesce(a.rules, '{{}}') AS rules, t.held_at
       FROM task t LEFT JOIN applying a USING (task_no)
      WHERE t.status IN ('ACTIVE', 'INACTIVE')
-       AND (%(task_id)s::uuid IS NULL OR t.id = %(task_id)s)
+       AND (%(task_ids)s::uuid[] IS NULL OR t.id = ANY(%(task_ids)s))
        AND t.held_rules IS DISTINCT FROM coalesce(a.rules, '{{}}')
      ORDER BY t.task_no LIMIT %(most)s
        FOR NO KEY UPDATE OF t SKIP LOCKED
@@ -231,9 +233,13 @@ class Fitted:
 
 
 async def fit_tasks(
-    conn: Connection, *, held_for: Terms, freed: Terms, task_id: UUID | None = None
+    conn: Connection,
+    *,
+    held_for: Terms,
+    freed: Terms,
+    task_ids: Collection[UUID] | None = None,
 ) -> Fitted:
-    """Hold tasks that a rule is about, and let others go on; all, or one. Whoever runs one stops.
+    """Hold tasks that a rule is about, and let others go on; all, or these. Whoever runs one stops.
 
     `held_for`, `freed`: the deadlines that follow if owners gave none.
     """
@@ -245,7 +251,7 @@ async def fit_tasks(
         await cursor.execute(
             _FIT.encode(),
             {
-                "task_id": task_id,
+                "task_ids": None if task_ids is None else list(task_ids),
                 "most": FITTED_AT_ONCE,
                 "held_for": held_for.deadline,
                 "freed": freed.deadline,
