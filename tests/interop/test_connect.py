@@ -199,6 +199,7 @@ def test_managers_make_collections_where_the_site_lets_them(
     globus.run("collection", "update", mapped, "--description", "Hers", "--public")
     assert globus.json("collection", "show", mapped)["description"] == "Hers"
     guest = globus.json("collection", "create", "guest", mapped, "/in", "Shared")["id"]
+    assert globus.json("ls", f"{guest}:/")["DATA"] == []
     listed = globus.json("gcs", "collection", "list", lab, "--filter", "guest-collections")
     assert [one["id"] for one in listed["DATA"]] == [guest]
     globus.run("collection", "delete", guest)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from plugins.accessibility import assert_accessible
 from plugins.browser import BROWSER_GROUP
+from plugins.connect_api import asked as asked_by
 from plugins.deployment import Running
+from towpath import __version__
 
 pytestmark = BROWSER_GROUP
 
@@ -182,6 +185,58 @@ def test_a_whole_life_with_the_command(terminal: Terminal) -> None:
     assert any("/v2/oauth2/token" in text for text in written), "these are the logs"
     for secret in secrets:
         assert not any(secret in text for text in (*written, *visited)), "in a log or an address"
+
+
+@pytest.mark.long
+def test_a_login_for_an_endpoint_and_a_consent_for_a_collection(terminal: Terminal) -> None:
+    """What the command asks for when it is to manage an endpoint, and to use data there."""
+    lab, collection = a_server(terminal.running)
+    terminal.with_a_code("login", "--no-local-server")
+    refused = terminal.run("gcs", "endpoint", "show", lab, expect_code=4)
+    assert f"globus login --gcs {lab}" in refused
+    terminal.with_a_code("login", "--gcs", lab, "--no-local-server")
+    assert terminal.json("gcs", "endpoint", "show", lab)["display_name"] == "Lab"
+    assert terminal.json("collection", "show", collection)["display_name"] == "Lab data"
+    assert "permission_denied" in terminal.run(
+        "gcs", "endpoint", "update", lab, "--department", "x", expect_code=1
+    )
+
+    refused = terminal.run("ls", f"{collection}:/", expect_code=4)
+    asked = re.search(r"globus session consent '([^']+)'", refused)
+    assert asked is not None, refused
+    terminal.with_a_code("session", "consent", asked[1], "--no-local-server")
+    # it is away: the consent is what has been asked first
+    assert "never connected" in terminal.run("ls", f"{collection}:/", expect_code=1)
+
+    refused = terminal.run("collection", "create", "guest", collection, "/", "x", expect_code=4)
+    assert f"globus login --gcs {lab}:{collection}" in refused
+    terminal.with_a_code("login", "--gcs", f"{lab}:{collection}", "--no-local-server")
+    refused = terminal.run("collection", "create", "guest", collection, "/", "x", expect_code=1)
+    assert "never connected" in refused
+
+
+def a_server(running: Running) -> tuple[str, str]:
+    """An endpoint of the operator's whose node has reported a collection, and is away."""
+    words = ("endpoint", "add", "Lab", "--connect-server", "--format", "json")
+    added = json.loads(running.towpath(*words))
+    with httpx.Client(base_url=running.url, verify=running.tls()) as http:
+        made = http.post("/v0.10/connect/setup", json=asked_by(added["setup_key"])).json()
+        report = {
+            "version": __version__,
+            "node_name": "dtn",
+            "collections": [{"name": "Lab data", "base_path": "/srv"}],
+            "mappings": [EVERYBODY],
+        }
+        token = {"Authorization": f"Bearer {made['agent_token']}"}
+        told = http.put("/v0.10/connect/report", json=report, headers=token)
+    (collection,) = told.json()["collections"]
+    return added["id"], collection["id"]
+
+
+EVERYBODY = {
+    "DATA_TYPE": "expression_identity_mapping#1.0.0",
+    "mappings": [{"source": "{username}", "match": ".*", "output": "daemon"}],
+}
 
 
 def test_login_by_the_local_server(terminal: Terminal) -> None:
