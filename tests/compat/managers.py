@@ -14,10 +14,6 @@ BY_MAPPING = (
     "Accounts follow from the identity mapping of the endpoint's nodes: everybody has the one"
     " credential that it gives him. Others are refused."
 )
-BY_NODES = (
-    "Which directories are mapped collections, its nodes say (`towpath connect collection`). The"
-    " command is refused."
-)
 
 
 @works("gcs endpoint show")
@@ -123,7 +119,7 @@ def _(stage: Stage, *show: str) -> None:
 
 @works("collection create mapped", "gcs collection create mapped")
 def _(stage: Stage, *create: str) -> None:
-    stage.globus.run(*create, stage.lab, "Made", "--base-path", "/")
+    stage.globus.run(*create, stage.lab, "Made", "--base-path", str(stage.open_for_managers))
 
 
 @works("collection create guest", "gcs collection create guest")

@@ -110,8 +110,16 @@ class Stage:
         node = self._stack.enter_context(Agent.set_up(added["setup_key"], self.root / "node"))
         node.towpath("map", "add", ".*", ACCOUNT)
         node.towpath("collection", "add", "Lab data", "--base-path", str(base), "--allow", ACCOUNT)
+        node.towpath("managers", "allow", str(self.open_for_managers), "--allow", ACCOUNT)
         node.start()
         return str(added["id"])
+
+    @cached_property
+    def open_for_managers(self) -> Path:
+        """A directory there of which managers may make collections."""
+        opened = self.directory("lab-open")
+        shutil.chown(opened, ACCOUNT)
+        return opened
 
     @cached_property
     def collection(self) -> str:
@@ -247,7 +255,7 @@ class Stage:
         """A mapped collection of the lab, made by its manager."""
         document = globus_sdk.MappedCollectionDocument(
             storage_gateway_id=self.gateway,
-            collection_base_path="/",
+            collection_base_path=str(self.open_for_managers),
             display_name=f"Mapped {uuid4().hex[:8]}",
         )
         return str(self.manager.create_collection(document)["id"])

@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -20,10 +22,13 @@ from connect.test_command import towpath
 from plugins.connect import TOWPATH, World, until
 from towpath.connect import agent as agent_module
 from towpath.connect.admitting import AccountRefused, account_for, may_open
-from towpath.connect.choices import Choices, Collection
+from towpath.connect.choices import ChoiceError, Choices, Collection, Root
+from towpath.connect.configuration import KnownCollection
 from towpath.connect.directory import AgentDirectory
+from towpath.connect.hosting import _storage_of
 from towpath.gridftp.client.data.transfers import Copy, upload
 from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.server.frames import Opening
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
 
@@ -70,10 +75,64 @@ def test_which_accounts_are_let_in() -> None:
     with pytest.raises(AccountRefused, match="is not let in here"):
         account_for("games", ("daemon",))
     assert account_for("games", ("daemon", "games")).pw_name == "games"
-    choices = Choices(collections=(Collection("Lab", "/srv", "rw", ("games",)),))
-    assert may_open("games", choices)
-    assert not may_open("daemon", choices)
-    assert not may_open("root", choices)
+    shown = Choices(collections=(Collection("Lab", "/srv", "rw", ("games",)),))
+    opened = Choices(roots=(Root("/srv", "rw", ("games",)),))
+    for choices in (shown, opened):
+        assert may_open("games", choices)
+        assert not may_open("daemon", choices)
+        assert not may_open("root", choices)
+
+
+def test_what_managers_have_made_is_held_to_the_roots_here() -> None:
+    """Whatever the service says of it."""
+    wide = Root("/srv", "rw", ("games",))
+    narrow = Root("/srv/archive", "r", ("daemon",))
+    choices = Choices().with_root(wide).with_root(narrow)
+
+    def made(path: str, access: str = "rw") -> tuple[Collection, Root] | None:
+        return choices.made_at_service(KnownCollection("id", "Made", path, access))
+
+    assert made("/srv/ana") == (Collection("Made", "/srv/ana", "rw", ("games",)), wide)
+    assert made("/srv/ana", "r") == (Collection("Made", "/srv/ana", "r", ("games",)), wide)
+    assert made("/srv") == (Collection("Made", "/srv", "rw", ("games",)), wide)
+    inner = made("/srv/archive/1999")
+    assert inner == (Collection("Made", "/srv/archive/1999", "r", ("daemon",)), narrow)
+    for path in ("/", "/srvx", "/etc", "srv/ana", "/srv/../etc", "/srv/archive/../../etc"):
+        assert made(path) is None
+    assert Choices().made_at_service(KnownCollection("id", "Made", "/srv", "rw")) is None
+    again = Choices.from_document(json.loads(choices.to_bytes()))
+    assert again == choices
+    told = choices.report("1.0.0", "dtn")["roots"]
+    assert told == [{"path": "/srv", "access": "rw"}, {"path": "/srv/archive", "access": "r"}]
+    assert Choices().report("1.0.0", "dtn")["roots"] is None, "another node may have said"
+    closed = choices.without_root("/srv").without_root("/srv/archive")
+    assert closed.report("1.0.0", "dtn")["roots"] == []
+    with pytest.raises(ChoiceError, match="is not open"):
+        closed.without_root("/srv")
+
+
+def test_a_link_leads_out_of_no_root(tmp_path: Path) -> None:
+    """Where a collection begins, is found from its root on."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "in").mkdir(parents=True)
+    outside.mkdir()
+    (root / "in" / "file").touch()
+    (outside / "file").touch()
+    (root / "out").symlink_to(outside)
+    (root / "back").symlink_to("in")
+
+    def listed(base: str) -> list[bytes]:
+        extra = {"base": f"{root}/{base}".rstrip("/"), "access": "R", "root": str(root)}
+        storage = _storage_of(cast("Opening", SimpleNamespace(extra=extra)))
+        return sorted(name for name, _ in storage.entries(b"/") if not name.startswith(b"."))
+
+    assert listed("in") == [b"file"]
+    assert listed("back") == [b"file"]
+    assert listed("") == [b"back", b"in"]
+    with pytest.raises(OSError, match="No such file"):
+        listed("out")
+    with pytest.raises(OSError, match="Not a directory"):
+        listed("in/file")
 
 
 @AS_ROOT
