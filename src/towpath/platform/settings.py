@@ -113,9 +113,9 @@ class GridftpSettings(Section):
     """A transfer without any sign of progress for so long is cut and resumed. Raise it where
     files come from tape.
     """
-    access_every_s: float = Field(default=60.0, gt=0)
+    access_every_s: float = Field(default=30.0, gt=0)
     """How often it is looked whether a guest may still do what his sessions do. Who is kept out
-    from now on by changed rules, or by leaving a group, is out after so long.
+    from now on by changed rules is out after so long; who has left a group, up to 20 s later.
     """
 
 
