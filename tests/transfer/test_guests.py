@@ -20,6 +20,7 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
+from towpath.transfer.browse.browser import Browser
 from towpath.transfer.rights import Who
 from towpath.transfer.sessions import (
     EndpointSessions,
@@ -389,3 +390,23 @@ async def test_a_server_that_does_not_restrict_serves_no_guests(
             async with sessions.borrow(results.id, BOB, writes=False):
                 pass
         assert caught.value.kind is Kind.UNSUPPORTED
+
+
+async def test_a_directory_is_shared_where_it_really_is(
+    sessions: EndpointSessions, database: Database, lake: Endpoint, give: Give, place: Path
+) -> None:
+    """Else a server would tell of links in it what looks as if they led out."""
+    del give
+    (place.parent / "way").symlink_to(place.parent)
+    browser = Browser(sessions)
+    found = await browser.real_directory(lake.id, ALICE, f"{place.parent}/way/{place.name}/open")
+    assert found == f"{place}/open"
+    with pytest.raises(GridFTPError) as caught:
+        await browser.real_directory(lake.id, ALICE, f"{place}/open/a")
+    assert caught.value.kind is Kind.NOT_A_DIRECTORY
+    async with database.transaction() as conn:
+        made = await share(conn, lake, ALICE, found)
+        await allow(conn, made, who=BOB)
+    async with sessions.borrow(made.id, BOB, writes=False) as use:
+        names = {one.name async for batch in use.session.list("/") for one in batch}
+    assert names == {"a", "deep", "to-a"}

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.gridftp.wire.listings import Entry, EntryType
-from towpath.transfer.engine.links import leads_round, real_places, same_place
+from towpath.transfer.engine.links import leads_round, same_place
 from towpath.transfer.engine.make_links import InItsPlace, Root, decide
+from towpath.transfer.places import real_places
 
 FILE = Entry("/d/f", EntryType.FILE, unique="1-2")
 LINK = Entry("/d/l", EntryType.FILE, link_target="/d/f", unique="1-2")

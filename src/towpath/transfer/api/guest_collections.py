@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
-from towpath.gridftp.errors import GridFTPError
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
@@ -128,15 +128,20 @@ def _check_account(host: Endpoint, account: str | None) -> None:
 
 
 async def _directory(service: TransferService, caller: Principal, host: Endpoint, path: str) -> str:
-    """The directory as guest collections keep it, seen with the caller's own login."""
+    """The directory as guest collections keep it, seen with the caller's own login. Where it really
+    is: links that lead into it are told from those that lead out by that.
+    """
     try:
-        found, entry = await service.browser.stat(host.id, who(caller), names.check_path(path))
+        found = await service.browser.real_directory(host.id, who(caller), names.check_path(path))
     except names.InvalidPathError as error:
         raise ApiError.bad_request(f"host_path: {error}", reason="InvalidPath") from None
-    except (GridFTPError, SessionUnavailable, TooBusy) as error:
+    except GridFTPError as error:
+        if error.kind is Kind.NOT_A_DIRECTORY:
+            raise ApiError.bad_request(
+                f"host_path: '{names.to_text(error.path or path)}' is not a directory",
+                reason="InvalidPath",
+            ) from None
         raise api_error(error, Operation.SHARE) from error
-    if not entry.is_directory:
-        raise ApiError.bad_request(
-            f"host_path: '{names.to_text(found)}' is not a directory", reason="InvalidPath"
-        )
-    return found.rstrip("/")
+    except (SessionUnavailable, TooBusy) as error:
+        raise api_error(error, Operation.SHARE) from error
+    return names.to_text(found).rstrip("/")

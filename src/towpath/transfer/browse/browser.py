@@ -13,6 +13,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import names
 from towpath.transfer.browse.filters import OrderKey, Predicate
 from towpath.transfer.browse.gates import Gates
+from towpath.transfer.places import link_targets, real_places
 from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, home_directory
 
@@ -143,6 +144,21 @@ class Browser:
         async def action(session: Session) -> tuple[str, Entry]:
             target = self._absolute(session, path)
             return target, await session.stat(target)
+
+        return await self._run(endpoint_id, who, action, path, repeatable=True)
+
+    async def real_directory(self, endpoint_id: UUID, who: Who, path: str) -> str:
+        """Where a directory really is, the links on the way to it followed; absolute.
+        NOT_A_DIRECTORY if it is something else."""
+
+        async def action(session: Session) -> str:
+            target = self._absolute(session, path)
+            entry = await session.stat(target)
+            if not entry.is_directory:
+                raise GridFTPError(
+                    Kind.NOT_A_DIRECTORY, "not a directory", where=str(session.server), path=target
+                )
+            return real_places(target, await link_targets(session, target))[-1]
 
         return await self._run(endpoint_id, who, action, path, repeatable=True)
 

@@ -1,7 +1,6 @@
 """What the parts of a running task share: the task, its lease, its counters, its signals."""
 
 import asyncio
-import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -369,12 +368,3 @@ def join(base: str, path: str) -> str:
 def lies_in(path: str, place: str) -> bool:
     """Whether `path` is `place` or below it; both absolute and without `.` or `..`."""
     return path == place or path.startswith(place.rstrip("/") + "/")
-
-
-def ancestors(path: str) -> list[str]:
-    """The directories above an absolute path, the nearest first."""
-    found: list[str] = []
-    while path != "/":
-        path = posixpath.dirname(path)
-        found.append(path)
-    return found

@@ -6,9 +6,10 @@ from typing import Final
 
 from towpath.gridftp.client.removal import FAILURES, Failure, Remover, is_real_directory
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine.context import TaskContext, ancestors
+from towpath.transfer.engine.context import TaskContext
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, raise_failures, removing
+from towpath.transfer.places import ancestors
 from towpath.transfer.store import counters, removals
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.removals import Extra, Extras

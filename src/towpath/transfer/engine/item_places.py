@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 
 from towpath.gridftp.client.session import Session
-from towpath.transfer.engine.context import ancestors, at_destination, at_source, join
-from towpath.transfer.engine.links import link_targets, real_places
+from towpath.transfer.engine.context import at_destination, at_source, join
+from towpath.transfer.places import ancestors, link_targets, real_places
 from towpath.transfer.store.plan import Item
 
 

@@ -6,17 +6,14 @@ nothing about it needs to be remembered.
 """
 
 import asyncio
-import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from towpath.gridftp.client.session import Session
-from towpath.gridftp.errors import GridFTPError, Scope
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
 from towpath.transfer.engine.context import (
     TaskContext,
-    ancestors,
     at_destination,
     at_source,
     join,
@@ -25,8 +22,9 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.removal import remove_files
-from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory
+from towpath.transfer.engine.sync import DestinationDirectory
 from towpath.transfer.fidelity import Kind
+from towpath.transfer.places import LOOKED_AT_ONCE, absolute_target, link_targets, real_places
 from towpath.transfer.store import links
 from towpath.transfer.store.links import Link, Segment
 from towpath.transfer.store.plan import Directory
@@ -208,28 +206,6 @@ class DirectoryLinks:
         self._findings.note(kind, entry.name, f"{target}: {why}" if why else target)
 
 
-def absolute_target(place: str, target: str) -> str:
-    """Where a link in the directory `place` points to, should a server tell it as it is written."""
-    return posixpath.normpath(posixpath.join(place, target))
-
-
-def real_places(path: str, targets: Mapping[str, str]) -> list[str]:
-    """Where one really is on the way to `path`: in which directory before each link is followed,
-    and at the end. `targets` are those of the links among `path` and the directories above it."""
-    places: list[str] = []
-    walked, real = "", "/"
-    for name in path.split("/"):
-        if not name:
-            continue
-        walked = f"{walked}/{name}"
-        if walked in targets:
-            places.append(real)
-            real = absolute_target(real, targets[walked])
-        else:
-            real = join(real, name)
-    return [*places, real]
-
-
 def leads_round(target: str, places: Sequence[str]) -> bool:
     """Whether a directory that one is in, or came through, is `target` or below it."""
     return any(lies_in(place, target) for place in places)
@@ -241,27 +217,3 @@ def same_place(one: Entry, other: Entry) -> bool:
         return one.unique == other.unique
     places = {entry.link_target or entry.name for entry in (one, other)}
     return len(places) == 1
-
-
-async def link_targets(session: Session, *ends: str) -> dict[str, str]:
-    """The links among these paths and the directories above them, with their targets.
-
-    What may not be looked at is taken for none. Raises GridFTPError.
-    """
-    met = {path: None for end in ends for path in (end, *ancestors(end)) if path.rstrip("/")}
-    paths = list(met)
-    found: dict[str, str] = {}
-    for first in range(0, len(paths), LOOKED_AT_ONCE):
-        some = paths[first : first + LOOKED_AT_ONCE]
-        looked = await asyncio.gather(*(_target(session, one) for one in some))
-        found |= {one: target for one, target in zip(some, looked, strict=True) if target}
-    return found
-
-
-async def _target(session: Session, path: str) -> str | None:
-    try:
-        return (await session.stat(path)).link_target
-    except GridFTPError as error:
-        if error.scope is not Scope.FILE:
-            raise
-        return None

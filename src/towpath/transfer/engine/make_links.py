@@ -22,11 +22,12 @@ from towpath.transfer.engine.context import (
     join,
     lies_in,
 )
-from towpath.transfer.engine.links import link_targets, real_places, same_place
+from towpath.transfer.engine.links import same_place
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.removal import remove_files
 from towpath.transfer.engine.sync import status
 from towpath.transfer.fidelity import Findings
+from towpath.transfer.places import link_targets, real_places
 from towpath.transfer.store import fidelity as fidelity_store
 from towpath.transfer.store import links
 from towpath.transfer.store.links import Link

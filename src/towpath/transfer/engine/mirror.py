@@ -25,11 +25,11 @@ from towpath.transfer.engine.context import (
     lies_in,
 )
 from towpath.transfer.engine.item_places import ItemPlaces
-from towpath.transfer.engine.links import absolute_target, link_targets, real_places
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import keeping, removing
-from towpath.transfer.engine.sync import LOOKED_AT_ONCE, DestinationDirectory, status
+from towpath.transfer.engine.sync import DestinationDirectory, status
+from towpath.transfer.places import LOOKED_AT_ONCE, absolute_target, link_targets, real_places
 from towpath.transfer.store import removals
 from towpath.transfer.store.plan import Directory, Item
 

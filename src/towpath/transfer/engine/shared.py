@@ -10,9 +10,9 @@ from towpath.gridftp.client.session import Session
 from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.context import at_destination, at_source, lies_in
 from towpath.transfer.engine.fidelity import DirectoryFindings
-from towpath.transfer.engine.links import link_targets, real_places
 from towpath.transfer.engine.sync import DestinationDirectory, status
 from towpath.transfer.fidelity import Kind
+from towpath.transfer.places import link_targets, real_places
 from towpath.transfer.store.plan import Item
 
 

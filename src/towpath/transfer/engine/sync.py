@@ -7,15 +7,12 @@ source is newer, 3 the digests of both.
 import asyncio
 from collections.abc import Sequence
 from enum import Enum, auto
-from typing import Final
 
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer.engine.context import at_destination, join
-
-LOOKED_AT_ONCE: Final = 200
-"""MLSTs sent ahead; a server takes about 1,000 queued commands."""
+from towpath.transfer.places import LOOKED_AT_ONCE
 
 
 class Decision(Enum):
