@@ -353,6 +353,25 @@ async def test_a_failed_rename_leaves_nothing_for_the_next(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+async def test_what_a_rule_forbids_leaves_nothing_for_the_next(
+    session: Session, tmp_path: Path
+) -> None:
+    """GCT keeps the first half then, although the second half is refused."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").touch()
+    await session.restrict(f"RW{tmp_path}/in")
+    inside, outside = f"{tmp_path}/in", f"{tmp_path}/out"
+    error = await failure(session.rename(f"{inside}/a", outside))
+    assert error.kind is Kind.PATH_NOT_ALLOWED
+    error = await failure(session.rename(f"{inside}/none", f"{inside}/c"))
+    assert (error.kind, error.path) == (Kind.NOT_FOUND, f"{inside}/none")
+    error = await failure(session.make_link(outside, f"{inside}/a"))
+    assert error.kind is Kind.PATH_NOT_ALLOWED
+    error = await failure(session.make_link(f"{inside}/d", f"{inside}/none"))
+    assert (error.kind, error.path) == (Kind.NOT_FOUND, f"{inside}/none")
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a"]
+
+
 async def test_deleting_trees(session: Session, tmp_path: Path) -> None:
     make_links(tmp_path)
     (tmp_path / "tree" / "deep" / "er").mkdir(parents=True)

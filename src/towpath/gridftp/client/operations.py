@@ -32,6 +32,7 @@ class Operations(ABC):
     timeouts: Timeouts
     features: Features
     root: Root | None
+    renaming: asyncio.Lock
 
     @abstractmethod
     def submit(
@@ -125,12 +126,27 @@ class Operations(ABC):
         self.require(status, path)
 
     async def make_link(self, path: str, target: str) -> None:
-        """Make a symbolic link at `path`; GCT wants `target` to exist (SITE SYMLINKFROM, -TO)."""
-        await self._both(commands.symlink_from(target), target, commands.symlink_to(path), path)
+        """Make a symbolic link at `path`; GCT wants `target` to exist (SITE SYMLINKFROM, -TO).
+
+        In one write: another one's commands must not come between.
+        """
+        lines = [commands.symlink_from(target), commands.symlink_to(path)]
+        begun, made = await self.answers(self.submit(lines))
+        if made.ok and not begun.ok:
+            # GCT has taken the target of an earlier link: it keeps that if a rule forbids the link
+            await self.delete_file(path)
+        self.require(begun, target)
+        self.require(made, path)
 
     async def rename(self, old: str, new: str) -> None:
-        """Rename, replacing a file that is at `new` (RNFR, RNTO)."""
-        await self._both(commands.rnfr(old), old, commands.rnto(new), new)
+        """Rename, replacing a file that is at `new` (RNFR, RNTO).
+
+        One after the other: GCT keeps the first half if a rule forbids the second, and would take
+        it for that of a later rename whose own it refuses.
+        """
+        async with self.renaming:
+            await self.command(commands.rnfr(old), path=old)
+            await self.command(commands.rnto(new), path=new)
 
     async def set_modified(self, path: str, unix_s: int) -> None:
         """Set a file's time, in Unix seconds (MFMT, or SITE UTIME on servers without)."""
@@ -205,13 +221,6 @@ class Operations(ABC):
         return (await self.command("SITE VERSION")).text.strip()
 
     # --
-
-    async def _both(self, first: str, first_path: str, second: str, second_path: str) -> None:
-        """Two commands that are one operation. In one write: a server that has only had the first
-        would take the second of a later operation for its other half."""
-        replies = await self.answers(self.submit([first, second]))
-        self.require(replies[0], first_path)
-        self.require(replies[1], second_path)
 
     def _status(self, reply: Reply, path: str) -> Entry:
         if len(reply.raw) < 3:

@@ -115,6 +115,7 @@ class Session(Operations):
         """Who the server has proven to be; None on clear-text sessions."""
         self.rtt_s = rtt_s
         """The way to the server and back, in seconds, when the connection was made."""
+        self.renaming = asyncio.Lock()
         self._login: asyncio.Task[None] | None = None
         self._questions: asyncio.Task[None] | None = None
 
