@@ -472,13 +472,18 @@ async def test_what_is_shared_is_found(
     for persona in (Persona.READER, Persona.WRITER, Persona.MEMBER):
         assert await found(people[persona], filter_scope="shared-with-me") == {guest_id}
         assert await found(people[persona], filter_scope="shared-by-me") == set()
-        assert await found(people[persona], filter_host_endpoint=host_id) == {guest_id}
+        assert await found(people[persona], filter_host_endpoint=host_id) == set(), "of what"
         assert await found(people[persona], filter_fulltext="localhost") == {
             str(standings.places[Place.PUBLIC])
         }, "where it is shared from is not searched"
     assert await found(people[Persona.ADMINISTRATOR], filter_scope="administered-by-me") == both
     assert await found(people[Persona.ACCESS_MANAGER], filter_scope="administered-by-me") == set()
+    for persona in (Persona.OWNER, Persona.ACTIVITY_MONITOR):
+        assert await found(people[persona], filter_host_endpoint=host_id) == {guest_id}
+    await owner.put(host, {"public": True})
+    assert await found(people[Persona.READER], filter_host_endpoint=host_id) == {guest_id}
     assert await found(people[Persona.OTHER], filter_host_endpoint=host_id) == set()
+    await owner.put(host, {"public": False})
     for persona, some in (
         (Persona.OWNER, [guest_id]),
         (Persona.ACCESS_MANAGER, [guest_id]),

@@ -185,8 +185,9 @@ def _within(some: str) -> str:
     )
 
 
+_MINE = "(SELECT id FROM mine)"
 _INVITED = "e.id IN (SELECT id FROM invited)"
-_VISIBLE = f"(e.public OR {_INVITED} OR {_within('(SELECT id FROM mine)')})"  # noqa: S608 - constants
+_VISIBLE = f"(e.public OR {_INVITED} OR {_within(_MINE)})"
 
 _SCOPES = {
     Scope.ALL: "true",
@@ -510,6 +511,8 @@ async def search(
     conditions = ["e.entity_type = ANY(%(kinds)s)"]
     if host_endpoint_id is not None:
         conditions.append("e.host_endpoint_id = %(host)s")
+        # of which private place something is shared, is not told by a search either
+        conditions.append(f"(h.public OR e.share_path IS NULL OR {_within(_MINE)})")
     conditions += ["e.deleted_at IS NULL", _VISIBLE, _SCOPES[scope]]
     if owner_id is not None:
         conditions.append("e.owner_id = %(owner)s")
