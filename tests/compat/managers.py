@@ -39,7 +39,7 @@ def _(stage: Stage, *create: str) -> None:
 
 @works("gcs endpoint role list")
 def _(stage: Stage, *words: str) -> None:
-    assert stage.manager_role() in stage.globus.text(*words, stage.lab)
+    assert stage.manager_role() in stage.globus.text(*words, stage.lab, "--all-roles")
 
 
 @works("gcs endpoint role show")
@@ -142,7 +142,7 @@ def _(stage: Stage, *delete: str) -> None:
 @works("collection role list", "gcs collection role list")
 def _(stage: Stage, *words: str) -> None:
     role = stage.manager_role(stage.collection)
-    assert role in stage.globus.text(*words, stage.collection)
+    assert role in stage.globus.text(*words, stage.collection, "--all-roles")
 
 
 @works("collection role show", "gcs collection role show")

@@ -288,11 +288,14 @@ class Stage:
         return str(made["id"])
 
     def manager_role(self, collection: str | None = None) -> str:
-        """Bob's, by the lab's manager; its id."""
+        """Bob's, by the lab's manager, who gives it if he has none; its id."""
+        principal = f"urn:globus:auth:identity:{self.bob.id}"
+        there = globus_sdk.MISSING if collection is None else collection
+        for role in self.manager.get_role_list(there, include="all_roles"):
+            if role["principal"] == principal:
+                return str(role["id"])
         document = globus_sdk.GCSRoleDocument(
-            principal=f"urn:globus:auth:identity:{self.bob.id}",
-            role="activity_monitor",
-            **({} if collection is None else {"collection": collection}),
+            principal=principal, role="activity_monitor", collection=there
         )
         return str(self.manager.create_role(document)["id"])
 

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
-from towpath.platform.errors import ApiError
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.connect import mapping
 from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
@@ -31,7 +30,7 @@ from towpath.transfer.manager.envelope import (
     success,
     unprocessable,
 )
-from towpath.transfer.store import connect, endpoints, principals, user_credentials
+from towpath.transfer.store import connect, principals, user_credentials
 from towpath.transfer.store.user_credentials import UserCredential
 
 router = APIRouter()
@@ -218,14 +217,9 @@ async def update_credential(
 
 @router.delete("/user_credentials/{user_credential_id}")
 async def delete_credential(user_credential_id: str, asked: Asked) -> JSONResponse:
-    """Forget it. Who has the account by the rules has it still, and a new one when he asks."""
+    """Forget it, with its name. Who has the account by the rules has it still, also for what he
+    shares; and another credential when he asks."""
     async with asked.service.database.transaction() as conn:
         one = await _known(conn, asked, user_credential_id)
-        if await endpoints.shares_of(conn, asked.endpoint.host, one.identity_id):
-            raise ApiError(
-                409,
-                "conflict",
-                "Guest collections are used with this account: delete them first",
-            )
         await user_credentials.delete(conn, one.id)
     return success(message=f"Deleted User Credential {one.id}")

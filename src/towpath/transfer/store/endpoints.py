@@ -466,16 +466,6 @@ async def of_host(conn: Connection, host: str, *, after: UUID | None, limit: int
         return await cursor.fetchall()
 
 
-async def shares_of(conn: Connection, host: str, owner_id: UUID) -> bool:
-    """Whether somebody shares anything of a Connect endpoint with that host name."""
-    found = await conn.execute(
-        "SELECT FROM endpoint WHERE host = %s AND owner_id = %s AND share_path IS NOT NULL"
-        " AND deleted_at IS NULL LIMIT 1",
-        (host, owner_id),
-    )
-    return found.rowcount > 0
-
-
 async def set_managed(conn: Connection, endpoint_id: UUID, managed: Mapping[str, Any]) -> None:
     """What its managers have set, instead of that before."""
     await conn.execute(
