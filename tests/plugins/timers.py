@@ -168,7 +168,7 @@ class World:
 
     async def person(self, name: str) -> Someone:
         """Somebody new, who has logged in with an application."""
-        person = await self.nexus.person(name)
+        person = await self.nexus.person(f"{name}-{uuid4().hex[:8]}")
         application = await self.nexus.client(redirect_uris=[REDIRECT])
         document = await self.log_in(person, application)
         user = await self.known(person.identity_id, document)

@@ -239,6 +239,9 @@ async def test_consent_taken_back_and_given_again(world: World) -> None:
     await browser.get("/account/applications")
     assert (await browser.send("/account/applications/revoke")).status_code == 303
     await browser.close()
+    [token] = runner._tokens.values()
+    answer = await world.nexus.post("token/introspect", world.client, token=token)
+    assert answer.json() == {"active": False}, "also what was out"
     world.clock.move(hours=1)
     await world.rounds(runner)
     document = await world.log_in(ada.person, ada.application)
