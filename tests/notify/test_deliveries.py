@@ -128,8 +128,8 @@ class Ground:
 
 
 @pytest.fixture
-async def ground(database: Database, tmp_path: Path) -> AsyncIterator[Ground]:
-    made = Ground(database, Sealer(tmp_path / "seal.key"), tmp_path)
+async def ground(untold_database: Database, tmp_path: Path) -> AsyncIterator[Ground]:
+    made = Ground(untold_database, Sealer(tmp_path / "seal.key"), tmp_path)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(made.mail.serving())
         await stack.enter_async_context(made.hooks.serving())

@@ -63,6 +63,16 @@ def new_database(postgres: EmbeddedPostgres, name: str) -> str:
 
 
 @pytest.fixture
+async def untold_database(shared_database_url: str) -> AsyncIterator[Database]:
+    """The transfer service's pool on the shared database, where nobody is to be told anything."""
+    async with Database(shared_database_url, schema="transfer") as pool:
+        async with pool.connection() as connection:
+            for table in ("outbox", "webhook", "mail_off", "owner_state"):
+                await connection.execute(f"DELETE FROM {table}".encode())
+        yield pool
+
+
+@pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """The transfer service's pool on a fresh database."""
     async with Database(database_url, schema="transfer") as pool:

@@ -13,6 +13,12 @@ from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.webhooks import Webhook
 
 
+@pytest.fixture
+def database(untold_database: Database) -> Database:
+    """One that others have used before."""
+    return untold_database
+
+
 async def take(conn: Connection, by_mail: bool = True, **more: Any) -> list[Taken]:
     wanted = {"most": 10, "per_target": 2, "lease_s": 60.0} | more
     return await deliveries.take(conn, by_mail=by_mail, **wanted)
@@ -139,7 +145,9 @@ async def test_old_ones_are_forgotten(database: Database, monkeypatch: pytest.Mo
     await make_webhook(database, owner)
     await tell(database, owner, 5)
     async with database.transaction() as conn:
-        await conn.execute("UPDATE outbox SET state = 'delivered' WHERE id <> 1")
+        await conn.execute(
+            "UPDATE outbox SET state = 'delivered' WHERE id <> (SELECT min(id) FROM outbox)"
+        )
         await conn.execute(
             "UPDATE outbox SET created_at = now() - interval '8 days' WHERE webhook_id IS NULL"
         )
