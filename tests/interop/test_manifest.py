@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import ssl
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,3 +190,38 @@ def test_ends_of_tasks_are_told_once_to_a_webhook(site: Site, tmp_path: Path) ->
     assert told[bad]["type"] == "task.failed"
     assert told[bad]["data"]["fatal_error"]["code"] == "FILE_NOT_FOUND"
     assert str(tmp_path / "missing") in told[bad]["data"]["details"]["path"]
+
+
+def test_the_page_on_proving_what_arrived(site: Site, tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/how-to/prove-what-arrived.md"
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    keys, manifest, compare, *_ = [textwrap.dedent(block) for block in blocks]
+    source, destination = tmp_path / "source", tmp_path / "destination"
+    source.mkdir()
+    (source / "a").write_bytes(b"a")
+    task_id = site.copy(source, destination)
+    assert site.deployment.wait(task_id, 60)["status"] == "SUCCEEDED"
+    script = f"set -e\n{keys}{manifest}{compare}"
+    for word, stands_for in {
+        "https://HOST": site.deployment.url,
+        "TASK_ID": task_id,
+        "/archive/run7": str(destination),
+    }.items():
+        assert word in script
+        script = script.replace(word, stands_for)
+    bearer = str(site.deployment.client.headers["Authorization"]).removeprefix("Bearer ")
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "TOKEN": bearer,
+            "CURL_CA_BUNDLE": str(site.rig.data_dir / "tls" / "ca.pem"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 file, 1 byte: nothing differs." in done.stdout

@@ -175,6 +175,10 @@ def _as_json(one: Finding) -> None:
     click.echo(json.dumps({"kind": one.kind, "path": os.fsdecode(one.path), "why": one.why}))
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _summary(manifest: Manifest, found: Found, output: str, *, own: bool) -> None:
     head = manifest.head
     counts = {str(kind): number for kind, number in found.counts.items()}
@@ -193,7 +197,8 @@ def _summary(manifest: Manifest, found: Found, output: str, *, own: bool) -> Non
         return
     say = sys.stdout.write
     said = ", ".join(f"{number:,} {kind}" for kind, number in counts.items()) or "nothing differs"
-    say(f"{found.files:,} files, {found.size_bytes:,} bytes: {said}.\n")
+    files, size = _count(found.files, "file"), _count(found.size_bytes, "byte")
+    say(f"{files}, {size}: {said}.\n")
     who = "by the key that it brought, " if own else ""
     say(
         f"Task {head.get('task_id')} of {manifest.issuer}, signed {who}{manifest.tail.key_id}"
@@ -203,6 +208,6 @@ def _summary(manifest: Manifest, found: Found, output: str, *, own: bool) -> Non
         say("The transfer was not finished then: there may be more files.\n")
     if found.weak:
         say(
-            f"{found.weak:,} files have a checksum that finds accidents, and not what somebody"
+            f"Of {_count(found.weak, 'file')} the checksum finds accidents, and not what somebody"
             " made to fit (MD5, SHA1, ADLER32, xxHash).\n"
         )
