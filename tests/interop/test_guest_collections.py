@@ -19,6 +19,9 @@ from plugins.site import SITE_GROUP, Site, until
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.trees import digests, make_tree, uniform
+from towpath.nexus.groups.rules import Membership, Policies, Role, Status
+from towpath.nexus.store import groups
+from towpath.nexus.store.groups import Group
 from towpath.platform.database import Connection
 from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
@@ -164,14 +167,30 @@ def test_what_is_not_shared_does_not_exist_for_a_guest(sharing: Sharing, bob: Gu
     assert bob.get("task_list", limit=1)["total"] == 0
 
 
+def group_of(sharing: Sharing, member: Guest) -> UUID:
+    """A group with one member; its id."""
+    made = Group(uuid4(), "lab", None, None, None, (), Policies())
+
+    async def make(conn: Connection) -> None:
+        await groups.add(conn, made)
+        await groups.set_membership(
+            conn, made.id, Membership(member.sub, Role.MEMBER, Status.ACTIVE)
+        )
+
+    shares.in_store(sharing.site.rig.data_dir, make, "nexus")
+    return made.id
+
+
 def test_groups_and_everybody(sharing: Sharing, bob: Guest) -> None:
-    """In which groups somebody is, transfer knows from nexus; here it was told."""
     make_tree(sharing.here / "tree", TREE, seed=1)
     sharing.allow(sharing.source, "/tree/", "r")
-    sharing.allow(sharing.destination, "/", "rw")
-    task_id = bob.transfer(sharing.source, sharing.destination, [("/tree/d0000", "/d", True)])
+    sharing.allow(sharing.destination, "/", "rw", group=group_of(sharing, bob))
+    item = ("/tree/d0000", "/d")
+    stranger = sharing.guest()
+    answer = stranger.refused_transfer(sharing.source, sharing.destination, item)
+    assert answer.startswith("404 EndpointNotFound"), answer
+    task_id = bob.transfer(sharing.source, sharing.destination, [(*item, True)])
     assert succeeded(bob, task_id)["files_transferred"] == 10
-    removed = sharing.guest()
     document = {
         "DATA_TYPE": "delete",
         "submission_id": str(uuid4()),
@@ -179,8 +198,49 @@ def test_groups_and_everybody(sharing: Sharing, bob: Guest) -> None:
         "recursive": True,
         "DATA": [{"DATA_TYPE": "delete_item", "path": "/d"}],
     }
-    succeeded(removed, removed.post("delete", document)["task_id"])
+    succeeded(bob, bob.post("delete", document)["task_id"])
     assert list(sharing.there.iterdir()) == []
+    document |= {"submission_id": str(uuid4()), "DATA": [{"path": "/~/"}]}
+    assert bob.refused("POST", "delete", json=document).startswith("400"), "the root stays"
+
+
+@pytest.mark.long
+def test_who_leaves_a_group_loses_what_it_gave(sharing: Sharing, bob: Guest) -> None:
+    sharing.allow(sharing.source, "/", "r")
+    lab = group_of(sharing, bob)
+    sharing.allow(sharing.destination, "/", "rw", group=lab)
+    task_id = blocked(sharing, bob)
+    shares.in_store(
+        sharing.site.rig.data_dir,
+        lambda conn: conn.execute("DELETE FROM membership WHERE group_id = %s", (lab,)),
+        "nexus",
+    )
+    began = time.monotonic()
+    task = bob.wait(task_id, 60)
+    assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "ACL_CHANGED")
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.long
+def test_a_right_that_is_taken_back_while_bytes_flow(
+    sharing: Sharing, bob: Guest, site: Site
+) -> None:
+    """What is on its way is cut, and nothing more arrives."""
+    rule = allow_bob(sharing, bob)
+    with (sharing.here / "large").open("wb") as file:
+        file.truncate(64 * 1024**3)  # of holes: it is read as fast as can be
+    task_id = bob.transfer(sharing.source, sharing.destination, [("/large", "/in/large", False)])
+    until(lambda: bob.task(task_id)["bytes_transferred"] > 0, 30, "it flows")
+    sharing.take_back(rule)
+    began = time.monotonic()
+    task = bob.wait(task_id, 60)
+    assert (task["status"], task["fatal_error"]["code"]) == ("FAILED", "ACL_CHANGED")
+    assert time.monotonic() - began < GONE_S
+    until(lambda: not site.left_open(), GONE_S, "its sessions are closed")
+    size = (sharing.there / "in" / "large").stat().st_size
+    time.sleep(2)
+    assert (sharing.there / "in" / "large").stat().st_size == size < 64 * 1024**3
+    (sharing.there / "in" / "large").unlink()
 
 
 def blocked(sharing: Sharing, who: Deployment) -> str:
