@@ -27,6 +27,8 @@ class InvalidPathError(ValueError):
 
 def to_text(wire: str) -> str:
     """Spell a wire path, or a single name, as the API does."""
+    if wire.isascii():
+        return wire
     return "/".join(_component_to_text(part) for part in wire.split("/"))
 
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -449,16 +449,21 @@ class EndpointSessions:
         *,
         writes: bool = True,
         paths: Sequence[str] = (),
+        place: Callable[[tuple[str, int]], AbstractAsyncContextManager[None]] | None = None,
     ) -> AsyncIterator[Borrowed]:
         """A session for one short operation; parked afterwards for the next (see `login`).
 
-        `paths`: what is to be read, or changed.
+        `paths`: what is to be read, or changed; `place`: held at the server meanwhile.
         """
         login = await self.login(endpoint_id, who, writes=writes)
         login.demand(paths, writes=writes)
         token = await self.token_for(login)
+        at = (login.server.host, login.server.port)
         try:
-            async with self._pool.borrow(replace(login.for_pool, token=token)) as borrowed:
+            async with (
+                nullcontext() if place is None else place(at),
+                self._pool.borrow(replace(login.for_pool, token=token)) as borrowed,
+            ):
                 self.look_after(borrowed.session, login)
                 yield borrowed
         except GridFTPError as error:

@@ -261,6 +261,21 @@ async def test_too_many_of_one_login_or_in_all(login_a) -> None:
         pool.give_back(b, of_b[1], sound=True)
 
 
+async def test_too_many_at_one_server() -> None:
+    """Of all its users together: the oldest one goes; other servers' stay."""
+    async with double() as one, double() as other, pooled(per_server=2) as pool:
+        logins = [clear(one, "a"), clear(other, "a"), clear(one, "b"), clear(one, "c")]
+        for login in logins:
+            session = await open_logged_in(pool, login)
+            pool.give_back(login, session, sound=True)
+        await until(lambda: one.open_connections == 2)
+        assert pool.take_parked(logins[0]) is None
+        for login in logins[1:]:
+            session_left = pool.take_parked(login)
+            assert session_left is not None
+            pool.give_back(login, session_left, sound=True)
+
+
 async def test_nothing_is_parked_where_nothing_may_be() -> None:
     async with double() as server, pooled(in_all=0) as pool:
         async with pool.session(clear(server)):

@@ -16,7 +16,7 @@ import pytest
 from plugins.transfer_api import Api, assert_error, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
-from towpath.gridftp.client.pool import Borrowed
+from towpath.gridftp.client.pool import Borrowed, Login
 from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.transfer.api import TransferService
@@ -330,26 +330,26 @@ async def test_sessions_are_shared_and_survive_their_server(
 async def test_many_operations_at_once_are_bounded(
     alice: Api, lake: str, service: TransferService, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    borrow, now, most = service.sessions.borrow, 0, 0
+    borrow, now, most = service.sessions._pool.borrow, 0, 0
 
     @asynccontextmanager
-    async def counted(endpoint_id: UUID, owner_id: UUID, **how: Any) -> AsyncIterator[Borrowed]:
+    async def counted(login: Login) -> AsyncIterator[Borrowed]:
         nonlocal now, most
         now += 1
         most = max(most, now)
         try:
-            async with borrow(endpoint_id, owner_id, **how) as borrowed:
+            async with borrow(login) as borrowed:
                 yield borrowed
         finally:
             now -= 1
 
-    monkeypatch.setattr(service.sessions, "borrow", counted)
+    monkeypatch.setattr(service.sessions._pool, "borrow", counted)
     answers = await asyncio.gather(
         *(alice.get(f"operation/endpoint/{lake}/ls", path=str(tree)) for _ in range(40))
     )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
-    assert most == browser.PER_ENDPOINT
+    assert most == browser.PER_SERVER
     assert len(service.browser._gates) == 0
 
 

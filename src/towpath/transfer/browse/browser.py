@@ -20,8 +20,9 @@ from towpath.transfer.sessions import EndpointSessions, home_directory
 OPERATION_S = 45.0
 """For one whole operation, waiting included: below the 60 s after which clients ask again."""
 
-PER_ENDPOINT = 8
-"""Sessions that browsing holds at one endpoint; servers commonly allow some 50 to 100 in all."""
+PER_SERVER = 8
+"""Sessions that browsing holds at one server, whichever endpoints it has and whoever asks; as many
+wait there for their next use. Servers commonly allow some 50 to 100 in all (ADR 0027)."""
 
 WAIT_S = 10.0
 """How long an operation waits for one of these before it says so."""
@@ -32,7 +33,7 @@ MAX_LIMIT = 100_000
 MAX_REACH = 200_000
 """offset + limit: what must be held in memory to sort a page."""
 
-SPARE_PART = 4
+SPARE_PART = 2
 """A part of the page that may be held beyond it before what is too far behind is dropped: a page is
 sorted few times, and little more than it is held."""
 SPARE_LEAST = 1000
@@ -108,10 +109,10 @@ class Browser:
     def __init__(self, sessions: EndpointSessions, *, operation_s: float = OPERATION_S) -> None:
         self._sessions = sessions
         self._operation_s = operation_s
-        self._gates: Gates[UUID] = Gates(
-            PER_ENDPOINT,
+        self._gates: Gates[tuple[str, int]] = Gates(
+            PER_SERVER,
             WAIT_S,
-            f"{PER_ENDPOINT} operations are already under way at this endpoint",
+            f"{PER_SERVER} operations are already under way at this server",
         )
 
     async def list(
@@ -200,10 +201,13 @@ class Browser:
     ) -> _T:
         """What may not be repeated changes something: at these paths."""
         try:
-            async with asyncio.timeout(self._operation_s), self._gates.place(endpoint_id):
+            async with asyncio.timeout(self._operation_s):
                 while True:
                     async with self._sessions.borrow(
-                        endpoint_id, who, writes=not repeatable, paths=paths
+                        *(endpoint_id, who),
+                        writes=not repeatable,
+                        paths=paths,
+                        place=self._gates.place,
                     ) as borrowed:
                         try:
                             return await action(borrowed.session)
