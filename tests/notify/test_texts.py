@@ -78,6 +78,12 @@ def test_a_failure_says_what_where_and_what_to_do() -> None:
             "later deadline",
         ),
         (Topic.TASK_INACTIVE, {}, "Waits for you: run 7", "given up at 2026-11-01"),
+        (
+            Topic.CREDENTIAL_EXPIRING,
+            {"endpoint_display_name": "lake", "expires_at": "2026-11-01", "unfinished_tasks": 1},
+            "Your credential for lake ends soon",
+            "ends at 2026-11-01. 1 task of yours will need it.",
+        ),
         ("something.new", {"subject": "Hear", "text": "a\nb"}, "Hear", "a\nb"),
     ],
 )

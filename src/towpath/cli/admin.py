@@ -7,6 +7,7 @@ from towpath.cli.admin_client import client
 from towpath.cli.admin_connect import connect
 from towpath.cli.admin_group import group
 from towpath.cli.admin_keys import keys
+from towpath.cli.admin_manifests import manifests
 from towpath.cli.admin_provider import provider
 from towpath.cli.admin_relay import relay
 from towpath.cli.admin_seal_key import seal_key
@@ -23,6 +24,7 @@ command.add_command(group)
 command.add_command(client)
 command.add_command(connect)
 command.add_command(keys)
+command.add_command(manifests)
 command.add_command(provider)
 command.add_command(relay)
 command.add_command(seal_key)

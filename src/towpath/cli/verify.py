@@ -28,6 +28,8 @@ from towpath.transfer.names import to_wire
 DIFFERS, NOT_TRUSTED, UNPROVED = 1, 3, 4
 ASK_S = 20.0
 KEYS = "/v0.10/manifest_keys"
+KEYS_MOST = 1000
+"""That a deployment has ever had: they stay published."""
 
 
 @click.command(name="verify")
@@ -124,13 +126,13 @@ def _trusted(
         return None
     try:
         if key is not None:
-            return KeySet.from_jwks(json.loads(key.read_bytes()))
+            return KeySet.from_jwks(json.loads(key.read_bytes()), most=KEYS_MOST)
         answer = httpx.get(
             f"{str(issuer).rstrip('/')}{KEYS}",
             verify=True if authority is None else _trust(authority),
             timeout=ASK_S,
         )
-        return KeySet.from_jwks(answer.raise_for_status().json())
+        return KeySet.from_jwks(answer.raise_for_status().json(), most=KEYS_MOST)
     except (ValueError, httpx.HTTPError, OSError) as error:
         what = issuer if key is None else key
         raise click.ClickException(f"no keys could be had from {what}: {error}") from error

@@ -62,11 +62,11 @@ class KeySet:
         return cls({key.key_id: key.public for key in keys})
 
     @classmethod
-    def from_jwks(cls, document: Any) -> KeySet:
+    def from_jwks(cls, document: Any, *, most: int = MAX_KEYS) -> KeySet:
         """Read a JWK set. Keys that are none of ours are left out. Raises ValueError."""
         entries = document.get("keys") if isinstance(document, dict) else None
-        if not isinstance(entries, list) or len(entries) > MAX_KEYS:
-            raise ValueError(f"a key set is a list of at most {MAX_KEYS} keys")
+        if not isinstance(entries, list) or len(entries) > most:
+            raise ValueError(f"a key set is a list of at most {most} keys")
         keys: dict[str, Ed25519PublicKey] = {}
         for entry in entries:
             if not isinstance(entry, dict) or entry.get("kty") != "OKP":

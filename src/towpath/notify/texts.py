@@ -122,10 +122,13 @@ def _inactive(document: Mapping[str, Any], place: Place) -> Parts:
 def _expiring(document: Mapping[str, Any], place: Place) -> Parts:
     name = _words(document.get("endpoint_display_name") or document.get("display_name"))
     at = _words(document.get("expires_at") or document.get("expire_time"))
+    tasks = int(document.get("unfinished_tasks") or 0)
+    waiting = f" {_count(tasks, 'task')} of yours will need it." if tasks else ""
     return f"Your credential for {name} ends soon", [
-        f"The credential with which the service acts for you at {name} ends at {at}.",
+        f"The credential with which the service acts for you at {name} ends at {at}.{waiting}",
         "Tasks that need it then wait until you have given a new one, and go on by themselves.",
         f"Give a new one here: {place.endpoint(document)}",
+        _words(document.get("advice")),
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from towpath.grants import KeySet, SigningKey
 from towpath.platform.database import Database
 from towpath.platform.secrets import Sealer
-from towpath.transfer.connect.keys import SERVICE_SUBJECT, ConnectKeys, rotate
+from towpath.transfer.connect.keys import SERVICE_SUBJECT, ConnectKeys, rotate, rotate_manifests
 from towpath.transfer.store.rows import fetch, fetch_one
 
 
@@ -82,3 +82,22 @@ async def test_a_stolen_key_ends_at_once(database: Database, sealer: Sealer) -> 
     async with database.connection() as conn:
         assert await fetch_one(conn, "SELECT FROM connect_key WHERE id = %s", (old,)) is None
     assert SigningKey.new().key_id not in names(now.published)
+
+
+async def test_keys_of_manifests_stay_published_unless_they_are_withdrawn(
+    database: Database, sealer: Sealer
+) -> None:
+    keys = keys_of(database, sealer)
+    first = (await keys.manifest_keys()).signer.key_id
+    grants = names((await keys.keys()).published)
+    async with database.transaction() as conn:
+        second = await rotate_manifests(conn, sealer, withdraw=False)
+    keys.forget()
+    now = await keys.manifest_keys()
+    assert now.signer.key_id == second
+    assert names(now.published) == {first, second}
+    async with database.transaction() as conn:
+        third = await rotate_manifests(conn, sealer, withdraw=True)
+    keys.forget()
+    assert names((await keys.manifest_keys()).published) == {third}
+    assert names((await keys.keys()).published) == grants

@@ -190,6 +190,20 @@ async def rotate(conn: Connection, sealer: Sealer, *, at_once: bool = False) -> 
     return begins_at
 
 
+async def rotate_manifests(conn: Connection, sealer: Sealer, *, withdraw: bool) -> str:
+    """Sign manifests with a new key from now on; its name. In a transaction.
+
+    Those before it stay published, for what they have signed. `withdraw`: they do not, because
+    one may have been stolen, and nothing that they signed is to be believed any more.
+    """
+    await store.lock(conn)
+    key_id, _ = await _add(conn, sealer, "manifests", begins_in_s=0)
+    if withdraw:
+        await store.end_others(conn, key_id, after_s=0)
+        await store.forget_ended(conn)
+    return key_id
+
+
 async def _add(
     conn: Connection, sealer: Sealer, purpose: Signs, *, begins_in_s: float
 ) -> tuple[str, datetime]:

@@ -55,12 +55,12 @@ async def add(
 
 
 async def end_others(conn: Connection, key_id: str, *, after_s: float) -> None:
-    """The other keys of grants end so long after this one begins."""
+    """The other keys of its purpose end so long after this one begins."""
     await conn.execute(
         """
         UPDATE connect_key k SET ends_at = n.begins_at + make_interval(secs => %s)
           FROM connect_key n
-         WHERE n.id = %s AND k.purpose = 'grants' AND k.id <> n.id
+         WHERE n.id = %s AND k.purpose = n.purpose AND k.id <> n.id
            AND (k.ends_at IS NULL OR k.ends_at > n.begins_at + make_interval(secs => %s))
         """,
         (after_s, key_id, after_s),
