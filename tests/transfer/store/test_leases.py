@@ -1,14 +1,17 @@
 """I3: at most one worker acts for a task."""
 
 import asyncio
-from uuid import uuid4
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 
+from plugins.shares import share
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
-from towpath.transfer.store import circuits, leases
+from towpath.transfer.rights import Who
+from towpath.transfer.store import circuits, credentials, endpoints, leases, tasks
 from towpath.transfer.store.leases import Grant, LeaseLostError
 from towpath.transfer.store.rows import fetch_one
 
@@ -177,6 +180,49 @@ async def test_a_credential_renewed_meanwhile_keeps_a_task_from_being_suspended(
         assert not await leases.suspend(conn, task_no, renewed=began_with)
         began_with = (await leases.standing(conn, task_no)).renewed
         assert await leases.suspend(conn, task_no, renewed=began_with)
+
+
+async def test_a_guests_task_waits_for_the_sharers_credential(
+    database: Database, make_task: MakeTask
+) -> None:
+    """His own for the guest collection, if there were one, would be of no use."""
+    task_no = await make_task()
+    (grant,) = await admit(database, "a")
+    sharer = Who.alone(uuid4(), "ann@example.org")
+    async with database.transaction() as conn:
+        host = await endpoints.get(conn, grant.source_endpoint_id)
+        assert host is not None
+        guest = await share(conn, host, sharer, "/data")
+        await conn.execute(
+            "UPDATE task SET destination_endpoint_id = %s WHERE task_no = %s", (guest.id, task_no)
+        )
+
+    async def renew(endpoint_id: UUID, owner_id: UUID) -> int:
+        async with database.transaction() as conn:
+            await credentials.put(
+                conn,
+                endpoint_id=endpoint_id,
+                owner_id=owner_id,
+                sealed=b"",
+                subject="s",
+                not_after=datetime.now(UTC),
+            )
+            return await tasks.credential_renewed(conn, owner_id, endpoint_id)
+
+    async def suspend(renewed: list[datetime]) -> bool:
+        async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+            return await leases.suspend(conn, task_no, renewed=renewed)
+
+    await renew(host.id, sharer.id)
+    async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
+        began_with = (await leases.standing(conn, task_no)).renewed
+    assert len(began_with) == 1
+    await renew(guest.id, grant.owner_id)
+    assert await suspend(began_with)
+    assert await renew(guest.id, sharer.id) == 0
+    assert await renew(host.id, uuid4()) == 0
+    assert await renew(host.id, sharer.id) == 1
+    assert not await suspend(began_with), "renewed meanwhile"
 
 
 async def test_a_stopped_workers_transaction_is_ended_when_its_lease_is_over(
