@@ -140,8 +140,8 @@ def trusts_what_came_after_a_failure() -> Iterator[None]:
 def takes_repeats_for_new() -> Iterator[None]:
     """A repeated submission is another task."""
 
-    async def create(conn: Any, task: Any) -> Any:
-        return await original(conn, replace(task, submission_id=uuid4()))
+    async def create(conn: Any, new: Any) -> Any:
+        return await original(conn, [replace(task, submission_id=uuid4()) for task in new])
 
     original = tasks.create
     with patch.object(tasks, "create", create):

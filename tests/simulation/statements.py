@@ -5,6 +5,7 @@ statement, and so does each round trip: what begins and ends transactions goes w
 that comes after it. Values are converted, and errors told, by psycopg.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
@@ -200,6 +201,18 @@ class _Copy:
 
     async def write_row(self, row: Sequence[Any]) -> None:
         self.rows.append(row)
+
+    async def write(self, text: str) -> None:
+        """Whole lines, as COPY reads them."""
+        lines = text.split("\n")[:-1]
+        self.rows += [[_column(column) for column in line.split("\t")] for line in lines]
+
+
+def _column(text: str) -> str | None:
+    signs = {"t": "\t", "n": "\n", "r": "\r"}
+    return (
+        None if text == "\\N" else re.sub(r"\\(.)", lambda sign: signs.get(sign[1], sign[1]), text)
+    )
 
 
 class SimulatedConnection:
