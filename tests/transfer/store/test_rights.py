@@ -152,3 +152,20 @@ async def test_a_guest_collection_allows_no_more_than_what_it_is_of(database: Da
         await endpoints.set_managed(conn, mapped.id, {})
         await endpoints.update(conn, replace(mapped, details={"shareable": False}), None)
         assert await reach() == (False, False)
+
+
+async def test_who_is_not_logged_in_has_what_is_for_everybody(database: Database) -> None:
+    host = endpoint(IDENTITIES[0])
+    guest = endpoint(IDENTITIES[0], host=host, share_path="/lake")
+    async with database.transaction() as conn:
+        for one in (host, guest):
+            await endpoints.insert(conn, one, {})
+        kinds = (PrincipalType.ALL, PrincipalType.ANONYMOUS)
+        found = []
+        for kind in kinds:
+            rule = Rule(uuid4(), kind, None, f"/{kind}/", False, NOW, None)
+            await access.add(conn, guest.id, rule, guest.owner_id)
+            found.append(await rights.standing(conn, guest, None, NOW))
+    assert [one.visible for one in found] == [False, True]
+    assert found[1].reach.readable == ("/anonymous/",)
+    assert found[1].effective_roles == []
