@@ -1,4 +1,4 @@
-"""Manifests of real transfers, and what `towpath verify` finds when files change afterwards."""
+"""What people are told of real transfers; manifests, and what `towpath verify` finds with them."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from click.testing import CliRunner, Result
 
 from plugins.site import SITE_GROUP, Site, until
@@ -225,3 +226,35 @@ def test_the_page_on_proving_what_arrived(site: Site, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "1 file, 1 byte: nothing differs." in done.stdout
+
+
+def test_a_person_gets_a_mail(site: Site, tmp_path: Path) -> None:
+    """Without a mail server mails are files; who this is has an address only here."""
+    state = json.loads((site.rig.data_dir / "run" / "state.json").read_bytes())
+    me = json.loads((site.rig.data_dir / "secrets" / "operator.json").read_bytes())["client_id"]
+
+    def set_address(address: str | None) -> None:
+        with psycopg.connect(state["database_url"], autocommit=True) as conn:
+            conn.execute("UPDATE nexus.identity SET email = %s WHERE id = %s", (address, me))
+
+    def mail() -> str | None:
+        for file in (site.rig.data_dir / "mail").glob("*.eml"):
+            text = file.read_text()
+            if "To: op@mill.example" in text:
+                return text
+        return None
+
+    set_address("op@mill.example")
+    try:
+        task_id = site.deployment.transfer(
+            *site.endpoints,
+            [(str(tmp_path / "missing"), str(tmp_path / "b"), False)],
+            label="run 7",
+        )
+        assert site.deployment.wait(task_id, 60)["status"] == "FAILED"
+        text = until(mail, 20, "a mail")
+    finally:
+        set_address(None)
+    assert "Subject: [Towpath] Failed: run 7" in text
+    assert f"{site.deployment.url}/activity/{task_id}" in text
+    assert str(tmp_path / "missing") in text
