@@ -1,5 +1,6 @@
 """What is known of owners of tasks follows nexus, as long as they have tasks at what is shared."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import httpx
@@ -9,8 +10,10 @@ from plugins.standings import Persona, Place, Standings, endpoint
 from plugins.tasks import store_task
 from towpath.nexus.groups.rules import Status
 from towpath.transfer.principals import ROUTE, PrincipalWatch
-from towpath.transfer.store import endpoints, principals
+from towpath.transfer.store import endpoints, owners, principals
+from towpath.transfer.store.owners import AccountChange
 from towpath.transfer.store.rows import fetch
+from towpath.transfer.store.tasks import Terms
 
 
 def watch_of(standings: Standings, http: httpx.AsyncClient | None = None) -> PrincipalWatch:
@@ -57,6 +60,18 @@ async def test_who_is_not_there_any_more_is_in_no_group(standings: Standings) ->
     await run_at(standings, gone, standings.places[Place.GUEST])
     assert await watch_of(standings).look() == 1
     assert await groups_of(standings, gone) == set()
+
+
+async def test_of_who_is_deleted_neither_name_nor_address_is_kept(standings: Standings) -> None:
+    member = standings.persons[Persona.MEMBER]
+    await run_at(standings, member.identity_id, standings.places[Place.GUEST])
+    await watch_of(standings).look()
+    terms = Terms(timedelta(hours=1), 100)
+    async with standings.database.transaction() as conn:
+        change = AccountChange(1, [member.identity_id], "deleted")
+        await owners.take_over(conn, change)
+        await owners.fit_tasks(conn, suspended=terms, restored=terms)
+        assert await principals.get(conn, member.identity_id) is None
 
 
 async def test_many_are_asked_for_in_parts_and_the_longest_unheard_first(

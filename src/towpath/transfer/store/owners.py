@@ -94,6 +94,10 @@ WHERE o.owner_id = c.owner_id AND o.what = 'deleted'
   AND NOT EXISTS (SELECT FROM task t WHERE t.owner_id = c.owner_id
                   AND t.status IN ('ACTIVE', 'INACTIVE'))
 """
+_FORGET_NAMES = """
+DELETE FROM principal p USING owner_state o
+WHERE o.owner_id = p.identity_id AND o.what = 'deleted'
+"""
 _FORGET_BOOKMARKS = """
 DELETE FROM bookmark b USING owner_state o WHERE o.owner_id = b.owner_id AND o.what = 'deleted'
 """
@@ -134,6 +138,7 @@ async def fit_tasks(conn: Connection, *, suspended: Terms, restored: Terms) -> F
     held = await _changed(conn, _SUSPEND, suspended, EventCode.OWNER_SUSPENDED, _SUSPENDED)
     freed = await _changed(conn, _RESTORE, restored, EventCode.OWNER_RESTORED, _RESTORED)
     await conn.execute(_FORGET_CREDENTIALS)
+    await conn.execute(_FORGET_NAMES)
     await conn.execute(_FORGET_BOOKMARKS)  # also one that was on its way in
     await conn.execute(_FORGET_WEBHOOKS)
     return Fitted(held, freed, cancelled)
