@@ -64,7 +64,9 @@ def measure(console: Console, *, quick: bool) -> str:
     settings = {
         "TOWPATH_ENGINE__WORKERS": "0",
         "TOWPATH_SAMPLES__ENABLED": "false",
+        # one owner stands for many
         "TOWPATH_LIMITS__ACTIVE_TASKS_PER_OWNER": "10000000",
+        "TOWPATH_LIMITS__REQUESTS_PER_OWNER": "100000000",
     }
     with tempfile.TemporaryDirectory(prefix="towpath-bench-") as directory:
         root = Path(directory)

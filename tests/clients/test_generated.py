@@ -88,14 +88,20 @@ def test_python(
     document: Path, place: tuple[str, str, str], tasks: set[str], tmp_path: Path
 ) -> None:
     bin_ = Path(sys.executable).parent
+    # of manifests: lines of JSON, which it does not know
+    overrides = {"content_type_overrides": {"application/x-ndjson": "application/octet-stream"}}
+    (tmp_path / "config.json").write_text(json.dumps(overrides))
     run(
         *(bin_ / "openapi-python-client", "generate", "--path", document, "--meta", "none"),
         *("--output-path", "towpath_client", "--fail-on-warning"),
+        *("--config", "config.json"),
         cwd=tmp_path,
         PATH=f"{bin_}:{os.environ['PATH']}",
     )
     (tmp_path / "use.py").write_text(PYTHON)
-    (tmp_path / "mypy.ini").write_text("[mypy]\n")
+    # the generator's own module, the same for every API, is not free of mistakes
+    ignored = "[mypy]\n[mypy-towpath_client.client]\nignore_errors = True\n"
+    (tmp_path / "mypy.ini").write_text(ignored)
     run(bin_ / "mypy", "--config-file", "mypy.ini", "use.py", cwd=tmp_path)
     assert tasks <= set(run(sys.executable, "use.py", *place, cwd=tmp_path).split())
 

@@ -51,7 +51,9 @@ def _(stage: Stage, *show: str) -> None:
 def _(stage: Stage, *delete: str) -> None:
     role = stage.manager_role()
     stage.globus.run(*delete, stage.lab, role)
-    assert role not in stage.globus.text("gcs", "endpoint", "role", "list", stage.lab)
+    assert role not in stage.globus.text(
+        *("gcs", "endpoint", "role", "list", stage.lab, "--all-roles")
+    )
 
 
 @works("endpoint storage-gateway list", "gcs storage-gateway list")
@@ -72,6 +74,8 @@ def _(stage: Stage, *show: str) -> None:
 @works("endpoint user-credential delete", "gcs user-credential delete")
 def _(stage: Stage, *delete: str) -> None:
     credential = stage.user_credential
+    for one in stage.manager.get_collection_list(filter="guest_collections"):
+        stage.manager.delete_collection(one["id"])
     stage.globus.run(*delete, stage.lab, credential)
     del stage.user_credential  # another one is there when it is asked for
 

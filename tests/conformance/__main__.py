@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx
 import structlog
 
+from compat.stage import staged
+from conformance import live
 from conformance.compare import Compared, compare_all
-from conformance.known import explained
+from conformance.known import KNOWN, KNOWN_LIVE, explained
 from conformance.page import PAGE, table, written
 from plugins.nexus import ISSUER, Nexus
 from towpath.nexus.app import create_app
@@ -23,6 +25,7 @@ from towpath.platform.secrets import Sealer
 
 
 async def _compared(directory: Path) -> list[Compared]:
+    directory.mkdir()
     postgres = EmbeddedPostgres(directory / "postgres", options={"fsync": "off"})
     await postgres.start()
     try:
@@ -43,15 +46,26 @@ async def _compared(directory: Path) -> list[Compared]:
 def main() -> int:
     """See above."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory(prefix="towpath-conformance-") as directory:
-        found = asyncio.run(_compared(Path(directory)))
-    unknown = [(one.example.name, explained(one)[1]) for one in found if explained(one)[1]]
+    with tempfile.TemporaryDirectory(prefix="towpath-conformance-", dir="/tmp") as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        found = asyncio.run(_compared(root / "nexus"))
+        with staged(root) as stage:
+            of_deployment = live.compare_all(stage)
+    parts = (("shapes", found, KNOWN), ("shapes-live", of_deployment, KNOWN_LIVE))
+    unknown = [
+        (one.example.name, explained(one, known)[1])
+        for _, those, known in parts
+        for one in those
+        if explained(one, known)[1]
+    ]
     for name, differences in unknown:
         print(f"{name}: {'; '.join(differences)}", file=sys.stderr)
     if unknown:
         return 1
-    PAGE.write_text(written(PAGE.read_text(), table(found)))
-    print(f"{len(found)} examples; {PAGE} is up to date")
+    for part, those, known in parts:
+        PAGE.write_text(written(PAGE.read_text(), table(those, known), part))
+    print(f"{len(found) + len(of_deployment)} examples; {PAGE} is up to date")
     return 0
 
 

@@ -70,13 +70,17 @@ def _too_old(error: TooOld) -> ApiError:
     return ApiError(400, "AgentTooOld", str(error))
 
 
-@router.get("/connect/authority", response_class=PlainTextResponse)
+class _PemResponse(PlainTextResponse):
+    media_type = "application/x-pem-file"
+
+
+@router.get("/connect/authority", response_class=_PemResponse)
 async def connect_authority(service: Service) -> PlainTextResponse:
     """The authority (PEM) that this API's certificate is from, if it is the deployment's own."""
     pem = await asyncio.to_thread(service.api_authority)
     if pem is None:
         raise ApiError.not_found("The certificate of this service is from another authority")
-    return PlainTextResponse(pem, media_type="application/x-pem-file")
+    return _PemResponse(pem)
 
 
 @router.post("/connect/setup", response_model=answers.Setup, openapi_extra=reads(SetupDocument))

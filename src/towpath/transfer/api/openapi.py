@@ -12,11 +12,14 @@ from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
 from towpath.platform import openapi
+from towpath.platform.errors import JSONAPI
 from towpath.transfer.api.answers.base import Error
 from towpath.transfer.api.openapi_words import (
+    ERRORS_SCHEMA,
     EXAMPLES,
     GROUPS,
     INTRODUCTION,
+    JSONAPI_FORM,
     NO_TOKEN,
     OTHER_GROUP,
     OWN_ERRORS,
@@ -27,6 +30,7 @@ from towpath.transfer.api.service import SCOPE
 
 _REFERENCE = "#/components/schemas/"
 _RESPONSE = "#/components/responses/"
+_V2_FORM = (JSONAPI_FORM, JSONAPI, "Errors")
 _CHANGES = frozenset({"post", "put", "patch", "delete"})
 _ANSWERED = {"200": "Done", "201": "Made", "202": "Accepted; it is done soon", "204": "Done"}
 
@@ -59,12 +63,14 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
     tags = dict.fromkeys((*GROUPS.values(), (OTHER_GROUP, "")))
     document["tags"] = [{"name": name, "description": told} for name, told in tags if name in used]
     document["components"]["responses"] = {
-        name: {
+        name + form: {
             "description": told,
-            "content": {"application/json": {"schema": {"$ref": f"{_REFERENCE}Error"}}},
+            "content": {media_type: {"schema": {"$ref": f"{_REFERENCE}{schema}"}}},
         }
+        for form, media_type, schema in (("", "application/json", "Error"), _V2_FORM)
         for name, told in STATUSES.values()
     }
+    document["components"]["schemas"]["Errors"] = ERRORS_SCHEMA
     return document
 
 
@@ -91,8 +97,9 @@ def _tell_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     for status, answer in answers.items():
         if answer["description"] == "Successful Response":
             answer["description"] = _ANSWERED.get(status, "Done")
+    form = JSONAPI_FORM if path.startswith("/v2/") else ""
     for status in errors_of(path, method, operation):
-        answers[str(status)] = {"$ref": _RESPONSE + STATUSES[status][0]}
+        answers[str(status)] = {"$ref": _RESPONSE + STATUSES[status][0] + form}
 
 
 def _groups(app: FastAPI) -> dict[str, str]:

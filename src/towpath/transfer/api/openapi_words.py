@@ -124,6 +124,32 @@ STATUSES: Final[Mapping[int, tuple[str, str]]] = {
 }
 """Of errors: the name in the document, and what it means."""
 
+JSONAPI_FORM: Final = "V2"
+"""At the end of the name of errors as JSON:API has them, which routes below /v2 answer."""
+
+_TEXT: Final[Mapping[str, Any]] = {"type": "string"}
+_ERROR_FIELDS: Final = ("status", "code", "title", "detail")
+ERRORS_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "object",
+    "description": "What a route answers instead, as JSON:API has it",
+    "properties": {
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": dict.fromkeys(_ERROR_FIELDS, _TEXT),
+                "required": list(_ERROR_FIELDS),
+            },
+        },
+        "meta": {
+            "type": "object",
+            "properties": {"request_id": _TEXT},
+            "required": ["request_id"],
+        },
+    },
+    "required": ["errors", "meta"],
+}
+
 NO_TOKEN: Final = frozenset({"connect_authority", "set_up_node"})
 """Routes that are asked before there is a token."""
 
