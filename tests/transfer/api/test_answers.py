@@ -35,6 +35,7 @@ async def test_every_route(
     await _submit(alice, lake, database)
     await _bookmark(alice, lake)
     await _connect(alice, database)
+    await _be_told(alice)
     await _share(alice, lake, tmp_path)
     logon = {"server": myproxy_authority.address, "username": "alice"}
     await alice.post(
@@ -132,6 +133,21 @@ async def _share(alice: Api, lake: str, tmp_path: Path) -> None:
     await alice.get(f"endpoint/{lake}/my_shared_endpoint_list")
     await alice.get(f"endpoint/{lake}/shared_endpoint_list")
     await alice.get("endpoint_search", filter_scope="shared-by-me")
+
+
+async def _be_told(alice: Api) -> None:
+    hook = {"url": "https://lab.example/", "topics": ["task.failed"]}
+    made = f"webhook/{(await alice.post('webhook', hook)).json()['id']}"
+    await alice.get(made)
+    await alice.get("webhook_list")
+    await alice.put(made, {"description": "lab"})
+    await alice.post(f"{made}/secret")
+    await alice.post(f"{made}/test")
+    await alice.get(f"{made}/delivery_list")
+    await alice.delete(made)
+    await alice.get("notifications")
+    await alice.put("notifications", {"mail": True})
+    await alice.get("manifest_keys")
 
 
 async def _connect(alice: Api, database: Database) -> None:
