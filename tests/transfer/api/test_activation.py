@@ -121,6 +121,8 @@ async def test_a_proxy_signed_with_openssl_opens_a_real_server(
     )
     document = activated.json()
     assert document["code"] == "Activated.ClientProxyCredential", activated.text
+    shown = (await alice.get(f"endpoint/{fresh}")).json()
+    assert (shown["activated"], shown["expire_time"]) == (True, document["expire_time"])
     assert (document["activated"], document["subject"]) == (True, domain_a.credential.subject)
     assert 5 * 3600 < document["expires_in"] <= 6 * 3600
     listed = await alice.get(f"operation/endpoint/{fresh}/ls", path=str(tmp_path))

@@ -27,7 +27,7 @@ from towpath.transfer.api.answers import activation as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text, read_document
 from towpath.transfer.api.credential_bodies import LogonDocument
-from towpath.transfer.api.credentials import log_on, needs_none, store
+from towpath.transfer.api.credentials import activation_state, log_on, needs_none, store
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.service import (
     Caller,
@@ -181,17 +181,10 @@ def _needs_none(service: TransferService, endpoint: Endpoint) -> bool:
     return needs_none(endpoint) or endpoint.id in service.authorities
 
 
-def activation_state(service: TransferService, endpoint: Endpoint, kept: Kept | None) -> JsonObject:
-    """What documents of an endpoint say of its activation by the caller."""
+def _state(service: TransferService, endpoint: Endpoint, kept: Kept | None) -> JsonObject:
     if _needs_none(service, endpoint):
         return {"activated": True, "expires_in": FOR_EVER_S, "expire_time": None}
-    left_s = 0 if kept is None else int((kept.not_after - service.now()).total_seconds())
-    if kept is None or left_s <= 0:
-        return {"activated": False, "expires_in": 0, "expire_time": None}
-    return {"activated": True, "expires_in": left_s, "expire_time": times.show(kept.not_after)}
-
-
-_state = activation_state
+    return activation_state(kept, service.now())
 
 
 def _none() -> JsonObject:

@@ -8,10 +8,11 @@ from towpath.platform.http import DEFAULT_BODY_LIMIT, new_app
 from towpath.transfer.api import (
     access,
     activation,
-    activity,
     agents,
     bookmarks,
+    bookmarks_v2,
     credentials,
+    endpoint_manager,
     endpoint_tests,
     endpoints,
     explain,
@@ -24,8 +25,8 @@ from towpath.transfer.api import (
     servers,
     shared_endpoints,
     submissions,
+    subscriptions,
     tasks,
-    version_2,
     webhooks,
 )
 from towpath.transfer.api.service import TransferService, caller_of
@@ -58,10 +59,10 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
     for routes in (
         access,
         activation,
-        activity,
         agents,
         bookmarks,
         credentials,
+        endpoint_manager,
         endpoint_tests,
         endpoints,
         explain,
@@ -74,11 +75,12 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
         shared_endpoints,
         servers,
         submissions,
+        subscriptions,
         tasks,
         webhooks,
     ):
         app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
-    app.include_router(version_2.router, generate_unique_id_function=_operation_id)
+    app.include_router(bookmarks_v2.router, generate_unique_id_function=_operation_id)
     return app
 
 

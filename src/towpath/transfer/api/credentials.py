@@ -151,6 +151,14 @@ def needs_none(endpoint: Endpoint) -> bool:
     return endpoint.is_connect or endpoint.is_guest
 
 
+def activation_state(kept: Kept | None, now: datetime) -> JsonObject:
+    """How clients of the years before collections are told of a credential (`api.activation`)."""
+    left_s = 0 if kept is None else int((kept.not_after - now).total_seconds())
+    if kept is None or left_s <= 0:
+        return {"activated": False, "expires_in": 0, "expire_time": None}
+    return {"activated": True, "expires_in": left_s, "expire_time": times.show(kept.not_after)}
+
+
 def refuse_where_none_is_needed(endpoint: Endpoint) -> None:
     """Raise ApiError if nobody needs a credential of his own there."""
     if endpoint.is_guest:

@@ -14,6 +14,7 @@ from towpath.platform.guard import Principal
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import EndpointCreated, Result, reads
 from towpath.transfer.api.bodies import read_document
+from towpath.transfer.api.credentials import activation_state, needs_none
 from towpath.transfer.api.documents import JsonObject, endpoint_document, result
 from towpath.transfer.api.endpoint_bodies import EndpointDocument
 from towpath.transfer.api.service import (
@@ -125,6 +126,9 @@ async def show_endpoint(endpoint_id: str, caller: Caller, service: Service) -> J
     async with service.database.connection() as conn:
         seen = await visible_endpoint(conn, wanted, who(caller), service.now())
         (document,) = await endpoint_documents(conn, [seen], service.origin)
+        if not needs_none(seen.endpoint) and wanted not in service.authorities:
+            kept = await credentials.kept(conn, wanted, caller.sub)
+            document |= activation_state(kept, service.now())
     return JSONResponse(document)
 
 

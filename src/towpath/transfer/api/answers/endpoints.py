@@ -1,5 +1,6 @@
 """Endpoints and what is there: files and directories."""
 
+from datetime import datetime
 from typing import Any, Literal, cast
 from uuid import UUID
 
@@ -76,6 +77,7 @@ class _Endpoint(Answer):
     gcs_version: str | None
     network_use: str
     expires_in: int
+    expire_time: datetime | None
     my_effective_roles: list[Role]
     DATA: list[Server]
     data_hosts: list[str]

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError, current_request_id
-from towpath.transfer.api.answers import version_2 as answers
+from towpath.transfer.api.answers import bookmarks_v2 as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.bookmarks import (
