@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -74,8 +75,13 @@ class Rig:
     sharer: Who
 
 
-PEOPLE = ("reader", "writer", "narrow", "everybody", "stranger")
+PEOPLE = ("reader", "writer", "narrow", "member", "stranger")
+OWNER = "owner"
+LAB = UUID(int=7)
+"""The group of the member."""
 RULES = {
+    OWNER: [("/", "rw")],
+    "member": [("/open/", "rw")],
     "reader": [("/", "r")],
     "writer": [("/", "rw")],
     "narrow": [("/open/", "r"), ("/in/", "rw")],
@@ -84,13 +90,13 @@ RULES = {
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    root = tmp_path_factory.mktemp("guests")
-    for directory in (root, *root.parents):
-        if directory.owner() == root.owner() and directory.stat().st_mode & 0o055 != 0o055:
-            directory.chmod(0o755)  # for the account of the site's agent
+def rig() -> Iterator[Rig]:
+    # pytest's own directories are closed to the account of the site's agent
+    root = Path(tempfile.mkdtemp(prefix="towpath-test-"))
+    root.chmod(0o755)
     settings = QUICK | {"TOWPATH_GRIDFTP__ACCESS_EVERY_S": "1"}
     with ExitStack() as stack:
+        stack.callback(shutil.rmtree, root)
         deployment = stack.enter_context(Deployment.start(root / "deployment", settings))
         people = {name: Guest.new(deployment) for name in PEOPLE}
         for one in people.values():
@@ -160,7 +166,10 @@ def _share(rig: Rig, place: Place) -> None:
         made = await shares.share(conn, host, rig.sharer, place.share_path)
         for name, rules in RULES.items():
             for path, permissions in rules:
-                await shares.allow(conn, made, path, permissions, who=rig.people[name].who)
+                if name == "member":
+                    await shares.allow(conn, made, path, permissions, group=LAB)
+                elif name != OWNER:
+                    await shares.allow(conn, made, path, permissions, who=rig.people[name].who)
         await shares.allow(conn, made, "/everybody/")
         return str(made.id)
 
@@ -198,6 +207,9 @@ OPERATIONS = {
     "rename": ("RNFR {0}|RNTO {0}-new/f", True),
     "rename back": ("RNFR {0}-new/f|RNTO {0}", True),
     "remove a directory": ("RMD {0}-new", True),
+    "make a link": ("SITE SYMLINKFROM {0}|SITE SYMLINKTO {0}-link", True),
+    "delete": ("DELE {0}-link", True),
+    "read": ("PORT 127,0,0,1,255,255|RETR {0}", False),
 }
 """In an order in which those that succeed leave everything as it was."""
 
@@ -225,15 +237,25 @@ def at_agent(rig: Rig, act: Callable[[EndpointSessions], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def opened(sessions: EndpointSessions, place: Place, guest: Guest) -> Session:
-    """A guest's session, with paths as its owner sends them."""
-    login = await sessions.login(UUID(place.guest), guest.who)
+def person(rig: Rig, name: str) -> Who:
+    """As the service knows them."""
+    if name == OWNER:
+        return rig.sharer
+    who = rig.people[name].who
+    return replace(who, groups=frozenset({LAB})) if name == "member" else who
+
+
+async def opened(sessions: EndpointSessions, place: Place, who: Who) -> Session:
+    """A session at what is shared, with paths as its host's users send them."""
+    login = await sessions.login(UUID(place.guest), who)
     return await sessions.open_login(replace(login, root=None))
 
 
 async def said(session: Session, lines: str) -> bool:
-    """Whether the last of them was done."""
+    """Whether the last of them was done; of a file that is read, whether that was tried."""
     *_, reply = await session.answers(session.submit(lines.split("|")))
+    if "|RETR" in lines:
+        return "connect" in reply.text.lower()
     return reply.ok
 
 
@@ -244,8 +266,8 @@ def test_the_agent_decides_as_the_rules_do(rig: Rig, kind: str) -> None:
 
     async def tried(sessions: EndpointSessions) -> dict[tuple[str, str, str], bool]:
         found = {}
-        for name, person in rig.people.items():
-            session = await opened(sessions, place, person)
+        for name in (OWNER, *PEOPLE):
+            session = await opened(sessions, place, person(rig, name))
             for path in PATHS:
                 where = (
                     os.path.normpath(f"{place.share_path}{path}")
@@ -264,12 +286,26 @@ def test_the_agent_decides_as_the_rules_do(rig: Rig, kind: str) -> None:
     found = at_agent(rig, tried)
     expected = {
         (name, path, operation): may(name, path, writes=writes) and "/out/" not in path
-        for name in PEOPLE
+        for name in (OWNER, *PEOPLE)
         for path in PATHS
         for operation, (_, writes) in OPERATIONS.items()
     }
+    assert len(expected) == 6 * 6 * 13
     assert {key: found[key] for key in expected if found[key] != expected[key]} == {}
     assert sum(expected.values()) > 50
+
+
+def test_what_is_shared_lets_nobody_in_to_what_it_is_shared_of(rig: Rig) -> None:
+    async def tried(sessions: EndpointSessions) -> None:
+        host = UUID(rig.places["personal"].host)
+        for name in PEOPLE:
+            with pytest.raises(NotAllowed):
+                await sessions.login(host, person(rig, name))
+        own = await sessions.open(host, rig.sharer)
+        await own.stat(str(rig.places["personal"].root))
+        await own.close()
+
+    at_agent(rig, tried)
 
 
 @pytest.mark.parametrize("kind", ["personal", "server"])
@@ -286,7 +322,7 @@ def test_every_command_is_kept_in(rig: Rig, kind: str) -> None:
         }
 
     async def tried(sessions: EndpointSessions) -> list[tuple[str, str]]:
-        session = await opened(sessions, place, rig.people["narrow"])
+        session = await opened(sessions, place, person(rig, "narrow"))
         share = place.share_path
         outside = [
             *(f"{share}/closed/f", f"{share}/../private/f", f"{share}/open/out/f"),
