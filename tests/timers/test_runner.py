@@ -262,6 +262,20 @@ async def test_consent_taken_back_and_given_again(world: World) -> None:
     assert len(await user.tasks()) == 2
 
 
+async def test_the_clock_is_set_back(world: World) -> None:
+    """As after a failover to a host whose clock is right: a run is not looked at a day late."""
+    user, runner = await world.user(), world.runner()
+    job_id = await user.makes(**HOURLY)
+    await world.rounds(runner)
+    world.clock.move(days=-1)
+    await world.rounds(runner)
+    await world.finish()
+    world.clock.move(minutes=2)
+    await world.rounds(runner)
+    job = await user.job(job_id)
+    assert (job["activity"]["code"], len(await user.tasks())) == ("awaiting_next_run", 1)
+
+
 async def test_a_timer_outlasts_the_login_in_which_it_was_set(world: World) -> None:
     bob = await world.person("bob")
     job_id = await bob.user.makes(**HOURLY)

@@ -31,7 +31,7 @@ def test_the_next_run_is_the_first_on_the_grid_that_is_later(
     assert schedule.until is None or found <= schedule.until
     assert schedule.most_runs is None or begun < schedule.most_runs
     if schedule.interval_s is None:
-        assert found == schedule.start
+        assert (found, begun) == (schedule.start, 0)
     else:
         interval = timedelta(seconds=schedule.interval_s)
         assert (found - schedule.start) % interval == timedelta(0)

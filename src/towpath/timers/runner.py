@@ -141,7 +141,9 @@ class Runner:
         """Look at what is due; how many there were."""
         async with self._database.transaction() as conn:
             at = await self._now(conn)
-            claimed = await timers.claim(conn, at=at, limit=AT_ONCE, lease_s=LEASE_S)
+            claimed = await timers.claim(
+                conn, at=at, limit=AT_ONCE, lease_s=LEASE_S, longest_s=RETRY_LONGEST_S
+            )
         await asyncio.gather(*(self._see_to(timer, at) for timer in claimed))
         return len(claimed)
 

@@ -29,7 +29,8 @@ def following(schedule: Schedule, *, after: datetime, begun: int) -> datetime | 
 
     Those between are left out: however many were missed, one run makes up for them.
     """
-    if schedule.most_runs is not None and begun >= schedule.most_runs:
+    most_runs = 1 if schedule.interval_s is None else schedule.most_runs
+    if most_runs is not None and begun >= most_runs:
         return None
     if after < schedule.start:
         return first(schedule)

@@ -174,21 +174,27 @@ async def _set(
     return done.rowcount > 0
 
 
-async def claim(conn: Connection, *, at: datetime, limit: int, lease_s: float) -> Sequence[Timer]:
+async def claim(
+    conn: Connection, *, at: datetime, limit: int, lease_s: float, longest_s: float
+) -> Sequence[Timer]:
     """Up to `limit` timers with something to do, which nobody else has a lease on.
 
-    A lease that would last longer than one can was dated by a clock that has been set back.
+    A lease that would last longer than one can, and a run that nobody would look at for longer
+    than `longest_s`, were dated by a clock that has been set back.
     """
-    lease = timedelta(seconds=lease_s)
+    lease, longest = timedelta(seconds=lease_s), timedelta(seconds=longest_s)
     query = sql.SQL(
         "UPDATE timer SET lease_epoch = lease_epoch + 1, lease_until = %(until)s"
-        " WHERE id IN (SELECT id FROM timer WHERE look_at <= %(now)s"
+        " WHERE id IN (SELECT id FROM timer WHERE (look_at <= %(now)s"
+        "   OR run_began_at IS NOT NULL AND look_at > %(latest)s)"
         "  AND (lease_until IS NULL OR lease_until <= %(now)s OR lease_until > %(until)s)"
         "  ORDER BY look_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED)"
         " RETURNING {}"
     ).format(_COLUMNS)
     async with conn.cursor(row_factory=class_row(Timer)) as cursor:
-        await cursor.execute(query, {"now": at, "until": at + lease, "limit": limit})
+        await cursor.execute(
+            query, {"now": at, "until": at + lease, "latest": at + longest, "limit": limit}
+        )
         return await cursor.fetchall()
 
 
