@@ -121,7 +121,11 @@ class GeneratedWalk:
             grant=cast(
                 "Any",
                 SimpleNamespace(
-                    task_no=self.task_no, lease_epoch=self.epoch, options={}, type="TRANSFER"
+                    task_no=self.task_no,
+                    lease_epoch=self.epoch,
+                    options={},
+                    type="TRANSFER",
+                    owner_full=False,
                 ),
             ),
             lease=LeaseClock(loop.time(), HOUR_S, loop.time),

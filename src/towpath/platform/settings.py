@@ -167,6 +167,10 @@ class EngineSettings(Section):
     """
     streams: int = Field(default=1, ge=1, le=64)
     """Data connections of a lane. More help on long paths with loss, and cost on short ones."""
+    plan_entries: int = Field(default=100_000, ge=1)
+    """Entries of a plan (`POST /transfer/plan`); a transfer of more cannot be planned. At most 40
+    MB of database for a plan.
+    """
     plan_window: int = Field(default=1_000_000, ge=1)
     """Unfinished files at which the walk pauses: at most 250 MB of database for a task."""
     listings_at_once: int = Field(default=16, ge=1, le=400)
@@ -233,6 +237,12 @@ class LimitSettings(Section):
     whose token was not accepted a moment before, for each costs a question at the identity service.
     Behind a proxy all users have one address.
     """
+    plans_per_owner: int = Field(default=10, ge=1)
+    """Plans that one owner may keep; one more is refused with 409."""
+    plan_time_h: float = Field(default=1.0, gt=0)
+    """Hours that the walk of a plan may take: who waits for longer wants to know why."""
+    plan_lifetime_h: float = Field(default=24.0, gt=0)
+    """Hours until a plan that nobody has applied is removed: what it says is old by then."""
 
 
 class SharingSettings(Section):

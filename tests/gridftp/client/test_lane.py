@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import socket
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 
 from plugins.doubles import counting_listener, scripted
 from plugins.lanes import finish, wrong
+from plugins.sessions import OpenLane
 from towpath.gridftp.client.channel import MAX_QUEUED_COMMANDS
 from towpath.gridftp.client.lane import Lane, Piece, Protection
-from towpath.gridftp.client.pieces import Stage
+from towpath.gridftp.client.pieces import Flight, Operation, Stage, Waits
 from towpath.gridftp.client.session import Server, Session, Timeouts
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.security.dcsc import DataCredential
@@ -591,3 +593,36 @@ async def test_a_file_that_has_not_the_size_it_should_have_fails_alone(open_lane
     assert wrong(pieces) == []
     assert not lane.broken
     assert await lane.close() is True
+
+
+async def test_what_it_waits_for(open_lane: OpenLane, tmp_path: Path) -> None:
+    """By which command of which end has no answer yet."""
+    lane = await open_lane()
+    assert lane.waits_for is Waits.NOTHING
+    source, destination = lane._sides
+    (tmp_path / "f").write_bytes(bytes(1000))
+    piece = Piece(str(tmp_path / "f"), str(tmp_path / "g"), 1000, checksum="MD5")
+    lane.send([piece])
+    first, second = Flight(1, piece), Flight(2, piece)
+    sent = list(source.operations), list(destination.operations)
+    long_ago = asyncio.get_running_loop().time() - 1
+    transfer, checksum = Operation.TRANSFER, Operation.CHECKSUM
+
+    def waits(here: tuple[Operation, Flight], there: tuple[Operation, Flight], at: float) -> Waits:
+        for side, (operation, flight) in ((source, here), (destination, there)):
+            side.operations = deque([(operation, flight, "")])
+            side.session.channel.answered_at = at
+        return lane.waits_for
+
+    assert waits((transfer, first), (transfer, first), long_ago) is Waits.BOTH
+    assert waits((transfer, second), (transfer, first), long_ago) is Waits.DESTINATION
+    assert waits((transfer, first), (transfer, second), long_ago) is Waits.SOURCE
+    assert waits((checksum, first), (transfer, first), long_ago) is Waits.DESTINATION
+    assert waits((checksum, first), (transfer, second), long_ago) is Waits.SOURCE_CHECKSUM
+    assert waits((transfer, second), (checksum, first), long_ago) is Waits.DESTINATION_CHECKSUM
+    assert waits((checksum, first), (checksum, first), long_ago) is Waits.BOTH_CHECKSUMS
+    just_now = asyncio.get_running_loop().time()
+    assert waits((transfer, second), (transfer, first), just_now) is Waits.BOTH, "replies gather"
+    source.operations, destination.operations = map(deque, sent)
+    [outcome] = await lane.outcomes()
+    assert outcome.status == "done"

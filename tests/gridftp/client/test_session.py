@@ -1,13 +1,15 @@
 """Sessions on a real server."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from plugins.sessions import OpenSession
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.listing import BATCH_ENTRIES, WAITING_BATCHES, Listing
@@ -289,3 +291,44 @@ async def test_a_restriction_holds_for_the_whole_session(open_a, tmp_path) -> No
 async def test_the_way_to_the_server_is_measured(open_a) -> None:
     session = await open_a()
     assert 0 < session.rtt_s < 1
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session, path: session.mkdir(path),
+        lambda session, path: session.make_directories(path),
+        lambda session, path: session.make_link(path, f"{path}/.."),
+        lambda session, path: session.rename(f"{path}/../kept", path),
+        lambda session, path: session.set_modified(f"{path}/../kept", 0),
+        lambda session, path: session.set_mode(f"{path}/../kept", 0),
+        lambda session, path: session.set_group(f"{path}/../kept", "root"),
+        lambda session, path: session.truncate(f"{path}/../kept", 0),
+        lambda session, path: session.delete_file(f"{path}/../kept"),
+        lambda session, path: session.delete_directory(f"{path}/../directory"),
+        lambda session, path: session.delete_tree(f"{path}/../directory"),
+    ],
+)
+async def test_a_session_that_may_only_read_changes_nothing(
+    open_a: OpenSession, tmp_path: Path, act: Callable[[Session, str], Awaitable[None]]
+) -> None:
+    (tmp_path / "kept").write_text("kept")
+    (tmp_path / "directory").mkdir()
+    before = {path: path.stat() for path in tmp_path.iterdir()}
+    session = await open_a()
+    session.channel.only_reads = True
+    looking = asyncio.create_task(session.stat(str(tmp_path / "kept")))
+    with pytest.raises(GridFTPError, match="may only read"):
+        await act(session, str(tmp_path / "new"))
+    with contextlib.suppress(GridFTPError):  # what was gathered before it may be lost with it
+        assert (await looking).size == 4
+    assert session.closed
+    assert {path: path.stat() for path in tmp_path.iterdir()} == before
+
+
+async def test_a_session_that_may_only_read_does_so(open_a: OpenSession, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("f")
+    session = await open_a()
+    session.channel.only_reads = True
+    assert [entry.name async for batch in session.list(str(tmp_path)) for entry in batch] == ["f"]
+    assert await session.checksum(str(tmp_path / "f"), "MD5") == hashlib.md5(b"f").hexdigest()

@@ -80,3 +80,73 @@ def test_what_is_no_address(text: str) -> None:
     assert parse_six_numbers(text) is None
     with pytest.raises(GridFTPError):
         parse_passive(Reply.of(227, text))
+
+
+ADDRESS = HostPort("127.0.0.1", 1)
+COMMANDS = {
+    commands.stor: ("/f",),
+    commands.retr: ("/f",),
+    commands.esto: ("/f", 1),
+    commands.eret: ("/f", ByteRange(0, 1)),
+    commands.cksm: ("/f", "MD5"),
+    commands.storattr_modified: (0,),
+    commands.storattr_expected: (0, "ab"),
+    commands.scks: ("MD5", "ab"),
+    commands.mfmt: ("/f", 0),
+    commands.utime: ("/f", 0),
+    commands.mlst: ("/f",),
+    commands.mlsc: ("/f",),
+    commands.mlsd: ("/f",),
+    commands.mlsr: ("/f",),
+    commands.mkd: ("/f",),
+    commands.rmd: ("/f",),
+    commands.dele: ("/f",),
+    commands.rnfr: ("/f",),
+    commands.rnto: ("/f",),
+    commands.size: ("/f",),
+    commands.mdtm: ("/f",),
+    commands.cwd: ("/f",),
+    commands.rdel: ("/f",),
+    commands.chmod: ("/f", 0o600),
+    commands.chgrp: ("/f", "users"),
+    commands.symlink_from: ("/f",),
+    commands.symlink_to: ("/f",),
+    commands.truncate: ("/f", 1),
+    commands.restrict: ("R/f",),
+    commands.task_id: ("x",),
+    commands.client_info: ("x", "1"),
+    commands.port: (ADDRESS,),
+    commands.rest: (RangeSet([ByteRange(0, 1)]),),
+    commands.parallelism: (2,),
+    commands.digest_sent: ("MD5",),
+    commands.digest_received: ("MD5",),
+}
+READ = {
+    *(commands.cksm, commands.mlst, commands.mlsc, commands.mlsd, commands.mlsr, commands.size),
+    *(commands.mdtm, commands.cwd, commands.restrict, commands.task_id, commands.client_info),
+    *(commands.parallelism, commands.digest_sent, commands.digest_received),
+}
+
+
+def test_every_command_is_known_to_read_or_may_not_be_sent_by_who_only_reads() -> None:
+    builders = {
+        made
+        for name, made in vars(commands).items()
+        if callable(made)
+        and not name.startswith("_")
+        and getattr(made, "__module__", "") == commands.__name__
+        and made.__annotations__.get("return") == "str"
+    } - {commands.check_line}
+    assert builders == set(COMMANDS)
+    harmless = {
+        made for made, given in COMMANDS.items() if commands.only_reads(made(*given).encode())
+    }
+    assert harmless == READ
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"dele /f", b" DELE /f", b"SITE\tRDEL /f", b"SITE  RDEL /f", b"site rdel /f", b"APPE /f", b""],
+)
+def test_what_is_not_known_is_not_harmless(line: bytes) -> None:
+    assert not commands.only_reads(line)

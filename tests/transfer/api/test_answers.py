@@ -13,7 +13,8 @@ from towpath.demo.gct import GctServer
 from towpath.platform.database import Database
 from towpath.transfer.api import TransferService, create_app
 from towpath.transfer.api.openapi import openapi_document
-from towpath.transfer.store import relays, segments
+from towpath.transfer.planned import Action, Facts, Planned, Reason
+from towpath.transfer.store import plans, relays, segments
 from towpath.transfer.store.rows import fetch_one
 from towpath.transfer.store.segments import Finished, Skipped
 
@@ -37,6 +38,7 @@ async def test_every_route(
     await _move_files(alice, lake, tmp_path)
     await _submit(alice, lake, database)
     await _bookmark(alice, lake)
+    await _plan(alice, lake, database)
     await _connect(alice, database)
     await _be_told(alice)
     await _share(alice, lake, tmp_path)
@@ -109,6 +111,33 @@ async def _submit(alice: Api, lake: str, database: Database) -> None:
     await alice.post(f"{task}/cancel")
     await alice.get(task)
     await alice.get("task_list")
+
+
+async def _plan(alice: Api, lake: str, database: Database) -> None:
+    item = {"source_path": "/a", "destination_path": "/b"}
+    between = {"source_endpoint": lake, "destination_endpoint": lake}
+    document = {"submission_id": str(uuid4()), **between, "DATA": [item]}
+    plan = f"plan/{(await alice.post('transfer/plan', document)).json()['plan_id']}"
+    async with database.connection() as conn:
+        row = await fetch_one(
+            conn,
+            "UPDATE task SET status = 'SUCCEEDED', completion_time = now() WHERE type = 'PLAN'"
+            " RETURNING task_no",
+        )
+        assert row is not None
+        facts, link = Facts("file", 1, 2, None), Facts("other", None, None, "/t")
+        entries = [
+            Planned(0, "\udce9", Action.OVERWRITE, Reason.DIFFERS, facts, link),
+            Planned(0, "", Action.MAKE_DIRECTORY, Reason.NEW, above=1),
+        ]
+        await plans.add(conn, row[0], entries)
+    await alice.get(plan)
+    told = (await alice.get(f"{plan}/entries")).json()["DATA"]
+    assert [one["destination_path"] for one in told] == ["/b/\ufffd\u00e9", "/"]
+    await alice.post(f"{plan}/apply", {"submission_id": str(uuid4())})
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET status = 'FAILED', completion_time = now()")
+    await alice.delete(plan)
 
 
 async def _bookmark(alice: Api, lake: str) -> None:

@@ -159,6 +159,20 @@ ROUTES: dict[str, Row] = {
             "DATA": [{"source_path": "/data/a", "destination_path": "/data/b"}],
         },
     ),
+    "POST /transfer/plan": Row(
+        (202, 400, 409),
+        WRITES,
+        {
+            "submission_id": "{new}",
+            "source_endpoint": PLACE,
+            "destination_endpoint": PLACE,
+            "DATA": [{"source_path": "/data/a", "destination_path": "/data/b"}],
+        },
+    ),
+    "GET /plan/{plan_id}": Row((404,)),
+    "GET /plan/{plan_id}/entries": Row((404,)),
+    "POST /plan/{plan_id}/apply": Row((404,), body={"submission_id": "{new}"}),
+    "DELETE /plan/{plan_id}": Row((404,)),
     "POST /delete": Row(
         (202, 400),
         WRITES,

@@ -152,9 +152,21 @@ async def _aside(work: Callable[[], T], items: int) -> T:
     return work() if items <= SMALL_ITEMS else await asyncio.to_thread(work)
 
 
+Check = Callable[[Endpoint, Endpoint], Awaitable[None]]
+"""Of both ends of a transfer; raises ApiError."""
+
+
 async def _transfer(
     request: Request, service: TransferService, caller: Principal, document: TransferDocument
 ) -> JSONResponse:
+    task, check = await new_transfer(service, caller, document)
+    return await _submit(request, service, caller, task, check)
+
+
+async def new_transfer(
+    service: TransferService, caller: Principal, document: TransferDocument
+) -> tuple[NewTask, Check]:
+    """The task that a document asks for, and what is to be seen to where it is to run."""
     _check_number_of_items(len(document.DATA), service)
 
     async def check(source: Endpoint, destination: Endpoint) -> None:
@@ -181,10 +193,10 @@ async def _transfer(
         options=document.options(),
         source_endpoint_id=document.source_endpoint,
         destination_endpoint_id=document.destination_endpoint,
-        deadline=_deadline(document.parsed_deadline(), service),
+        deadline=deadline_of(document.parsed_deadline(), service),
         items=await _aside(document.items, len(document.DATA)),
     )
-    return await _submit(request, service, caller, task, check)
+    return task, check
 
 
 async def _delete(
@@ -202,7 +214,7 @@ async def _delete(
         options=document.options(),
         source_endpoint_id=document.endpoint,
         destination_endpoint_id=None,
-        deadline=_deadline(document.parsed_deadline(), service),
+        deadline=deadline_of(document.parsed_deadline(), service),
         items=await _aside(document.items, len(document.DATA)),
     )
     return await _submit(request, service, caller, task, None)
@@ -217,7 +229,7 @@ def _check_number_of_items(items: int, service: TransferService) -> None:
         )
 
 
-def _deadline(asked: datetime | None, service: TransferService) -> datetime:
+def deadline_of(asked: datetime | None, service: TransferService) -> datetime:
     """If none is given, one that the engine moves on while a transfer makes progress."""
     return service.now() + timedelta(hours=service.limits.deadline_h) if asked is None else asked
 
@@ -228,7 +240,7 @@ class _Submission:
 
     task: NewTask
     caller: Principal
-    check: Callable[[Endpoint, Endpoint], Awaitable[None]] | None
+    check: Check | None
 
 
 async def _submit(
@@ -236,7 +248,7 @@ async def _submit(
     service: TransferService,
     caller: Principal,
     task: NewTask,
-    check: Callable[[Endpoint, Endpoint], Awaitable[None]] | None,
+    check: Check | None,
 ) -> JSONResponse:
     submission = _Submission(task, caller, check)
     if len(task.items) > SMALL_ITEMS:  # others need not wait for it
@@ -246,6 +258,11 @@ async def _submit(
             created = await service.together(_accept, most=ACCEPTED_AT_ONCE)(submission)
         except _AloneError:
             created = await _accept_alone(service, submission)
+    return accepted(request, task, created)
+
+
+def accepted(request: Request, task: NewTask, created: Created) -> JSONResponse:
+    """The answer to a submission."""
     data_type, message = _ACCEPTED[task.type]
     if created.duplicate:
         message = "The task with this submission_id exists already; nothing new was started"
@@ -291,6 +308,24 @@ async def _as_managers_say(conn: Connection, task: NewTask, ends: Sequence[Endpo
     if "force_verify" in demanded:
         options["verify_checksum"] = True
     return replace(task, options=options)
+
+
+async def checked(
+    conn: Connection,
+    service: TransferService,
+    caller: Principal,
+    task: NewTask,
+    check: Check | None,
+) -> NewTask:
+    """A task that may run where it is to, as it may: for who stores it himself. Raises ApiError."""
+    one = _Submission(task, caller, check)
+    return await _checked(conn, service, one, await _places(conn, service, [one]))
+
+
+async def check_room(conn: Connection, service: TransferService, owner_id: UUID) -> None:
+    """Whether an owner may have one more task. Raises ApiError: 409."""
+    active = await tasks.count_active(conn, {owner_id})
+    _check_room(service, active.get(owner_id, 0))
 
 
 class _AloneError(Exception):

@@ -11,7 +11,7 @@ from towpath.gridftp.errors import Kind, Phase
 from towpath.transfer.engine.context import SidedError, TaskContext, at_destination
 from towpath.transfer.engine.faults import skipped
 from towpath.transfer.engine.large import COMPARED_AT_ONCE, checksum_timeout_s, digests_of_both
-from towpath.transfer.engine.pairs import Pair, PairOpener, checksum_algorithm
+from towpath.transfer.engine.pairs import Ends, Pair, PairOpener, checksum_algorithm
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.stopwatch import CHECKSUM
 from towpath.transfer.store import plan
@@ -58,35 +58,17 @@ class Comparison:
         for first in range(0, len(files), COMPARED_AT_ONCE):
             some = files[first : first + COMPARED_AT_ONCE]
             results = await asyncio.gather(
-                *(self._equal(pair, file) for file in some), return_exceptions=True
+                *(equal(self._context, pair, file) for file in some), return_exceptions=True
             )
-            for file, equal in zip(some, results, strict=True):
-                if isinstance(equal, SidedError):
-                    self._failed(file, equal)
-                elif isinstance(equal, BaseException):
-                    raise equal
-                elif equal:
+            for file, result in zip(some, results, strict=True):
+                if isinstance(result, SidedError):
+                    self._failed(file, result)
+                elif isinstance(result, BaseException):
+                    raise result
+                elif result:
                     self._recorder.synced(file.file_no, checksummed=file.size)
                 else:
                     self._recorder.returned(Returned(file.file_no, State.PENDING))
-
-    async def _equal(self, pair: Pair, file: File) -> bool:
-        """Whether the destination is the source, or what its external checksum says."""
-        algorithm = checksum_algorithm(self._context, pair, file.item_no)
-        source_path = self._context.source_path(file.item_no, file.path)
-        destination_path = self._context.destination_path(file.item_no, file.path)
-        timeout_s = checksum_timeout_s(file.size)
-        expected = self._context.items[file.item_no].external_checksum
-        if expected is not None:
-            with at_destination():
-                found = await pair.destination.checksum(
-                    destination_path, algorithm, timeout_s=timeout_s
-                )
-            return found == expected
-        here, there = await digests_of_both(
-            pair, source_path, destination_path, algorithm, None, timeout_s
-        )
-        return here == there
 
     def _failed(self, file: File, sided: SidedError) -> None:
         """One file could not be compared. Raises TaskFaultError for more."""
@@ -101,3 +83,22 @@ class Comparison:
         self._recorder.event(self._context.of_one_file(sided, Phase.CHECKSUM))
         delay_s = self._context.backoff_s(file.attempt + 1)
         self._recorder.returned(Returned(file.file_no, State.COMPARE, failed=True, delay_s=delay_s))
+
+
+async def equal(context: TaskContext, ends: Ends, file: File) -> bool:
+    """Whether the destination is the source, or what its external checksum says. Raises SidedError
+    or TaskFaultError."""
+    algorithm = checksum_algorithm(context, ends, file.item_no)
+    source_path, destination_path = context.paths_of(file)
+    timeout_s = checksum_timeout_s(file.size)
+    expected = context.items[file.item_no].external_checksum
+    if expected is not None:
+        with at_destination():
+            found = await ends.destination.checksum(
+                destination_path, algorithm, timeout_s=timeout_s
+            )
+        return found == expected
+    here, there = await digests_of_both(
+        ends, source_path, destination_path, algorithm, None, timeout_s
+    )
+    return here == there

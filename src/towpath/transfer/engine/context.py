@@ -25,7 +25,7 @@ from towpath.transfer.engine.witness import Witness
 from towpath.transfer.filter_rules import FilterRules
 from towpath.transfer.rights import Reach, Who
 from towpath.transfer.sessions import EndpointSessions, Login
-from towpath.transfer.store import leases, spent
+from towpath.transfer.store import leases, plans, spent
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import File, Item
 
@@ -215,6 +215,8 @@ class TaskContext:
     """For those who watch."""
     arrivals: Arrivals = field(default_factory=Arrivals)
     open_files: int = 0
+    planned_entries: int = 0
+    """Of a plan."""
     walk_done: bool = False
     walk_waits: bool = False
     lanes_open: int = 0
@@ -240,6 +242,11 @@ class TaskContext:
     def owner(self) -> Who:
         """Whose task it is, as it knows him."""
         return Who.alone(self.grant.owner_id, self.grant.username)
+
+    @property
+    def planning(self) -> bool:
+        """Whether nothing is done, and only told (`engine.planning`)."""
+        return self.grant.type == plans.TYPE
 
     @property
     def written_endpoint_id(self) -> UUID:

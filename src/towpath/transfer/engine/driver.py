@@ -29,6 +29,8 @@ from towpath.transfer.engine.homes import place_items
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
 from towpath.transfer.engine.pairs import close_opened
+from towpath.transfer.engine.planned_run import PlannedRun
+from towpath.transfer.engine.planning import PlanExtras
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
@@ -50,6 +52,7 @@ from towpath.transfer.store import (
     fidelity,
     leases,
     plan,
+    plans,
     removals,
     segments,
 )
@@ -142,7 +145,9 @@ class Driver:
         try:
             await self._begin(recorder)
             told: list[Event] = []
-            if context.grant.type == "DELETE":
+            if context.planning:
+                await self._plan(recorder)
+            elif context.grant.type == "DELETE":
                 deleting = self._part(DELETING, DeleteRun(context, recorder).run())
                 await self._together(recorder, deleting)
             else:
@@ -186,7 +191,8 @@ class Driver:
             with context.stopwatch.phase(RECOVERY):
                 await self._let_removals_settle()
         await place_items(context, items, log_in=not claimed)
-        await claim_destinations(context)
+        if not context.planning:
+            await claim_destinations(context)
         progress = await self._resume()
         context.open_files = progress.open_files
         if progress.open_files:
@@ -205,6 +211,8 @@ class Driver:
         await context.in_parts(plan.forget_some)
         async with context.fenced() as conn:
             progress = await plan.resume(conn, context.task_no, context.grant.lease_epoch)
+            if context.planning:
+                context.planned_entries = await plans.take_over(conn, context.task_no)
             longest_s = context.settings.retry_max_s
             if progress.longest_wait_s > longest_s:
                 await dates.bound_plan(conn, context.task_no, longest_s=longest_s)
@@ -232,6 +240,9 @@ class Driver:
             last_file_no=self._progress.last_file_no,
             last_dir_no=self._progress.last_dir_no,
         )
+        async with context.db.connection() as conn:
+            followed = await plans.followed(conn, context.task_no)
+        planned = None if followed is None else PlannedRun(context, recorder, followed)
         lanes = [
             LargeFiles(context, recorder, number=LARGE_LANE),
             *(
@@ -241,7 +252,7 @@ class Driver:
         ]
         await self._together(
             recorder,
-            self._part(SERVICE, walk.run()),
+            self._part(SERVICE, walk.run() if planned is None else planned.run()),
             self._part(None, Settlement(context, recorder).run()),
             *(
                 [self._part(None, Comparison(context, recorder).run())]
@@ -252,18 +263,29 @@ class Driver:
         )
         await self._together(recorder, self._part(LISTING_DESTINATION, LinkMaking(context).run()))
         told: list[Event] = []
-        if context.options.delete_destination_extra:
+        if planned is not None:
+            await self._together(recorder, self._part(DELETING, planned.delete_extras()))
+            told += await planned.told()
+        elif context.options.delete_destination_extra:
             extras = ExtrasRun(context, recorder)
             await self._together(recorder, self._part(DELETING, extras.run()))
             told += extras.told
         async with context.db.connection() as conn:
             left_out = await counters.skipped_errors(conn, context.task_no)
             lost = await fidelity.report(conn, context.task_no)
-        if left_out:
+        if left_out and planned is None:
             told.append(_skipped(left_out))
         if (not_carried := fidelity_event(lost)) is not None:
             told.append(not_carried)
         return told
+
+    async def _plan(self, recorder: Recorder) -> None:
+        """What a transfer would do."""
+        assert self._progress is not None, "begun"
+        context = self.context
+        walk = Walk(context, recorder, last_file_no=0, last_dir_no=self._progress.last_dir_no)
+        await self._together(recorder, self._part(SERVICE, walk.run()))
+        await self._together(recorder, self._part(LISTING_DESTINATION, PlanExtras(context).run()))
 
     async def _succeeded(self, recorder: Recorder) -> Event:
         await recorder.flush()

@@ -45,7 +45,7 @@ class ExtrasRun:
         await self._recorder.flush()
         async with context.db.connection() as conn:
             done = await removals.extras(conn, context.task_no)
-        self.told += _told(done)
+        self.told += extras_events(done)
 
     async def _leave_linked(self) -> None:
         """What links of the source lead to, or into, stays: it may be all there is."""
@@ -123,7 +123,8 @@ def _all_stay(left_out: int) -> Event:
     )
 
 
-def _told(done: Extras) -> Iterable[Event]:
+def extras_events(done: Extras) -> Iterable[Event]:
+    """What is told of it in the end."""
     if done.unsure_directories:
         yield Event(
             EventCode.DELETE_DESTINATION_EXTRA_SKIPPED,

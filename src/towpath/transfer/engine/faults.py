@@ -204,6 +204,20 @@ def endpoint_changed(server: str) -> Verdict:
     return Verdict(Consequence.RETRY_TASK, event)
 
 
+def plan_too_large(most: int) -> Verdict:
+    """A plan has more entries than are kept."""
+    event = _event(
+        EventCode.PLAN_TOO_LARGE,
+        "plan too large",
+        error=f"The plan would have more than {most} entries.",
+        where={},
+        advice="Plan a part of the trees, or submit the transfer without a plan.",
+        fixers=(Fixer.YOU,),
+        follows="The plan has failed; nothing was changed.",
+    )
+    return Verdict(Consequence.FAIL_TASK, event)
+
+
 def internal_error(*, ends: bool = False) -> Verdict:
     """A mistake of ours, which the log has in full. `ends`: while the task did."""
     event = _event(

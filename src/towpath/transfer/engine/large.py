@@ -27,7 +27,7 @@ from towpath.transfer.engine.context import (
     at_source,
 )
 from towpath.transfer.engine.news import FileState, Moving
-from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_another
+from towpath.transfer.engine.pairs import Ends, Pair, checksum_algorithm, open_another
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.stopwatch import CHECKSUM
 from towpath.transfer.sessions import Login
@@ -419,7 +419,7 @@ async def _checker(context: TaskContext, login: Login) -> AsyncIterator[Session]
 
 
 async def digests_of_both(
-    pair: Pair,
+    pair: Ends,
     source_path: str,
     destination_path: str,
     algorithm: str,

@@ -113,15 +113,16 @@ class DirectoryLinks:
 
     async def make_way(
         self, destination: Session, there: DestinationDirectory | None, entries: Sequence[Entry]
-    ) -> None:
+    ) -> list[str]:
         """Remove links that an earlier 'keep' made where now these files and directories go, as far
         as it is known what is there (`there`).
 
         A server writes through a link, and what it points to is a part of the copy, too. Links that
-        lead out of the copy are somebody's arrangement, and stay. Raises SidedError.
+        lead out of the copy are somebody's arrangement, and stay. Returns the names of those that
+        are removed (of a plan: would be). Raises SidedError.
         """
         if there is None:
-            return
+            return []
         looked = await there.look([entry.name for entry in entries])
         linked = {
             entry.name: found.link_target
@@ -129,7 +130,7 @@ class DirectoryLinks:
             if found is not None and found.link_target is not None
         }
         if not linked:
-            return
+            return []
         item_no = self._directory.item_no
         root = self._context.destination_path(item_no, "")
         place = self._context.destination_path(item_no, self._directory.path)
@@ -138,10 +139,11 @@ class DirectoryLinks:
             gone = [
                 n for n, target in linked.items() if lies_in(absolute_target(place, target), real)
             ]
-            for first in range(0, len(gone), LOOKED_AT_ONCE):
+            for first in range(0, 0 if self._context.planning else len(gone), LOOKED_AT_ONCE):
                 some = gone[first : first + LOOKED_AT_ONCE]
                 await remove_files(self._context, destination, [join(place, name) for name in some])
         there.forget(gone)
+        return gone
 
     def segments(self) -> list[Segment]:
         """The links to be made."""

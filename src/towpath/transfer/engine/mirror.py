@@ -63,6 +63,8 @@ class DirectoryMirror:
         self._seen = 0
         self._count: int | None = None
         self._recorded = 0
+        self.in_the_way: list[Entry] = []
+        """What `make_way` removed at last, or, of a plan, would remove."""
 
     def count(self, names: int) -> None:
         """What the source says how many names the directory has."""
@@ -114,8 +116,11 @@ class DirectoryMirror:
             if found is not None and self._differ(entry, found) and not self._protects(entry.name)
         ]
         stays = await self._linked(destination, wanted, in_the_way)
-        in_the_way = [one for one in in_the_way if one.name not in stays]
+        self.in_the_way = in_the_way = [one for one in in_the_way if one.name not in stays]
         if not in_the_way:
+            return stays
+        if self._context.planning:
+            self._there.forget([one.name for one in in_the_way])
             return stays
         files = [self._at(one.name) for one in in_the_way if not is_real_directory(one)]
         trees = [self._at(one.name) for one in in_the_way if is_real_directory(one)]
@@ -134,7 +139,7 @@ class DirectoryMirror:
 
     async def record(self) -> None:
         """Put the extras into the database, to be seen when the directory is. Raises SidedError."""
-        if self._hides_something:
+        if self.hides_something:
             return
         if self._unseen is not None:
             names = self._may_go(self._unseen.values())
@@ -161,11 +166,11 @@ class DirectoryMirror:
             self._context.task_no,
             self._directory.dir_no,
             any_extras=self._recorded > 0,
-            unsure=self._hides_something,
+            unsure=self.hides_something,
         )
 
     @property
-    def _hides_something(self) -> bool:
+    def hides_something(self) -> bool:
         """Whether names may be at the source that it does not list: an extra may have one of them.
 
         A server that does not tell how many there are may leave out links that point nowhere.

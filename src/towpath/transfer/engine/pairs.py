@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from towpath.gridftp.client.lane import Lane, Piece, Protection
@@ -26,6 +27,26 @@ from towpath.transfer.store import circuits
 from towpath.transfer.store.plan import File
 
 
+class Ends(Protocol):
+    """A session at each end."""
+
+    @property
+    def source(self) -> Session:
+        """Where files are read."""
+
+    @property
+    def destination(self) -> Session:
+        """Where they go."""
+
+
+@dataclass(frozen=True, slots=True)
+class BothEnds:
+    """A session at each end, and nothing between them."""
+
+    source: Session
+    destination: Session
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A lane with its two sessions. `generation` names the pair in restart points."""
@@ -46,7 +67,9 @@ async def open_session(
     A failure that makes it doubtful that the server is there opens its circuit; not when the task
     has a session there already, and perhaps all that the server allows.
     """
-    writes = not at_source or context.grant.destination_endpoint_id is None
+    writes = (
+        not at_source or context.grant.destination_endpoint_id is None
+    ) and not context.planning
     opened = context.opened.pop((endpoint_id, at_source), None)
     if opened is not None:
         try:
@@ -89,9 +112,10 @@ def _has_session(context: TaskContext, server: Server) -> bool:
 async def open_another(context: TaskContext, login: Login, *, writes: bool) -> Session:
     """One more session, which sends only while the lease lasts (I3). Raises GridFTPError.
 
-    `writes`: commands may be sent that change something.
+    `writes`: commands may be sent that change something. Of a plan's sessions none ever is.
     """
     session = await context.sessions.open_login(login)
+    session.channel.only_reads = context.planning
     session.channel.may_send = lambda: context.lease.usable
     if context.witness is not None:
         context.witness.hold(context.grant, session.channel, writes=writes)
@@ -212,7 +236,7 @@ def whole_piece(context: TaskContext, pair: Pair, file: File) -> Piece:
     )
 
 
-def checksum_algorithm(context: TaskContext, pair: Pair, item_no: int) -> str:
+def checksum_algorithm(context: TaskContext, pair: Ends, item_no: int) -> str:
     """The digest both ends can compute: the item's own, or the fastest strong one they share.
 
     Raises:

@@ -77,6 +77,35 @@ async def remove_files(context: TaskContext, session: Session, paths: Sequence[s
         raise failures[0]
 
 
+async def remove_each(
+    context: TaskContext, session: Session, paths: Sequence[tuple[str, bool]]
+) -> dict[str, GridFTPError]:
+    """Remove these one by one, in this order, each with whether it is a directory, which goes only
+    if it is empty. What is gone already is fine. Returns what could not be removed, and why.
+
+    Raises GridFTPError when the session ends.
+    """
+    await _begin(context)
+    context.lease.check()
+    answers = await asyncio.gather(
+        *(
+            session.delete_directory(path) if is_directory else session.delete_file(path)
+            for path, is_directory in paths
+        ),
+        return_exceptions=True,
+    )
+    failed: dict[str, GridFTPError] = {}
+    for (path, _), answer in zip(paths, answers, strict=True):
+        if isinstance(answer, BaseException) and not isinstance(answer, GridFTPError):
+            raise answer
+        if isinstance(answer, GridFTPError) and answer.kind is not Kind.NOT_FOUND:
+            if answer.scope is not Scope.FILE:
+                raise answer
+            failed[path] = answer
+    _confirmed(context)  # each has its answer
+    return failed
+
+
 async def _begin(context: TaskContext) -> None:
     context.removals_open += 1
     if not context.removals_marked:

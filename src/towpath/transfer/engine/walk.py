@@ -9,12 +9,14 @@ import posixpath
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 from towpath.gridftp.client.session import Session, close_all
-from towpath.gridftp.errors import GridFTPError, Kind, Phase
+from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.transfer import names
+from towpath.transfer.engine.compare import equal
 from towpath.transfer.engine.context import (
     SidedError,
     Signal,
@@ -28,16 +30,27 @@ from towpath.transfer.engine.context import (
 from towpath.transfer.engine.faults import Consequence, skipped
 from towpath.transfer.engine.fidelity import DirectoryFindings
 from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
+from towpath.transfer.engine.large import COMPARED_AT_ONCE
 from towpath.transfer.engine.links import DirectoryLinks, SourcePlaces
 from towpath.transfer.engine.mirror import DirectoryMirror
-from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.pairs import BothEnds, open_both
+from towpath.transfer.engine.planning import (
+    Batch,
+    check_room,
+    fault,
+    file_action,
+    missing_directories,
+    removals_of,
+)
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.shared import not_shared, overlaps
-from towpath.transfer.engine.stopwatch import LISTING_DESTINATION, LISTING_SOURCE
+from towpath.transfer.engine.stopwatch import CHECKSUM, LISTING_DESTINATION, LISTING_SOURCE
 from towpath.transfer.engine.sync import Decision, DestinationDirectory, EntryRoom, decide, status
 from towpath.transfer.fidelity import Findings
 from towpath.transfer.fidelity import Kind as Loss
-from towpath.transfer.store import fidelity, links, plan
+from towpath.transfer.places import ancestors
+from towpath.transfer.planned import Action, Planned, Reason, facts
+from towpath.transfer.store import fidelity, links, plan, plans
 from towpath.transfer.store.plan import Directory, File, Item
 
 # A directory with more entries than this goes into the database in parts: bounded memory.
@@ -74,11 +87,18 @@ class Walk:
         """After how many visits, and when, no directory was due."""
         self._choosing = asyncio.Lock()
         self._visited = Signal()
+        self._planned_first: dict[int, list[Planned]] = {}
+        """Of a plan: what comes before a directory's own entries."""
+        self._goes: set[tuple[int, str]] = set()
+        """Of a plan: what is in the way, below which nothing would be there."""
         self._in_parts = asyncio.Lock()
         """Held by the one directory that is in the plan in parts: which rows are its is known."""
 
     async def run(self) -> None:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
+        if self._context.planning:
+            async with self._context.db.connection() as conn:
+                self._goes = await plans.in_the_way(conn, self._context.task_no)
         while (due_s := await self._next_due_s()) is not None:
             if due_s > 0:
                 await self._wait(due_s)
@@ -148,6 +168,11 @@ class Walk:
 
     async def _list_later(self, directory: Directory, sided: SidedError) -> None:
         """A directory's failure does not hold up the others. Raises TaskFaultError for more."""
+        if self._context.planning and sided.error.scope is Scope.FILE:
+            await self._plan(
+                directory, [fault(self._context, directory.item_no, directory.path, sided)]
+            )
+            return
         if self._context.skips(sided.error, at_source=sided.at_source):
             await self._skip(directory, sided.error)
             return
@@ -235,6 +260,8 @@ class Walk:
                     where=str(source.server),
                     path=item.destination_path,
                 )
+        if self._context.planning:
+            return await self._plan_item(source, destination, directory, entry)
         self._context.lease.check()
         if is_directory:
             await _make(destination, item.destination_path, ancestors=True)
@@ -254,6 +281,89 @@ class Walk:
         await self._commit(directory, found, is_directory=False)
         return False
 
+    async def _plan_item(
+        self, source: Session, destination: Session, directory: Directory, entry: Entry
+    ) -> bool:
+        """Put into the plan what is to be made for an item; and the item, if it is a file. Whether
+        it is a directory. Raises SidedError."""
+        item = self._context.items[directory.item_no]
+        assert item.destination_path is not None, "a transfer's items have destinations"
+        place = item.destination_path
+        above = [place, *ancestors(place)]
+        missing = await missing_directories(
+            destination, place if entry.is_directory else posixpath.dirname(place)
+        )
+        planned = [
+            Planned(
+                *(item.item_no, "", Action.MAKE_DIRECTORY, Reason.NEW),
+                above=above.index(one),
+            )
+            for one in missing
+        ]
+        if entry.is_directory:
+            self._planned_first[directory.dir_no] = planned
+            return True
+        there = None if missing else await status(destination, place)
+        level, decision = self._context.options.sync_level, Decision.COPY
+        if level is not None:
+            decision = decide(level, entry, there)
+        if decision is Decision.COMPARE:
+            [decision] = await self._compared(
+                BothEnds(source, destination), [self._file(directory, entry, "")]
+            )
+        action, reason, details = file_action(entry, there, decision, sync_level=level)
+        planned.append(
+            Planned(item.item_no, "", action, reason, facts(entry), facts(there), details)
+        )
+        await self._plan(directory, planned, files=1)
+        return False
+
+    async def _plan(
+        self, directory: Directory, planned: Sequence[Planned], *, files: int = 0
+    ) -> None:
+        """What leaves the frontier, and is no directory to be listed, is in the plan."""
+        context = self._context
+        check_room(context, len(planned))
+        async with context.fenced() as conn:
+            await plans.add(conn, context.task_no, planned)
+            await plan.directory_listed(
+                conn,
+                context.task_no,
+                directory,
+                files=(),
+                directories=(),
+                files_found=files,
+                links_found=0,
+                is_directory=not files,
+            )
+
+    def _will_be_new(self, directory: Directory) -> bool:
+        """Of a plan: whether what is at the directory's place now will be gone by then."""
+        if not self._goes:
+            return False
+        below = ["", *(path.lstrip("/") for path in ancestors("/" + directory.path))]
+        return any((directory.item_no, path) in self._goes for path in (directory.path, *below))
+
+    def _file(self, directory: Directory, entry: Entry, path: str) -> File:
+        return File(0, directory.item_no, path, entry.size, entry.modified, compare=True)
+
+    async def _compared(self, ends: BothEnds, files: Sequence[File]) -> list[Decision]:
+        """By digests, for a plan. What cannot be compared is told when it is copied. Raises
+        SidedError."""
+        found: list[Decision] = []
+        with self._context.stopwatch.phase(CHECKSUM):
+            for first in range(0, len(files), COMPARED_AT_ONCE):
+                some = files[first : first + COMPARED_AT_ONCE]
+                same = await asyncio.gather(
+                    *(equal(self._context, ends, file) for file in some), return_exceptions=True
+                )
+                for one in same:
+                    told = isinstance(one, SidedError) and one.error.scope is Scope.FILE
+                    if isinstance(one, BaseException) and not told:
+                        raise one
+                    found.append(Decision.SKIP if one is True else Decision.COPY)
+        return found
+
     async def _list(self, source: Session, destination: Session, directory: Directory) -> None:
         there = self._there(destination, directory)
         path = self._context.source_path(directory.item_no, directory.path)
@@ -261,9 +371,13 @@ class Walk:
             if there is not None:
                 stack.callback(there.release)
                 with self._context.stopwatch.phase(LISTING_DESTINATION):
-                    await there.load()
+                    if not self._will_be_new(directory):
+                        await there.load()
             mirror = await self._mirror(source, destination, directory, there)
             found = _Found(DirectoryFindings(path), self._numbers, mirror=mirror)
+            found.ends = BothEnds(source, destination)
+            found.planned = self._planned_first.pop(directory.dir_no, [])
+            found.dir_no = directory.dir_no
             entries = await stack.enter_async_context(
                 aclosing(self._listing_source.list(path, on_count=found.count))
             )
@@ -271,11 +385,16 @@ class Walk:
                 await self._gather(entries, destination, directory, there, found, stack)
                 if mirror is not None:
                     await mirror.record()
+                    if self._context.planning and mirror.hides_something:
+                        found.planned.append(
+                            Planned(directory.item_no, directory.path, Action.SKIP, Reason.UNSURE)
+                        )
             except SidedError as sided:
                 if found.in_parts:
                     await self._context.in_parts(plan.forget_some)
                     async with self._context.fenced() as conn:
                         await plan.forget_unlisted(conn, self._context.task_no)
+                        await plans.forget(conn, self._context.task_no, directory.dir_no)
                 if sided.error.kind is Kind.INVALID_NAME:
                     await self._note_impossible(directory, sided.error)
                 await _read_to_the_end(entries)
@@ -304,8 +423,9 @@ class Walk:
             found.findings.listed(batch)
             taken = [entry for entry in batch if self._takes_part(entry)]
             found.findings.look(taken)
-            copied = await linked.copied(destination, taken)
-            await linked.make_way(destination, there, copied)
+            planned = await self._planned(directory, batch, there)
+            copied = followed = await linked.copied(destination, taken)
+            gone = await linked.make_way(destination, there, copied)
             if mirror is not None:
                 mirror.see(batch)
                 await mirror.see_links(batch)
@@ -316,16 +436,25 @@ class Walk:
             if self._one_server and there is not None:
                 copied = await not_shared(there, copied, found.findings)
             regular = [entry for entry in copied if entry.type is EntryType.FILE]
+            decisions = await self._decisions(regular, there)
+            if planned is not None:
+                planned.taken = {entry.name for entry in taken}
+                planned.followed = {entry.name for entry in followed}
+                planned.wanted = {entry.name for entry in copied}
+                in_the_way = [] if mirror is None else mirror.in_the_way
+                planned.gone = {*gone, *(one.name for one in in_the_way)}
+                await self._put_into_plan(directory, planned, regular, decisions, found)
+                copied = [entry for entry in copied if entry.name not in planned.blocked]
             for entry in copied:
                 if entry.type is EntryType.DIRECTORY:
                     self._dir_no += 1
                     below = _below(directory, entry.name)
                     found.directories.append(Directory(self._dir_no, directory.item_no, below))
-            wanted = await self._wanted(directory, regular, there, found)
+            wanted = [] if planned else self._wanted(directory, regular, decisions, found)
             found.files += wanted
             found.files_found += len(regular)
             found.files_skipped += len(regular) - len(wanted)
-            if len(found.files) + len(found.directories) >= ENTRIES_PER_PART:
+            if len(found.files) + len(found.directories) + len(found.planned) >= ENTRIES_PER_PART:
                 if not found.in_parts:
                     await stack.enter_async_context(self._in_parts)
                     await self._begin_parts(found)
@@ -344,9 +473,11 @@ class Walk:
 
     async def _add_part(self, destination: Session, found: "_Found") -> None:
         await self._make_all(destination, found.directories)
+        task_no = self._context.task_no
         async with self._context.fenced() as conn:
-            await plan.add_part(conn, self._context.task_no, found.files, found.directories)
-        found.files, found.directories = [], []
+            await plan.add_part(conn, task_no, found.files, found.directories)
+            await plans.add(conn, task_no, found.planned, dir_no=found.dir_no)
+        found.files, found.directories, found.planned = [], [], []
 
     def _takes_part(self, entry: Entry) -> bool:
         is_directory = entry.is_directory and entry.link_target is None
@@ -358,7 +489,7 @@ class Walk:
         options = self._context.options
         keep = options.recursive_symlinks == "keep"
         compares = options.sync_level is not None or options.delete_destination_extra
-        if not compares and not keep and not self._one_server:
+        if not compares and not keep and not self._one_server and not self._context.planning:
             return None
         path = self._context.destination_path(directory.item_no, directory.path)
         return DestinationDirectory(
@@ -380,20 +511,70 @@ class Walk:
             )
         return DirectoryMirror(self._context, self._recorder, self._places, directory, there)
 
-    async def _wanted(
+    async def _planned(
+        self, directory: Directory, entries: Sequence[Entry], there: DestinationDirectory | None
+    ) -> Batch | None:
+        """Of a plan: what these entries are decided by, as it is before anything would be done."""
+        if not self._context.planning or there is None:
+            return None
+        looked = await there.look([entry.name for entry in entries])
+        return Batch(
+            directory.item_no,
+            partial(_below, directory),
+            self._context.options,
+            entries,
+            {entry.name: found for entry, found in zip(entries, looked, strict=True)},
+        )
+
+    async def _put_into_plan(
+        self,
+        directory: Directory,
+        planned: Batch,
+        regular: Sequence[Entry],
+        decisions: Sequence[Decision],
+        found: "_Found",
+    ) -> None:
+        """What would be done about these entries. Raises SidedError or TaskFaultError."""
+        context, item_no = self._context, directory.item_no
+        by_name = {entry.name: one for entry, one in zip(regular, decisions, strict=True)}
+        compared = [entry for entry in regular if by_name[entry.name] is Decision.COMPARE]
+        if compared:
+            assert found.ends is not None, "a directory is listed from one to the other"
+            files = [self._file(directory, one, _below(directory, one.name)) for one in compared]
+            results = await self._compared(found.ends, files)
+            by_name |= {one.name: result for one, result in zip(compared, results, strict=True)}
+        planned.decisions = by_name
+        place = context.destination_path(item_no, directory.path)
+        in_the_way = [
+            (join(place, name), entry) for name in planned.gone if (entry := planned.there[name])
+        ]
+        more: list[Planned] = []
+        if in_the_way:
+            base = context.destination_path(item_no, "")
+            more += await removals_of(context, item_no, base, in_the_way, Reason.IN_THE_WAY)
+            self._goes.update((item_no, one.path) for one in more)
+        more += planned.planned()
+        check_room(context, len(more))
+        found.planned += more
+
+    async def _decisions(
+        self, entries: Sequence[Entry], there: DestinationDirectory | None
+    ) -> list[Decision]:
+        """By what is known of the destination. Raises SidedError."""
+        level = self._context.options.sync_level
+        if there is None or level is None:
+            return [Decision.COPY] * len(entries)
+        looked = await there.look([entry.name for entry in entries])
+        return [decide(level, *pair) for pair in zip(entries, looked, strict=True)]
+
+    def _wanted(
         self,
         directory: Directory,
         entries: Sequence[Entry],
-        there: DestinationDirectory | None,
+        decisions: Sequence[Decision],
         found: "_Found",
     ) -> list[File]:
         """The files that are not known to be at the destination."""
-        level = self._context.options.sync_level
-        if there is None or level is None:
-            decisions = [Decision.COPY] * len(entries)
-        else:
-            looked = await there.look([entry.name for entry in entries])
-            decisions = [decide(level, *pair) for pair in zip(entries, looked, strict=True)]
         return [
             found.file(directory, entry, _below(directory, entry.name), decision)
             for entry, decision in zip(entries, decisions, strict=True)
@@ -401,6 +582,8 @@ class Walk:
         ]
 
     async def _make_all(self, destination: Session, directories: list[Directory]) -> None:
+        if self._context.planning:
+            return
         for first in range(0, len(directories), DIRECTORIES_AT_ONCE):
             some = directories[first : first + DIRECTORIES_AT_ONCE]
             self._context.lease.check()
@@ -431,13 +614,17 @@ class Walk:
                 links_found=found.links.found if found.links else 0,
                 is_directory=is_directory,
             )
+            await plans.add(conn, self._context.task_no, found.planned)
+            if found.in_parts:
+                await plans.listed(conn, self._context.task_no, directory.dir_no)
             await fidelity.add(conn, self._context.task_no, found.findings.found)
-            if found.links is not None:
+            if found.links is not None and not self._context.planning:
                 await links.add(conn, self._context.task_no, found.links.segments())
             if found.mirror is not None:
                 await found.mirror.commit(conn)
         self._context.arrivals.add(*found.work)
-        self._context.open_files += found.files_found - found.files_skipped
+        if not self._context.planning:
+            self._context.open_files += found.files_found - found.files_skipped
         self._context.changed.wake()
 
 
@@ -460,6 +647,10 @@ class _Found:
     links: DirectoryLinks | None = None
     """None: it is no directory."""
     mirror: DirectoryMirror | None = None
+    ends: BothEnds | None = None
+    planned: list[Planned] = field(default_factory=list)
+    """Of a plan: what would be done, as far as it is not in there."""
+    dir_no: int = 0
 
     @property
     def work(self) -> set[Work]:

@@ -22,7 +22,7 @@ from towpath.transfer.engine.probes import LOOKS_APART_S, Probes
 from towpath.transfer.engine.telling import Teller
 from towpath.transfer.engine.witness import Witness
 from towpath.transfer.sessions import EndpointSessions
-from towpath.transfer.store import dates, leases
+from towpath.transfer.store import dates, leases, plans
 from towpath.transfer.store.leases import Grant, LeaseLostError
 from towpath.transfer.store.rows import TASK_CHANNEL
 
@@ -152,6 +152,7 @@ class Worker:
             return
         await self._bury()
         await self._bound_dates()
+        await plans.tidy(self._db)
         self._tidied_at = now
 
     async def _bury(self) -> None:

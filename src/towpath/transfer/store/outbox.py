@@ -136,6 +136,8 @@ async def tell_task(conn: AsyncConnection[Any], task_no: int) -> None:
         await cursor.execute(_TASK, (task_no,))
         row = await cursor.fetchone()
     assert row is not None, "the row is locked by us"
+    if row["type"] == "PLAN":
+        return  # nobody knows its walk as a task
     topic, option = _TOPICS[row["status"]]
     wanted = row["options"].get(option, True) is True
     await tell(conn, topic, row["owner_id"], _task_document(row), mail=wanted)

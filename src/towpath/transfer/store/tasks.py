@@ -218,7 +218,8 @@ _OPERATORS = frozenset({"&&", "= ANY", "<> ALL", "ILIKE ANY", "NOT ILIKE", ">=",
 
 
 def select_tasks(more: str = "") -> str:
-    """Tasks `t` as `Task` has them; `more`: further columns, each with a comma before it."""
+    """Tasks `t` as `Task` has them, without those that are the walks of plans; `more`: further
+    columns, each with a comma before it."""
     return f"""
     SELECT t.task_no, t.id, t.owner_id, t.username, t.submission_id, t.type, t.status, t.label,
            t.options, t.source_endpoint_id, t.destination_endpoint_id, t.request_time,
@@ -234,7 +235,7 @@ def select_tasks(more: str = "") -> str:
            (SELECT to_jsonb(i) - '{{task_no,item_no}}'::text[] FROM item i
              WHERE i.task_no = t.task_no AND i.item_no = 0) AS first_item_row{more}
       FROM task t
-      JOIN endpoint s ON s.id = t.source_endpoint_id
+      JOIN endpoint s ON s.id = t.source_endpoint_id AND t.type <> 'PLAN'
       LEFT JOIN endpoint d ON d.id = t.destination_endpoint_id
       {WAIT_JOIN}
       {OUTAGE_JOIN}
@@ -372,7 +373,7 @@ async def list_page(
 
     `order` is pairs of a column of ORDER_COLUMNS and whether it descends.
     """
-    conditions: list[sql.Composable] = [sql.SQL("t.owner_id = %s")]
+    conditions: list[sql.Composable] = [sql.SQL("t.owner_id = %s AND t.type <> 'PLAN'")]
     values: list[object] = [owner_id]
     for clause in clauses:
         assert clause.column in FILTER_COLUMNS or clause.column == ENDPOINTS
@@ -598,7 +599,8 @@ async def count_active(conn: Connection, owners: Collection[UUID]) -> dict[UUID,
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
             "SELECT owner_id, count(*) FROM task"
-            " WHERE owner_id = ANY(%s) AND status IN ('ACTIVE', 'INACTIVE') GROUP BY owner_id",
+            " WHERE owner_id = ANY(%s) AND type <> 'PLAN' AND status IN ('ACTIVE', 'INACTIVE')"
+            " GROUP BY owner_id",
             (list(owners),),
         )
         return dict(await cursor.fetchall())

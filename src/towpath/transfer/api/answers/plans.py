@@ -1,0 +1,83 @@
+"""Plans: what a transfer would do."""
+
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from towpath.transfer.api.answers.base import Answer, _Result
+from towpath.transfer.api.answers.tasks import FatalError
+from towpath.transfer.planned import Action
+
+PlanStatus = Literal["walking", "waiting", "ready", "failed", "applied"]
+
+
+class PlanAccepted(_Result):
+    """A plan is being made, or was before."""
+
+    DATA_TYPE: Literal["plan_result"]
+    code: Literal["Accepted", "Duplicate"]
+    plan_id: UUID
+
+
+class PlanCount(Answer):
+    """How many entries of a kind there are, so far; `bytes` of files that would be copied, skipped
+    or deleted."""
+
+    DATA_TYPE: Literal["plan_count"]
+    action: Action
+    reason: str
+    meaning: str
+    entries: int
+    bytes: int
+
+
+class Plan(Answer):
+    """A plan. `task_id`: the transfer that follows it."""
+
+    DATA_TYPE: Literal["plan"]
+    plan_id: UUID
+    status: PlanStatus
+    label: str | None
+    source_endpoint_id: UUID
+    destination_endpoint_id: UUID
+    request_time: datetime
+    completion_time: datetime | None
+    expires: datetime
+    fatal_error: FatalError | None
+    nice_status: str | None
+    nice_status_details: str | None
+    task_id: UUID | None
+    DATA: list[PlanCount]
+
+
+class PlanFacts(Answer):
+    """What an entry is told apart by; size and time of files only, `target` of links."""
+
+    type: str
+    size: int | None
+    modified: datetime | None
+    target: str | None
+
+
+class PlanEntry(Answer):
+    """What would be done about one path. Of a fault, `reason` is the code of the event that the
+    task would have."""
+
+    DATA_TYPE: Literal["plan_entry"]
+    action: Action
+    reason: str
+    source_path: str | None
+    destination_path: str
+    source: PlanFacts | None
+    destination: PlanFacts | None
+    details: str
+
+
+class PlanEntries(Answer):
+    """A page of them, in the order in which they would be done; `next_marker` null: it is the
+    last."""
+
+    DATA_TYPE: Literal["plan_entries"]
+    marker: int
+    next_marker: int | None
+    DATA: list[PlanEntry]

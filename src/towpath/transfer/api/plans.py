@@ -1,0 +1,336 @@
+"""Routes of plans: what a transfer would do, looked at first, and then done, or not."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+from uuid import UUID, uuid4, uuid5
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from towpath.platform.database import Connection
+from towpath.platform.errors import ApiError
+from towpath.transfer import names, times
+from towpath.transfer.api.answers.base import Result, Submitted, reads
+from towpath.transfer.api.answers.plans import Plan as PlanAnswer
+from towpath.transfer.api.answers.plans import PlanAccepted, PlanEntries, PlanStatus
+from towpath.transfer.api.bodies import Document, read_document
+from towpath.transfer.api.documents import result
+from towpath.transfer.api.service import Caller, Service, TransferService, parse_id, who
+from towpath.transfer.api.submission_bodies import Deadline, Label, TransferDocument
+from towpath.transfer.api.submissions import (
+    accepted,
+    check_room,
+    checked,
+    deadline_of,
+    new_transfer,
+)
+from towpath.transfer.planned import MEANING, Action, Facts, Planned, Reason
+from towpath.transfer.store import items, plans, principals, tasks
+from towpath.transfer.store.plans import Count, Plan
+from towpath.transfer.store.tasks import Created, NewItem, NewTask, Status
+
+router = APIRouter()
+
+PAGE: Final = 1_000
+
+_IS_PLAN: Final = UUID("8f1ed0b2-6f8c-4a4e-9d55-0d3f0f2f5a6b")
+"""A plan has the submission id of its document, in a room of its own: the same document may be
+submitted, too."""
+
+_SILENT: Final = dict.fromkeys(
+    ("notify_on_succeeded", "notify_on_failed", "notify_on_inactive"), False
+)
+
+_DUPLICATE: dict[int | str, dict[str, Any]] = {
+    200: {"model": PlanAccepted, "description": "It was accepted before"}
+}
+_AGAIN: dict[int | str, dict[str, Any]] = {
+    200: {"model": Submitted, "description": "It was accepted before"}
+}
+
+
+class ApplyDocument(Document):
+    """Body of POST /plan/<id>/apply. Without `label` the transfer gets the plan's."""
+
+    submission_id: UUID
+    label: Label | None = None
+    deadline: Deadline | None = None
+
+
+@router.post(
+    "/transfer/plan",
+    status_code=202,
+    response_model=PlanAccepted,
+    responses=_DUPLICATE,
+    openapi_extra=reads(TransferDocument),
+)
+async def plan_transfer(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Find out what a transfer would do. Nothing is written anywhere."""
+    document = await read_document(request, TransferDocument)
+    transfer, check = await new_transfer(service, caller, document)
+    submission_id = uuid5(_IS_PLAN, str(document.submission_id))
+    async with service.database.transaction() as conn:
+        earlier = await _submitted(conn, caller.sub, submission_id)
+        if earlier is not None:
+            created = Created(earlier, duplicate=True)
+        else:
+            transfer = await checked(conn, service, caller, transfer, check)
+            await _check_plans(conn, service, caller.sub)
+            await principals.put(conn, who(caller))
+            [created] = await tasks.create(conn, [_walk_of(transfer, submission_id, service)])
+            if not created.duplicate:
+                await plans.begin(conn, created.id, lifetime_h=service.limits.plan_lifetime_h)
+    message = "The plan is being made; ask for it until it is ready."
+    return JSONResponse(
+        result(
+            "plan_result",
+            "Duplicate" if created.duplicate else "Accepted",
+            message,
+            request.url.path,
+            plan_id=str(created.id),
+        ),
+        status_code=200 if created.duplicate else 202,
+    )
+
+
+async def _submitted(conn: Connection, owner_id: UUID, submission_id: UUID) -> UUID | None:
+    """The task that an earlier submission made."""
+    key = (owner_id, submission_id)
+    return (await tasks.find_submissions(conn, [key])).get(key)
+
+
+def _walk_of(transfer: NewTask, submission_id: UUID, service: TransferService) -> NewTask:
+    """The task that walks for a plan of this transfer."""
+    return replace(
+        transfer,
+        submission_id=submission_id,
+        type=plans.TYPE,
+        options={
+            **transfer.options,
+            **_SILENT,
+            "deadline_given": True,
+            "planned": transfer.options,
+        },
+        deadline=service.now() + timedelta(hours=service.limits.plan_time_h),
+    )
+
+
+async def _check_plans(conn: Connection, service: TransferService, owner_id: UUID) -> None:
+    limit = service.limits.plans_per_owner
+    if await plans.count_kept(conn, owner_id) >= limit:
+        raise ApiError(
+            409,
+            "ClientError.Conflict.TooManyPlans",
+            f"You have {limit} plans; delete one, or wait until one expires",
+        )
+
+
+async def _own_plan(conn: Connection, plan_id: str, owner_id: UUID) -> Plan:
+    wanted = parse_id(plan_id, "plan", "PlanNotFound")
+    plan = await plans.show(conn, owner_id, wanted)
+    if plan is None:
+        raise ApiError.not_found(f"No such plan '{wanted}'", code="PlanNotFound")
+    return plan
+
+
+@router.get("/plan/{plan_id}", response_model=PlanAnswer)
+async def show_plan(plan_id: str, caller: Caller, service: Service) -> JSONResponse:
+    """A plan, and how many entries of what kind it has."""
+    async with service.database.connection() as conn:
+        plan = await _own_plan(conn, plan_id, caller.sub)
+        counts = await plans.counts(conn, plan.task_no)
+    return JSONResponse(_document(plan, counts))
+
+
+def _status(plan: Plan) -> PlanStatus:
+    if plan.task_id is not None:
+        return "applied"
+    if plan.status == Status.SUCCEEDED:
+        return "ready"
+    if plan.status == Status.FAILED:
+        return "failed"
+    return "waiting" if plan.status == Status.INACTIVE else "walking"
+
+
+def _document(plan: Plan, counts: Sequence[Count]) -> dict[str, Any]:
+    completed = plan.completion_time
+    return {
+        "DATA_TYPE": "plan",
+        "plan_id": str(plan.id),
+        "status": _status(plan),
+        "label": plan.label,
+        "source_endpoint_id": str(plan.source_endpoint_id),
+        "destination_endpoint_id": str(plan.destination_endpoint_id),
+        "request_time": times.show(plan.request_time),
+        "completion_time": None if completed is None else times.show(completed),
+        "expires": times.show(plan.expires_at),
+        "fatal_error": plan.fatal_error,
+        "nice_status": plan.nice_status,
+        "nice_status_details": plan.nice_status_details,
+        "task_id": None if plan.task_id is None else str(plan.task_id),
+        "DATA": [
+            {
+                "DATA_TYPE": "plan_count",
+                "action": one.action,
+                "reason": one.reason,
+                "meaning": _meaning(one.reason),
+                "entries": one.entries,
+                "bytes": one.bytes,
+            }
+            for one in counts
+        ],
+    }
+
+
+def _meaning(reason: str) -> str:
+    if reason in set(Reason):
+        return MEANING[Reason(reason)]
+    return f"The task would tell of {reason}."
+
+
+@router.get("/plan/{plan_id}/entries", response_model=PlanEntries)
+async def plan_entries(
+    plan_id: str,
+    caller: Caller,
+    service: Service,
+    marker: Annotated[int, Query(ge=0, le=2**62)] = 0,
+    action: Action | None = None,
+) -> JSONResponse:
+    """What would be done, path by path; with `action` only that."""
+    async with service.database.connection() as conn:
+        plan = await _own_plan(conn, plan_id, caller.sub)
+        page = await plans.page(
+            conn,
+            plan.task_no,
+            after=marker,
+            limit=PAGE,
+            actions=tuple(Action) if action is None else (action,),
+        )
+        roots = await items.some(conn, plan.task_no, {one.item_no for _, one in page})
+    data = await asyncio.to_thread(lambda: [_entry(one, roots[one.item_no]) for _, one in page])
+    return JSONResponse(
+        {
+            "DATA_TYPE": "plan_entries",
+            "marker": marker,
+            "next_marker": page[-1][0] if len(page) == PAGE else None,
+            "DATA": data,
+        }
+    )
+
+
+def _entry(one: Planned, item: NewItem) -> dict[str, Any]:
+    assert item.destination_path is not None, "a transfer's items have destinations"
+    there = _below(item.destination_path, one.path)
+    for _ in range(one.above):
+        there = there.rstrip("/").rpartition("/")[0] or "/"
+    only_there = one.action is Action.DELETE or one.above > 0
+    return {
+        "DATA_TYPE": "plan_entry",
+        "action": one.action,
+        "reason": one.reason,
+        "source_path": None if only_there else _below(item.source_path, one.path),
+        "destination_path": there,
+        "source": _facts(one.here),
+        "destination": _facts(one.there),
+        "details": one.details,
+    }
+
+
+def _below(root: str, path: str) -> str:
+    return f"{root.rstrip('/')}/{names.to_text(path)}" if path else root
+
+
+def _facts(facts: Facts | None) -> dict[str, Any] | None:
+    if facts is None:
+        return None
+    modified = facts.modified
+    return {
+        "type": facts.type,
+        "size": facts.size,
+        "modified": None if modified is None else times.show(datetime.fromtimestamp(modified, UTC)),
+        "target": None if facts.target is None else names.to_text(facts.target),
+    }
+
+
+@router.post(
+    "/plan/{plan_id}/apply",
+    status_code=202,
+    response_model=Submitted,
+    responses=_AGAIN,
+    openapi_extra=reads(ApplyDocument),
+)
+async def apply_plan(
+    plan_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Accept the transfer that does what the plan says, and nothing else. Once."""
+    document = await read_document(request, ApplyDocument)
+    asked = None if document.deadline is None else times.parse(document.deadline)
+    async with service.database.transaction() as conn:
+        plan = await _own_plan(conn, plan_id, caller.sub)
+        wanted, _ = await items.page(conn, plan.task_no, limit=None, offset=0)
+        options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
+        task = NewTask(
+            id=uuid4(),
+            owner_id=caller.sub,
+            username=caller.username,
+            client_id=caller.client_id,
+            submission_id=document.submission_id,
+            type="TRANSFER",
+            label=document.label if "label" in document.model_fields_set else plan.label,
+            options=options | ({} if asked is None else {"deadline_given": True}),
+            source_endpoint_id=plan.source_endpoint_id,
+            destination_endpoint_id=plan.destination_endpoint_id,
+            deadline=deadline_of(asked, service),
+            items=wanted,
+        )
+        earlier = await _submitted(conn, caller.sub, task.submission_id)
+        if earlier is not None:
+            if earlier != plan.task_id:
+                raise ApiError(
+                    409,
+                    "ClientError.Conflict.SubmissionUsed",
+                    "There is another task with this submission_id",
+                )
+            return accepted(request, task, Created(earlier, duplicate=True))
+        if plan.task_id is not None:
+            raise ApiError(
+                409,
+                "ClientError.Conflict.PlanApplied",
+                f"The plan has been applied: see task {plan.task_id}. Make another one",
+            )
+        if plan.status != Status.SUCCEEDED:
+            raise ApiError(
+                409, "ClientError.Conflict.PlanNotReady", "The plan is not ready: look at it first"
+            )
+        task = await checked(conn, service, caller, task, None)
+        await check_room(conn, service, caller.sub)
+        await principals.put(conn, who(caller))
+        [created] = await tasks.create(conn, [task])
+        await service.pauses.fit_new(conn, [created.id])
+        if not await plans.apply(conn, plan.task_no, created.id):
+            raise ApiError(
+                409, "ClientError.Conflict.PlanApplied", "The plan has just been applied"
+            )
+    return accepted(request, task, created)
+
+
+@router.delete("/plan/{plan_id}", response_model=Result)
+async def delete_plan(
+    plan_id: str, request: Request, caller: Caller, service: Service
+) -> JSONResponse:
+    """Forget a plan; its walk ends. Not while a transfer follows it."""
+    async with service.database.transaction() as conn:
+        plan = await _own_plan(conn, plan_id, caller.sub)
+        dropped = await plans.drop(conn, plan.task_no)
+    if not dropped:
+        raise ApiError(
+            409,
+            "ClientError.Conflict.PlanInUse",
+            f"Task {plan.task_id} follows the plan: cancel it first, or wait for its end",
+        )
+    return JSONResponse(
+        result("result", "Deleted", "The plan has been deleted successfully.", request.url.path)
+    )

@@ -1,0 +1,113 @@
+"""Routes of plans: whose they are, what can be done with them when, and how many there may be."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from plugins.transfer_api import Api, assert_error
+from towpath.platform.database import Database
+from towpath.transfer.api import TransferService
+from towpath.transfer.store import plans
+from towpath.transfer.store.rows import fetch_one
+
+
+def transfer(lake: str, **more: Any) -> dict[str, Any]:
+    item = {"source_path": "/a", "destination_path": "/b"}
+    between = {"source_endpoint": lake, "destination_endpoint": lake}
+    return {"submission_id": str(uuid4()), **between, "DATA": [item], **more}
+
+
+async def plan(alice: Api, lake: str, **more: Any) -> str:
+    answer = await alice.post("transfer/plan", transfer(lake, **more))
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["plan_id"])
+
+
+async def end(database: Database, status: str) -> None:
+    async with database.connection() as conn:
+        await conn.execute(
+            "UPDATE task SET status = %s, completion_time = now()"
+            " WHERE status IN ('ACTIVE', 'INACTIVE')",
+            (status,),
+        )
+
+
+async def test_the_life_of_a_plan(alice: Api, bob: Api, lake: str, database: Database) -> None:
+    document = transfer(lake, deadline="2999-01-01", label="first")
+    made = await alice.post("transfer/plan", document)
+    plan_id = made.json()["plan_id"]
+    again = await alice.post("transfer/plan", document)
+    assert (again.status_code, again.json()["plan_id"]) == (200, plan_id)
+    told = (await alice.get(f"plan/{plan_id}")).json()
+    assert (told["status"], told["label"], told["task_id"]) == ("walking", "first", None)
+    assert_error(await alice.get(f"task/{plan_id}"), 404, "TaskNotFound")
+    assert (await alice.get("task_list")).json()["total"] == 0
+    for answer in (
+        await bob.get(f"plan/{plan_id}"),
+        await bob.get(f"plan/{plan_id}/entries"),
+        await bob.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())}),
+        await bob.delete(f"plan/{plan_id}"),
+        await alice.get("plan/none"),
+    ):
+        assert_error(answer, 404, "PlanNotFound")
+
+    apply = {"submission_id": str(uuid4())}
+    early = await alice.post(f"plan/{plan_id}/apply", apply)
+    assert_error(early, 409, "ClientError.Conflict.PlanNotReady")
+    await end(database, "SUCCEEDED")
+    assert (await alice.get(f"plan/{plan_id}")).json()["status"] == "ready"
+    first = await alice.post(f"plan/{plan_id}/apply", apply)
+    assert first.status_code == 202
+    repeated = await alice.post(f"plan/{plan_id}/apply", apply)
+    assert (repeated.status_code, repeated.json()["task_id"]) == (200, first.json()["task_id"])
+    other = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert_error(other, 409, "ClientError.Conflict.PlanApplied")
+    taken = {"submission_id": document["submission_id"]}
+    await alice.post("transfer", document)
+    used = await alice.post(f"plan/{plan_id}/apply", taken)
+    assert_error(used, 409, "ClientError.Conflict.SubmissionUsed")
+    task = (await alice.get(f"task/{first.json()['task_id']}")).json()
+    assert (task["label"], task["type"]) == ("first", "TRANSFER")
+
+    in_use = await alice.delete(f"plan/{plan_id}")
+    assert_error(in_use, 409, "ClientError.Conflict.PlanInUse")
+    await end(database, "SUCCEEDED")
+    assert (await alice.delete(f"plan/{plan_id}")).json()["code"] == "Deleted"
+    assert_error(await alice.get(f"plan/{plan_id}"), 404, "PlanNotFound")
+
+
+async def test_what_may_not_be_transferred_is_not_planned(alice: Api, bob: Api, lake: str) -> None:
+    overlap = transfer(lake)
+    overlap["DATA"][0]["destination_path"] = "/a"
+    assert_error(
+        await alice.post("transfer/plan", overlap), 400, "ClientError.BadRequest.InvalidPath"
+    )
+    assert (await bob.post("transfer/plan", transfer(lake))).status_code in (400, 404)
+
+
+async def test_there_are_few_and_they_go(
+    alice: Api, lake: str, service: TransferService, database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    few = service.limits.model_copy(update={"plans_per_owner": 2})
+    object.__setattr__(service, "limits", few)
+    kept = [await plan(alice, lake) for _ in range(2)]
+    third = await alice.post("transfer/plan", transfer(lake))
+    assert_error(third, 409, "ClientError.Conflict.TooManyPlans")
+    assert not await plans.tidy(database)
+    await alice.delete(f"plan/{kept[0]}")
+    async with database.connection() as conn:
+        row = await fetch_one(conn, "SELECT cancel_requested FROM task WHERE id = %s", (kept[0],))
+    assert row == (True,)
+    assert not await plans.tidy(database), "a worker ends its walk first"
+    await end(database, "FAILED")
+    assert await plans.tidy(database)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE plan SET expires_at = now()")
+    assert_error(await alice.get(f"plan/{kept[1]}"), 404, "PlanNotFound")
+    assert await plans.tidy(database)
+    async with database.connection() as conn:
+        row = await fetch_one(conn, "SELECT count(*) FROM task")
+    assert row == (0,)
+    assert not await plans.tidy(database)
