@@ -103,6 +103,15 @@ async def test_there_is_an_end_to_them(
     await created(bob)
 
 
+async def test_nobody_is_flooded_with_tests(alice: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "MAX_TESTS", 2)
+    route = f"webhook/{(await created(alice))['id']}/test"
+    assert [(await alice.post(route)).status_code for _ in range(2)] == [202, 202]
+    refused = await alice.post(route)
+    assert_error(refused, 429, "ClientError.TooManyRequests")
+    assert refused.headers["Retry-After"] == "60"
+
+
 async def test_mail_is_switched_off_by_oneself_and_by_the_link_in_a_mail(
     alice: Api, service: TransferService
 ) -> None:

@@ -30,6 +30,9 @@ router = APIRouter()
 
 MAX_WEBHOOKS: Final = 20
 """Of one user: each change is told to all of them."""
+MAX_TESTS: Final = 10
+TESTS_WITHIN_S: Final = 60
+"""Nobody floods a stranger's server through us."""
 MAX_URL_CHARACTERS: Final = 2000
 MAX_AUTHORITY_CHARACTERS: Final = 64 * 1024
 TOPICS: Final = tuple(
@@ -201,12 +204,13 @@ async def test_webhook(
     """Send it a message of the topic webhook.test; the list of deliveries says how that went."""
     async with service.database.transaction() as conn:
         found = await _own_webhook(conn, webhook_id, caller.sub)
-        waiting = await webhooks.waiting(conn, found.id)
-        if waiting >= KEPT_OF_WEBHOOK:
+        if await webhooks.tests_lately(conn, found.id, within_s=TESTS_WITHIN_S) >= MAX_TESTS:
             raise ApiError(
-                409,
-                "ClientError.Conflict.TooManyDeliveries",
-                f"{waiting} messages wait for this webhook already: look at its deliveries",
+                429,
+                "ClientError.TooManyRequests",
+                f"{MAX_TESTS} test messages in {TESTS_WITHIN_S} s are the most: look at the"
+                " deliveries, and try again later",
+                headers={"Retry-After": str(TESTS_WITHIN_S)},
             )
         delivery_id = await webhooks.test(
             conn, found, {"webhook_id": str(found.id), "message": "This is a test."}

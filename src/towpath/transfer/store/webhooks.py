@@ -131,12 +131,13 @@ async def replace_secret(conn: Connection, webhook_id: UUID, sealed_secret: byte
     )
 
 
-async def waiting(conn: Connection, webhook_id: UUID) -> int:
-    """How many messages wait for it."""
+async def tests_lately(conn: Connection, webhook_id: UUID, *, within_s: float) -> int:
+    """How many test messages were asked for in the last so many seconds."""
     row = await fetch_one(
         conn,
-        "SELECT count(*) FROM outbox WHERE target_id = %s AND state = 'waiting'",
-        (webhook_id,),
+        "SELECT count(*) FROM outbox WHERE webhook_id = %s AND topic = %s"
+        " AND created_at > now() - make_interval(secs => %s)",
+        (webhook_id, Topic.WEBHOOK_TEST, within_s),
     )
     assert row is not None
     return int(row[0])
