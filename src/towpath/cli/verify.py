@@ -5,7 +5,7 @@ import json
 import os
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -96,11 +96,12 @@ def command(
             raise BadManifestError(f"it is from {checked.issuer}, not from {issuer}")
         named = base or str(checked.head.get(f"{side}_base", "/"))
         ground = Ground(os.fsencode(directory), named, side, to_wire)
-        with _progress(checked) as advance:
+        say = _as_json if output == "json" else _as_text
+        with _progress(checked) as (advance, echo):
             found = verify(
                 checked,
                 ground,
-                report=_as_json if output == "json" else _as_text,
+                report=lambda one: echo(say(one)),
                 advance=advance,
                 threads=threads,
                 extra=extra,
@@ -143,14 +144,19 @@ def _trust(authority: Path) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def _progress(manifest: Manifest) -> Iterator[Advance]:
-    """A bar, where somebody looks."""
+def _progress(manifest: Manifest) -> Iterator[tuple[Advance, Callable[[str], None]]]:
+    """A bar, where somebody looks; and how a line is said, which goes above it on a screen."""
     console = Console(stderr=True)
     columns = (
         *(TextColumn("{task.fields[files]:,} files"), BarColumn(), DownloadColumn()),
         *(TransferSpeedColumn(), TimeRemainingColumn()),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns,
+        console=console,
+        disable=not console.is_terminal,
+        redirect_stdout=False,  # what is found is for whoever reads our output, not for the bar
+    ) as progress:
         bar = progress.add_task("", total=manifest.size_bytes, files=0)
         done = 0
 
@@ -159,13 +165,17 @@ def _progress(manifest: Manifest) -> Iterator[Advance]:
             done += files
             progress.update(bar, advance=size, files=done)
 
-        yield advance
+        def above(text: str) -> None:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        on_a_screen = console.is_terminal and sys.stdout.isatty()
+        yield advance, above if on_a_screen else click.echo
 
 
-def _as_text(one: Finding) -> None:
+def _as_text(one: Finding) -> str:
     # a name may hold anything: it stays on its line
     shown = ascii(os.fsdecode(one.path))[1:-1] if not _plain(one.path) else os.fsdecode(one.path)
-    click.echo(f"{one.kind:<10}  {shown}  ({one.why})")
+    return f"{one.kind:<10}  {shown}  ({one.why})"
 
 
 def _plain(path: bytes) -> bool:
@@ -173,8 +183,8 @@ def _plain(path: bytes) -> bool:
     return text.isprintable()
 
 
-def _as_json(one: Finding) -> None:
-    click.echo(json.dumps({"kind": one.kind, "path": os.fsdecode(one.path), "why": one.why}))
+def _as_json(one: Finding) -> str:
+    return json.dumps({"kind": one.kind, "path": os.fsdecode(one.path), "why": one.why})
 
 
 def _count(number: int, what: str) -> str:
