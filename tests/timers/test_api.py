@@ -73,6 +73,13 @@ async def test_the_older_way(world: World) -> None:
         3,
         True,
     )
+    # as SDKs before the fourth made it of a TransferData
+    whole = globus_sdk.TimerJob(ACTION, {"body": user.body()}, "2030-01-01T12:00:00", 864000)
+    made = await user.http.post("/jobs/", json=dict(whole))
+    assert made.status_code == 201, made.text
+    assert made.json()["callback_body"] == {"body": user.body()}
+    await world.rounds(runner)
+    assert len(await user.tasks()) == 2
     once = globus_sdk.TimerJob(ACTION, callback, "2030-02-01", None, stop_after_n=1)
     job = (await user.http.post("/jobs/", json=dict(once))).json()
     assert (job["interval"], job["stop_after"]) == (None, {"date": None, "n_runs": 1})

@@ -3,6 +3,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -12,10 +13,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StrictBool,
     StrictInt,
     StrictStr,
+    Tag,
     field_validator,
     model_validator,
 )
@@ -253,13 +256,23 @@ class OldAction(BaseModel):
     transfer_items: Annotated[list[OldItem], Field(min_length=1)]
 
 
+def _form(body: object) -> str:
+    """Older releases of the SDK sent transfer documents as they are."""
+    return "transfer" if isinstance(body, Mapping) and "DATA" in body else "action"
+
+
 class OldCallback(Document):
     """The callback's body."""
 
-    body: OldAction
+    body: Annotated[
+        Annotated[OldAction, Tag("action")] | Annotated[TransferBody, Tag("transfer")],
+        Discriminator(_form),
+    ]
 
     def transfer(self) -> TransferBody:
         """The transfer document that it means."""
+        if isinstance(self.body, TransferBody):
+            return self.body
         given = self.body.model_dump(mode="json", exclude_unset=True)
         items = given.pop("transfer_items")
         return TransferBody.model_validate(
