@@ -354,7 +354,7 @@ _timers("create_timer", lambda on: on.timer())
 
 
 def _job(stage: Stage) -> object:
-    body = {**_data(stage).data, "skip_activation_check": True}
+    body = {**_data(stage), "skip_activation_check": True}
     body.pop("submission_id", None)
     return stage.ann.timers.create_job(
         TimerJob(
