@@ -410,3 +410,24 @@ async def test_a_directory_is_shared_where_it_really_is(
     async with sessions.borrow(made.id, BOB, writes=False) as use:
         names = {one.name async for batch in use.session.list("/") for one in batch}
     assert names == {"a", "deep", "to-a"}
+
+
+async def test_no_error_tells_of_which_server_it_is(
+    sessions: EndpointSessions, database: Database, results: Endpoint, lake: Endpoint
+) -> None:
+    async def told(port: int, host: str, subject: str | None = None) -> GridFTPError:
+        async with database.transaction() as conn:
+            moved = replace(lake, host=host, port=port, subject=subject)
+            await endpoints.update(conn, moved, None)
+        with pytest.raises(GridFTPError) as caught:
+            async with sessions.borrow(results.id, BOB, writes=False):
+                pass
+        assert caught.value.where == f"“results” ({results.id})"
+        for name in ("localhost", "127.0.0.1", "nowhere", f":{port}"):
+            assert name not in str(caught.value)
+        return caught.value
+
+    assert (await told(1, "localhost")).kind is Kind.CONNECT
+    assert (await told(2811, "nowhere.invalid")).kind is Kind.CONNECT
+    another = await told(lake.port, "localhost", "/O=DomA/CN=localhost.example.org")
+    assert another.kind is Kind.UNTRUSTED_HOST

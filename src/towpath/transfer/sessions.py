@@ -82,6 +82,16 @@ PROBE_GREETING_S = 20.0
 does not hold up the probes of others."""
 
 
+_NAMES_SERVER = {
+    Kind.CONNECT: "its server cannot be connected to",
+    Kind.ADDRESS_REFUSED: "its server cannot be connected to",
+    Kind.UNTRUSTED_HOST: "its server cannot prove who it is",
+    Kind.AUTHENTICATION: "its server refused the credential of who shares it",
+    Kind.MAPPING: "its server knows no account for who shares it",
+}
+"""What guests are told of errors whose words may name the server, or who is known there."""
+
+
 _log = structlog.stdlib.get_logger("towpath.sessions")
 
 
@@ -138,11 +148,11 @@ class Login:
 
     def hide_server(self, error: GridFTPError) -> None:
         """Guests are not told of which server it is, also where that cannot be reached."""
-        if self.guest is None or error.where == str(self.server):
+        if self.guest is None:
             return
         error.where = str(self.server)
-        if error.kind is Kind.CONNECT or error.kind is Kind.ADDRESS_REFUSED:
-            error.message = "its server cannot be connected to"
+        if error.kind in _NAMES_SERVER:
+            error.message, error.reply = _NAMES_SERVER[error.kind], None
 
     def of_sharer(self, error: GridFTPError) -> SharerMustAct | None:
         """Whether a failure is one that only the sharer of a guest collection can do away with."""
