@@ -109,6 +109,7 @@ def collection_document(
         "tlsftp_url": None,
         "enable_https": False,
         "high_assurance": False,
+        "require_high_assurance": False,
         "require_mfa": False,
         "authentication_timeout_mins": None,
         "authentication_assurance_timeout": None,
