@@ -211,7 +211,7 @@ def test_managers_make_collections_where_the_site_lets_them(
     refused = globus.fails("mkdir", f"{mapped}:/more")
     assert not (root / "ana" / "more").exists()
     node.towpath("managers", "deny", str(root))
-    globus.fails("ls", f"{mapped}:/")
+    assert "the site has closed its directory" in globus.fails("ls", f"{mapped}:/")
     globus.run("collection", "delete", mapped)
     assert "EndpointDeleted" in globus.fails("ls", f"{mapped}:/")
 

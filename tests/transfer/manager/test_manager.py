@@ -214,6 +214,16 @@ async def test_mapped_collections_where_the_site_has_opened_a_root(alice: User, 
         "base_path": "/srv/open/archive/1999",
         "access": "r",
     }
+    # a site that closes the directory closes them, and what it allows holds
+    await alice.token(f"{SCOPE}[*{data_access_scope(UUID(managed['c1']['id']))}]")
+    operation = f"operation/endpoint/{managed['c1']['id']}"
+    await lab.report(roots=[{"path": "/srv/open/archive", "access": "r"}])
+    answer = await alice.api.get(f"{operation}/ls", path="/")
+    assert "the site has closed its directory" in assert_error(answer, 403, "PermissionDenied")
+    await lab.report(roots=[{"path": "/srv/open", "access": "r"}])
+    delete = {"submission_id": str(uuid4()), "endpoint": managed["c1"]["id"]}
+    answer = await alice.api.post("delete", {**delete, "DATA": [{"path": "/a"}]})
+    assert "may only be read" in assert_error(answer, 403, "PermissionDenied")
     # a report says nothing of them, and they stay
     await lab.report(collections=[])
     found = (await own.call("GET", "collections", filter="mapped_collections"))["data"]

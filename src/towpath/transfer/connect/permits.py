@@ -1,11 +1,8 @@
 """What a session at a Connect endpoint may do, and the grants that say so."""
 
-import asyncio
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from uuid import UUID
 
 from towpath.grants import Grant, Prefix, SigningKey, certificate_sha256, mint
@@ -14,6 +11,7 @@ from towpath.gridftp.security.credentials import Credential
 from towpath.platform.database import Connection
 from towpath.transfer.connect import mapping
 from towpath.transfer.connect.keys import ConnectKeys
+from towpath.transfer.connect.managed import Root, root_of
 from towpath.transfer.guests import Guest
 from towpath.transfer.rights import Who
 from towpath.transfer.store import connect
@@ -83,31 +81,34 @@ async def permit_for(
     documents = await connect.get_mappings(conn, audience)
     account = None
     if who.username is not None:
-        # in a thread: all rules together may take half a second, if somebody wants them to
-        account = await asyncio.to_thread(
-            _account, json.dumps(documents), who.username, str(who.id)
+        account = await mapping.account_by(
+            documents, username=who.username, identity_id=str(who.id)
         )
     if account is None:
         return Refused(
             f"“{endpoint.display_name}” has no account for you ({who.username or who.id})",
             "ask its administrator to map your name to an account there",
         )
-    prefixes = everywhere(writes=writes and endpoint.access != "r")
+    writable = endpoint.access != "r"
+    if endpoint.made_by_manager:
+        root = root_of(
+            [Root.from_document(one) for one in await connect.get_roots(conn, audience)],
+            endpoint.base_path or "/",
+        )
+        if root is None:
+            return Refused(
+                f"“{endpoint.display_name}” cannot be used: the site has closed its directory for"
+                " collections that managers make",
+                "ask its administrator",
+            )
+        writable = writable and root.access == "rw"
+    prefixes = everywhere(writes=writes and writable)
     return Permit(audience, who.id, account, endpoint.id, prefixes)
 
 
 def everywhere(*, writes: bool) -> tuple[Prefix, ...]:
     """All of a collection."""
     return (Prefix("/", writes),)
-
-
-def _account(documents: str, username: str, identity_id: str) -> str | None:
-    return mapping.account(_rules(documents), username=username, identity_id=identity_id)
-
-
-@lru_cache(maxsize=128)
-def _rules(documents: str) -> tuple[mapping.Rule, ...]:
-    return tuple(mapping.rules_in(json.loads(documents)))
 
 
 @dataclass(frozen=True, slots=True)
