@@ -237,10 +237,10 @@ def test_a_person_gets_a_mail(site: Site, tmp_path: Path) -> None:
         with psycopg.connect(state["database_url"], autocommit=True) as conn:
             conn.execute("UPDATE nexus.identity SET email = %s WHERE id = %s", (address, me))
 
-    def mail() -> str | None:
+    def mail(task_id: str) -> str | None:
         for file in (site.rig.data_dir / "mail").glob("*.eml"):
             text = file.read_text()
-            if "To: op@mill.example" in text:
+            if "To: op@mill.example" in text and task_id in text:
                 return text
         return None
 
@@ -252,7 +252,7 @@ def test_a_person_gets_a_mail(site: Site, tmp_path: Path) -> None:
             label="run 7",
         )
         assert site.deployment.wait(task_id, 60)["status"] == "FAILED"
-        text = until(mail, 20, "a mail")
+        text = until(lambda: mail(task_id), 20, "a mail")
     finally:
         set_address(None)
     assert "Subject: [Towpath] Failed: run 7" in text
