@@ -26,6 +26,7 @@ const ICONS: Record<StateKind, LucideIcon> = {
   credential: KeyRound,
   suspended: UserX,
   paused: CirclePause,
+  held: CirclePause,
   cancelling: CircleDashed,
   retrying: RefreshCw,
   succeeded: CheckCircle2,

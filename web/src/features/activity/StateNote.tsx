@@ -6,7 +6,14 @@ import type { LiveTask } from "@/api/taskMerge";
 import { newestEventQuery } from "@/api/tasks";
 import { Proof } from "@/features/activity/Proof";
 import styles from "@/features/activity/StateNote.module.css";
-import { parseDetails, type State, said, sentence, troubledEndpoint } from "@/features/activity/state";
+import {
+  messages,
+  parseDetails,
+  type State,
+  said,
+  sentence,
+  troubledEndpoint,
+} from "@/features/activity/state";
 import { useTexts } from "@/features/activity/texts";
 import { evidenceOf } from "@/features/activity/words";
 import { Time } from "@/ui/Time";
@@ -27,7 +34,10 @@ export function StateNote({ task, state }: { task: LiveTask; state: State }) {
   const since = said(details, "since");
   const tried = said(details, "tried_next");
   const other = kind === "waitingTask" ? said(details, "task") : undefined;
-  const error = said(details, "error") ?? (kind === "failed" ? task.fatal_error?.description : undefined);
+  const error =
+    said(details, "error") ??
+    (kind === "held" ? messages(details) : undefined) ??
+    (kind === "failed" ? task.fatal_error?.description : undefined);
   const advice = kind === "paused" ? undefined : said(details, "advice");
   const who = said(details, "who_can_fix");
   return (
@@ -39,7 +49,13 @@ export function StateNote({ task, state }: { task: LiveTask; state: State }) {
             {" "}
             <Trans
               t={t}
-              i18nKey={tried ? "next.sinceTried" : kind === "paused" ? "next.pausedSince" : "next.since"}
+              i18nKey={
+                tried
+                  ? "next.sinceTried"
+                  : kind === "paused" || kind === "held"
+                    ? "next.pausedSince"
+                    : "next.since"
+              }
               components={{ since: <Time value={since} />, tried: <Time value={tried ?? since} /> }}
             />
           </span>

@@ -68,7 +68,7 @@ export function TaskActions({
   const link = fileManagerSearch(task);
   return (
     <div className={styles.actions}>
-      {!finished && (
+      {!finished && task.nice_status !== "PAUSED_BY_ADMIN" && (
         <Button onPress={toggle} isPending={actions.pause.isPending || actions.resume.isPending}>
           {task.is_paused ? <Play size={16} aria-hidden="true" /> : <Pause size={16} aria-hidden="true" />}
           {task.is_paused ? t("action.resume") : t("action.pause")}

@@ -35,6 +35,7 @@ describe("the state", () => {
     ["queued", { nice_status: "Queued" }, false],
     ["running", {}, false],
     ["paused", { nice_status: "PAUSED", is_paused: true }, true],
+    ["held", { nice_status: "PAUSED_BY_ADMIN", is_paused: true }, true],
     ["suspended", { status: "INACTIVE", nice_status: "OWNER_SUSPENDED" }, true],
     ["credential", { status: "INACTIVE", nice_status: "NO_CREDENTIALS" }, true],
     ["waitingTask", { nice_status: "WAITING_FOR_TASK", nice_status_details: '{"state":"running"}' }, false],

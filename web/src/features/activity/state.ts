@@ -10,6 +10,7 @@ export type StateKind =
   | "credential"
   | "suspended"
   | "paused"
+  | "held"
   | "cancelling"
   | "retrying"
   | "succeeded"
@@ -37,6 +38,7 @@ const TONES: Record<StateKind, Tone> = {
   credential: "warn",
   suspended: "warn",
   paused: "warn",
+  held: "warn",
   cancelling: "note",
   retrying: "warn",
   succeeded: "good",
@@ -63,6 +65,13 @@ export function said(details: Details, name: string): string | undefined {
   return typeof value === "string" && value ? value : undefined;
 }
 
+/** What those say who hold a task; undefined if they say nothing. */
+export function messages(details: Details): string | undefined {
+  const { messages: found } = details;
+  if (!Array.isArray(found)) return undefined;
+  return found.filter((one) => typeof one === "string" && one).join(" ") || undefined;
+}
+
 export function stateOf(task: LiveTask, cancelling = false): State {
   const details = isFinished(task) ? {} : parseDetails(task.nice_status_details);
   const kind = kindOf(task, details, cancelling);
@@ -82,6 +91,8 @@ function kindOf(task: LiveTask, details: Details, cancelling: boolean): StateKin
       return "suspended";
     case "PAUSED":
       return "paused";
+    case "PAUSED_BY_ADMIN":
+      return "held";
     case "WAITING_FOR_TASK":
       return "waitingTask";
   }
@@ -103,7 +114,7 @@ function waitsForOwner(details: Details): boolean {
 export function needsAttention(task: LiveTask): boolean {
   const { kind, details } = stateOf(task);
   if (kind === "waitingTask") return waitsForOwner(details);
-  return ["waitingServer", "credential", "suspended", "paused", "retrying"].includes(kind);
+  return ["waitingServer", "credential", "suspended", "paused", "held", "retrying"].includes(kind);
 }
 
 /** The endpoint that the trouble is at; undefined if it is not told. */

@@ -3,8 +3,6 @@
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
-
 from towpath.transfer.api.answers.base import Answer
 
 
@@ -85,21 +83,4 @@ class BookmarksV2(Answer):
 class Done(Answer):
     """That something was done."""
 
-    meta: Meta
-
-
-class JsonApiErrorObject(BaseModel):
-    """What went wrong."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-    status: str
-    code: str
-    title: str
-    detail: str
-
-
-class JsonApiErrors(Answer):
-    """What a route answers instead, with status 400 and above."""
-
-    errors: list[JsonApiErrorObject]
     meta: Meta
