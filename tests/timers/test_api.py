@@ -7,6 +7,7 @@ from uuid import uuid4
 import globus_sdk
 import httpx
 from globus_sdk.gare import to_gare
+from globus_sdk.testing import get_response_set
 
 from plugins.timers import TIMERS_GROUP, World
 from towpath.platform.errors import new_request_id
@@ -83,6 +84,9 @@ async def test_the_older_way(world: World) -> None:
     once = globus_sdk.TimerJob(ACTION, callback, "2030-02-01", None, stop_after_n=1)
     job = (await user.http.post("/jobs/", json=dict(once))).json()
     assert (job["interval"], job["stop_after"]) == (None, {"date": None, "n_runs": 1})
+    expected = get_response_set("timer.create_job").lookup("validation_error").json["detail"]
+    told = (await user.http.post("/jobs/", json={"callback_body": callback})).json()["detail"]
+    assert told == expected
     other = {**asked, "callback_url": "https://actions.example/run"}
     assert ACTION in mistakes(await user.http.post("/jobs/", json=other))["body.callback_url"]
 

@@ -40,9 +40,12 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     else:
         assert isinstance(error, ValidationError)
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [
-        # the SDK shows a mistake only if its place is made of words
-        {"loc": [str(part) for part in one["loc"]], "msg": str(one["msg"]), "type": one["type"]}
-        for one in found[:MISTAKES_SHOWN]
-    ]
-    return JSONResponse({"detail": told}, status_code=422)
+    return JSONResponse({"detail": [_told(one) for one in found[:MISTAKES_SHOWN]]}, status_code=422)
+
+
+def _told(one: Any) -> dict[str, Any]:
+    # the SDK shows a mistake only if its place is made of words
+    place = [str(part) for part in one["loc"]]
+    if one["type"] == "missing":  # in the words of the API's own examples
+        return {"loc": place, "msg": "field required", "type": "value_error.missing"}
+    return {"loc": place, "msg": str(one["msg"]), "type": one["type"]}
