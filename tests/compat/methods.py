@@ -15,6 +15,8 @@ from compat.stage import ACCOUNT, Stage
 CLIENTS = (globus_sdk.TransferClient, globus_sdk.TimersClient, globus_sdk.GCSClient)
 NO_STREAMS = (404, "this deployment has no Streams service")
 NO_SUBSCRIPTIONS = (400, "no subscriptions")
+ONE_GATEWAY = (422, "the files of")
+"""The one that there is goes with the endpoint."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ def _app_scope(client: type[globus_sdk.BaseClient], name: str) -> Callable[[Stag
 
 
 SOME = str(uuid4())
+TUNNEL = {"data": {"type": "Tunnel", "attributes": {"submission_id": SOME}}}
 
 _transfer(
     "add_app_data_access_scope",
@@ -172,7 +175,7 @@ _transfer(
 _transfer(
     "set_subscription_admin_verified",
     lambda on: on.ann.transfer.set_subscription_admin_verified(on.laptop, True),
-    NO_SUBSCRIPTIONS,
+    (400, "this service has none"),
 )
 
 # Access rules and roles.
@@ -329,7 +332,7 @@ _transfer(
 
 _transfer(
     "create_tunnel",
-    lambda on: on.ann.transfer.create_tunnel(globus_sdk.CreateTunnelData(SOME, SOME)),
+    lambda on: on.ann.transfer.create_tunnel(TUNNEL),
     NO_STREAMS,
 )
 _transfer("delete_tunnel", lambda on: on.ann.transfer.delete_tunnel(SOME), NO_STREAMS)
@@ -417,6 +420,7 @@ _manager(
             display_name="Other", connector_id="145812c8-decc-41f1-83cf-bb2a85a2a70b"
         )
     ),
+    ONE_GATEWAY,
 )
 _manager(
     "update_storage_gateway",
@@ -424,7 +428,11 @@ _manager(
         on.gateway, globus_sdk.StorageGatewayDocument(display_name="Another name")
     ),
 )
-_manager("delete_storage_gateway", lambda on: on.manager.delete_storage_gateway(on.gateway))
+_manager(
+    "delete_storage_gateway",
+    lambda on: on.manager.delete_storage_gateway(on.gateway),
+    ONE_GATEWAY,
+)
 _manager("get_role_list", lambda on: iter(on.manager.paginated.get_role_list().items()))
 _manager("create_role", lambda on: on.manager_role())
 _manager("get_role", lambda on: on.manager.get_role(on.manager_role()))

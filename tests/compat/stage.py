@@ -243,6 +243,10 @@ class Stage:
 
     def guest_of_lab(self) -> str:
         """A guest collection of Ann's, made by the lab's manager."""
+        data_access = f"https://auth.globus.org/scopes/{self.collection}/data_access"
+        self.ann.application.oauth2_client_credentials_tokens(
+            f"{TransferScopes.all}[*{data_access}]"
+        )
         document = globus_sdk.GuestCollectionDocument(
             mapped_collection_id=self.collection,
             user_credential_id=self.user_credential,

@@ -60,6 +60,11 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "filter_local_user": "Finds none: the accounts of tasks are not kept",
     "filter_is_error": "Whether they tell of faults",
     "if_expires_in": "Seconds: if a credential is good for so long, nothing is done",
+    "plan_id": "Of the plan",
+    "webhook_id": "Of the webhook",
+    "type": "The kind of activation that is asked for",
+    "action": "Only entries with which this would be done",
+    "key": "From the link in a mail",
     "limit": "How many at most",
     "offset": "How many to leave out at the beginning",
     "marker": "`next_marker` of the page before",
@@ -162,7 +167,7 @@ ERRORS_SCHEMA: Final[Mapping[str, Any]] = {
     "required": ["errors", "meta"],
 }
 
-NO_TOKEN: Final = frozenset({"connect_authority", "set_up_node"})
+NO_TOKEN: Final = frozenset({"ask_unsubscribe", "connect_authority", "set_up_node", "unsubscribe"})
 """Routes that are asked before there is a token."""
 
 OWN_ERRORS: Final[Sequence[tuple[str, frozenset[int]]]] = (
