@@ -19,6 +19,9 @@ from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.stopwatch import Stopwatch
 from towpath.transfer.store.plan import File, Item, Returned, State
 
+LOGIN = SimpleNamespace(restriction=None)
+"""Of a pair that no rules of a guest collection narrow."""
+
 
 class LostLane:
     """Its first file arrives, its last fails with the session; how the session ended is unknown."""
@@ -122,7 +125,7 @@ async def test_files_that_were_never_sent_go_back_as_they_were(
     """Whatever became of the lane before: nothing of theirs can be running, or be shifted."""
     opening = asyncio.Event()
     there = SimpleNamespace(server="there")
-    first = [SimpleNamespace(lane=LostLane(), destination=there)]
+    first = [SimpleNamespace(lane=LostLane(), destination=there, destination_login=LOGIN)]
 
     async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
         if first:
@@ -165,7 +168,8 @@ async def test_a_failure_that_nobody_has_read_is_told_by_who_leaves_the_lane(
         return files
 
     async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
-        return SimpleNamespace(lane=lane, destination=SimpleNamespace(server="there"))
+        there = SimpleNamespace(server="there")
+        return SimpleNamespace(lane=lane, destination=there, destination_login=LOGIN)
 
     async def close() -> bool:
         closing.set()

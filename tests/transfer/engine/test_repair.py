@@ -135,7 +135,12 @@ def lanes(
     async def open_pair(*_: object, **__: object) -> Any:
         lane = Lane(End(RIGHT), End(there), ends=ends)
         opened.append(lane)
-        return SimpleNamespace(lane=lane, source=lane.source, destination=lane.destination)
+        return SimpleNamespace(
+            lane=lane,
+            source=lane.source,
+            destination=lane.destination,
+            destination_login=SimpleNamespace(restriction=None),
+        )
 
     monkeypatch.setattr(module, "open_pair", open_pair)
     return opened
