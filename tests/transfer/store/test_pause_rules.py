@@ -92,6 +92,17 @@ async def test_a_rule_is_for_all_that_belongs_to_its_endpoint(
     assert await fit(database) == Fitted(1, 0, more=False), "and for nothing above"
 
 
+async def test_a_deleted_endpoint_holds_nothing(database: Database, make_task: MakeTask) -> None:
+    async with database.transaction() as conn:
+        place = await endpoint(conn, None, "GCSv4_host")
+    await at(database, await make_task(), place)
+    await make(database, rule(place))
+    assert await fit(database) == Fitted(1, 0, more=False)
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE endpoint SET deleted_at = now() WHERE id = %s", (place,))
+    assert await fit(database) == Fitted(0, 1, more=False)
+
+
 async def test_who_monitors_what(database: Database) -> None:
     """As rights are inherited: not to what others share of a registered server."""
     me = uuid4()

@@ -76,7 +76,9 @@ WITH RECURSIVE chain AS (
       FROM endpoint e JOIN chain c ON e.id = c.host_endpoint_id WHERE c.depth < 3
 )
 """
-_IN_FORCE = "(r.start_time IS NULL OR r.start_time <= now())"
+# Of a deleted endpoint none is: its tasks end by themselves.
+_IN_FORCE = """(r.start_time IS NULL OR r.start_time <= now())
+    AND EXISTS (SELECT FROM endpoint d WHERE d.id = r.endpoint_id AND d.deleted_at IS NULL)"""
 
 
 async def insert(conn: Connection, rule: PauseRule, *, most: int) -> bool:
@@ -113,11 +115,6 @@ async def update(conn: Connection, rule: PauseRule) -> None:
 async def delete(conn: Connection, rule_id: UUID) -> None:
     """Forget a rule. Tasks that it holds go on when they are made to fit."""
     await conn.execute("DELETE FROM pause_rule WHERE id = %s", (rule_id,))
-
-
-async def delete_all(conn: Connection, endpoint_id: UUID) -> None:
-    """Forget the rules of an endpoint that is deleted."""
-    await conn.execute("DELETE FROM pause_rule WHERE endpoint_id = %s", (endpoint_id,))
 
 
 async def get(conn: Connection, rule_id: UUID, *, lock: bool = False) -> PauseRule | None:
