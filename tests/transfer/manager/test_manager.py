@@ -6,12 +6,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from plugins.manager_api import MAPPINGS, Lab, Manager, User
+from plugins.standings import endpoint
 from plugins.transfer_api import assert_error
 from towpath.nexus.scopes import GROUPS_ALL
 from towpath.nexus.well_known import data_access_scope
 from towpath.transfer.api import SCOPE, TransferService
 from towpath.transfer.manager.asking import manage_scope
 from towpath.transfer.manager.documents import gateway_id
+from towpath.transfer.store import endpoints
 
 MAPPED = {"DATA_TYPE": "collection#1.0.0", "collection_type": "mapped"}
 
@@ -72,6 +74,8 @@ async def test_what_others_may_not_see_does_not_exist(
     foreign, own = await bob.at(lab.id), await alice.at(lab.id)
     collection = (await only_collection(own))["id"]
     assert (await foreign.call("GET", "collections"))["data"] == []
+    await foreign.refused("GET", "collections", expect=404, mapped_collection_id=collection)
+    assert (await own.call("GET", "collections", mapped_collection_id=collection))["data"] == []
     for method, path in (
         ("GET", f"collections/{collection}"),
         ("PATCH", f"collections/{collection}"),
@@ -513,3 +517,23 @@ async def test_what_managers_demand_of_transfers(alice: User, lab: Lab) -> None:
     )
     both = {"DATA_TYPE": "collection#1.0.0", "disable_verify": True}
     await own.refused("PATCH", f"collections/{mapped}", both, expect=422)
+
+
+async def test_with_whom_something_is_shared_is_not_told_of_what(
+    service: TransferService, alice: User, bob: User, lab: Lab
+) -> None:
+    own, other = await alice.at(lab.id), await bob.at(lab.id)
+    async with service.database.transaction() as conn:
+        (mapped,) = await endpoints.collections(conn, UUID(lab.id))
+        guest = endpoint(alice.sub, host=mapped, share_path="/in", public=True)
+        await endpoints.insert(conn, guest, {})
+    hidden = ("mapped_collection_id", "user_credential_id")
+    path = f"collections/{guest.id}"
+    seen = await other.one("GET", path)
+    assert [seen[name] for name in hidden] == [None, None]
+    assert "collection_base_path" not in seen
+    assert seen == await only_collection(other)
+    known = await own.one("GET", path)
+    mine = await own.one("GET", "user_credentials")
+    assert [known[name] for name in hidden] == [str(mapped.id), mine["id"]]
+    assert known["collection_base_path"] == "/in"

@@ -72,6 +72,9 @@ async def list_collections(
     after = parsed_id(marker, "marker") if marker else None
     found: list[tuple[Endpoint, Standing]] = []
     async with asked.service.database.connection() as conn:
+        if of is not None:
+            # else it would tell of which private collection something is shared
+            await visible_collection(conn, asked, str(of))
         while len(found) <= page_size:
             some = await endpoints.of_host(
                 conn, asked.endpoint.host, after=after, limit=page_size + 1
@@ -85,15 +88,7 @@ async def list_collections(
             after = some[-1].id
     told = found[:page_size]
     return success(
-        [
-            collection_document(
-                one,
-                asked.service.origin,
-                administers=standing.administers,
-                private=private,
-            )
-            for one, standing in told
-        ],
+        [_document(asked, one, standing, private=private) for one, standing in told],
         marker=str(told[-1][0].id) if len(found) > page_size else "",
     )
 
@@ -155,9 +150,7 @@ async def show_collection(
 def _document(
     asked: Asking, one: Endpoint, standing: Standing, *, private: bool = False
 ) -> JsonObject:
-    return collection_document(
-        one, asked.service.origin, administers=standing.administers, private=private
-    )
+    return collection_document(one, asked.service.origin, standing, private=private)
 
 
 @router.post("/collections", status_code=201)

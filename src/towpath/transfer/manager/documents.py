@@ -8,6 +8,7 @@ from towpath import __version__
 from towpath.transfer.api.documents import GCS_VERSION, NETWORK_NUMBERS, manager_url
 from towpath.transfer.connect.managed import TEXTS
 from towpath.transfer.manager.envelope import JsonObject
+from towpath.transfer.rights import Standing
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.user_credentials import UserCredential
 
@@ -88,9 +89,10 @@ def endpoint_document(endpoint: Endpoint, origin: str) -> JsonObject:
 
 
 def collection_document(
-    collection: Endpoint, origin: str, *, administers: bool, private: bool = False
+    collection: Endpoint, origin: str, standing: Standing, *, private: bool = False
 ) -> JsonObject:
-    """A collection. `administers`: for who manages it, where it is in the endpoint's storage;
+    """A collection, for somebody with this standing: who administers it sees where it is in the
+    endpoint's storage; with whom something is shared, need not know of what it is a part (I7).
     `private`: for who administers the endpoint, and has asked for it, who may share what."""
     managed, guest = collection.managed, collection.is_guest
     path = (collection.share_path if guest else collection.base_path) or "/"
@@ -123,12 +125,16 @@ def collection_document(
         **{name: collection.details.get(name) for name in TEXTS if name != "keywords"},
         "access": collection.access,
     }
-    if administers:
+    if standing.administers:
         document["collection_base_path"] = path
     if guest:
         document |= {
-            "mapped_collection_id": str(collection.host_endpoint_id),
-            "user_credential_id": str(credential_id(collection.connect_id, collection.owner_id)),
+            "mapped_collection_id": str(collection.host_endpoint_id)
+            if standing.effective_roles
+            else None,
+            "user_credential_id": str(credential_id(collection.connect_id, collection.owner_id))
+            if standing.administers
+            else None,
             "skip_auto_delete": True,
             "activity_notification_policy": managed.get("activity_notification_policy"),
         }
