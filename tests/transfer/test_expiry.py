@@ -9,8 +9,8 @@ import pytest
 from plugins.tasks import MakeTask
 from towpath.platform.database import Connection, Database
 from towpath.transfer.expiry import expires_soon
-from towpath.transfer.expiry_watch import ExpiryWatch
 from towpath.transfer.store.rows import fetch
+from towpath.transfer.watches.expiry import ExpiryWatch
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

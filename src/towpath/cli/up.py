@@ -78,13 +78,13 @@ from towpath.timers.api.app import PREFIXES as TIMER_PATHS
 from towpath.transfer.api import reference
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
-from towpath.transfer.consent_watch import ConsentWatch
-from towpath.transfer.expiry_watch import ExpiryWatch
 from towpath.transfer.manager.app import PREFIX as MANAGER_PREFIX
 from towpath.transfer.manager.app import create_app as create_manager
-from towpath.transfer.owners import OwnerWatch
-from towpath.transfer.principals import PrincipalWatch
 from towpath.transfer.store import relays
+from towpath.transfer.watches.consents import ConsentWatch
+from towpath.transfer.watches.expiry import ExpiryWatch
+from towpath.transfer.watches.owners import OwnerWatch
+from towpath.transfer.watches.principals import PrincipalWatch
 
 SCHEMAS = {
     "nexus": "towpath.nexus.store",

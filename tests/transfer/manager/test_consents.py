@@ -12,10 +12,10 @@ from plugins.transfer_api import assert_error
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings, LimitSettings
 from towpath.transfer.api import TransferService
-from towpath.transfer.consent_watch import ConsentWatch
 from towpath.transfer.consents import FRESH_S, STALE_S, DataAccess, DataConsents, NexusAway
 from towpath.transfer.store import tasks
 from towpath.transfer.store.consents import Fitted
+from towpath.transfer.watches.consents import ConsentWatch
 
 
 async def collection_of(user: User, lab: Lab) -> str:

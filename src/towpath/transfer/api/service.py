@@ -39,13 +39,13 @@ from towpath.transfer.connect.setup_keys import setup_key
 from towpath.transfer.consents import DataConsents
 from towpath.transfer.issuing import Issuing
 from towpath.transfer.live.hub import Documents, Hub
-from towpath.transfer.pauses import PauseWatch
-from towpath.transfer.principals import Heard
 from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Task
+from towpath.transfer.watches.pauses import PauseWatch
+from towpath.transfer.watches.principals import Heard
 
 SETUP_TRIES = 30
 """In a minute from one address. Nobody guesses a setup key, but each try is work; behind one

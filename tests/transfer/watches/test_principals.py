@@ -9,11 +9,11 @@ import pytest
 from plugins.standings import Persona, Place, Standings, endpoint
 from plugins.tasks import store_task
 from towpath.nexus.groups.rules import Status
-from towpath.transfer.principals import ROUTE, PrincipalWatch
 from towpath.transfer.store import endpoints, owners, principals
 from towpath.transfer.store.owners import AccountChange
 from towpath.transfer.store.rows import fetch
 from towpath.transfer.store.tasks import Terms
+from towpath.transfer.watches.principals import ROUTE, PrincipalWatch
 
 
 def watch_of(standings: Standings, http: httpx.AsyncClient | None = None) -> PrincipalWatch:

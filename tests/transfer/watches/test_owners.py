@@ -12,9 +12,9 @@ from plugins.tasks import MakeTask
 from towpath.platform.account_changes import ROUTE
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings, LimitSettings
-from towpath.transfer.owners import OwnerWatch
 from towpath.transfer.store.owners import Fitted
 from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.watches.owners import OwnerWatch
 
 
 @dataclass
