@@ -18,7 +18,7 @@ from towpath.timers.api.app import create_app as create_timers
 from towpath.timers.api.openapi import openapi_document as timers_document
 from towpath.transfer.api import create_app
 from towpath.transfer.api.openapi import openapi_document
-from towpath.transfer.api.openapi_words import EXAMPLES
+from towpath.transfer.api.openapi_words import EXAMPLES, OTHER_GROUP
 from towpath.transfer.api.reference import create_reference
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -58,6 +58,9 @@ def test_every_route_says_what_it_answers_and_reads(name: str) -> None:
         assert not transfer or "default" not in answers, route
         assert not transfer or {"401", "503"} <= answers.keys() or not operation["security"], route
         assert operation["summary"], route
+        assert operation.get("tags") != [OTHER_GROUP], f"{route}: a group in openapi_words.GROUPS"
+        for parameter in operation.get("parameters", ()):
+            assert not transfer or parameter.get("description"), f"{route}: {parameter['name']}"
         for status, answer in answers.items():
             if "$ref" in answer:
                 known = document["components"]["responses"]
