@@ -318,10 +318,10 @@ class EndpointSessions:
             guest=guest,
         )
 
-    async def person(self, known: Who) -> Who:
-        """The same as last heard; who was never heard of stays as he is `known`."""
+    async def person(self, known: Who, *, since: datetime | None = None) -> Who:
+        """The same as last heard, `since` then; who was not heard of stays as he is `known`."""
         async with self._database.connection() as conn:
-            return await principals.get(conn, known.id) or known
+            return await principals.get(conn, known.id, since=since) or known
 
     async def open(self, endpoint_id: UUID, who: Who) -> Session:
         """A session of its own; the caller closes it."""
@@ -365,13 +365,13 @@ class EndpointSessions:
         look_every_s = RENEW_EVERY_S
         if login.guest is not None:
             look_every_s = min(look_every_s, self.access_every_s)
-        renewed_at = asyncio.get_running_loop().time()
+        renewed_at, opened_at = asyncio.get_running_loop().time(), self._now()
         while True:
             await asyncio.wait([session.channel.lost], timeout=look_every_s)
             if session.closed:
                 return
             try:
-                permit = await self._permit_now(login)
+                permit = await self._permit_now(login, opened_at)
                 if permit is None or not permit.same_session(login.permit):
                     self._not_permitted(session, login)
                     return
@@ -401,11 +401,14 @@ class EndpointSessions:
                 )
             )
 
-    async def _permit_now(self, login: Login) -> Permit | None:
-        """What the owner of a session may do there by now."""
+    async def _permit_now(self, login: Login, opened_at: datetime) -> Permit | None:
+        """What the owner of a session may do there by now. Who has asked with a token is known by
+        that; what was heard of him before is older, and may name groups that he has left."""
         assert login.permit is not None, "who looks after a session has one"
         try:
-            who = login.who if login.guest is None else await self.person(login.who)
+            who = login.who
+            if login.guest is not None:
+                who = await self.person(login.who, since=opened_at)
             now = await self.login(login.endpoint_id, who, writes=login.permit.writes)
         except SessionUnavailable:
             return None

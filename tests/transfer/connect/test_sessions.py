@@ -36,7 +36,7 @@ from towpath.transfer.connect.keys import ConnectKeys
 from towpath.transfer.connect.nodes import new_endpoint
 from towpath.transfer.rights import Who
 from towpath.transfer.sessions import EndpointSessions, NotAllowed, NotFunctional
-from towpath.transfer.store import connect, endpoints
+from towpath.transfer.store import connect, endpoints, principals
 from towpath.transfer.store.connect import Kind as EndpointKind
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.tunnel.names import connect_host
@@ -371,6 +371,28 @@ async def test_rules_that_change_reach_a_session_that_runs(
         await until(lambda: use.session.closed)
     with pytest.raises(NotAllowed):
         await sessions.login(guest.id, BOB)
+
+
+async def test_what_was_heard_before_a_session_gives_it_nothing(
+    sessions: EndpointSessions,
+    laptop: tuple[Endpoint, Peer],
+    shared: tuple[Endpoint, dict[str, UUID]],
+    database: Database,
+) -> None:
+    """Who asks with a token that names no group has left the one that he was in last year."""
+    (_, peer), (guest, _) = laptop, shared
+    group = uuid4()
+    async with database.transaction() as conn:
+        await principals.put(conn, replace(BOB, groups=frozenset({group})))
+        await allow(conn, guest, "/secret/", "rw", group=group)
+    sessions.access_every_s = 0.02
+    async with sessions.borrow(guest.id, BOB) as use:
+        await asyncio.sleep(0.3)
+        assert len(peer.grants) == 1
+        async with database.transaction() as conn:
+            await principals.put(conn, replace(BOB, groups=frozenset({group})))
+        await until(lambda: ("/pub/secret", True) in peer.grants[-1].prefixes)
+        assert not use.session.closed
 
 
 async def test_a_guest_at_a_collection_acts_as_the_sharers_account(

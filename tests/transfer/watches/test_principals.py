@@ -9,6 +9,7 @@ import pytest
 from plugins.standings import Persona, Place, Standings, endpoint
 from plugins.tasks import store_task
 from towpath.nexus.groups.rules import Status
+from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints, owners, principals
 from towpath.transfer.store.owners import AccountChange
 from towpath.transfer.store.rows import fetch
@@ -53,6 +54,23 @@ async def test_a_lost_group_is_noticed_while_a_task_runs(standings: Standings) -
     async with standings.database.connection() as conn:
         await conn.execute("UPDATE task SET status = 'SUCCEEDED', completion_time = now()")
     assert await watch.look(old_s=0) == 0
+
+
+async def test_who_shares_is_asked_for_though_he_does_nothing(standings: Standings) -> None:
+    sharer = standings.persons[Persona.OWNER].identity_id
+    lost = uuid4()
+    async with standings.database.connection() as conn:
+        known = Who(sharer, "o", frozenset({sharer, lost}), frozenset())
+        await principals.put(conn, known)
+    watch = watch_of(standings)
+    assert await watch.look(old_s=0) == 0
+    async with standings.database.connection() as conn:
+        await conn.execute("UPDATE principal SET heard_at = now() - interval '11 minutes'")
+    assert await watch.look() == 1
+    async with standings.database.connection() as conn:
+        found = await principals.get(conn, sharer)
+    assert found is not None
+    assert lost not in found.identities
 
 
 async def test_who_is_not_there_any_more_is_in_no_group(standings: Standings) -> None:

@@ -392,9 +392,10 @@ async def _accept_on(
         room[owner] = room.get(owner, 0) + 1
         found[key] = Created(one.task.id, duplicate=False)
         new.append(replace(one, task=task))
-    for caller in {one.caller.sub: one.caller for one in new}.values():
-        if service.heard.is_news(who(caller)):
-            await principals.put(conn, who(caller))
+    callers = {one.caller.sub: one.caller for one in new}
+    for sub in sorted(callers):  # in one order with all who write several (`transfer.watches`)
+        if service.heard.is_news(who(callers[sub])):
+            await principals.put(conn, who(callers[sub]))
     if new:
         made = await tasks.create(conn, [one.task for one in new])
         await service.pauses.fit_new(conn, [one.id for one in made if not one.duplicate])

@@ -23,6 +23,9 @@ LOOK_S = 5.0
 OLD_S = 15.0
 """With LOOK_S: a lost group is known here after 20 s; the engine looks a moment later, and all has
 to be over after a minute."""
+SHARERS_OLD_S = 600.0
+"""Who shares something need not come by for others to use it, with what he himself may use: that is
+lost to them, too, when he is not linked to its owner any more."""
 AT_ONCE = 100
 """People asked for in one request (nexus' own bound)."""
 ROUNDS_LIMIT = 50
@@ -88,7 +91,9 @@ class PrincipalWatch:
         asked = 0
         for _ in range(ROUNDS_LIMIT):
             async with self._database.connection() as conn:
-                ids = await principals.old(conn, old_s=old_s, limit=AT_ONCE)
+                ids = await principals.old(
+                    conn, old_s=old_s, sharers_old_s=SHARERS_OLD_S, limit=AT_ONCE
+                )
             if not ids:
                 break
             await self._ask(ids)
@@ -104,7 +109,8 @@ class PrincipalWatch:
         document = answer.raise_for_status().json()
         found = {who.id: (who, email) for who, email in map(_principal, document["principals"])}
         async with self._database.transaction() as conn:
-            for id_ in ids:
+            # in one order with submissions that come together, or two would wait for each other
+            for id_ in sorted(ids):
                 # who is not there any more is nobody else, and in no group
                 nobody = Who(id_, None, frozenset({id_}), frozenset())
                 who, email = found.get(id_, (nobody, None))
