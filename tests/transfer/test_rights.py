@@ -231,6 +231,11 @@ def test_managers_say_what_may_be_shared(share_path: str, shared: Shared) -> Non
     assert shared_at(RESTRICTED, share_path) == shared
 
 
+def test_managers_spell_paths_as_the_api_does() -> None:
+    spelt = {"read": [], "read_write": ["/"], "none": ["/\ufffdd\xff"]}
+    assert shared_at(spelt, "/d\udcff/in") == "none"
+
+
 def test_where_managers_say_nothing_all_may_be_shared_and_what_they_leave_out_not() -> None:
     assert shared_at(None, "/x") == "rw"
     only = {"read": [], "read_write": ["/lake"], "none": []}

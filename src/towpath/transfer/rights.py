@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
+from towpath.transfer import names
+
 
 class Role(StrEnum):
     """Of a person or group at an endpoint, and at all that belongs to it (Transfer API, roles)."""
@@ -192,13 +194,14 @@ def shared_at(restrictions: Mapping[str, Any] | None, share_path: str) -> Shared
     """What may be shared at a place, where a collection's managers say that by paths in it
     (`read`, `read_write`, `none`): the longest that leads there decides; where none does, nothing
     is shared. What is shared has one right for all below, so a path further below that allows less
-    counts for all of it. None: they say nothing, and everything may be shared.
+    counts for all of it. None: they say nothing, and everything may be shared. `share_path` is a
+    wire path; managers spell theirs as the API does.
     """
     if not restrictions:
         return "rw"
     here = share_path.rstrip("/") + "/"
     listed = [
-        (path.rstrip("/") + "/", right)
+        (names.to_wire(path).rstrip("/") + "/", right)
         for name, right in _RESTRICTIONS.items()
         for path in restrictions.get(name) or ()
     ]

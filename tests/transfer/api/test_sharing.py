@@ -1,5 +1,6 @@
 """Roles, access rules and guest collections over HTTP; and what people try who want more."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -576,6 +577,13 @@ async def test_who_shares_must_be_able_to_use_the_directory(
     assert shown["host_path"] == f"{tmp_path}/shared/"
     assert (shown["host_endpoint_id"], shown["host_endpoint_display_name"]) == (lake, "lake")
     assert (shown["entity_type"], shown["public"]) == ("GCSv4_share", False)
+    # one whose name is no UTF-8 is the same directory for guests
+    (tmp_path / os.fsdecode(b"d\xff") / "in").mkdir(parents=True)
+    foreign = await alice.post("shared_endpoint", wanted(f"{tmp_path}/\ufffdd\xff"))
+    assert foreign.status_code == 201, foreign.text
+    listed = await alice.get(f"operation/endpoint/{foreign.json()['id']}/ls", path="/")
+    assert listed.status_code == 200, listed.text
+    assert [one["name"] for one in listed.json()["DATA"]] == ["in"]
     assert_error(await bob.get(route), 404, "EndpointNotFound")
     assert_error(
         await alice.put(f"{route}/credential", {"proxy": ""}),

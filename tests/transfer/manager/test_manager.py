@@ -1,11 +1,13 @@
 """The Manager's routes: who may what, and what becomes of it at Transfer and at the agents."""
 
+import json
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from plugins.manager_api import MAPPINGS, Lab, Manager, User
+from plugins.shares import share
 from plugins.standings import endpoint
 from plugins.transfer_api import assert_error
 from towpath.nexus.scopes import GROUPS_ALL
@@ -13,6 +15,7 @@ from towpath.nexus.well_known import data_access_scope
 from towpath.transfer.api import SCOPE, TransferService
 from towpath.transfer.manager.asking import manage_scope
 from towpath.transfer.manager.documents import gateway_id
+from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
 
 MAPPED = {"DATA_TYPE": "collection#1.0.0", "collection_type": "mapped"}
@@ -485,6 +488,33 @@ async def test_what_guest_collections_need(alice: User, lab: Lab) -> None:
     await own.call("PATCH", f"collections/{mapped}", {**deny, "sharing_users_deny": []})
     told = await own.refused("POST", "collections", guest, expect=502)
     assert "never connected" in told
+
+
+async def test_guest_collections_are_shown_and_changed(
+    service: TransferService, alice: User, lab: Lab
+) -> None:
+    own = await alice.at(lab.id)
+    mapped = UUID((await only_collection(own))["id"])
+    async with service.database.transaction() as conn:
+        host = await endpoints.get(conn, mapped)
+        assert host is not None
+        # its name is no UTF-8
+        made = await share(conn, host, Who.alone(alice.sub, "alice"), "/d\udcff")
+    path = f"collections/{made.id}"
+    shown = await own.one("GET", path)
+    assert shown["collection_base_path"] == "/\ufffdd\xff"
+    change = {"DATA_TYPE": "collection#1.0.0", "collection_base_path": "/\ufffdd\xff"}
+    policy = {"status": ["FAILED"], "transfer_use": []}
+    await own.call("PATCH", path, {**change, "activity_notification_policy": policy})
+    assert (await own.one("GET", path))["activity_notification_policy"] == policy
+    for bad in ({"status": ["\0"]}, {"status": [float("nan")]}, {"status": {"a": "\0"}}):
+        refused = {**change, "activity_notification_policy": bad}
+        answer = await own.http.patch(
+            f"/gcs/{lab.id}/api/{path}",
+            content=json.dumps(refused),
+            headers={"Authorization": f"Bearer {own.token}"},
+        )
+        assert answer.status_code == 422, answer.text
 
 
 async def test_what_managers_demand_of_transfers(alice: User, lab: Lab) -> None:

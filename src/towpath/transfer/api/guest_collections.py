@@ -128,8 +128,8 @@ def _check_account(host: Endpoint, account: str | None) -> None:
 
 
 async def _directory(service: TransferService, caller: Principal, host: Endpoint, path: str) -> str:
-    """The directory as guest collections keep it, seen with the caller's own login. Where it really
-    is: links that lead into it are told from those that lead out by that.
+    """The directory (`Endpoint.share_path`), seen with the caller's own login. Where it really is:
+    links that lead into it are told from those that lead out by that.
     """
     try:
         found = await service.browser.real_directory(host.id, who(caller), names.check_path(path))
@@ -144,4 +144,4 @@ async def _directory(service: TransferService, caller: Principal, host: Endpoint
         raise api_error(error, Operation.SHARE) from error
     except (SessionUnavailable, TooBusy) as error:
         raise api_error(error, Operation.SHARE) from error
-    return names.to_text(found).rstrip("/")
+    return found.rstrip("/")

@@ -67,7 +67,7 @@ class CollectionDocument(Contact):
     sharing_restrict_paths: PathRestrictions | None = None
     sharing_users_allow: Names | None = None
     sharing_users_deny: Names | None = None
-    activity_notification_policy: dict[Text, Any] | None = None
+    activity_notification_policy: Annotated[dict[Text, Names], Field(max_length=10)] | None = None
     enable_https: bool | None = None
     domain_name: Text | None = None
     high_assurance: bool | None = None

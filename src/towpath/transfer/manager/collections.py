@@ -13,7 +13,12 @@ from towpath.transfer.api.guest_collections import NewGuest, new_guest_collectio
 from towpath.transfer.connect.managed import TEXTS, Root, agents_name, changed, root_of
 from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
 from towpath.transfer.manager.collection_bodies import CollectionDocument
-from towpath.transfer.manager.documents import collection_document, credential_id, gateway_id
+from towpath.transfer.manager.documents import (
+    collection_document,
+    credential_id,
+    gateway_id,
+    shown_path,
+)
 from towpath.transfer.manager.envelope import (
     PAGE_MOST,
     PAGE_USUAL,
@@ -290,12 +295,11 @@ async def update_collection(collection_id: str, asked: Asked, request: Request) 
 def _check_settled(before: Endpoint, document: CollectionDocument) -> None:
     """What cannot be changed may be told again as it is. Raises ApiError 422."""
     kind = "guest" if before.is_guest else "mapped"
-    path = (before.share_path if before.is_guest else before.base_path) or "/"
     for name, value, now in (
         ("collection_type", document.collection_type, kind),
         ("identity_id", document.identity_id, before.owner_id),
         ("storage_gateway_id", document.storage_gateway_id, gateway_id(before.connect_id)),
-        ("collection_base_path", document.collection_base_path, path),
+        ("collection_base_path", document.collection_base_path, shown_path(before)),
     ):
         if value not in (None, now):
             raise unprocessable(f"{name}: it cannot be changed; make another collection instead")

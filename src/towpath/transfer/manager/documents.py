@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from towpath import __version__
+from towpath.transfer import names
 from towpath.transfer.api.documents import GCS_VERSION, NETWORK_NUMBERS, manager_url
 from towpath.transfer.connect.managed import TEXTS
 from towpath.transfer.manager.envelope import JsonObject
@@ -88,6 +89,13 @@ def endpoint_document(endpoint: Endpoint, origin: str) -> JsonObject:
     }
 
 
+def shown_path(collection: Endpoint) -> str:
+    """Where a collection is in the endpoint's storage, or a guest collection in what it shares."""
+    if collection.share_path is not None:
+        return names.to_text(collection.share_path) or "/"
+    return collection.base_path or "/"
+
+
 def collection_document(
     collection: Endpoint, origin: str, standing: Standing, *, private: bool = False
 ) -> JsonObject:
@@ -95,7 +103,7 @@ def collection_document(
     endpoint's storage; with whom something is shared, need not know of what it is a part (I7).
     `private`: for who administers the endpoint, and has asked for it, who may share what."""
     managed, guest = collection.managed, collection.is_guest
-    path = (collection.share_path if guest else collection.base_path) or "/"
+    path = shown_path(collection)
     document: JsonObject = {
         "DATA_TYPE": "collection#1.14.0",
         "id": str(collection.id),
