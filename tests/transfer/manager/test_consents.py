@@ -13,6 +13,7 @@ from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings, LimitSettings
 from towpath.transfer.api import TransferService
 from towpath.transfer.consents import FRESH_S, STALE_S, DataAccess, DataConsents, NexusAway
+from towpath.transfer.sides import Sides, details_for
 from towpath.transfer.store import tasks
 from towpath.transfer.store.consents import Fitted
 from towpath.transfer.watches.consents import ConsentWatch
@@ -102,6 +103,10 @@ async def test_a_task_waits_for_its_consent(
     waiting = await shown()
     assert (waiting["status"], waiting["nice_status"]) == ("INACTIVE", "CONSENT_REQUIRED")
     assert f"globus session consent '{scope(collection)}'" in waiting["nice_status_details"]
+    # who looks after another end of it is told of no collection
+    mine, others = (Sides(end, not end) for end in (True, False))
+    assert collection in details_for(waiting["nice_status_details"], mine)
+    assert collection not in details_for(waiting["nice_status_details"], others)
     # a credential for it is no consent
     async with service.database.transaction() as conn:
         await tasks.credential_renewed(conn, alice.sub, UUID(collection))

@@ -12,6 +12,7 @@ from plugins.standings import endpoint
 from plugins.transfer_api import assert_error
 from towpath.nexus.scopes import GROUPS_ALL
 from towpath.nexus.well_known import data_access_scope
+from towpath.platform.rates import Rates
 from towpath.transfer.api import SCOPE, TransferService
 from towpath.transfer.manager.asking import manage_scope
 from towpath.transfer.manager.documents import gateway_id
@@ -55,6 +56,25 @@ async def test_whose_token_it_must_be(alice: User, bob: User, lab: Lab) -> None:
         await (await alice.at(nothing)).refused("GET", "endpoint", expect=404)
     laptop = await alice.api.post("endpoint", {"display_name": "x", "is_globus_connect": True})
     await (await alice.at(laptop.json()["id"])).refused("GET", "endpoint", expect=404)
+
+
+async def test_who_asks_too_often_is_told_to_wait(
+    service: TransferService, alice: User, lab: Lab
+) -> None:
+    own, nonsense = await alice.at(lab.id), Manager(alice.api.http, lab.id, "nonsense")
+    object.__setattr__(service, "refusals", Rates(2))
+    object.__setattr__(service, "requests", Rates(3))
+    for expect in (401, 401, 429):
+        await nonsense.refused("GET", "endpoint", expect=expect)
+    await own.refused("GET", "endpoint", expect=429)
+    object.__setattr__(service, "refusals", Rates(2))
+    for expect in (200, 200, 200, 429):
+        answer = await own.http.get(
+            f"/gcs/{lab.id}/api/endpoint", headers={"Authorization": f"Bearer {own.token}"}
+        )
+        assert answer.status_code == expect, answer.text
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert answer.json()["code"] == "too_many_requests"
 
 
 async def test_info_needs_no_token_and_tells_nothing(alice: User, lab: Lab) -> None:

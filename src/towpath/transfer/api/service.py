@@ -167,12 +167,19 @@ Service = Annotated[TransferService, Depends(_service)]
 
 async def caller_of(request: Request, service: Service) -> Principal:
     """Who asks. Raises ApiError: 401, 403, or 429 for who asks too often."""
+    return await counted(request, service, service.guard.require(SCOPE))
+
+
+async def counted(
+    request: Request, service: TransferService, asks: Callable[[Request], Awaitable[Principal]]
+) -> Principal:
+    """Who `asks`, unless too often. Raises ApiError: what `asks` raises, and 429."""
     address = current_address.get()
     try:
         if not service.guard.accepted_lately(request):
             service.refusals.check(address)
         try:
-            caller = await service.guard.require(SCOPE)(request)
+            caller = await asks(request)
         except ApiError as error:
             if error.status == HTTPStatus.UNAUTHORIZED:
                 service.refusals.take(address)

@@ -11,7 +11,7 @@ from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal, bearer_of
 from towpath.transfer.api.bodies import Document, parse_document
-from towpath.transfer.api.service import Service, TransferService, who
+from towpath.transfer.api.service import Service, TransferService, counted, who
 from towpath.transfer.manager.envelope import not_found
 from towpath.transfer.rights import Standing, Who
 from towpath.transfer.store import endpoints, rights
@@ -60,10 +60,17 @@ async def _asking(endpoint_id: str, request: Request, service: Service) -> Askin
         wanted = UUID(endpoint_id)
     except ValueError:
         raise not_found("endpoint", endpoint_id) from None
-    caller = await service.guard.principal(bearer_of(request))
     scope = manage_scope(wanted)
-    if scope not in caller.scopes:
-        raise forbidden(f"This needs a token with the scope {scope}: globus login --gcs {wanted}")
+
+    async def asks(request: Request) -> Principal:
+        found = await service.guard.principal(bearer_of(request))
+        if scope not in found.scopes:
+            raise forbidden(
+                f"This needs a token with the scope {scope}: globus login --gcs {wanted}"
+            )
+        return found
+
+    caller = await counted(request, service, asks)
     structlog.contextvars.bind_contextvars(principal=str(caller.sub))
     asker = who(caller)
     async with service.database.connection() as conn:

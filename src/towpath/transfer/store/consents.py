@@ -83,7 +83,8 @@ UPDATE task t SET status = 'INACTIVE', consent_wait = theirs.lacking,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.lacking WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name
+RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name,
+          e.id = t.source_endpoint_id AS at_source
 """  # noqa: S608 - constants
 _FREE = f"""
 WITH theirs AS (
@@ -98,7 +99,8 @@ UPDATE task t SET consent_wait = NULL,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        OR paused_at IS NOT NULL THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.consent_wait WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name
+RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name,
+          e.id = t.source_endpoint_id AS at_source
 """  # noqa: S608 - constants
 
 
@@ -125,6 +127,8 @@ async def _changed(conn: Connection, statement: str, terms: Terms, code: EventCo
     for row in rows:
         access = DataAccess(row["client_id"], row["owner_id"], row["collection_id"])
         details = _details(code, access, row["display_name"])
+        # who looks after the other end only is told of no collection by it
+        details["role"] = "source" if row["at_source"] else "destination"
         details["deadline"] = times.show(row["deadline"])
         if code is EventCode.CONSENT_REQUIRED:
             await conn.execute(
