@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from towpath.platform import secrets
 from towpath.platform.database import Database
 from towpath.platform.resealing import SealedColumn, keys_in_use, reseal
 from towpath.platform.secrets import Sealer, SealError, add_key, forget_keys
@@ -57,6 +58,24 @@ def test_a_process_that_runs_takes_the_new_key(tmp_path: Path) -> None:
     with pytest.raises(SealError):
         Sealer(file).unseal(before, b"")
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_comes_while_the_file_is_read_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "seal.key"
+    Sealer(file)
+    read = secrets._read_or_make
+
+    def slowly(key_file: Path) -> bytes:
+        text = read(key_file)
+        monkeypatch.setattr(secrets, "_read_or_make", read)
+        add_key(key_file)
+        return text
+
+    monkeypatch.setattr(secrets, "_read_or_make", slowly)
+    running, other = Sealer(file), Sealer(file)
+    assert running.unseal(other.seal(b"x", b""), b"") == b"x"
 
 
 def test_while_the_file_is_away_known_keys_will_do(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def _trusted(
         )
     if any_key:
         return None
+    if issuer is not None and not issuer.startswith("https://"):
+        raise click.UsageError("--issuer is an https URL: its keys would be anybody's otherwise")
     try:
         if key is not None:
             return KeySet.from_jwks(json.loads(key.read_bytes()), most=KEYS_MOST)

@@ -128,10 +128,13 @@ def entry_of(one: bytes) -> Entry:
     """A file's line. Raises BadManifestError."""
     try:
         document = json.loads(one)
-        entry = Entry(
-            *(document["source_path"], document["destination_path"], document["size"]),
-            *(document["algorithm"], document["digest"], document.get("range_bytes")),
-        )
-    except (ValueError, RecursionError, KeyError, TypeError):
+        paths, size = (document["source_path"], document["destination_path"]), document["size"]
+        range_bytes = document.get("range_bytes")
+        whole = all(isinstance(path, str) for path in paths) and range(size).stop >= 0
+        whole &= range_bytes is None or range(range_bytes).stop > 0
+        entry = Entry(*paths, size, document["algorithm"], document["digest"], range_bytes)
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         raise BadManifestError("a line of it is no file") from None
+    if not whole:
+        raise BadManifestError("a line of it is no file")
     return entry

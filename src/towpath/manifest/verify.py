@@ -167,18 +167,26 @@ class Ground:
 
     def below(self, entry: Entry) -> bytes:
         """The path of a file below the directory. Raises BadManifestError."""
-        path = entry.destination_path if self.side == "destination" else entry.source_path
-        base = self.base.rstrip("/")
+        named = entry.destination_path if self.side == "destination" else entry.source_path
+        path, base = _plain(named), _plain(self.base)
         if path == base:
             below = path.rpartition("/")[2]
         elif path.startswith(f"{base}/"):
-            below = path[len(base) :].strip("/")
+            below = path[len(base) + 1 :]
         else:
-            raise BadManifestError(f"{path} is not below {self.base}: say what is with --base")
+            raise BadManifestError(f"{named} is not below {self.base}: say what is with --base")
         wire = self.to_wire(below).encode("utf-8", "surrogateescape")
         if b"\0" in wire or any(part in (b"", b".", b"..") for part in wire.split(b"/")):
-            raise BadManifestError(f"{path} is no path of a file")
+            raise BadManifestError(f"{named} is no path of a file")
         return wire
+
+
+def _plain(path: str) -> str:
+    """As servers understand it: people may name `/data//run/./1/`."""
+    if "//" not in path and "/." not in path:
+        return path.rstrip("/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return "/".join(["", *parts] if path.startswith("/") else parts)
 
 
 Report = Callable[[Finding], None]

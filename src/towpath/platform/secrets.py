@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -90,9 +90,12 @@ class Sealer:
         self._load()
 
     def _load(self) -> None:
+        # the stamp first: what comes between is then seen by the next look, and never missed
+        stamp: tuple[int, ...] = ()
         try:
+            with suppress(FileNotFoundError):
+                stamp = _stamp(self._file)
             text = _read_or_make(self._file)
-            stamp = _stamp(self._file)
         except OSError as error:
             raise SealError(f"key file {self._file}: {error}") from error
         keys = _keys(self._file, text)

@@ -141,8 +141,10 @@ class TransferOutbox:
 
     async def sweep(self) -> None:
         """Forget what is over and old."""
-        async with self._database.connection() as conn:
-            await deliveries.sweep(conn)
+        more = True
+        while more:
+            async with self._database.connection() as conn:
+                more = await deliveries.sweep(conn)
 
 
 class SwitchOff:

@@ -1,12 +1,13 @@
 """Routes of plans: whose they are, what can be done with them when, and how many there may be."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from plugins.transfer_api import Api, assert_error
-from towpath.platform.database import Database
+from towpath.platform.database import Connection, Database
 from towpath.transfer.api import TransferService
 from towpath.transfer.store import plans
 from towpath.transfer.store.rows import fetch_one
@@ -111,3 +112,56 @@ async def test_there_are_few_and_they_go(
         row = await fetch_one(conn, "SELECT count(*) FROM task")
     assert row == (0,)
     assert not await plans.tidy(database)
+
+
+async def apply(conn: Connection, task_no: int) -> bool:
+    """By a transfer that is stored now."""
+    copy = await fetch_one(
+        conn,
+        "INSERT INTO task (id, owner_id, username, submission_id, type, options,"
+        " source_endpoint_id, destination_endpoint_id, deadline)"
+        " SELECT gen_random_uuid(), owner_id, username, gen_random_uuid(), 'TRANSFER', options,"
+        " source_endpoint_id, destination_endpoint_id, now() + interval '1 h' FROM task"
+        " WHERE task_no = %s RETURNING id",
+        (task_no,),
+    )
+    assert copy is not None
+    return await plans.apply(conn, task_no, copy[0])
+
+
+async def number(database: Database, plan_id: str) -> int:
+    async with database.connection() as conn:
+        row = await fetch_one(conn, "SELECT task_no FROM task WHERE id = %s", (plan_id,))
+    assert row is not None
+    return int(row[0])
+
+
+@pytest.mark.parametrize("change", ["dropped = true", "expires_at = clock_timestamp()"])
+async def test_what_may_be_removed_already_is_not_applied(
+    alice: Api, lake: str, database: Database, change: str
+) -> None:
+    made = await plan(alice, lake)
+    await end(database, "SUCCEEDED")
+    async with database.connection() as conn:
+        await conn.execute(f"UPDATE plan SET {change}".encode())
+    async with database.transaction() as conn:
+        assert not await apply(conn, await number(database, made))
+
+
+async def test_a_plan_that_was_applied_a_moment_ago_is_not_dropped(
+    alice: Api, lake: str, database: Database
+) -> None:
+    made = await plan(alice, lake)
+    await end(database, "SUCCEEDED")
+    task_no = await number(database, made)
+    async with database.transaction() as conn:
+        await conn.execute("UPDATE plan SET cursor = cursor")  # somebody has the row
+        dropping = asyncio.create_task(_drop(database, task_no))
+        await asyncio.sleep(0.2)
+        assert await apply(conn, task_no)
+    assert not await dropping
+
+
+async def _drop(database: Database, task_no: int) -> bool:
+    async with database.transaction() as conn:
+        return await plans.drop(conn, task_no)

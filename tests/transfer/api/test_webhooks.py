@@ -66,6 +66,14 @@ async def test_the_life_of_a_webhook(
     assert {"create_webhook", "list_webhook_deliveries", "test_webhook"} <= answered
 
 
+OF_VERSION_6 = """-----BEGIN CERTIFICATE-----
+MIHDMHegAwIBBQIBATAFBgMrZXAwDDEKMAgGA1UEAwwBYTAeFw0yMDAxMDEwMDAwMDBaFw0zMDAx
+MDEwMDAwMDBaMAwxCjAIBgNVBAMMAWEwKjAFBgMrZXADIQA486r/eiE2vKB1lVSxPSi66rjjQEoB
+OvuDFBtVY1rbFTAFBgMrZXADQQB4Ny3J4VdusfUMZLJy+VqO+FdLGJ4nCRvo/FomVpL3ZFb0xyAZ
+MuYkl4eckwA48WO+hLjgwv5Py6bqopT6+YcO
+-----END CERTIFICATE-----
+"""
+
 WRONG: list[dict[str, Any]] = [
     {"url": "http://lab.example/"},
     {"url": "ftp://lab.example/"},
@@ -81,6 +89,7 @@ WRONG: list[dict[str, Any]] = [
     {"topics": ["webhook.test"]},
     {"topics": ["task.*"]},
     {"authority": "-----BEGIN CERTIFICATE-----"},
+    {"authority": OF_VERSION_6},
     {"description": "x" * 257},
 ]
 

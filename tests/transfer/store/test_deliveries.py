@@ -1,12 +1,15 @@
 """Deliveries: taken by one, due again when he is lost, ended once."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from towpath.platform.database import Connection, Database
+from towpath.platform.secrets import Sealer
+from towpath.transfer.outbox import TransferOutbox
 from towpath.transfer.store import deliveries, outbox, webhooks
 from towpath.transfer.store.deliveries import Taken
 from towpath.transfer.store.outbox import Topic
@@ -155,6 +158,19 @@ async def test_old_ones_are_forgotten(database: Database, monkeypatch: pytest.Mo
     left = await rows(database)
     assert [row["state"] for row in left if row["webhook_id"] is None] == ["waiting"]
     assert [row["document"]["n"] for row in left if row["webhook_id"] is not None] == [3, 4]
+
+
+async def test_all_that_is_old_goes_however_much_there_is(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "SWEPT_AT_ONCE", 2)
+    await tell(database, uuid4(), 5)
+    async with database.transaction() as conn:
+        await conn.execute(
+            "UPDATE outbox SET state = 'delivered', created_at = now() - interval '8 days'"
+        )
+    await TransferOutbox(database, Sealer(tmp_path / "seal.key")).sweep()
+    assert await rows(database) == []
 
 
 async def test_who_wants_no_mail_gets_none(database: Database) -> None:

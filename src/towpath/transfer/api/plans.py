@@ -312,7 +312,7 @@ async def apply_plan(
         await service.pauses.fit_new(conn, [created.id])
         if not await plans.apply(conn, plan.task_no, created.id):
             raise ApiError(
-                409, "ClientError.Conflict.PlanApplied", "The plan has just been applied"
+                409, "ClientError.Conflict.PlanApplied", "The plan has just been applied or removed"
             )
     return accepted(request, task, created)
 

@@ -67,7 +67,7 @@ def _topics(topics: list[str]) -> list[str]:
 def _authority(pem: str) -> str:
     try:
         x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise refuse("invalid_authority", "certificates are expected, in PEM") from None
     return pem
 

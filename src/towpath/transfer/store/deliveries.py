@@ -155,20 +155,21 @@ async def again(
     return None if row is None else Failing(*row)
 
 
-async def sweep(conn: AsyncConnection[Any]) -> None:
-    """Forget the oldest of what is over."""
-    await conn.execute(
+async def sweep(conn: AsyncConnection[Any]) -> bool:
+    """Forget the oldest of what is over; whether there may be more of it."""
+    old = await conn.execute(
         "DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM outbox WHERE state <> 'waiting'"
         " AND created_at < now() - make_interval(days => %s) LIMIT %s))",
         (KEPT_DAYS, SWEPT_AT_ONCE),
     )
-    await conn.execute(
+    many = await conn.execute(
         "DELETE FROM outbox WHERE id = ANY(ARRAY(SELECT id FROM (SELECT id, row_number() OVER"
         " (PARTITION BY webhook_id ORDER BY id DESC) AS place FROM outbox"
         "  WHERE state <> 'waiting' AND webhook_id IS NOT NULL) AS ended"
         " WHERE place > %s LIMIT %s))",
         (KEPT_OF_WEBHOOK, SWEPT_AT_ONCE),
     )
+    return max(old.rowcount, many.rowcount) >= SWEPT_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)

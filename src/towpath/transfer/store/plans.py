@@ -239,10 +239,12 @@ def _load(stored: bytes | None) -> Facts | None:
 
 
 async def apply(conn: Connection, task_no: int, task_id: UUID) -> bool:
-    """The transfer `task_id`, just stored, does what the plan says; False: another one does."""
+    """The transfer `task_id`, just stored, does what the plan says; False: another one does, or
+    somebody may have begun to remove the plan meanwhile."""
     cursor = await conn.execute(
         "UPDATE plan SET applied_by = t.task_no FROM task t"
-        " WHERE plan.task_no = %s AND t.id = %s AND applied_by IS NULL",
+        " WHERE plan.task_no = %s AND t.id = %s AND applied_by IS NULL"
+        " AND NOT dropped AND expires_at > clock_timestamp()",
         (task_no, task_id),
     )
     return cursor.rowcount > 0
@@ -315,8 +317,9 @@ async def drop(conn: Connection, task_no: int) -> bool:
     return True
 
 
-_FREE = """NOT EXISTS (SELECT FROM task a WHERE a.task_no = plan.applied_by
-    AND a.status IN ('ACTIVE', 'INACTIVE'))"""
+# Not by what is missing: a transfer that follows it since a moment ago may not be seen yet.
+_FREE = f"""(plan.applied_by IS NULL OR EXISTS (SELECT FROM task a WHERE a.task_no = plan.applied_by
+    AND a.status IN ('{Status.SUCCEEDED}', '{Status.FAILED}')))"""
 _OVER = f"""
 SELECT plan.task_no FROM plan JOIN task t ON t.task_no = plan.task_no
 WHERE (dropped OR expires_at <= now()) AND t.status IN ('{Status.SUCCEEDED}', '{Status.FAILED}')
