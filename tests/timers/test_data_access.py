@@ -64,3 +64,11 @@ async def test_the_consent_below_timers_is_what_counts(world: World) -> None:
     await world.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], len(await user.tasks())) == ("loaded", 1, 1)
+    # what was allowed with one application is allowed to no other
+    application = await world.nexus.client(redirect_uris=[REDIRECT])
+    tokens = await world.log_in(ada.person, application)
+    other = await world.known(user.sub, tokens, user.endpoints)
+    other_id = await other.makes(type="recurring", interval_seconds=3600)
+    await world.rounds(runner)
+    assert (await other.job(other_id))["status"] == "inactive"
+    assert len(await user.tasks()) == 1

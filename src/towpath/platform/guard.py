@@ -26,7 +26,7 @@ CACHE_SIZE = 10_000
 TOKEN_LIMIT = 4096
 """Characters; a longer one is not ours."""
 INTROSPECT = "/v2/oauth2/token/introspect"
-INCLUDE = "identity_set,groups,session_info"
+INCLUDE = "identity_set,groups,session_info,root_client"
 
 _log = structlog.stdlib.get_logger("towpath.guard")
 
@@ -58,6 +58,9 @@ class Principal:
     """Those in which any of them is active."""
     authentications: Mapping[UUID, Authentication] = field(default_factory=dict)
     """By identity; none for a client, which has no session."""
+    root_client_id: UUID | None = None
+    """The application that the person has logged in with. `client_id` may be a service that acts
+    on its behalf, on what was allowed to it there."""
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,7 @@ def _principal_of(document: dict[str, Any]) -> Principal | None:
         identity_set=frozenset(UUID(one) for one in document.get("identity_set") or (str(sub),)),
         expires_at=float(document["exp"]),
         groups=frozenset(UUID(one) for one in document.get("groups") or ()),
+        root_client_id=UUID(document.get("root_client_id") or document["client_id"]),
         authentications={
             UUID(identity): Authentication(
                 at=float(one["auth_time"]),

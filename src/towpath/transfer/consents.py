@@ -35,6 +35,8 @@ class DataAccess:
     collection_id: UUID
     endpoint_id: UUID | None = None
     """To share it, at the Manager of that endpoint; None: at Transfer."""
+    root_client_id: UUID | None = None
+    """On whose behalf the application does it, if it is a service; None: whoever's."""
 
     @property
     def required_scope(self) -> str:
@@ -70,6 +72,7 @@ async def ask(nexus: Ask, asked: Sequence[DataAccess]) -> list[bool]:
                 "identity_id": str(one.identity_id),
                 "collection_id": str(one.collection_id),
                 "endpoint_id": None if one.endpoint_id is None else str(one.endpoint_id),
+                "root_client_id": None if one.root_client_id is None else str(one.root_client_id),
             }
             for one in asked
         ]

@@ -24,6 +24,9 @@ class _Asked(BaseModel):
     endpoint_id: UUID | None = None
     """Whether it may share what is in the collection, as a manager of that endpoint; without it,
     whether Transfer may use that."""
+    root_client_id: UUID | None = None
+    """The application on whose behalf a service acts: what was allowed to it for another one is
+    not meant."""
 
 
 class _Body(BaseModel):
@@ -47,6 +50,7 @@ def add_data_access_route(app: FastAPI, core: Core) -> None:
                         one.identity_id,
                         TRANSFER_ALL if one.endpoint_id is None else manage_scope(one.endpoint_id),
                         data_access_scope(one.collection_id),
+                        one.root_client_id,
                     )
                     for one in body.asked
                 ],

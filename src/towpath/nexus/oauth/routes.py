@@ -326,6 +326,11 @@ async def _introspected(
     # whose access rules name groups
     if "groups" in include and await clients.is_service(connection, client.id):
         document["groups"] = [str(one) for one in await group_store.group_ids_of(connection, ids)]
+    if "root_client" in include and is_for_us:
+        # of a token that a service got for another: whose login it began with
+        stands_on = await consent_store.by_id(connection, found.consent_ids)
+        root = next((one.root_client_id for one in stands_on), found.client_id)
+        document["root_client_id"] = str(root)
     if "session_info" in include:
         grant = await tokens.grant(connection, found.grant_id)
         document["session_info"] = None if grant is None else documents.session_document(grant)

@@ -73,18 +73,20 @@ async def below(connection: Connection, ids: Sequence[int], client_id: UUID) -> 
 
 
 async def allowed_below(
-    connection: Connection, asked: Sequence[tuple[UUID, UUID, str, str]]
+    connection: Connection, asked: Sequence[tuple[UUID, UUID, str, str, UUID | None]]
 ) -> list[bool]:
-    """For each of (client, identity, scope, another): whether the identity lets the client ask for
-    the scope, and whose that is for the other below it.
+    """For each of (client, identity, scope, another, root): whether the identity lets the client
+    ask for the scope, and whose that is for the other below it; on a path from the root client, if
+    one is named.
     """
     cursor = await connection.execute(
         "SELECT EXISTS (SELECT FROM consent p JOIN scope ps ON ps.id = p.scope_id"
         "  JOIN consent n ON n.parent_id = p.id JOIN scope s ON s.id = n.scope_id"
         "  WHERE p.identity_id = a.identity AND p.client_id = a.client"
-        "  AND ps.scope_string = a.above AND s.scope_string = a.scope) AS allowed"
-        " FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[])"
-        " WITH ORDINALITY AS a(client, identity, above, scope, n) ORDER BY a.n",
+        "  AND ps.scope_string = a.above AND s.scope_string = a.scope"
+        "  AND (a.root IS NULL OR p.root_client_id = a.root)) AS allowed"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::uuid[])"
+        " WITH ORDINALITY AS a(client, identity, above, scope, root, n) ORDER BY a.n",
         [list(column) for column in zip(*asked, strict=True)],
     )
     return [row["allowed"] for row in await cursor.fetchall()]

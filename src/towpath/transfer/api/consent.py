@@ -17,7 +17,10 @@ async def require_data_access(
     collection. Of anything else nothing is asked: what is shared, its owner has opened himself.
     """
     if collection.entity_type is EntityType.COLLECTION:
-        await _require(service, DataAccess(caller.client_id, caller.sub, collection.id))
+        access = DataAccess(
+            caller.client_id, caller.sub, collection.id, root_client_id=caller.root_client_id
+        )
+        await _require(service, access)
 
 
 async def require_data_access_to_share(
@@ -26,7 +29,9 @@ async def require_data_access_to_share(
     """The same for who shares what is in it, as a manager of its endpoint: else an application
     could make a guest collection, for which it needs no consent.
     """
-    access = DataAccess(caller.client_id, caller.sub, collection.id, collection.connect_id)
+    access = DataAccess(
+        caller.client_id, caller.sub, collection.id, collection.connect_id, caller.root_client_id
+    )
     await _require(service, access)
 
 
