@@ -103,6 +103,10 @@ async def test_a_task_waits_for_its_consent(
     waiting = await shown()
     assert (waiting["status"], waiting["nice_status"]) == ("INACTIVE", "CONSENT_REQUIRED")
     assert f"globus session consent '{scope(collection)}'" in waiting["nice_status_details"]
+    async with service.database.connection() as conn:
+        told = await (await conn.execute("SELECT topic, document FROM outbox")).fetchall()
+    assert [one["topic"] for one in told] == ["task.inactive"], "its owner is told, once"
+    assert told[0]["document"]["details"]["collection"] == collection
     # who looks after another end of it is told of no collection
     mine, others = (Sides(end, not end) for end in (True, False))
     assert collection in details_for(waiting["nice_status_details"], mine)

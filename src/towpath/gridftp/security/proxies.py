@@ -4,7 +4,7 @@ import secrets
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -52,12 +52,12 @@ def make_proxy_request() -> tuple[bytes, bytes]:
 
 def signed_by_next(credential: Credential) -> bool:
     """Whether the first certificate was issued and signed by the second of the chain."""
-    first, *rest = credential.certificates
-    if not rest:
-        return False
     try:
+        first, *rest = credential.certificates
+        if not rest:
+            return False
         first.verify_directly_issued_by(rest[0])
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion):
         return False
     return True
 

@@ -5,6 +5,7 @@ What they lead to is the caller's credential for the endpoint (`api.credentials`
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from towpath.gridftp.security.proxies import make_proxy_request, signed_by_next
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.secrets import SealError
 from towpath.transfer import times
 from towpath.transfer.api.answers import activation as answers
 from towpath.transfer.api.answers.base import reads
@@ -264,12 +266,16 @@ async def _delegated(
     """The key that waits, with the proxy that was signed for it. Raises ApiError."""
     async with service.database.connection() as conn:
         sealed = await delegations.get(conn, endpoint_id, caller.sub)
-    if sealed is None:
+    context = delegations.seal_context(endpoint_id, caller.sub)
+    key_pem = None
+    if sealed is not None:
+        with suppress(SealError):  # the operator's key is gone: so is this one
+            key_pem = service.sealer.unseal(sealed, context)
+    if key_pem is None:
         raise _failed(
             "there is no key of yours for this endpoint, or it is too old: ask for the"
             " activation_requirements of type delegate_proxy first"
         )
-    key_pem = service.sealer.unseal(sealed, delegations.seal_context(endpoint_id, caller.sub))
     if "PRIVATE KEY" in chain:
         raise _failed("proxy_chain holds a private key, which must not leave your side")
     try:

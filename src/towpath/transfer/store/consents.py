@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from towpath.platform.database import Connection
 from towpath.transfer import times
 from towpath.transfer.consents import DataAccess
-from towpath.transfer.store import events
+from towpath.transfer.store import events, outbox
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import TASK_CHANNEL
 from towpath.transfer.store.tasks import Terms
@@ -113,8 +113,8 @@ class Fitted:
 
 
 async def fit_tasks(conn: Connection, *, waiting: Terms, going_on: Terms) -> Fitted:
-    """Make tasks that lack a consent INACTIVE before they begin, and let those go on that have it
-    again. In a transaction."""
+    """Make tasks that lack a consent INACTIVE before they begin, which their owners are told, and
+    let those go on that have it again. In a transaction."""
     held = await _changed(conn, _HOLD, waiting, EventCode.CONSENT_REQUIRED)
     freed = await _changed(conn, _FREE, going_on, EventCode.CONSENT_GIVEN)
     return Fitted(held, freed)
@@ -142,6 +142,8 @@ async def _changed(conn: Connection, statement: str, terms: Terms, code: EventCo
             is_error=code is EventCode.CONSENT_REQUIRED,
         )
         await events.append(conn, row["task_no"], [event], most=terms.events_most)
+        if code is EventCode.CONSENT_REQUIRED:
+            await outbox.tell_task(conn, row["task_no"])
     if rows:
         # empty: whoever hears it looks at all that it has
         await conn.execute("SELECT pg_notify(%s, '')", (TASK_CHANNEL,))
