@@ -1,5 +1,6 @@
 """The Manager's routes: who may what, and what becomes of it at Transfer and at the agents."""
 
+import asyncio
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,12 +13,15 @@ from plugins.standings import endpoint
 from plugins.transfer_api import assert_error
 from towpath.nexus.scopes import GROUPS_ALL
 from towpath.nexus.well_known import data_access_scope
+from towpath.platform.database import Connection
 from towpath.platform.rates import Rates
 from towpath.transfer.api import SCOPE, TransferService
+from towpath.transfer.manager import collections
 from towpath.transfer.manager.asking import manage_scope
 from towpath.transfer.manager.documents import gateway_id
 from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
+from towpath.transfer.store.endpoints import Endpoint
 
 MAPPED = {"DATA_TYPE": "collection#1.0.0", "collection_type": "mapped"}
 
@@ -220,6 +224,29 @@ async def test_what_managers_set_stays_whatever_the_agents_report(alice: User, l
     await own.refused("GET", path, expect=404)
 
 
+async def test_what_managers_set_while_agents_report_stays(
+    alice: User, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = await alice.at(lab.id)
+    path = f"collections/{(await only_collection(own))['id']}"
+    forbid = {"DATA_TYPE": "collection#1.0.0", "allow_guest_collections": False}
+    listed, setting = endpoints.collections, []
+
+    async def slowly(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
+        found = await listed(conn, endpoint_id)
+        if not setting:
+            setting.append(asyncio.create_task(own.call("PATCH", path, forbid)))
+            await asyncio.wait(setting, timeout=0.5)
+        return found
+
+    monkeypatch.setattr(endpoints, "collections", slowly)
+    reported = {"name": "Data", "base_path": "/srv/data", "policies": {"organization": "o"}}
+    await lab.report(collections=[reported])
+    await asyncio.gather(*setting)
+    shown = await own.one("GET", path)
+    assert (shown["organization"], shown["allow_guest_collections"]) == ("o", False)
+
+
 async def test_mapped_collections_where_the_site_has_opened_a_root(alice: User, lab: Lab) -> None:
     own = await alice.at(lab.id)
     for number, path in enumerate(("/srv/open", "/srv/open/ana/", "/srv/open/archive/1999")):
@@ -314,7 +341,7 @@ async def test_what_is_not_offered_is_refused_and_not_kept(alice: User, lab: Lab
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")
 
 
-async def test_pages(alice: User, bob: User, lab: Lab) -> None:
+async def test_pages(alice: User, bob: User, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     own = await alice.at(lab.id)
     reported = [
         {
@@ -337,6 +364,7 @@ async def test_pages(alice: User, bob: User, lab: Lab) -> None:
             if not marker:
                 return found
 
+    monkeypatch.setattr(collections, "LOOKED_AT_ONCE", 2)
     seen = await pages(own)
     assert sorted(name for page in seen for name in page) == [f"c{n}" for n in range(9)]
     assert [len(page) for page in seen] == [2, 2, 2, 2, 1]

@@ -1,5 +1,6 @@
 """Routes of collections."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -30,13 +31,15 @@ from towpath.transfer.manager.envelope import (
     words,
 )
 from towpath.transfer.rights import Standing
-from towpath.transfer.store import connect, endpoints
+from towpath.transfer.store import connect, endpoints, rights
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
 router = APIRouter()
 
 INCLUDE = frozenset({"private_policies"})
 FILTERS = frozenset({"mapped_collections", "guest_collections", "managed_by_me", "created_by_me"})
+LOOKED_AT_ONCE = 500
+"""Of all that an endpoint has, to find the page that the caller may see."""
 MAX_COLLECTIONS = 1000
 """Mapped ones of an endpoint: agents are told of all of them at once."""
 
@@ -82,13 +85,14 @@ async def list_collections(
             await visible_collection(conn, asked, str(of))
         while len(found) <= page_size:
             some = await endpoints.of_host(
-                conn, asked.endpoint.host, after=after, limit=page_size + 1
+                conn, asked.endpoint.host, after=after, limit=LOOKED_AT_ONCE
             )
+            standings = await _standings(conn, asked, some)
             for one in some:
-                standing = await _standing(conn, asked, one)
+                standing = standings[one.id]
                 if standing.visible and _passes(one, standing, asked, filters, of):
                     found.append((one, standing))
-            if len(some) <= page_size:
+            if len(some) < LOOKED_AT_ONCE:
                 break
             after = some[-1].id
     told = found[:page_size]
@@ -98,12 +102,21 @@ async def list_collections(
     )
 
 
-async def _standing(conn: Connection, asked: Asking, one: Endpoint) -> Standing:
-    """What the caller is at a collection. An endpoint's administrator is that in all of it."""
-    if asked.standing.administers:
-        owner = one.owner_id in asked.who.identities or asked.standing.owner
-        return replace(asked.standing, owner=owner, public=one.public, guest=one.is_guest)
-    return await asked.standing_at(conn, one)
+async def _standings(
+    conn: Connection, asked: Asking, some: Sequence[Endpoint]
+) -> Mapping[UUID, Standing]:
+    """What the caller is at collections. An endpoint's administrator is that in all of it."""
+    if not asked.standing.administers:
+        return await rights.standings(conn, some, asked.who, asked.service.now())
+    return {
+        one.id: replace(
+            asked.standing,
+            owner=one.owner_id in asked.who.identities or asked.standing.owner,
+            public=one.public,
+            guest=one.is_guest,
+        )
+        for one in some
+    }
 
 
 def _passes(
@@ -283,6 +296,8 @@ async def update_collection(collection_id: str, asked: Asked, request: Request) 
     document = await read(request, CollectionDocument)
     document.check()
     async with asked.service.database.transaction() as conn:
+        # before the collection, as agents' reports do: neither overwrites what the other has set
+        await connect.lock_endpoint(conn, asked.endpoint_id)
         before, standing = await visible_collection(conn, asked, collection_id, lock=True)
         if not standing.administers:
             raise forbidden("Only an administrator of the collection may change it")
