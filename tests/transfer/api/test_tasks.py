@@ -11,9 +11,11 @@ import pytest
 from plugins.transfer_api import Api, assert_error
 from towpath.platform.database import Database
 from towpath.transfer import times
+from towpath.transfer.api import TransferService
 from towpath.transfer.api import tasks as routes
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import segments
+from towpath.transfer.watches.principals import Heard
 
 FIELDS_OF_A_TASK = 60
 
@@ -200,6 +202,21 @@ async def test_a_repetition_gets_its_task_even_if_the_endpoint_is_gone(
     assert (again.status_code, again.json()["task_id"]) == (200, task_id)
     fresh = await alice.post("transfer", transfer(lake))
     assert_error(fresh, 404, "EndpointDeleted")
+
+
+async def test_a_repetition_tells_the_database_of_nobody(
+    alice: Api, lake: str, service: TransferService, database: Database
+) -> None:
+    first = transfer(lake)
+    await submit(alice, first)
+    async with database.connection() as conn:
+        await conn.execute("UPDATE principal SET groups = '{}', username = 'as of long ago'")
+    object.__setattr__(service, "heard", Heard())  # as of a process that has just begun
+    assert (await alice.post("transfer", first)).status_code == 200
+    await submit(alice, transfer(lake))
+    async with database.connection() as conn:
+        rows = await (await conn.execute("SELECT username FROM principal")).fetchall()
+    assert "as of long ago" not in [row["username"] for row in rows]
 
 
 async def test_submission_needs_visible_endpoints_and_credentials(

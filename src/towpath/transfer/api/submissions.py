@@ -40,7 +40,7 @@ from towpath.transfer.browse.errors import Operation, api_error
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.guests import guest_of
-from towpath.transfer.rights import Standing
+from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import endpoints, items, principals, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
@@ -347,10 +347,9 @@ async def _accept(
     """
     try:
         async with service.database.transaction() as conn:
-            done = await _accept_on(conn, service, asked)
-        for one, told in zip(asked, done, strict=True):
-            if isinstance(told, Created):
-                service.heard.told(who(one.caller))
+            done, heard = await _accept_on(conn, service, asked)
+        for one in heard:
+            service.heard.told(one)
         return done
     except psycopg.Error as error:
         if len(asked) == 1 or is_away(error):
@@ -366,7 +365,8 @@ async def _accept(
 
 async def _accept_on(
     conn: Connection, service: TransferService, asked: Sequence[_Submission]
-) -> Sequence[Created | Exception]:
+) -> tuple[Sequence[Created | Exception], Sequence[Who]]:
+    """The answers, and whom the database has been told of. A repetition tells it of nobody."""
     # First of all: a repetition gets its task, also if what it names is gone meanwhile.
     repeated = await tasks.find_submissions(conn, [one.task.key for one in asked])
     places = await _places(conn, service, asked)
@@ -392,15 +392,15 @@ async def _accept_on(
         room[owner] = room.get(owner, 0) + 1
         found[key] = Created(one.task.id, duplicate=False)
         new.append(replace(one, task=task))
-    callers = {one.caller.sub: one.caller for one in new}
-    for sub in sorted(callers):  # in one order with all who write several (`transfer.watches`)
-        if service.heard.is_news(who(callers[sub])):
-            await principals.put(conn, who(callers[sub]))
+    people = {one.caller.sub: who(one.caller) for one in new}
+    heard = [one for _, one in sorted(people.items()) if service.heard.is_news(one)]
+    for person in heard:  # in one order with all who write several (`transfer.watches`)
+        await principals.put(conn, person)
     if new:
         made = await tasks.create(conn, [one.task for one in new])
         await service.pauses.fit_new(conn, [one.id for one in made if not one.duplicate])
         found |= {one.task.key: created for one, created in zip(new, made, strict=True)}
-    return [_answered(one.task, found[one.task.key]) for one in asked]
+    return [_answered(one.task, found[one.task.key]) for one in asked], heard
 
 
 def _answered(task: NewTask, told: Created | Exception) -> Created | Exception:
