@@ -348,8 +348,8 @@ async def _accept(
     try:
         async with service.database.transaction() as conn:
             done, heard = await _accept_on(conn, service, asked)
-        for one in heard:
-            service.heard.told(one)
+        for person in heard:
+            service.heard.told(person)
         return done
     except psycopg.Error as error:
         if len(asked) == 1 or is_away(error):
