@@ -13,6 +13,7 @@ from plugins.standings import MOST_RULES, Persona, Place, Standings, endpoint, h
 from plugins.transfer_api import Api, assert_error
 from towpath.nexus.groups.rules import Status
 from towpath.nexus.store import accounts, identities
+from towpath.transfer.api.rights_bodies import MAX_RULE_PATH_BYTES
 from towpath.transfer.rights import PrincipalType, Role
 from towpath.transfer.store import access, endpoints, roles
 from towpath.transfer.store.endpoints import EntityType
@@ -176,6 +177,7 @@ BAD_RULES: list[tuple[dict[str, Any], str]] = [
     ({"path": ".."}, "InvalidPath"),
     ({"path": "/a\0/"}, "InvalidPath"),
     ({"path": ""}, "InvalidPath"),
+    ({"path": "/" + "/".join(str(uuid4()) for _ in range(100))}, "InvalidPath"),
     ({"permissions": "w"}, "permissions"),
     ({"principal": "nobody"}, "principal"),
     ({"principal": ""}, "principal"),
@@ -197,6 +199,12 @@ async def test_bad_rules_are_refused(standings: Standings, owner: Api, guest: st
         document = answer.json()
         assert answer.status_code == 400, (change, document)
         assert word in document["code"] + document["message"], (change, document)
+    longest = "/" + "/".join(str(uuid4()) for _ in range(100))[: MAX_RULE_PATH_BYTES - 1]
+    made = await owner.post(
+        f"{guest}/access", rule_for(standings.persons[Persona.OTHER]) | {"path": longest}
+    )
+    assert made.status_code == 201, made.text
+    await owner.delete(f"{guest}/access/{made.json()['access_id']}")
 
 
 async def test_rules_are_for_what_is_shared_only(owner: Api, host: str) -> None:

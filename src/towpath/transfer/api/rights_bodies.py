@@ -13,6 +13,9 @@ from towpath.transfer.rights import PrincipalType, Role
 
 MAX_MESSAGE_CHARACTERS = 2048
 """As the clients' documentation has it."""
+MAX_RULE_PATH_BYTES = 2048
+"""Of the directory of an access rule: the database keeps one rule for each, by an index whose
+entries have 2,700 bytes at most."""
 MAX_ADDRESS_CHARACTERS = 254
 """Of mail (RFC 5321, 4.5.3.1, as corrected)."""
 
@@ -64,12 +67,22 @@ class RoleDocument(Document):
     role: Role
 
 
+def _rule_path(text: str) -> str:
+    if len(text.encode()) > MAX_RULE_PATH_BYTES:
+        raise refuse(
+            "invalid_path",
+            f"the path of an access rule has at most {MAX_RULE_PATH_BYTES} bytes: make one for a"
+            " directory above, or share the directory itself",
+        )
+    return text
+
+
 class AccessDocument(Document):
     """Body of POST .../access."""
 
     principal_type: PrincipalType
     principal: Text | None = None
-    path: ApiPath
+    path: Annotated[ApiPath, AfterValidator(_rule_path)]
     permissions: Permissions
     expiration_date: _Time | None = None
     notify_email: Annotated[Text, AfterValidator(_address)] | None = None
