@@ -114,6 +114,15 @@ async def test_there_are_few_and_they_go(
     assert not await plans.tidy(database)
 
 
+async def test_there_are_few_also_if_many_are_asked_for_at_once(
+    alice: Api, lake: str, service: TransferService
+) -> None:
+    few = service.limits.model_copy(update={"plans_per_owner": 2})
+    object.__setattr__(service, "limits", few)
+    answers = await asyncio.gather(*(alice.post("transfer/plan", transfer(lake)) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [202] * 2 + [409] * 6
+
+
 async def apply(conn: Connection, task_no: int) -> bool:
     """By a transfer that is stored now."""
     copy = await fetch_one(

@@ -76,7 +76,10 @@ async def show(conn: Connection, owner_id: UUID, plan_id: UUID) -> Plan | None:
 
 
 async def count_kept(conn: Connection, owner_id: UUID) -> int:
-    """How many plans an owner has."""
+    """How many plans an owner has; it stays so until the transaction ends: others who ask wait."""
+    await conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtext('plan'), hashtext(%s))", (str(owner_id),)
+    )
     row = await fetch_one(
         conn,
         "SELECT count(*) FROM plan JOIN task USING (task_no) WHERE owner_id = %s AND NOT dropped",
