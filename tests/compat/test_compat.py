@@ -54,6 +54,7 @@ def test_every_method_has_a_row() -> None:
     assert set(methods()) == set(METHODS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", SHORT)
 def test_some_commands(stage: Stage, command: str) -> None:
     assert try_out(stage, command) is None

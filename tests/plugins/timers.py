@@ -298,7 +298,7 @@ async def timers_world(
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def world(timers_world: World) -> World:
+async def timing(timers_world: World) -> World:
     """Without timers or logins. For tests of the session's event loop, in TIMERS_GROUP."""
     timers_world.clock.at = START
     for database in (

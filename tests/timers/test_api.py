@@ -33,8 +33,8 @@ def error(answer: httpx.Response, status: int, code: str) -> str:
     return str(document["detail"])
 
 
-async def test_a_timer_in_both_apis(world: World) -> None:
-    user = await world.user()
+async def test_a_timer_in_both_apis(timing: World) -> None:
+    user = await timing.user()
     end = {"condition": "iterations", "count": 5}
     made = await user.http.post("/v2/timer", json=user.timer(**HOURLY, end=end))
     assert made.status_code == 201
@@ -49,8 +49,8 @@ async def test_a_timer_in_both_apis(world: World) -> None:
     assert job["callback_body"] == {"body": user.body()}
 
 
-async def test_the_older_way(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_the_older_way(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     callback = {
         "body": {
             "label": "example timer",
@@ -67,7 +67,7 @@ async def test_the_older_way(world: World) -> None:
     job = made.json()
     assert job["callback_body"] == callback, "as it was given"
     assert (job["name"], job["interval"], job["stop_after"]) == ("old", 864000.0, None)
-    await world.rounds(runner)
+    await timing.rounds(runner)
     [task] = await user.tasks()
     assert (task["label"], task["sync_level"], task["verify_checksum"]) == (
         "example timer",
@@ -79,7 +79,7 @@ async def test_the_older_way(world: World) -> None:
     made = await user.http.post("/jobs/", json=dict(whole))
     assert made.status_code == 201, made.text
     assert made.json()["callback_body"] == {"body": user.body()}
-    await world.rounds(runner)
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 2
     once = globus_sdk.TimerJob(ACTION, callback, "2030-02-01", None, stop_after_n=1)
     job = (await user.http.post("/jobs/", json=dict(once))).json()
@@ -109,16 +109,16 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-async def test_schedules_that_cannot_be(world: World) -> None:
-    user = await world.user()
+async def test_schedules_that_cannot_be(timing: World) -> None:
+    user = await timing.user()
     for place, schedule, words in BAD:
         told = mistakes(await user.http.post("/v2/timer", json=user.timer(**schedule)))
         assert words in told[f"body.timer.{place}"], (schedule, told)
     assert (await user.http.get("/jobs/")).json() == {"jobs": []}
 
 
-async def test_transfers_that_cannot_be(world: World) -> None:
-    user = await world.user()
+async def test_transfers_that_cannot_be(timing: World) -> None:
+    user = await timing.user()
     item = user.body()["DATA"][0]
     bad: list[tuple[str, dict[str, Any], str]] = [
         ("body.DATA", {"DATA": []}, "at least 1"),
@@ -145,8 +145,8 @@ async def test_transfers_that_cannot_be(world: World) -> None:
     assert made.json()["timer"]["body"] == user.body(), "each run has a submission of its own"
 
 
-async def test_flows_are_refused(world: World) -> None:
-    user = await world.user()
+async def test_flows_are_refused(timing: World) -> None:
+    user = await timing.user()
     timer = globus_sdk.FlowTimer(
         flow_id=uuid4(), name="flow", schedule=globus_sdk.OnceTimerSchedule(), body={"body": {}}
     )
@@ -155,8 +155,8 @@ async def test_flows_are_refused(world: World) -> None:
     assert "no Flows" in told["body.timer"]
 
 
-async def test_no_document_at_all(world: World) -> None:
-    user = await world.user()
+async def test_no_document_at_all(timing: World) -> None:
+    user = await timing.user()
     for content in (b"", b"[]", b"{", b"[" * 5000, b'{"timer": 1}', b'{"timer": {"name": NaN}}'):
         answer = await user.http.post("/v2/timer", content=content, headers=JSON)
         assert answer.status_code in (400, 422), (content[:20], answer.text)
@@ -164,21 +164,21 @@ async def test_no_document_at_all(world: World) -> None:
     error(large, 413, "REQUEST_ENTITY_TOO_LARGE")
 
 
-async def test_so_many_for_one_owner(world: World) -> None:
-    user, other = await world.user(), await world.user()
+async def test_so_many_for_one_owner(timing: World) -> None:
+    user, other = await timing.user(), await timing.user()
     made = [await user.makes(**HOURLY) for _ in range(3)]
     refused = await user.http.post("/v2/timer", json=user.timer(**HOURLY))
     assert "3 timers" in error(refused, 409, "TOO_MANY_TIMERS")
     await other.makes(**HOURLY)
     await user.http.delete(f"/jobs/{made[0]}")
     await user.makes(**HOURLY)
-    async with world.nexus.database.connection() as conn:
+    async with timing.nexus.database.connection() as conn:
         found = await conn.execute("SELECT count(*) AS n FROM token WHERE kind = 'refresh'")
         assert await found.fetchone() == {"n": 4}, "of those that are there"
 
 
-async def test_another_ones_timer_does_not_exist(world: World) -> None:
-    user, other = await world.user(), await world.user()
+async def test_another_ones_timer_does_not_exist(timing: World) -> None:
+    user, other = await timing.user(), await timing.user()
     job_id = await user.makes(**HOURLY)
     for method, path, body in (
         ("GET", f"/jobs/{job_id}", None),
@@ -195,18 +195,18 @@ async def test_another_ones_timer_does_not_exist(world: World) -> None:
     assert (await user.job(job_id))["name"] == "mirror"
 
 
-async def test_tokens_that_will_not_do(world: World) -> None:
-    user = await world.user()
-    assert (await world.at(world.app).get("/jobs/")).status_code == 401
-    assert (await world.at(world.app, "x").get("/jobs/")).status_code == 401
+async def test_tokens_that_will_not_do(timing: World) -> None:
+    user = await timing.user()
+    assert (await timing.at(timing.app).get("/jobs/")).status_code == 401
+    assert (await timing.at(timing.app, "x").get("/jobs/")).status_code == 401
     bearer = user.transfer.headers["Authorization"]
-    assert (await world.at(world.app).get("/jobs/", headers={"Authorization": bearer})).is_error
+    assert (await timing.at(timing.app).get("/jobs/", headers={"Authorization": bearer})).is_error
 
 
-async def test_a_consent_that_is_missing_is_asked_for(world: World) -> None:
+async def test_a_consent_that_is_missing_is_asked_for(timing: World) -> None:
     """One from before Timers needed Transfer, as it were."""
-    user = await world.user()
-    async with world.nexus.database.connection() as conn:
+    user = await timing.user()
+    async with timing.nexus.database.connection() as conn:
         await conn.execute("DELETE FROM consent WHERE parent_id IS NOT NULL")
     refused = await user.http.post("/v2/timer", json=user.timer(**HOURLY))
     assert "consent" in error(refused, 403, "ConsentRequired")
@@ -217,12 +217,12 @@ async def test_a_consent_that_is_missing_is_asked_for(world: World) -> None:
     ]
 
 
-async def test_changes(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_changes(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
     renamed = await user.http.patch(f"/jobs/{job_id}", json={"name": "lake to sea"})
     assert renamed.json()["name"] == "lake to sea"
-    await world.rounds(runner)
+    await timing.rounds(runner)
     changed = await user.http.patch(
         f"/jobs/{job_id}", json={"interval": 7200.0, "stop_after_n": 4, "stop_after": "2031-01-01"}
     )
@@ -238,13 +238,13 @@ async def test_changes(world: World) -> None:
     )
 
 
-async def test_one_that_is_over(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_one_that_is_over(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(type="once")
-    await world.rounds(runner)
-    await world.finish()
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
+    await timing.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
     for path, body in (("pause", None), ("resume", {})):
         answer = await user.http.post(f"/jobs/{job_id}/{path}", json=body)
         assert "make a new one" in error(answer, 409, "TIMER_ENDED")
@@ -253,14 +253,14 @@ async def test_one_that_is_over(world: World) -> None:
     assert (await user.http.delete(f"/jobs/{job_id}")).status_code == 200
 
 
-async def test_lists_are_sorted(world: World) -> None:
-    user = await world.user()
+async def test_lists_are_sorted(timing: World) -> None:
+    user = await timing.user()
     made = []
     for name in ("b", "a"):
         document = user.timer(**HOURLY)
         document["timer"]["name"] = name
         made.append((await user.http.post("/v2/timer", json=document)).json()["timer"]["job_id"])
-        world.clock.move(minutes=1)
+        timing.clock.move(minutes=1)
 
     async def listed(order: str) -> list[str]:
         found = await user.http.get("/jobs/", params={"order": order})

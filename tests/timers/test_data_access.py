@@ -33,8 +33,8 @@ async def collection_of(user: User) -> str:
     return str(found.json()["DATA"][0]["id"])
 
 
-async def test_the_consent_below_timers_is_what_counts(world: World) -> None:
-    ada, runner = await world.person("ada"), world.runner()
+async def test_the_consent_below_timers_is_what_counts(timing: World) -> None:
+    ada, runner = await timing.person("ada"), timing.runner()
     user = ada.user
     collection = await collection_of(user)
     data = f"{TRANSFER_SCOPE}[*https://auth.globus.org/scopes/{collection}/data_access]"
@@ -42,10 +42,12 @@ async def test_the_consent_below_timers_is_what_counts(world: World) -> None:
     job_id = await user.makes(type="recurring", interval_seconds=3600)
 
     async def log_in(scope: str) -> None:
-        await world.nexus.log_in_at(ada.application, ada.person, scope=scope, redirect_uri=REDIRECT)
+        await timing.nexus.log_in_at(
+            ada.application, ada.person, scope=scope, redirect_uri=REDIRECT
+        )
 
     async def missing() -> list[str]:
-        await world.rounds(runner)
+        await timing.rounds(runner)
         job = await user.job(job_id)
         assert job["status"] == "inactive", job
         parameters = job["inactive_reason"]["detail"]["authorization_parameters"]
@@ -61,14 +63,14 @@ async def test_the_consent_below_timers_is_what_counts(world: World) -> None:
     assert await missing() == wanted
     await log_in(wanted[0])  # as `globus session consent` does with it
     assert (await user.resumes(job_id)).status_code == 200
-    await world.rounds(runner)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], len(await user.tasks())) == ("loaded", 1, 1)
     # what was allowed with one application is allowed to no other
-    application = await world.nexus.client(redirect_uris=[REDIRECT])
-    tokens = await world.log_in(ada.person, application)
-    other = await world.known(user.sub, tokens, user.endpoints)
+    application = await timing.nexus.client(redirect_uris=[REDIRECT])
+    tokens = await timing.log_in(ada.person, application)
+    other = await timing.known(user.sub, tokens, user.endpoints)
     other_id = await other.makes(type="recurring", interval_seconds=3600)
-    await world.rounds(runner)
+    await timing.rounds(runner)
     assert (await other.job(other_id))["status"] == "inactive"
     assert len(await user.tasks()) == 1

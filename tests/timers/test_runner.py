@@ -49,35 +49,35 @@ class Answering(Transfer):
         return await self._double.submit(*arguments)
 
 
-async def token_of(world: World, job_id: str) -> str:
-    async with world.database.connection() as conn:
+async def token_of(timing: World, job_id: str) -> str:
+    async with timing.database.connection() as conn:
         found = await conn.execute(
             "SELECT refresh_token, t::text AS row FROM timer t WHERE id = %s", (job_id,)
         )
         row = await found.fetchone()
     assert row is not None
-    token = world.kept.unseal(UUID(job_id), row["refresh_token"])
+    token = timing.kept.unseal(UUID(job_id), row["refresh_token"])
     assert token not in row["row"]
     assert token.encode().hex() not in row["row"]
     return token
 
 
-async def is_active(world: World, token: str) -> bool:
-    answer = await world.nexus.post("token/validate", world.client, token=token)
+async def is_active(timing: World, token: str) -> bool:
+    answer = await timing.nexus.post("token/validate", timing.client, token=token)
     return bool(answer.json()["active"])
 
 
-async def test_once(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_once(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(type="once", datetime="2030-01-01 13:00:00")
-    await world.rounds(runner)
+    await timing.rounds(runner)
     assert await user.tasks() == []
     before = await user.job(job_id)
     assert (before["status"], before["next_run"]) == ("new", "2030-01-01T13:00:00+00:00")
     assert before["activity"] == {"code": "awaiting_next_run", "start_timestamp": None}
-    token = await token_of(world, job_id)
-    world.clock.move(hours=1)
-    await world.rounds(runner)
+    token = await token_of(timing, job_id)
+    timing.clock.move(hours=1)
+    await timing.rounds(runner)
     [task] = await user.tasks()
     assert (task["label"], task["status"]) == ("nightly", "ACTIVE")
     running = await user.job(job_id)
@@ -90,81 +90,81 @@ async def test_once(world: World) -> None:
     assert (result["status"], result["errors"]) == (202, None)
     assert result["data"]["action_id"] == task["task_id"]
     assert result["data"]["details"]["status"] == "ACTIVE"
-    await world.finish()
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
     over = await user.job(job_id)
     assert (over["status"], over["activity"], over["n_errors"]) == ("ended", None, 0)
     assert over["results"]["data"][0]["data"]["status"] == "SUCCEEDED"
-    assert not await is_active(world, token), "nothing is kept that nobody needs"
+    assert not await is_active(timing, token), "nothing is kept that nobody needs"
 
 
-async def test_what_was_missed_is_made_up_for_once(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_what_was_missed_is_made_up_for_once(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY, end={"condition": "iterations", "count": 3})
-    await world.rounds(runner)
-    await world.finish()
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
-    world.clock.move(days=3, minutes=30)  # the service was away
-    await world.rounds(runner)
+    await timing.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
+    timing.clock.move(days=3, minutes=30)  # the service was away
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 2
     job = await user.job(job_id)
     assert job["next_run"] == "2030-01-04T13:00:00+00:00", "again at the full hour"
-    await world.finish()
-    world.clock.move(hours=1)
-    await world.rounds(runner)  # sees the end, and runs for the last time
-    await world.finish()
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
-    world.clock.move(days=1)
-    await world.rounds(runner)
+    await timing.finish()
+    timing.clock.move(hours=1)
+    await timing.rounds(runner)  # sees the end, and runs for the last time
+    await timing.finish()
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
+    timing.clock.move(days=1)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], len(await user.tasks())) == ("ended", 3, 3)
 
 
-async def test_a_run_that_lasts_is_waited_for_and_then_made_up_for_once(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_a_run_that_lasts_is_waited_for_and_then_made_up_for_once(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
-    await world.rounds(runner)
+    await timing.rounds(runner)
     for _ in range(5):
-        world.clock.move(hours=1)
-        await world.rounds(runner)
+        timing.clock.move(hours=1)
+        await timing.rounds(runner)
     assert len(await user.tasks()) == 1
     assert (await user.job(job_id))["activity"]["code"] == "run_in_progress"
-    await world.finish()
-    world.clock.move(minutes=2)
-    await world.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=2)
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 2
     assert (await user.job(job_id))["next_run"] == "2030-01-01T18:00:00+00:00"
 
 
-async def test_nothing_begins_after_the_end(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_nothing_begins_after_the_end(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     end = {"condition": "time", "datetime": "2030-01-01T14:30:00+01:00"}
     job_id = await user.makes(**HOURLY, end=end)
-    await world.rounds(runner)
-    await world.finish()
-    world.clock.move(minutes=5)
-    await world.rounds(runner)
+    await timing.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=5)
+    await timing.rounds(runner)
     assert (await user.job(job_id))["next_run"] == "2030-01-01T13:00:00+00:00"
-    world.clock.move(minutes=86)  # it was away when it was due
-    await world.rounds(runner)
+    timing.clock.move(minutes=86)  # it was away when it was due
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], len(await user.tasks())) == ("ended", 1, 1)
 
 
-async def test_killed_between_submitting_and_writing_it_down(world: World) -> None:
-    user = await world.user()
+async def test_killed_between_submitting_and_writing_it_down(timing: World) -> None:
+    user = await timing.user()
     job_id = await user.makes(**HOURLY)
     with pytest.raises(asyncio.CancelledError):
-        await world.runner(Dying(world.at(world.transfer))).round()
+        await timing.runner(Dying(timing.at(timing.transfer))).round()
     [task] = await user.tasks()
     assert (await user.job(job_id))["n_runs"] == 0, "nobody has written it down"
-    runner = world.runner()
+    runner = timing.runner()
     assert await runner.round() == 0, "the dead one's lease has not ended"
-    world.lease_ends()
-    await world.rounds(runner)
+    timing.lease_ends()
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert [one["task_id"] for one in await user.tasks()] == [task["task_id"]]
     [result] = job["results"]["data"]
@@ -172,8 +172,10 @@ async def test_killed_between_submitting_and_writing_it_down(world: World) -> No
     assert result["data"]["action_id"] == task["task_id"]
 
 
-async def test_killed_when_the_run_has_begun(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_killed_when_the_run_has_begun(
+    timing: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
 
     async def dies(*_arguments: Any, **_more: Any) -> str:
@@ -184,17 +186,17 @@ async def test_killed_when_the_run_has_begun(world: World, monkeypatch: pytest.M
         with pytest.raises(asyncio.CancelledError):
             await runner.round()
     assert await user.tasks() == []
-    world.lease_ends()
-    world.clock.move(hours=2)
-    await world.rounds(world.runner())
+    timing.lease_ends()
+    timing.clock.move(hours=2)
+    await timing.rounds(timing.runner())
     assert len(await user.tasks()) == 1, "the run that had begun is the one that makes up for all"
     assert (await user.job(job_id))["n_runs"] == 1
 
 
-async def test_two_instances(world: World) -> None:
-    users = [await world.user() for _ in range(4)]
+async def test_two_instances(timing: World) -> None:
+    users = [await timing.user() for _ in range(4)]
     jobs = [(user, await user.makes(**HOURLY)) for user in users for _ in range(3)]
-    one, other = world.runner(), world.runner()
+    one, other = timing.runner(), timing.runner()
     for _ in range(5):
         await asyncio.gather(one.round(), other.round(), one.round())
     for user in users:
@@ -202,10 +204,10 @@ async def test_two_instances(world: World) -> None:
     assert [(await user.job(job_id))["n_runs"] for user, job_id in jobs] == [1] * 12
 
 
-async def test_one_that_has_lost_its_lease_writes_nothing(world: World) -> None:
-    user = await world.user()
+async def test_one_that_has_lost_its_lease_writes_nothing(timing: World) -> None:
+    user = await timing.user()
     job_id = await user.makes(**HOURLY)
-    real = Transfer(world.at(world.transfer))
+    real = Transfer(timing.at(timing.transfer))
     waits, goes_on = asyncio.Event(), asyncio.Event()
 
     class Slow(Transfer):
@@ -214,13 +216,13 @@ async def test_one_that_has_lost_its_lease_writes_nothing(world: World) -> None:
             await goes_on.wait()
             return await real.submit(*arguments)
 
-    slow = asyncio.create_task(world.runner(Slow(world.at(world.transfer))).round())
+    slow = asyncio.create_task(timing.runner(Slow(timing.at(timing.transfer))).round())
     await waits.wait()
-    world.lease_ends()
-    await world.rounds(world.runner())
-    await world.finish()
-    world.clock.move(hours=1)
-    await world.rounds(world.runner())
+    timing.lease_ends()
+    await timing.rounds(timing.runner())
+    await timing.finish()
+    timing.clock.move(hours=1)
+    await timing.rounds(timing.runner())
     assert len(await user.tasks()) == 2
     goes_on.set()
     await slow
@@ -228,98 +230,98 @@ async def test_one_that_has_lost_its_lease_writes_nothing(world: World) -> None:
     assert (len(await user.tasks()), job["n_runs"]) == (2, 2)
 
 
-async def test_consent_taken_back_and_given_again(world: World) -> None:
-    ada, runner = await world.person("ada"), world.runner()
+async def test_consent_taken_back_and_given_again(timing: World) -> None:
+    ada, runner = await timing.person("ada"), timing.runner()
     job_id = await ada.user.makes(**HOURLY)
-    await world.rounds(runner)
-    await world.finish()
-    _, cookie = await world.nexus.log_in(ada.person)
-    browser = Browser(world.nexus.app, ISSUER)
+    await timing.rounds(runner)
+    await timing.finish()
+    _, cookie = await timing.nexus.log_in(ada.person)
+    browser = Browser(timing.nexus.app, ISSUER)
     browser.http.cookies.set(SESSION_COOKIE, cookie)
     await browser.get("/account/applications")
     assert (await browser.send("/account/applications/revoke")).status_code == 303
     await browser.close()
     [token] = runner._tokens.values()
-    answer = await world.nexus.post("token/introspect", world.client, token=token)
+    answer = await timing.nexus.post("token/introspect", timing.client, token=token)
     assert answer.json() == {"active": False}, "also what was out"
-    world.clock.move(hours=1)
-    await world.rounds(runner)
-    document = await world.log_in(ada.person, ada.application)
-    user = await world.known(ada.user.sub, document, ada.user.endpoints)
+    timing.clock.move(hours=1)
+    await timing.rounds(runner)
+    document = await timing.log_in(ada.person, ada.application)
+    user = await timing.known(ada.user.sub, document, ada.user.endpoints)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], job["n_errors"]) == ("inactive", 1, 1)
     assert job["activity"]["code"] == "paused"
     assert job["inactive_reason"]["cause"] == "globus_auth_requirements"
     parameters = job["inactive_reason"]["detail"]["authorization_parameters"]
     assert parameters["required_scopes"] == [f"{TIMER_SCOPE}[{TRANSFER_SCOPE}]"]
-    world.clock.move(hours=1)
-    await world.rounds(runner)
+    timing.clock.move(hours=1)
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 1, "it stands still"
     assert (await user.resumes(job_id)).json()["message"]
-    await world.rounds(runner)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["inactive_reason"], job["n_runs"]) == ("loaded", None, 2)
     assert len(await user.tasks()) == 2
 
 
-async def test_the_clock_is_set_back(world: World) -> None:
+async def test_the_clock_is_set_back(timing: World) -> None:
     """As after a failover to a host whose clock is right: a run is not looked at a day late."""
-    user, runner = await world.user(), world.runner()
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
-    await world.rounds(runner)
-    world.clock.move(days=-1)
-    await world.rounds(runner)
-    await world.finish()
-    world.clock.move(minutes=2)
-    await world.rounds(runner)
+    await timing.rounds(runner)
+    timing.clock.move(days=-1)
+    await timing.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=2)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["activity"]["code"], len(await user.tasks())) == ("awaiting_next_run", 1)
 
 
-async def test_a_timer_outlasts_the_login_in_which_it_was_set(world: World) -> None:
-    bob = await world.person("bob")
+async def test_a_timer_outlasts_the_login_in_which_it_was_set(timing: World) -> None:
+    bob = await timing.person("bob")
     job_id = await bob.user.makes(**HOURLY)
-    token = await token_of(world, job_id)
+    token = await token_of(timing, job_id)
     for one in (bob.document, *bob.document["other_tokens"]):  # as `globus logout` does
         for name in ("access_token", "refresh_token"):
-            await world.nexus.post("token/revoke", bob.application, token=one[name])
-    assert await is_active(world, token)
-    await world.rounds(world.runner())
-    async with world.database.connection() as conn:
+            await timing.nexus.post("token/revoke", bob.application, token=one[name])
+    assert await is_active(timing, token)
+    await timing.rounds(timing.runner())
+    async with timing.database.connection() as conn:
         found = await conn.execute("SELECT n_runs FROM timer")
         assert await found.fetchone() == {"n_runs": 1}
 
 
-async def test_an_owner_is_suspended_and_deleted(world: World) -> None:
-    eve, runner = await world.person("eve"), world.runner()
+async def test_an_owner_is_suspended_and_deleted(timing: World) -> None:
+    eve, runner = await timing.person("eve"), timing.runner()
     job_id = await eve.user.makes(**HOURLY)
-    async with world.nexus.database.transaction() as conn:
+    async with timing.nexus.database.transaction() as conn:
         await accounts.suspend(conn, eve.person.account_id)
-    login = httpx.BasicAuth(str(world.client.client_id), world.client.client_secret)
-    watch = OwnerWatch(world.database, world.nexus.http, login)
-    await world.rounds(runner)
-    assert await _status(world, job_id) == "inactive", "its token has ended"
-    async with world.database.connection() as conn:
+    login = httpx.BasicAuth(str(timing.client.client_id), timing.client.client_secret)
+    watch = OwnerWatch(timing.database, timing.nexus.http, login)
+    await timing.rounds(runner)
+    assert await _status(timing, job_id) == "inactive", "its token has ended"
+    async with timing.database.connection() as conn:
         await conn.execute("UPDATE timer SET status = 'active', inactive_detail = NULL")
     while await watch.look():
         pass
-    assert await _status(world, job_id) == "inactive", "nexus has told"
-    async with world.nexus.database.transaction() as conn:
+    assert await _status(timing, job_id) == "inactive", "nexus has told"
+    async with timing.nexus.database.transaction() as conn:
         await accounts.delete(conn, eve.person.account_id)
     while await watch.look():
         pass
-    assert await _status(world, job_id) is None
+    assert await _status(timing, job_id) is None
 
 
-async def _status(world: World, job_id: str) -> str | None:
-    async with world.database.connection() as conn:
+async def _status(timing: World, job_id: str) -> str | None:
+    async with timing.database.connection() as conn:
         found = await conn.execute("SELECT status FROM timer WHERE id = %s", (job_id,))
         row = await found.fetchone()
     return None if row is None else str(row["status"])
 
 
 async def test_a_missing_data_access_consent_is_asked_for_below_the_timers_own(
-    world: World,
+    timing: World,
 ) -> None:
     data = "https://auth.globus.org/scopes/6ac7ad60-0bb2-4bd4-a0bc-4ff7e0f6f7a1/data_access"
     transfer = f"urn:globus:auth:scope:transfer.api.globus.org:all[*{data}]"
@@ -328,26 +330,26 @@ async def test_a_missing_data_access_consent_is_asked_for_below_the_timers_own(
         "message": "Missing required data_access consent",
         "required_scopes": [transfer],
     }
-    user = await world.user()
+    user = await timing.user()
     job_id = await user.makes(**HOURLY)
-    double = Answering(world.at(world.transfer), lambda: httpx.Response(403, json=refused))
-    await world.rounds(world.runner(double))
+    double = Answering(timing.at(timing.transfer), lambda: httpx.Response(403, json=refused))
+    await timing.rounds(timing.runner(double))
     job = await user.job(job_id)
     parameters = job["inactive_reason"]["detail"]["authorization_parameters"]
     assert parameters["required_scopes"] == [
-        f"https://auth.globus.org/scopes/{world.client.client_id}/timer[{transfer}]"
+        f"https://auth.globus.org/scopes/{timing.client.client_id}/timer[{transfer}]"
     ]
     assert (await user.resumes(job_id, update_credentials=True)).status_code == 200
-    await world.rounds(world.runner())
+    await timing.rounds(timing.runner())
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], len(await user.tasks())) == ("loaded", 1, 1)
 
 
-async def test_a_refusal_is_told_and_the_next_run_tries_again(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_a_refusal_is_told_and_the_next_run_tries_again(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
     await user.transfer.delete(f"/v0.10/endpoint/{user.endpoints[0]}")
-    await world.rounds(runner)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], job["n_errors"]) == ("loaded", 1, 1)
     [result] = job["results"]["data"]
@@ -356,51 +358,51 @@ async def test_a_refusal_is_told_and_the_next_run_tries_again(world: World) -> N
     assert user.endpoints[0] in result["errors"][0]["detail"]
     assert job["next_run"] == "2030-01-01T13:00:00+00:00"
     for _ in range(12):
-        world.clock.move(hours=1)
-        await world.rounds(runner)
+        timing.clock.move(hours=1)
+        await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["n_errors"], len(job["results"]["data"])) == (13, 10), "only the latest are kept"
 
 
-async def test_transfer_is_away_for_a_while(world: World) -> None:
-    user = await world.user()
+async def test_transfer_is_away_for_a_while(timing: World) -> None:
+    user = await timing.user()
     job_id = await user.makes(**HOURLY)
-    away = Answering(world.at(world.transfer), lambda: httpx.Response(503, text="later"))
-    runner = world.runner(away)
-    await world.rounds(runner)
+    away = Answering(timing.at(timing.transfer), lambda: httpx.Response(503, text="later"))
+    runner = timing.runner(away)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert (job["activity"]["code"], job["n_runs"], job["n_errors"]) == ("retrying", 0, 0)
     assert job["results"]["data"][0]["status"] == 503
     assert await runner.round() == 0, "not at once"
-    world.clock.move(seconds=RETRY_FIRST_S)
+    timing.clock.move(seconds=RETRY_FIRST_S)
     assert await runner.round() == 1
-    world.clock.move(seconds=RETRY_LONGEST_S)
-    await world.rounds(world.runner())
+    timing.clock.move(seconds=RETRY_LONGEST_S)
+    await timing.rounds(timing.runner())
     job = await user.job(job_id)
     assert (job["n_runs"], job["n_errors"]) == (1, 0)
     assert job["results"]["data"][0]["errors"] is None
 
 
-async def test_transfer_stays_away(world: World) -> None:
-    user = await world.user()
+async def test_transfer_stays_away(timing: World) -> None:
+    user = await timing.user()
     job_id = await user.makes(type="once")
-    away = Answering(world.at(world.transfer), lambda: httpx.Response(503, text="later"))
-    runner, tries = world.runner(away), 0
+    away = Answering(timing.at(timing.transfer), lambda: httpx.Response(503, text="later"))
+    runner, tries = timing.runner(away), 0
     while await runner.round():
         tries += 1
-        world.clock.move(seconds=RETRY_LONGEST_S)
+        timing.clock.move(seconds=RETRY_LONGEST_S)
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], job["n_errors"]) == ("ended", 1, 1)
     assert tries == TRIES + 1, "and one look to end it"
 
 
-async def test_a_task_that_fails_says_why(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_a_task_that_fails_says_why(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
-    await world.rounds(runner)
-    await world.finish("FAILED")
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
+    await timing.rounds(runner)
+    await timing.finish("FAILED")
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
     job = await user.job(job_id)
     assert job["n_errors"] == 1
     [result] = job["results"]["data"]
@@ -410,31 +412,31 @@ async def test_a_task_that_fails_says_why(world: World) -> None:
     assert result["data"]["status"] == "FAILED"
 
 
-async def test_pause_and_resume(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_pause_and_resume(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(**HOURLY)
-    await world.rounds(runner)
+    await timing.rounds(runner)
     assert (await user.http.post(f"/jobs/{job_id}/pause")).status_code == 200
     job = await user.job(job_id)
     assert job["inactive_reason"] == {"cause": "user", "detail": None}
-    await world.finish()
-    world.clock.move(hours=5)
-    await world.rounds(runner)
+    await timing.finish()
+    timing.clock.move(hours=5)
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 1
     await user.resumes(job_id, update_credentials=False)
-    await world.rounds(runner)
+    await timing.rounds(runner)
     assert len(await user.tasks()) == 2
     assert (await user.job(job_id))["next_run"] == "2030-01-01T18:00:00+00:00"
 
 
-async def test_a_refresh_token_is_not_forgotten_while_a_timer_waits(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_a_refresh_token_is_not_forgotten_while_a_timer_waits(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(type="once", datetime="2032-01-01")
-    async with world.nexus.database.connection() as conn:
+    async with timing.nexus.database.connection() as conn:
         await conn.execute("UPDATE token SET expires_at = now() + interval '1 hour'")
-    world.clock.move(days=31)
-    await world.rounds(runner)
-    async with world.nexus.database.connection() as conn:
+    timing.clock.move(days=31)
+    await timing.rounds(runner)
+    async with timing.nexus.database.connection() as conn:
         found = await conn.execute(
             "SELECT count(*) AS n FROM token WHERE kind = 'refresh'"
             " AND expires_at > now() + interval '100 days'"
@@ -444,39 +446,39 @@ async def test_a_refresh_token_is_not_forgotten_while_a_timer_waits(world: World
     assert (job["status"], job["next_run"]) == ("new", "2032-01-01T00:00:00+00:00")
 
 
-async def test_a_deleted_timer_leaves_no_token(world: World) -> None:
-    user = await world.user()
+async def test_a_deleted_timer_leaves_no_token(timing: World) -> None:
+    user = await timing.user()
     job_id = await user.makes(**HOURLY)
-    token = await token_of(world, job_id)
-    await world.rounds(world.runner())
+    token = await token_of(timing, job_id)
+    await timing.rounds(timing.runner())
     deleted = await user.http.delete(f"/jobs/{job_id}")
     assert (deleted.status_code, deleted.json()["status"]) == (200, "deleted")
-    assert not await is_active(world, token)
+    assert not await is_active(timing, token)
     assert (await user.http.get(f"/jobs/{job_id}")).status_code == 404
-    world.clock.move(hours=1)
-    await world.rounds(world.runner())
+    timing.clock.move(hours=1)
+    await timing.rounds(timing.runner())
     assert len(await user.tasks()) == 1
 
 
-async def test_what_is_over_for_long_is_forgotten(world: World) -> None:
-    user, runner = await world.user(), world.runner()
+async def test_what_is_over_for_long_is_forgotten(timing: World) -> None:
+    user, runner = await timing.user(), timing.runner()
     job_id = await user.makes(type="once")
-    await world.rounds(runner)
-    await world.finish()
-    world.clock.move(minutes=1)
-    await world.rounds(runner)
-    async with world.database.connection() as conn:
+    await timing.rounds(runner)
+    await timing.finish()
+    timing.clock.move(minutes=1)
+    await timing.rounds(runner)
+    async with timing.database.connection() as conn:
         await timers.sweep_old(conn, at=START + timedelta(days=29))
-        assert await _status(world, job_id) == "ended"
+        assert await _status(timing, job_id) == "ended"
         await timers.sweep_old(conn, at=START + timedelta(days=31))
-    assert await _status(world, job_id) is None
+    assert await _status(timing, job_id) is None
 
 
 async def test_it_goes_on_by_itself_and_is_woken(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    timing: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("towpath.timers.runner.POLL_S", 3600.0)
-    user, runner = await world.user(), world.runner()
+    user, runner = await timing.user(), timing.runner()
     running = asyncio.create_task(runner.run())
     await user.makes(**HOURLY)
     runner.wake()

@@ -58,6 +58,7 @@ def a_task(
     given = {"opened": {}, "own_sessions": WeakSet(), "witness": None, "claimed_storage": None}
     given["owner"] = Who.alone(UUID(int=1), "a")
     context = SimpleNamespace(
+        planning=False,
         sessions=sessions,
         grant=SimpleNamespace(
             owner_id=UUID(int=1), username="a", destination_endpoint_id=destination
