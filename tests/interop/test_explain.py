@@ -30,7 +30,7 @@ def test_a_tree_and_a_pause(site: Site, tmp_path: Path) -> None:
     site.deployment.wait(task_id, 60)
     told = explained(site, task_id)
     found = seconds(told)
-    assert paused_s <= found["paused"] < paused_s + 5
+    assert paused_s - 0.1 < found["paused"] < paused_s + 5  # two clocks say when
     moved = {"moving", "source_read", "destination_write", "checksum", "network"}
     assert found.keys() & moved
     [paused] = [one for one in told["DATA"] if one["category"] == "paused"]

@@ -1,6 +1,7 @@
 """The database as a service sees it: a pool on its own schema."""
 
 import asyncio
+import select
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -48,8 +49,8 @@ POOL_WAIT_S = 30.0
 AWAY_WAIT_S = 2.0
 """While no connection can be made at all, it waits only so long."""
 TRIED_S = 1.0
-"""A connection that was used so recently is not tried before it is used again: that would be a
-round trip for each request. Whoever gets one that died since then is told so by his statement."""
+"""A connection that was used so recently, and on which nothing has come since, is not tried before
+it is used again: that would be a round trip for each request. A server that ends one says so."""
 HEAL_EVERY_S = 1.0
 """How often the pool is looked after while it has lost connections. By itself it would wait twice
 as long from one attempt to the next, in the end for minutes, and try again only when asked."""
@@ -168,7 +169,8 @@ class Database:
 
     async def _check(self, connection: Connection) -> None:
         used = self._used.get(connection)
-        if used is None or time.monotonic() - used > TRIED_S:
+        recently = used is not None and time.monotonic() - used <= TRIED_S
+        if not recently or _has_news(connection):
             await AsyncConnectionPool.check_connection(connection)
 
     async def _taken(self) -> Connection:
@@ -248,6 +250,15 @@ async def wait_for_database(url: str) -> None:
         await connection.close()
 
     await at_start(connect)
+
+
+def _has_news(connection: Connection) -> bool:
+    """Whether something has come, or it is closed: of one that nobody uses, that is its end."""
+    if connection.closed:
+        return True
+    news = select.poll()
+    news.register(connection.fileno(), select.POLLIN)
+    return bool(news.poll(0))
 
 
 def _cancellations() -> int:

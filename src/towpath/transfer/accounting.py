@@ -238,7 +238,7 @@ def settle(
         return
     taken_over = standings[leased].at
     if leased:
-        account(spent, standings[:leased], facts, since=since, until=taken_over)
+        account(spent, standings[:leased], facts, since=since, until=min(taken_over, now))
     share_out(spent, now - max(since, taken_over), weights)
 
 
