@@ -249,6 +249,7 @@ def test_nexus_is_measured(only: str) -> None:
     assert "tokens" in nothing.stderr
 
 
+@pytest.mark.long
 def test_recovery_is_measured_for_all_sides() -> None:
     done = bench("recovery", "--quick", "--only", "server")
     assert done.returncode == 0, done.stderr

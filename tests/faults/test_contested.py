@@ -235,6 +235,7 @@ def test_sources_that_changed_meanwhile(scene: Scene) -> None:
     assert task["faults"] == len(before)
 
 
+@pytest.mark.long
 def test_a_task_that_is_cancelled_leaves_no_other_files_bytes(scene: Scene) -> None:
     """What an earlier lease had sent: shifted by a failure, cut off, arrived, not begun; and one
     that moves for longer than it takes to settle. The end comes when nothing moves, and only the

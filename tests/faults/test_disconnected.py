@@ -144,6 +144,7 @@ def until(done: Callable[[], bool], timeout_s: float) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.long
 def test_a_few_seconds(tmp_path: Path) -> None:
     with disconnected(tmp_path, QUICK, 1000) as cut_off:
         before = cut_off.written()

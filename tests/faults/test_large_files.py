@@ -48,7 +48,8 @@ def test_ranges_are_compared_while_the_next_ones_move(rig: Rig) -> None:
     assert apart > SIZE / 2
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
 def test_any_session_may_be_lost(rig: Rig, seed: int) -> None:
     random = Random(seed)
     make_tree(rig.root / "src", TREE, seed)

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from plugins.rig import Rig
 from plugins.site import until
 from towpath.demo.gct import GctServer
@@ -16,6 +18,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.long
 def test_eighty_directories_that_fail(
     rig: Rig, open_tmp_path: Path, unprivileged_server: GctServer
 ) -> None:

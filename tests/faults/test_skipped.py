@@ -78,6 +78,7 @@ def test_what_cannot_be_read_is_left_out(
     site.assert_well()
 
 
+@pytest.mark.long
 def test_a_large_file_that_had_begun_and_is_gone_is_left_out(rig: Rig) -> None:
     source, destination = rig.root / "src", rig.root / "dst"
     make_tree(source, [TreeFile("large", 1024 * MEBIBYTE), TreeFile("small", 10)], seed=1)

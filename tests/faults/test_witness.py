@@ -74,7 +74,7 @@ def witness_of(worker: int) -> int:
     ("seen", "verify"),
     [
         (True, False),  # nothing else would find what was lost
-        (False, True),
+        pytest.param(False, True, marks=pytest.mark.long),
         pytest.param(True, True, marks=pytest.mark.long),
         pytest.param(False, False, marks=pytest.mark.long),
     ],

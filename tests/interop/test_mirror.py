@@ -374,6 +374,7 @@ def test_an_extra_that_cannot_go_is_told_and_tried_again(
     assert (told["files"], told["directories"]) == (3, 2)
 
 
+@pytest.mark.long
 def test_large_directories_and_a_worker_killed_while_it_deletes(rig: Rig) -> None:
     """Directories with more entries than are kept; what is gone is not counted twice."""
     source, destination = rig.root / "src", rig.root / "dst"

@@ -46,6 +46,7 @@ def test_tasks_under_faults_break_no_invariant(database_url: str) -> None:
     assert sum(shown["faults"].values()) > 50
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("quiet")
 def test_the_same_seed_is_the_same_world(database_url: str) -> None:
     first, second = (run(database_url, 25, seed=6, roughness=2) for _ in range(2))

@@ -123,6 +123,7 @@ async def test_a_process_that_is_killed_is_started_again(domain_a: Domain, workd
             assert running.pids()["games"] != [pid]
 
 
+@pytest.mark.long
 async def test_an_idle_process_ends_and_comes_back(domain_a: Domain, workdir: Path) -> None:
     with launched(domain_a, workdir, "account_idle_s=0.2") as running:
         async with session(running, domain_a, "games") as client:
