@@ -1,9 +1,13 @@
 """Fixtures: one embedded PostgreSQL for the session, one fresh, migrated database for each test."""
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from itertools import count
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,14 +22,33 @@ SCHEMAS = {
     "timers": "towpath.timers.store",
 }
 
+MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2 << 30
+"""For three servers with some databases each. Containers often have 64 MiB."""
+
 _numbers = count(1)
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A running PostgreSQL, with a template database that has every service's schema."""
+    with _in_memory(tmp_path_factory) as directory:
+        yield from _running(directory)
+
+
+@contextmanager
+def _in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A new database is some 400 files: ten times as fast in memory, where there is room for it."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+        yield tmp_path_factory.mktemp("postgres")
+        return
+    with tempfile.TemporaryDirectory(prefix="towpath-tests-", dir=MEMORY) as directory:
+        yield Path(directory) / "postgres"
+
+
+def _running(directory: Path) -> Iterator[EmbeddedPostgres]:
     server = EmbeddedPostgres(
-        tmp_path_factory.mktemp("postgres"),
+        directory,
         options={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"},
     )
     asyncio.run(server.start())
