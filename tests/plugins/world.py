@@ -52,8 +52,8 @@ class World:
         self.close()
 
     def reset(self) -> None:
-        """No tasks, no credentials."""
-        tables = ("item", "frontier", "file", "event", "claim", "credential", "task")
+        """No tasks, no credentials, nobody who waits to be told."""
+        tables = ("item", "frontier", "file", "event", "claim", "credential", "outbox", "task")
         self.sql(";".join(f"DELETE FROM {table}" for table in tables))
 
     async def _prepare(self, conn: Connection) -> None:
