@@ -134,6 +134,7 @@ class _Bench:
         scale = self._scale
         pool = SessionPool(
             per_login=OWNED,
+            per_server=scale.idle + scale.active + WARM_UP_SESSIONS,
             in_all=scale.idle + scale.active + WARM_UP_SESSIONS,
             idle_s=24 * 3600,
             keepalive_s=scale.keepalive_s,
