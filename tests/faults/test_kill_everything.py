@@ -134,10 +134,10 @@ def check_throughput(deployment: Deployment, task: dict[str, Any]) -> None:
     assert times == sorted(set(times))
     assert (plot[0]["files"], plot[-1]["files"]) == (0, task["files_transferred"])
     assert plot[-1]["bytes"] == task["bytes_transferred"]
-    files = [point["files"] for point in plot]
-    assert files == sorted(files)
+    done = [(point["files"], point["bytes"]) for point in plot]  # a large file is many points
+    assert done == sorted(done)
     # where it stood still there are points before and after, and one of the worker that goes on
-    assert len(set(files)) >= len(plot) / 4
+    assert len(set(done)) >= len(plot) / 3
 
 
 @pytest.mark.timeout(240)

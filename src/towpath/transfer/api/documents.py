@@ -246,6 +246,18 @@ def event_document(event: Event) -> JsonObject:
     }
 
 
+def event_list(page: Sequence[Event], total: int, *, limit: int, offset: int) -> JsonObject:
+    """A page of a task's events."""
+    return {
+        "DATA_TYPE": "event_list",
+        "length": len(page),
+        "limit": limit,
+        "offset": offset,
+        "total": total,
+        "DATA": [event_document(event) for event in page],
+    }
+
+
 def task_document(task: Task, now: datetime) -> JsonObject:
     """A task with all its counters; `now` is for the rate of one that still runs."""
     options = task.options

@@ -27,7 +27,7 @@ from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import (
     JsonObject,
-    event_document,
+    event_list,
     only,
     result,
     task_document,
@@ -452,16 +452,7 @@ async def monitored_task_events(
             conn, task.task_no, is_error=filter_is_error, limit=limit, offset=offset
         )
     shown = [replace(one, details=details_for(one.details, sides)) for one in page]
-    return JSONResponse(
-        {
-            "DATA_TYPE": "event_list",
-            "length": len(page),
-            "limit": limit,
-            "offset": offset,
-            "total": total,
-            "DATA": [event_document(event) for event in shown],
-        }
-    )
+    return JSONResponse(event_list(shown, total, limit=limit, offset=offset))
 
 
 @router.get("/task/{task_id}/pause_info", response_model=task_answers.PauseInfo)

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.transfer import names, times
-from towpath.transfer.api.answers.base import Result, Submitted, reads
+from towpath.transfer.api.answers.base import AGAIN, Result, Submitted, reads
 from towpath.transfer.api.answers.plans import Plan as PlanAnswer
 from towpath.transfer.api.answers.plans import PlanAccepted, PlanEntries, PlanStatus
 from towpath.transfer.api.bodies import Document, read_document
@@ -46,9 +46,6 @@ _SILENT: Final = dict.fromkeys(
 
 _DUPLICATE: dict[int | str, dict[str, Any]] = {
     200: {"model": PlanAccepted, "description": "It was accepted before"}
-}
-_AGAIN: dict[int | str, dict[str, Any]] = {
-    200: {"model": Submitted, "description": "It was accepted before"}
 }
 
 
@@ -259,7 +256,7 @@ def _facts(facts: Facts | None) -> dict[str, Any] | None:
     "/plan/{plan_id}/apply",
     status_code=202,
     response_model=Submitted,
-    responses=_AGAIN,
+    responses=AGAIN,
     openapi_extra=reads(ApplyDocument),
 )
 async def apply_plan(

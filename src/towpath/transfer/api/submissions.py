@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -17,7 +17,7 @@ from towpath.platform.database import Connection, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.transfer import names
-from towpath.transfer.api.answers.base import SubmissionId, Submitted, reads
+from towpath.transfer.api.answers.base import AGAIN, SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
 from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import item_document, result
@@ -68,10 +68,6 @@ SMALL_ITEMS = 100
 ACCEPTED_AT_ONCE = 64
 """Submissions in one transaction: some 20 ms, in which none of them can be cancelled."""
 
-_AGAIN: dict[int | str, dict[str, Any]] = {
-    200: {"model": Submitted, "description": "It was accepted before"}
-}
-
 
 @router.get("/submission_id", response_model=SubmissionId)
 async def submission_id(_caller: Caller) -> JSONResponse:
@@ -83,7 +79,7 @@ async def submission_id(_caller: Caller) -> JSONResponse:
     "/transfer",
     status_code=202,
     response_model=Submitted,
-    responses=_AGAIN,
+    responses=AGAIN,
     openapi_extra=reads(TransferDocument),
 )
 async def submit_transfer(request: Request, caller: Caller, service: Service) -> JSONResponse:
@@ -95,7 +91,7 @@ async def submit_transfer(request: Request, caller: Caller, service: Service) ->
     "/delete",
     status_code=202,
     response_model=Submitted,
-    responses=_AGAIN,
+    responses=AGAIN,
     openapi_extra=reads(DeleteDocument),
 )
 async def submit_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
@@ -107,7 +103,7 @@ async def submit_delete(request: Request, caller: Caller, service: Service) -> J
     "/task/{task_id}/run_again",
     status_code=202,
     response_model=Submitted,
-    responses=_AGAIN,
+    responses=AGAIN,
     openapi_extra=reads(AgainDocument),
 )
 async def run_again(

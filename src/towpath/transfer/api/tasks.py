@@ -17,7 +17,7 @@ from towpath.transfer.api.answers import tasks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import (
-    event_document,
+    event_list,
     item_document,
     only,
     result,
@@ -269,16 +269,7 @@ async def list_events(
         page, total = await tasks.list_events(
             conn, task.task_no, is_error=is_error, limit=limit, offset=offset
         )
-    return JSONResponse(
-        {
-            "DATA_TYPE": "event_list",
-            "length": len(page),
-            "limit": limit,
-            "offset": offset,
-            "total": total,
-            "DATA": [event_document(event) for event in page],
-        }
-    )
+    return JSONResponse(event_list(page, total, limit=limit, offset=offset))
 
 
 @router.get("/task/{task_id}/successful_transfers", response_model=answers.SuccessfulTransfers)

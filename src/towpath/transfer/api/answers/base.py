@@ -77,6 +77,12 @@ class Submitted(_Result):
     task_link: Link
 
 
+AGAIN: dict[int | str, dict[str, Any]] = {
+    200: {"model": Submitted, "description": "It was accepted before"}
+}
+"""Of routes that accept a task: what a repetition is answered (`responses`)."""
+
+
 def reads(model: type[BaseModel]) -> dict[str, Any]:
     """For a route that reads its body itself: what that is (`openapi_extra`)."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
