@@ -15,16 +15,17 @@ from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.ranges import ByteRange
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
+from towpath.transfer.engine import arrived
 from towpath.transfer.engine import repair as module
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext, TaskFaultError
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
-from towpath.transfer.store import leases, plan
+from towpath.transfer.store import counters, leases, plan
 from towpath.transfer.store.plan import File, State
 from towpath.transfer.store.rows import fetch
 
-FILES = [File(number, 1, f"f{number}", 5, None) for number in range(1, 7)]
+FILES = [File(number, 1, f"f{number}", 5, 0) for number in range(1, 7)]
 RIGHT = {f"/from/f{number}": b"%d----" % number for number in range(1, 7)}
 
 
@@ -161,7 +162,7 @@ async def brought_right(context: TaskContext) -> list[int]:
 async def test_only_what_may_be_another_file_is_sent(
     context: TaskContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who cancels does not want all that was under way to be sent again."""
+    """Who cancels does not want all that was under way to be sent again. What is whole counts."""
     there = {
         "/to/f1": RIGHT["/from/f1"],  # arrived, and nobody was told
         "/to/f2": RIGHT["/from/f2"][:2],  # cut off
@@ -171,8 +172,30 @@ async def test_only_what_may_be_another_file_is_sent(
     assert await brought_right(context) == []
     assert [lane.sent for lane in opened] == [["f5"]]
     assert there["/to/f5"] == RIGHT["/from/f5"]
-    assert await states(context.db) == dict.fromkeys((1, 2, 3, 4, 6), State.PENDING)
+    assert await states(context.db) == dict.fromkeys((2, 3, 4, 6), State.PENDING)
     assert await events(context.db) == []
+    async with context.db.connection() as conn:
+        done = await counters.totals(conn, context.task_no)
+    assert (done.files_succeeded, done.bytes_transferred) == (2, 10)
+
+
+async def test_what_is_whole_and_not_what_its_owner_said_goes(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody saw it arrive; it is refuted all the same, as every file would be."""
+    there = {"/to/f1": RIGHT["/from/f1"]}
+    lanes(monkeypatch, there)
+    context.items = {1: plan.Item(1, "/from", "/to", True, "MD5", "ab" * 16)}
+
+    async def remove_anew(_context: TaskContext, path: str) -> bool:
+        del there[path]
+        return True
+
+    monkeypatch.setattr(arrived, "remove_anew", remove_anew)
+    assert await brought_right(context) == []
+    assert there == {}
+    assert [code for code, _ in await events(context.db)] == ["EXTERNAL_CHECKSUM_MISMATCH"]
+    assert (await states(context.db))[1] == State.PENDING
 
 
 async def test_what_cannot_be_compared_is_sent_and_what_is_void_is_looked_at_again(

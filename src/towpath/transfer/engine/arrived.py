@@ -6,11 +6,13 @@ from towpath.gridftp.client.dial import Server
 from towpath.gridftp.client.lane import Outcome
 from towpath.gridftp.client.session import Session
 from towpath.gridftp.errors import GridFTPError, Kind
-from towpath.transfer.engine.context import TaskContext, TaskFaultError
+from towpath.gridftp.wire.listings import Entry
+from towpath.transfer.engine.context import TaskContext, TaskFaultError, at_destination
 from towpath.transfer.engine.faults import external_mismatch
-from towpath.transfer.engine.pairs import open_pair
+from towpath.transfer.engine.pairs import Pair, open_pair
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.removal import remove_files
+from towpath.transfer.store import restart_points
 from towpath.transfer.store.plan import File
 from towpath.transfer.store.segments import Finished
 
@@ -36,6 +38,43 @@ async def record(
         ),
         transferred=file.size,
         checksummed=file.size if outcome.digest else 0,
+    )
+    return None
+
+
+async def equal(
+    context: TaskContext,
+    recorder: Recorder,
+    pair: Pair,
+    file: File,
+    source: Entry,
+    *,
+    algorithm: str,
+    digest: str,
+) -> TaskFaultError | None:
+    """A file that nobody saw arrive, and whose digest is its source's at both ends now: it is done
+    and counts. If it is not what its owner said, it does not, and the fault is returned.
+
+    Nothing may write it any more. Raises LeaseLostError, SidedError.
+    """
+    fault = await refuted(context, file, digest, pair.destination.server)
+    if fault is not None:
+        return fault
+    if context.options.preserve_timestamp and source.modified is not None:
+        context.lease.check()
+        with at_destination():
+            await pair.destination.set_modified(context.paths_of(file)[1], source.modified)
+    async with context.db.connection() as conn:
+        ranges = await restart_points.of_file(conn, context.task_no, file.file_no)
+    counted = sum(r.after - r.first for r in ranges)
+    recorder.finished(
+        file.file_no,
+        Finished(
+            *(file.item_no, file.path, source.size, algorithm, digest),
+            attempts=file.attempt + 1,
+        ),
+        transferred=max(source.size - counted, 0),
+        checksummed=source.size,
     )
     return None
 

@@ -21,7 +21,7 @@ LOOK_EVERY_S = 2.0
 def change(file: File, now: Entry, *, where: str, path: str) -> GridFTPError | None:
     """What has become of a source that is in the plan as `file`; None: nothing, by its size and
     time."""
-    if (file.size, file.modified) == (now.size, now.modified):
+    if is_as_listed(file, now):
         return None
     resized = file.size != now.size
     return GridFTPError(
@@ -38,6 +38,11 @@ def change(file: File, now: Entry, *, where: str, path: str) -> GridFTPError | N
             "time_now": times.show_file_time(now.modified),
         },
     )
+
+
+def is_as_listed(file: File, now: Entry) -> bool:
+    """Whether a source has the facts that the plan has of it."""
+    return (file.size, file.modified) == (now.size, now.modified)
 
 
 def as_now(file: File, now: Entry) -> File:

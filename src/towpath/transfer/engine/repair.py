@@ -2,8 +2,8 @@
 
 After one failure in a pipeline the files behind it may have been shifted (the order rule), and of
 the files of a lost lease nobody knows. A task that goes on sends them again. One that ends looks at
-what it has sent and what has not arrived: what holds the beginning of its own source is left as it
-is, anything else is sent once more.
+what it has sent and nobody saw arrive: what is whole counts, what holds the beginning of its own
+source is left as it is, anything else is sent once more.
 """
 
 import asyncio
@@ -15,7 +15,8 @@ from towpath.gridftp.client.lane import Outcome
 from towpath.gridftp.client.tree import spoiled_path
 from towpath.gridftp.errors import Phase
 from towpath.gridftp.wire.ranges import ByteRange
-from towpath.transfer.engine.arrived import record, remove_anew
+from towpath.transfer.engine.arrived import equal, record, remove_anew
+from towpath.transfer.engine.changes import is_as_listed
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
@@ -93,7 +94,7 @@ async def _look_and_send(
     """What became of those that are sent, and whether nothing writes any more."""
     pair = await open_pair(context, markers=False)
     try:
-        wrong = await _wrong(context, pair, files)
+        wrong = await _wrong(context, recorder, pair, files)
         outcomes = await _send(context, recorder, pair, wrong)
     finally:
         still = await pair.lane.close()
@@ -111,19 +112,22 @@ async def _hand_back(context: TaskContext, recorder: Recorder, outcomes: Sequenc
     await recorder.flush()
 
 
-async def _wrong(context: TaskContext, pair: Pair, files: Sequence[File]) -> list[File]:
-    """Those that hold anything but the beginning of their source."""
+async def _wrong(
+    context: TaskContext, recorder: Recorder, pair: Pair, files: Sequence[File]
+) -> list[File]:
+    """Those that hold anything but the beginning of their source. What is whole counts."""
     wrong: list[File] = []
     for first in range(0, len(files), COMPARED_AT_ONCE):
         some = files[first : first + COMPARED_AT_ONCE]
-        begun = await asyncio.gather(*(_holds_its_beginning(context, pair, file) for file in some))
-        wrong += [file for file, right in zip(some, begun, strict=True) if not right]
+        right = await asyncio.gather(*(_is_right(context, recorder, pair, file) for file in some))
+        wrong += [file for file, is_right in zip(some, right, strict=True) if not is_right]
     return wrong
 
 
-async def _holds_its_beginning(context: TaskContext, pair: Pair, file: File) -> bool:
-    """Or is not there at all; a directory in its place is somebody else's. False also if that
-    cannot be told, and of a file that has got no byte yet: it may have no source any more."""
+async def _is_right(context: TaskContext, recorder: Recorder, pair: Pair, file: File) -> bool:
+    """Whether it holds the beginning of its source, or is not there at all; a directory in its
+    place is somebody else's. False also if that cannot be told, and of an empty file, which is
+    cheaply sent: one that has got no byte yet may have no source any more."""
     here, there = context.paths_of(file)
     try:
         with at_destination():
@@ -133,15 +137,23 @@ async def _holds_its_beginning(context: TaskContext, pair: Pair, file: File) -> 
         with at_source():
             source = await pair.source.stat(here)
         if arrived.size > source.size or arrived.size == 0:
-            return source.size == arrived.size
+            return False
         algorithm = checksum_algorithm(context, pair, file.item_no)
         part = ByteRange(0, arrived.size)
         timeout_s = checksum_timeout_s(part.length)
         sums = await digests_of_both(pair, here, there, algorithm, part, timeout_s)
+        if sums[0] != sums[1]:
+            return False
+        if arrived.size == source.size and is_as_listed(file, source):
+            fault = await equal(
+                *(context, recorder, pair, file, source), algorithm=algorithm, digest=sums[0]
+            )
+            if fault is not None:
+                recorder.event(fault.verdict.event)
     except (SidedError, TaskFaultError) as untold:
         log.debug("not compared", path=there, why=str(untold))
         return False
-    return sums[0] == sums[1]
+    return True
 
 
 async def _send(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from towpath.gridftp.client.lane import Outcome, Piece
 from towpath.gridftp.client.ranges import cut
 from towpath.gridftp.errors import Kind, Phase
-from towpath.transfer.engine.arrived import refuted, remove_spoiled
+from towpath.transfer.engine.arrived import equal, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
 from towpath.transfer.engine.context import (
     SidedError,
@@ -34,10 +34,9 @@ from towpath.transfer.engine.pairs import Pair, checksum_algorithm, open_pair
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.standstill import GROUP_FILES, look, stand_still
 from towpath.transfer.engine.stopwatch import RECOVERY
-from towpath.transfer.store import plan, restart_points
+from towpath.transfer.store import plan
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.plan import LARGE_FILE_BYTES, File, Returned, State
-from towpath.transfer.store.segments import Finished
 
 
 class Settlement:
@@ -178,25 +177,11 @@ class Settlement:
         )
         if here != there:
             return file
-        fault = await refuted(self._context, file, here, pair.destination.server)
+        fault = await equal(
+            *(self._context, self._recorder, pair, file, source), algorithm=algorithm, digest=here
+        )
         if fault is not None:
             raise fault
-        if self._context.options.preserve_timestamp and source.modified is not None:
-            self._context.lease.check()
-            with at_destination():
-                await pair.destination.set_modified(destination_path, source.modified)
-        async with self._context.db.connection() as conn:
-            ranges = await restart_points.of_file(conn, self._context.task_no, file.file_no)
-        counted = sum(r.after - r.first for r in ranges)
-        self._recorder.finished(
-            file.file_no,
-            Finished(
-                *(file.item_no, file.path, source.size, algorithm, here),
-                attempts=file.attempt + 1,
-            ),
-            transferred=max(source.size - counted, 0),
-            checksummed=source.size,
-        )
         return None
 
     async def _write_again(self, pair: Pair, files: Sequence[File]) -> None:
