@@ -2,12 +2,17 @@
 
 import json
 import os
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from plugins.browser import BROWSER_GROUP
 from plugins.deployment import Running
+from towpath.cli import main
 from towpath.cli.admin_seal_key import FORGET_AFTER_S, SEALED
 from towpath.cli.up import SCHEMAS
 from towpath.platform.database import Database
@@ -38,6 +43,30 @@ def test_a_new_key_for_everything_while_it_runs(running: Running) -> None:
     os.utime(file, (past, past))
     assert str(old["id"]) in running.towpath("admin", "seal-key", "forget")
     assert [one["id"] for one in listed(running)] == [new["id"]]
+
+
+def test_a_machine_that_has_not_got_a_key_says_so(running: Running, tmp_path: Path) -> None:
+    (one,) = [row["id"] for row in listed(running) if row["state"] == "seals"]
+    here, there = DataDirectory(running.data), DataDirectory(tmp_path)
+    assert sealing_key(here.root) == ["ok        the keys of all that is sealed in the database"]
+    for name in ("state_file", "operator_file"):
+        getattr(there, name).parent.mkdir(exist_ok=True)
+        shutil.copy(getattr(here, name), getattr(there, name))
+    found, advice = sealing_key(there.root)
+    assert found.startswith("missing")
+    assert f"{there.seal_key} has not {one}" in advice
+    assert not there.seal_key.exists(), "looking makes no key"
+    shutil.copy(here.seal_key, there.seal_key)
+    assert len(sealing_key(there.root)) == 1
+
+
+def sealing_key(data: Path) -> list[str]:
+    """What `towpath doctor` says of it."""
+    with ThreadPoolExecutor(1) as thread:
+        done = thread.submit(CliRunner().invoke, main, ["doctor", "--data", str(data)]).result()
+    lines = done.stdout.splitlines()
+    first = next(number for number, line in enumerate(lines) if "is sealed" in line)
+    return [lines[first], *(one for one in lines[first + 1 : first + 2] if one[0] == " ")]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

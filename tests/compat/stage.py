@@ -212,6 +212,11 @@ class Stage:
         )
         return name
 
+    def bookmark_id(self, name: str) -> str:
+        """Of that name."""
+        (found,) = [one for one in self.ann.transfer.bookmark_list()["DATA"] if one["name"] == name]
+        return str(found["id"])
+
     def group(self) -> str:
         """Ann's; its id."""
         made = self.ann.groups.create_group({"name": "Lake", "description": "Water"})

@@ -9,6 +9,7 @@ from typing import Any
 import globus_sdk
 import requests
 import responses
+from globus_sdk.experimental import TransferClientV2
 from globus_sdk.testing import RegisteredResponse, get_response_set
 
 SERVICES = ("auth", "groups")
@@ -64,6 +65,7 @@ class Sdk:
     native: globus_sdk.NativeAppAuthClient
     groups: globus_sdk.GroupsClient
     transfer: globus_sdk.TransferClient
+    transfer_v2: TransferClientV2
     timers: globus_sdk.TimersClient
     manager: globus_sdk.GCSClient
 
@@ -78,6 +80,9 @@ class Sdk:
             groups=globus_sdk.GroupsClient(authorizer=bearer),
             # where the examples are, whatever the environment says
             transfer=globus_sdk.TransferClient(
+                authorizer=bearer, base_url="https://transfer.api.globus.org/"
+            ),
+            transfer_v2=TransferClientV2(
                 authorizer=bearer, base_url="https://transfer.api.globus.org/"
             ),
             timers=globus_sdk.TimersClient(

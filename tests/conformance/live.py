@@ -7,13 +7,18 @@ from uuid import uuid4
 
 import globus_sdk
 import requests
+from globus_sdk.experimental import (
+    BookmarkCreateDocument,
+    BookmarkUpdateDocument,
+    TransferClientV2,
+)
 
 from compat.stage import ACCOUNT, Someone, Stage
 from conformance.calls import Call
 from conformance.compare import Compared, told, with_ours
 from conformance.examples import Example, Sdk, examples, request_of
 
-SERVICES = ("transfer", "timer", "globus_connect_server")
+SERVICES = ("transfer", "transfer.v2", "timer", "globus_connect_server")
 POSIX = "145812c8-decc-41f1-83cf-bb2a85a2a70b"
 
 Prepare = Callable[[Stage, Example], Call]
@@ -21,7 +26,7 @@ CALLS: dict[str, Prepare] = {}
 
 
 def method(prepare: Prepare) -> Prepare:
-    """By the function's name, `__` for the dot after the service."""
+    """By the function's name, `__` for each dot."""
     CALLS[prepare.__name__.replace("__", ".")] = prepare
     return prepare
 
@@ -69,6 +74,7 @@ def _bearer(stage: Stage, example: Example, someone: Someone | None = None) -> s
     who = someone or stage.ann
     client: globus_sdk.BaseClient = {
         "transfer": who.transfer,
+        "transfer.v2": who.transfer,
         "timer": who.timers,
     }.get(example.service) or who.manager(_origin(stage, example), stage.lab)
     assert client.authorizer is not None
@@ -205,25 +211,72 @@ def transfer__submit_delete(stage: Stage, _example: Example) -> Call:
     return Call(lambda sdk: sdk.transfer.submit_delete(data))
 
 
-def _tunnel(name: str, make: Callable[[Sdk, str], object]) -> None:
-    """There are none; asked are those of the examples."""
+def _bookmark(name: str, make: Callable[[TransferClientV2, Mapping[str, Any]], object]) -> None:
+    """Of version 2. The example's own is made where there is one."""
+
+    def prepare(stage: Stage, example: Example) -> Call:
+        facts = example.facts
+        ours = _ours(facts, collection=stage.a)
+        if "bookmark_id" in facts and name != "create_bookmark":
+            ours |= _ours(facts, bookmark_id=stage.bookmark_id(stage.bookmark()))
+        return Call(lambda sdk: make(sdk.transfer_v2, facts), ours)
+
+    CALLS[f"transfer.v2.{name}"] = prepare
+
+
+_bookmark(
+    "create_bookmark",
+    lambda sdk, facts: sdk.create_bookmark(
+        BookmarkCreateDocument(facts["collection"], facts["name"], facts["path"])
+    ),
+)
+_bookmark(
+    "update_bookmark",
+    lambda sdk, facts: sdk.update_bookmark(
+        facts["bookmark_id"], BookmarkUpdateDocument(facts["name"], facts["path"])
+    ),
+)
+_bookmark(
+    "get_bookmark",
+    lambda sdk, facts: sdk.get_bookmark(
+        facts["bookmark_id"], query_params={"include": "collection"}
+    ),
+)
+_bookmark("delete_bookmark", lambda sdk, facts: sdk.delete_bookmark(facts["bookmark_id"]))
+_bookmark(
+    "list_bookmarks",
+    lambda sdk, _facts: sdk.list_bookmarks(query_params={"include": "collection"}),
+)
+
+
+def _tunnel(
+    name: str, make: Callable[[globus_sdk.TransferClient | TransferClientV2, str], object]
+) -> None:
+    """In both versions. There are none; asked are those of the examples."""
 
     def prepare(_stage: Stage, example: Example) -> Call:
         facts = example.facts
         one = facts.get("tunnel_id") or facts.get("access_point_id") or ""
-        return Call(lambda sdk: make(sdk, one))
+        if example.service == "transfer.v2":
+            return Call(lambda sdk: make(sdk.transfer_v2, one))
+        return Call(lambda sdk: make(sdk.transfer, one))
 
-    CALLS[f"transfer.{name}"] = prepare
+    CALLS[f"transfer.{name}"] = CALLS[f"transfer.v2.{name}"] = prepare
 
 
 TUNNEL = {"data": {"type": "Tunnel", "attributes": {"submission_id": str(uuid4())}}}
-_tunnel("create_tunnel", lambda sdk, _one: sdk.transfer.create_tunnel(TUNNEL))
-_tunnel("delete_tunnel", lambda sdk, one: sdk.transfer.delete_tunnel(one))
-_tunnel("get_tunnel", lambda sdk, one: sdk.transfer.get_tunnel(one))
-_tunnel("get_tunnel_events", lambda sdk, one: sdk.transfer.get_tunnel_events(one))
-_tunnel("list_tunnels", lambda sdk, _one: sdk.transfer.list_tunnels())
-_tunnel("update_tunnel", lambda sdk, one: sdk.transfer.update_tunnel(one, {}))
-_tunnel("get_stream_access_point", lambda sdk, one: sdk.transfer.get_stream_access_point(one))
+_tunnel("create_tunnel", lambda sdk, _one: sdk.create_tunnel(TUNNEL))
+_tunnel("delete_tunnel", lambda sdk, one: sdk.delete_tunnel(one))
+_tunnel("get_tunnel", lambda sdk, one: sdk.get_tunnel(one))
+_tunnel("get_tunnel_events", lambda sdk, one: sdk.get_tunnel_events(one))
+_tunnel("list_tunnels", lambda sdk, _one: sdk.list_tunnels())
+_tunnel("update_tunnel", lambda sdk, one: sdk.update_tunnel(one, {}))
+_tunnel("get_stream_access_point", lambda sdk, one: sdk.get_stream_access_point(one))
+
+
+@method
+def transfer__v2__list_stream_access_points(_stage: Stage, _example: Example) -> Call:
+    return Call(lambda sdk: sdk.transfer_v2.list_stream_access_points())
 
 
 # Timers.

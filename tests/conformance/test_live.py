@@ -30,7 +30,7 @@ def test_every_example_and_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
             found = compare_all(stage)
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    assert len(found) == 61
+    assert len(found) == 74
     unknown = {one.example.name: told for one in found if (told := explained(one, KNOWN_LIVE)[1])}
     assert unknown == {}
     used = {known for one in found for known in explained(one, KNOWN_LIVE)[0]}

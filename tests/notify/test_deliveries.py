@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from plugins.receivers import OK, HookHost, MailHost, Posted
 from towpath.notify import runner as runner_module
@@ -23,8 +25,9 @@ from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.platform.mail import SmtpMailer
 from towpath.platform.outbound import Outbound
-from towpath.platform.secrets import Sealer
+from towpath.platform.secrets import Sealer, add_key
 from towpath.platform.settings import MailSettings, NotifySettings
+from towpath.transfer import outbox as outbox_module
 from towpath.transfer.outbox import Delivery, SwitchOff, TransferOutbox
 from towpath.transfer.store import deliveries, outbox, webhooks
 from towpath.transfer.store.outbox import Topic
@@ -342,6 +345,58 @@ async def test_what_has_failed_for_long_is_switched_off_and_told_by_mail(ground:
     mail = next(one for one in ground.mail.taken if "switched off" in one["Subject"])
     assert ground.hooks.url in mail.get_content()
     assert str(hook) in mail.get_content()
+
+
+async def test_a_webhook_whose_key_is_not_here_waits_for_it(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_module, "NO_KEY_S", 0.05)
+    file, here = tmp_path / "seal.key", tmp_path / "second-host.key"
+    shutil.copy(file, here)
+    key_id = add_key(file)
+    hook, secret = await ground.hook()
+    ground.sealer = Sealer(here)
+    await ground.tell()
+    with capture_logs() as logs:
+        async with ground.delivering():
+            [row] = await ground.until(lambda rows: rows[0]["attempts"] >= 3)
+            assert (row["state"], row["error"]) == ("waiting", outbox_module.NO_KEY)
+            shutil.copy(file, here)
+            await ground.over()
+    told = [one for one in logs if one["log_level"] == "error"]
+    assert [(one["event"], one["key"]) for one in told] == [("secrets.key_missing", key_id)]
+    async with ground.database.connection() as conn:
+        found = await webhooks.get(conn, ADA, hook)
+    assert found is not None
+    assert (found.enabled, found.failures_in_a_row) == (True, 0)
+    [one] = ground.hooks.posted
+    signed = one.headers["webhook-id"], int(one.headers["webhook-timestamp"]), one.body
+    assert one.headers["webhook-signature"] == standard_webhooks.signature(secret, *signed)
+
+
+async def test_a_secret_that_was_changed_signs_nothing_and_one_that_is_lost_is_replaced(
+    ground: Ground, tmp_path: Path
+) -> None:
+    hook, _ = await ground.hook()
+    lost = Sealer(tmp_path / "lost.key").seal(b"x" * 24, seal_context(hook))
+    new = ground.sealer.seal(b"y" * 24, seal_context(hook))
+    async with ground.database.transaction() as conn:
+        await conn.execute("UPDATE webhook SET sealed_secret = %s", (lost,))
+        await webhooks.replace_secret(conn, hook, new)
+    await ground.tell()
+    async with ground.delivering():
+        await ground.over()
+        assert len(ground.hooks.posted[0].headers["webhook-signature"].split()) == 1
+        async with ground.database.transaction() as conn:
+            await conn.execute("UPDATE webhook SET sealed_secret = %s", (new[:-1] + b"\0",))
+        await ground.tell()
+        async with asyncio.timeout(20):
+            found = None
+            while found is None or found.enabled:
+                async with ground.database.connection() as conn:
+                    found = await webhooks.get(conn, ADA, hook)
+    assert found.disabled_because == outbox_module.CANNOT_SIGN
+    assert len(ground.hooks.posted) == 1
 
 
 async def test_a_receiver_that_says_nothing_or_never_ends_costs_little(ground: Ground) -> None:

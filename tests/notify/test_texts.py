@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from towpath.notify.texts import Place, amount, letter
 from towpath.platform.mail import compose
+from towpath.timers.store.outbox import INACTIVE
 from towpath.transfer.store.outbox import Topic
 
 PLACE = Place("Towpath", "https://towpath.test")
@@ -84,6 +85,18 @@ def test_a_failure_says_what_where_and_what_to_do() -> None:
             "Your credential for lake ends soon",
             "ends at 2026-11-01. 1 task of yours will need it.",
         ),
+        (
+            INACTIVE,
+            {
+                "timer_id": "6f0c",
+                "name": "nightly",
+                "reason": "no\nconsent",
+                "required_scopes": ["a"],
+            },
+            "Waits for you: the timer nightly",
+            "no consent\n\nWhat it needs your consent for:\n  a\n\nWhat you can do: globus timer",
+        ),
+        (INACTIVE, {"timer_id": "6f0c"}, "Waits for you: the timer 6f0c", "It may not transfer"),
         ("something.new", {"subject": "Hear", "text": "a\nb"}, "Hear", "a\nb"),
     ],
 )
@@ -110,6 +123,7 @@ def test_amounts(size: int, text: str) -> None:
     assert amount(size) == text
 
 
+OF_TIMERS = ("timer_id", "name", "reason", "required_scopes")
 ANYTHING = st.recursive(
     st.none()
     | st.integers()
@@ -121,13 +135,16 @@ ANYTHING = st.recursive(
 
 
 @given(
-    topic=st.sampled_from(Topic),
+    topic=st.sampled_from([*Topic, INACTIVE]),
     changes=st.dictionaries(
-        st.sampled_from(sorted(set(TASK) - {"files", "files_transferred", "faults"})), ANYTHING
+        st.sampled_from(
+            [*sorted(set(TASK) - {"files", "files_transferred", "faults"}), *OF_TIMERS]
+        ),
+        ANYTHING,
     ),
 )
 def test_no_document_gets_a_header_in_or_makes_a_mail_that_cannot_be_sent(
-    topic: Topic, changes: dict[str, Any]
+    topic: str, changes: dict[str, Any]
 ) -> None:
     numbers = ("files_skipped", "bytes_transferred", "skipped_errors")
     changes = {name: value for name, value in changes.items() if name not in numbers}

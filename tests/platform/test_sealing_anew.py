@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from towpath.platform import secrets
 from towpath.platform.database import Database
 from towpath.platform.resealing import SealedColumn, keys_in_use, reseal
-from towpath.platform.secrets import Sealer, SealError, add_key, forget_keys
+from towpath.platform.secrets import NoKeyError, Sealer, SealError, add_key, forget_keys
 
 ROWS = 25
 
@@ -83,6 +84,41 @@ def test_while_the_file_is_away_known_keys_will_do(tmp_path: Path) -> None:
     (tmp_path / "seal.key").rename(tmp_path / "elsewhere")
     assert sealer.unseal(sealer.seal(b"x", b""), b"") == b"x"
     assert not (tmp_path / "seal.key").exists(), "no other key is made in its place"
+
+
+def test_a_key_that_is_missing_is_told_of_once_until_it_is_there(tmp_path: Path) -> None:
+    file, other = tmp_path / "seal.key", tmp_path / "other.key"
+    sealer = Sealer(file)
+    sealed = Sealer(other).seal(b"x", b"")
+    (key_id,) = Sealer(other).key_ids
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(NoKeyError, match=key_id):
+                sealer.unseal(sealed, b"")
+        with pytest.raises(NoKeyError):
+            sealer.unseal(b"\x01madeup!!" + bytes(20), b"", from_outside=True)
+    assert [(one["event"], one["log_level"]) for one in logs] == [("secrets.key_missing", "error")]
+    assert logs[0]["key"] == key_id
+    with capture_logs() as logs:
+        file.write_bytes(file.read_bytes() + other.read_bytes())
+        assert sealer.unseal(sealed, b"") == b"x"
+    assert [(one["event"], one["key"]) for one in logs] == [("secrets.key_is_back", key_id)]
+
+
+def test_a_file_that_is_half_copied_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "seal.key"
+    sealer = Sealer(file)
+    whole = file.read_bytes()
+    sealed = sealer.seal(b"x", b"")
+    file.write_bytes(whole[:20])
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert sealer.unseal(sealer.seal(b"y", b""), b"") == b"y"
+    assert [one["event"] for one in logs] == ["secrets.key_file_unusable"]
+    with pytest.raises(SealError):
+        Sealer(file)
+    file.write_bytes(whole)
+    assert sealer.unseal(sealed, b"") == b"x"
 
 
 async def test_all_rows_get_the_new_key_in_parts(kept: Database, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from towpath.platform import logs
-from towpath.platform.secrets import Sealer, SealError
+from towpath.platform.secrets import NoKeyError, Sealer, SealError
 from towpath.platform.settings import LogSettings
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQ_canary_IBADANBg\n-----END PRIVATE KEY-----\n"
@@ -20,14 +20,15 @@ def test_sealed_opens_only_where_it_belongs(tmp_path: Path) -> None:
     sealed = sealer.seal(b"proxy", b"endpoint 1")
     assert b"proxy" not in sealed
     assert Sealer(tmp_path / "k" / "seal.key").unseal(sealed, b"endpoint 1") == b"proxy"
-    with pytest.raises(SealError):
+    with pytest.raises(SealError) as refused:
         sealer.unseal(sealed, b"endpoint 2")
+    assert not isinstance(refused.value, NoKeyError), "it will not open later, either"
     for at in range(len(sealed)):
         changed = bytearray(sealed)
         changed[at] ^= 1
         with pytest.raises(SealError):
             sealer.unseal(bytes(changed), b"endpoint 1")
-    with pytest.raises(SealError):
+    with pytest.raises(NoKeyError):
         Sealer(tmp_path / "other.key").unseal(sealed, b"endpoint 1")
 
 

@@ -136,14 +136,16 @@ class World:
     app: FastAPI
     proxy: str
 
-    def runner(self, transfer: Transfer | None = None, **more: Any) -> Runner:
-        """One more instance; with another way to Transfer, it may be."""
+    def runner(
+        self, transfer: Transfer | None = None, *, kept: Kept | None = None, **more: Any
+    ) -> Runner:
+        """One more instance; with another way to Transfer, or other keys, it may be."""
         asked = AskNexus(self.nexus.http, self.client.client_id, self.client.client_secret)
         return Runner(
             self.database,
             asked,
             transfer or Transfer(self.at(self.transfer)),
-            self.kept,
+            kept or self.kept,
             now=self.clock.now,
             chance=lambda: 0.0,
             **more,

@@ -1,20 +1,24 @@
 """Runs: once each, whatever happens between their steps."""
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from plugins.browsing import Browser
 from plugins.nexus import ISSUER
 from plugins.timers import START, TIMERS_GROUP, World
 from towpath.nexus.pages.frame import SESSION_COOKIE
 from towpath.nexus.people import accounts
-from towpath.timers.nexus import TIMER_SCOPE, TRANSFER_SCOPE
+from towpath.platform.secrets import Sealer, add_key
+from towpath.timers.nexus import TIMER_SCOPE, TRANSFER_SCOPE, Kept
 from towpath.timers.owners import OwnerWatch
 from towpath.timers.runner import (
     RETRY_FIRST_S,
@@ -394,6 +398,47 @@ async def test_transfer_stays_away(timing: World) -> None:
     job = await user.job(job_id)
     assert (job["status"], job["n_runs"], job["n_errors"]) == ("ended", 1, 1)
     assert tries == TRIES + 1, "and one look to end it"
+
+
+async def test_a_host_without_the_newest_key_gives_nothing_up(
+    timing: World, tmp_path: Path
+) -> None:
+    file, here = timing.kept._sealer._file, tmp_path / "seal.key"
+    shutil.copy(file, here)
+    key_id = add_key(file)
+    user = await timing.user()
+    job_id = await user.makes(type="once")
+    runner = timing.runner(kept=Kept(Sealer(here)))
+    with capture_logs() as logs:
+        for _ in range(TRIES + 2):
+            assert await runner.round() == 1
+            timing.clock.move(seconds=RETRY_LONGEST_S)
+    told = [one for one in logs if one["log_level"] == "error"]
+    assert [(one["event"], one["key"]) for one in told] == [("secrets.key_missing", key_id)]
+    job = await user.job(job_id)
+    assert (job["activity"]["code"], job["n_runs"], job["n_errors"]) == ("retrying", 0, 0)
+    assert "key" in job["results"]["data"][0]["errors"][0]["detail"]
+    shutil.copy(file, here)
+    await timing.rounds(runner)
+    job = await user.job(job_id)
+    assert (job["n_runs"], job["n_errors"], len(await user.tasks())) == (1, 0, 1)
+
+
+async def test_a_token_whose_key_is_lost_is_replaced_when_its_timer_is_resumed(
+    timing: World, tmp_path: Path
+) -> None:
+    user = await timing.user()
+    job_id = await user.makes(**HOURLY)
+    lost = Kept(Sealer(tmp_path / "lost.key"))
+    async with timing.database.connection() as conn:
+        await conn.execute(
+            "UPDATE timer SET refresh_token = %s", (lost.seal(UUID(job_id), "a token"),)
+        )
+    await timing.rounds(timing.runner())
+    assert (await user.job(job_id))["activity"]["code"] == "retrying"
+    assert (await user.resumes(job_id, update_credentials=False)).status_code == 200
+    await timing.rounds(timing.runner())
+    assert len(await user.tasks()) == 1
 
 
 async def test_a_task_that_fails_says_why(timing: World) -> None:

@@ -117,6 +117,17 @@ def forget(data: Path) -> None:
             )
 
 
+def lost(deployment: Deployment) -> Mapping[str, int]:
+    """How many values are under keys that this machine's file has not, by key. Raises
+    :class:`click.ClickException` while the database does not answer, or for a file that cannot be
+    used.
+    """
+    file = deployment.directory.seal_key
+    known = _opened(file).key_ids if file.exists() else ()  # it makes none
+    used = _on(deployment, _used)
+    return {key_id: values for key_id, values in used.items() if key_id not in known}
+
+
 def _opened(key_file: Path) -> Sealer:
     try:
         return Sealer(key_file)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from towpath.cli.deployment import data_option, load_settings
+from towpath.cli.admin_seal_key import lost
+from towpath.cli.deployment import Deployment, data_option, load_settings
 from towpath.platform.postgres import PostgresError, installations
 from towpath.platform.serving import bind
 from towpath.platform.settings import DataDirectory
@@ -53,6 +54,8 @@ def examine(directory: DataDirectory, host: str, port: int) -> Iterator[Finding]
     yield _directory(directory.root)
     yield _space(directory.root)
     yield _port(directory, host, port)
+    if _runs(directory):
+        yield _sealing_key(directory)
     for program, package in GRIDFTP_PROGRAMS.items():
         what = f"{program} (for tests)"
         if shutil.which(program):
@@ -121,6 +124,31 @@ def _port(directory: DataDirectory, host: str, port: int) -> Finding:
         advice = f"{error.strerror}: choose another with --port, or stop what has it"
         return Finding(what, State.MISSING, advice)
     return Finding(what, State.OK)
+
+
+def _runs(directory: DataDirectory) -> bool:
+    try:
+        state = directory.read_state()
+    except (OSError, ValueError):
+        return False
+    return state is not None and Path(f"/proc/{state.get('pid')}").exists()
+
+
+def _sealing_key(directory: DataDirectory) -> Finding:
+    what = "the keys of all that is sealed in the database"
+    try:
+        missing = lost(Deployment.find(directory.root))
+    except click.ClickException as error:
+        return Finding(what, State.MISSING, error.message)
+    if not missing:
+        return Finding(what, State.OK)
+    shown = ", ".join(f"{key_id} ({values} values)" for key_id, values in missing.items())
+    return Finding(
+        what,
+        State.MISSING,
+        f"{directory.seal_key} has not {shown}: what is under it waits. Copy the file here from the"
+        " machine that has it",
+    )
 
 
 @click.command(name="doctor")

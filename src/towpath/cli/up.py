@@ -25,7 +25,7 @@ from starlette.types import ASGIApp
 from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
 from towpath.cli.up_connect import OwnRelay, renew_keys
-from towpath.cli.up_notify import notifier
+from towpath.cli.up_notify import notifiers
 from towpath.cli.up_timers import own_timers
 from towpath.gui.app import LOGIN_CALLBACK
 from towpath.gui.app import create_app as create_gui
@@ -418,8 +418,11 @@ async def _apps(
         failed.watch(watch.run(), "tasks do not follow their owners' accounts any more")
         people = PrincipalWatch(databases["transfer"], client, login)
         failed.watch(people.run(), "groups of tasks' owners are not known any more")
-        notify = notifier(service, settings, service.dial, mails, sender, client, login)
-        failed.watch(notify.run(), "nobody is told of tasks any more")
+        of_tasks, of_timers = notifiers(
+            service, databases["timers"], settings, service.dial, mails, sender, client, login
+        )
+        failed.watch(of_tasks.run(), "nobody is told of tasks any more")
+        failed.watch(of_timers.run(), "nobody is told of timers any more")
         consents = ConsentWatch(
             databases["transfer"],
             service.guard.ask,

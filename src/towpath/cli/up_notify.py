@@ -1,4 +1,6 @@
-"""What ``towpath up`` runs to tell people what became of their tasks."""
+"""What ``towpath up`` runs to tell people what became of their tasks and timers."""
+
+from uuid import UUID
 
 import httpx
 
@@ -6,33 +8,50 @@ from towpath.notify.mails import MailSender, NexusAddresses
 from towpath.notify.runner import Runner
 from towpath.notify.texts import Place
 from towpath.notify.webhooks import HookSender
+from towpath.platform.database import Database
 from towpath.platform.dial import DialPolicy
 from towpath.platform.mail import Mailer
 from towpath.platform.outbound import Outbound
 from towpath.platform.settings import Settings
+from towpath.timers.outbox import Mail, TimersOutbox
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.outbox import Delivery, SwitchOff, TransferOutbox
+from towpath.transfer.store import deliveries
 
 
-def notifier(
+def notifiers(
     service: TransferService,
+    timers: Database,
     settings: Settings,
     dial: DialPolicy,
     mailer: Mailer,
     sender: str,
     nexus: httpx.AsyncClient,
     login: httpx.Auth,
-) -> Runner[Delivery]:
-    """Delivers Transfer's outbox; `nexus` knows where people get mail."""
-    return Runner(
-        TransferOutbox(service.database, service.sealer),
-        mails=MailSender(
-            mailer,
-            sender,
-            NexusAddresses(nexus, login),
-            Place(settings.people.service_name, service.origin),
-            SwitchOff(service.sealer, service.origin).url,
+) -> tuple[Runner[Delivery], Runner[Mail]]:
+    """Deliver Transfer's outbox, and that of Timers; `nexus` knows where people get mail.
+
+    One switch of a person's is for the mails of both: Transfer keeps it.
+    """
+
+    async def wanted(identity_id: UUID) -> bool:
+        async with service.database.connection() as conn:
+            return await deliveries.mail_wanted(conn, identity_id)
+
+    mails = MailSender(
+        mailer,
+        sender,
+        NexusAddresses(nexus, login),
+        Place(settings.people.service_name, service.origin),
+        SwitchOff(service.sealer, service.origin).url,
+    )
+    hooks = HookSender(Outbound(dial, allow_http=settings.notify.allow_http))
+    return (
+        Runner(
+            TransferOutbox(service.database, service.sealer),
+            mails=mails,
+            hooks=hooks,
+            settings=settings.notify,
         ),
-        hooks=HookSender(Outbound(dial, allow_http=settings.notify.allow_http)),
-        settings=settings.notify,
+        Runner(TimersOutbox(timers, wanted), mails=mails, hooks=hooks, settings=settings.notify),
     )

@@ -160,6 +160,27 @@ def _disabled(document: Mapping[str, Any], place: Place) -> Parts:
     ]
 
 
+def _timer(document: Mapping[str, Any], place: Place) -> Parts:
+    timer_id = _words(document.get("timer_id"))
+    name = _words(document.get("name"))
+    quoted = f'"{name}" ' if name else ""
+    scopes = document.get("required_scopes")
+    scopes = [_words(one) for one in scopes] if isinstance(scopes, list) else []
+    return f"Waits for you: the timer {name or timer_id}", [
+        f"Your timer {quoted}makes no transfers until you resume it.",
+        f"What happened: {_words(document.get('reason')) or 'It may not transfer for you.'}",
+        "\n".join(["What it needs your consent for:", *(f"  {one}" for one in scopes)])
+        if scopes
+        else "",
+        (
+            f"What you can do: globus timer resume {timer_id}\nIf a consent is missing, that says"
+            " which one and how it is given; then run it again. One run makes up for all that were"
+            " missed meanwhile."
+        ),
+        f"Your applications and what they may do: {place.url}/account/applications",
+    ]
+
+
 def _plain(document: Mapping[str, Any], place: Place) -> Parts:
     """A topic that has no text here: its own words."""
     text = str(document.get("text") or "")
@@ -174,6 +195,7 @@ _LETTERS: Final[Mapping[str, Callable[[Mapping[str, Any], Place], Parts]]] = {
     "credential.expiring": _expiring,
     "access.granted": _granted,
     "webhook.disabled": _disabled,
+    "timer.inactive": _timer,
 }
 _LOOK: Final = (
     "Look at the last events on the page of the task. When the cause is mended, run it again; what"

@@ -25,9 +25,12 @@ from towpath.platform.errors import (
     current_request_id,
     new_request_id,
 )
+from towpath.platform.secrets import NoKeyError
 
 DEFAULT_BODY_LIMIT = 32 * 1024 * 1024
 DATABASE_RETRY_AFTER_S = 5
+NO_KEY_RETRY_AFTER_S = 60
+"""Somebody has to copy a file."""
 PAGE_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -193,6 +196,13 @@ class _RequestScope:
                 503,
                 "the service's database does not answer; try again",
                 {"Retry-After": str(DATABASE_RETRY_AFTER_S)},
+            )
+        if isinstance(error, NoKeyError):
+            _log.warning("request.no_key", error=str(error))
+            return self._shape.plain(
+                503,
+                "the service misses a key that this needs, which its operator is told; try again",
+                {"Retry-After": str(NO_KEY_RETRY_AFTER_S)},
             )
         _log.error("request.failed", service=self._name, exc_info=error)
         return self._shape.plain(

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -26,8 +27,17 @@ PREFIX_BYTES = len(_FORMAT) + KEY_ID_BYTES
 """A sealed value begins with so many bytes that are the same for all of one key (`key_prefix`)."""
 
 
+_log = structlog.stdlib.get_logger("towpath.secrets")
+
+
 class SealError(Exception):
     """A value cannot be opened, or the key file cannot be used."""
+
+
+class NoKeyError(SealError):
+    """A value is sealed under a key that is not in the file, or not yet: whoever looks after the
+    deployment can put it there, and until then nothing is to be given up for it.
+    """
 
 
 class Sealer:
@@ -35,7 +45,8 @@ class Sealer:
 
     The file has one key a line, base64; a new key is put on top (`add_key`), and processes that run
     take it from there. It is made on first use, 0600. Losing it loses the stored credentials, and
-    nothing else: their owners give them again.
+    nothing else: their owners give them again. A key that is met and is not there is told of in
+    the log, once until it is back.
     """
 
     def __init__(self, key_file: Path) -> None:
@@ -44,6 +55,7 @@ class Sealer:
         self._stamp: tuple[int, ...] = ()
         self._ciphers: dict[bytes, AESGCM] = {}
         self._active = b""
+        self._missing: set[bytes] = set()
         self._load()
 
     def __repr__(self) -> str:
@@ -67,27 +79,54 @@ class Sealer:
         sealed = self._ciphers[self._active].encrypt(nonce, text, prefix + context)
         return prefix + nonce + sealed
 
-    def unseal(self, sealed: bytes, context: bytes) -> bytes:
-        """The text. Raises :class:`SealError` for another context, key, or a changed byte."""
+    def unseal(self, sealed: bytes, context: bytes, *, from_outside: bool = False) -> bytes:
+        """The text. Raises :class:`NoKeyError` while its key is not in the file, and
+        :class:`SealError` for another context or a changed byte.
+
+        `from_outside`: anybody may have made it up, so that nobody is told if its key is missing.
+        """
         prefix, rest = sealed[:PREFIX_BYTES], sealed[PREFIX_BYTES:]
-        if prefix[1:] not in self._ciphers:
+        if prefix[:1] != _FORMAT or len(rest) < NONCE_BYTES:
+            raise SealError("this is not a sealed value")
+        key_id = prefix[1:]
+        if key_id not in self._ciphers:
             self._refresh()
-        cipher = self._ciphers.get(prefix[1:])
-        if prefix[:1] != _FORMAT or cipher is None or len(rest) < NONCE_BYTES:
-            raise SealError("sealed under a key that this deployment does not have")
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            if not from_outside:
+                self._tell_missing(key_id)
+            raise NoKeyError(f"sealed under the key {key_id.hex()}, which {self._file} has not")
         try:
             return cipher.decrypt(rest[:NONCE_BYTES], rest[NONCE_BYTES:], prefix + context)
         except InvalidTag as error:
             raise SealError("a sealed value was changed, or belongs elsewhere") from error
 
     def _refresh(self) -> None:
-        """Take over what was done to the file. While it is away the keys that are known will do."""
+        """Take over what was done to the file. While it is away, or cannot be used, as when it is
+        half copied, the keys that are known will do.
+        """
         try:
-            if _stamp(self._file) == self._stamp:
-                return
+            stamp = _stamp(self._file)
         except OSError:
             return
-        self._load()
+        if stamp == self._stamp:
+            return
+        try:
+            self._load()
+        except SealError as error:
+            self._stamp = stamp  # told once, and looked at again when it is another
+            _log.error("secrets.key_file_unusable", error=str(error))
+
+    def _tell_missing(self, key_id: bytes) -> None:
+        if key_id not in self._missing:
+            self._missing.add(key_id)
+            _log.error(
+                "secrets.key_missing",
+                key=key_id.hex(),
+                file=str(self._file),
+                advice="what is sealed under it waits: put the key file of the host that has it"
+                " here (towpath admin seal-key list)",
+            )
 
     def _load(self) -> None:
         # the stamp first: what comes between is then seen by the next look, and never missed
@@ -100,6 +139,9 @@ class Sealer:
             raise SealError(f"key file {self._file}: {error}") from error
         keys = _keys(self._file, text)
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
+        for key_id in self._missing & self._ciphers.keys():
+            self._missing.remove(key_id)
+            _log.info("secrets.key_is_back", key=key_id.hex())
         self._active = _key_id(keys[0])
         self._stamp = stamp
 

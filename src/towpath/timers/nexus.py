@@ -13,7 +13,7 @@ from uuid import UUID
 
 import httpx
 
-from towpath.platform.secrets import Sealer, SealError
+from towpath.platform.secrets import NoKeyError, Sealer, SealError
 
 TIMER_SCOPE: Final = "https://auth.globus.org/scopes/524230d7-ea86-4a52-8312-86065a9e0417/timer"
 TRANSFER_SCOPE: Final = "urn:globus:auth:scope:transfer.api.globus.org:all"
@@ -37,6 +37,10 @@ class NotAllowedError(Exception):
 
 class UnavailableError(Exception):
     """Nexus does not answer, or not as it should: it may later."""
+
+
+class NoKeyHereError(UnavailableError):
+    """The key under which a timer's token is sealed is not in the file that this process has."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +123,28 @@ class Kept:
         return self._sealer.seal(refresh_token.encode(), token_context(timer_id))
 
     def unseal(self, timer_id: UUID, sealed: bytes | None) -> str:
-        """The token. Raises `NotAllowedError` where it is gone, or the key is: its owner gives
-        another one.
+        """The token. Raises `NotAllowedError` where it is gone: its owner gives another one; and
+        `NoKeyHereError` where its key is not here, or not yet.
         """
         if sealed is None:
             raise NotAllowedError(needed())
         try:
             return self._sealer.unseal(sealed, token_context(timer_id)).decode()
+        except NoKeyError as error:
+            raise NoKeyHereError(
+                "the key of the timer's token is not where the service looks for it, which its"
+                " operator is told; if it is lost, a new token helps (globus timer resume)"
+            ) from error
         except SealError as error:
             raise NotAllowedError(needed()) from error
+
+    def opens(self, timer_id: UUID, sealed: bytes | None) -> bool:
+        """Whether there is a token that can be used."""
+        try:
+            self.unseal(timer_id, sealed)
+        except (NotAllowedError, NoKeyHereError):
+            return False
+        return True
 
 
 def token_context(timer_id: UUID) -> bytes:

@@ -14,7 +14,7 @@ from towpath.platform.account_changes import changes_after
 from towpath.platform.database import AWAY, Database, is_away
 from towpath.timers.nexus import needed
 from towpath.timers.runner import requirement
-from towpath.timers.store import timers
+from towpath.timers.store import outbox, timers
 
 EVERY_S: Final = 30.0
 """Nothing runs meanwhile: a run needs a token."""
@@ -58,7 +58,10 @@ class OwnerWatch:
                 count = 0
                 if change.what == "suspended":
                     at, detail = await timers.now(conn), requirement(needed(), _WHY)
-                    count = await timers.stop_all(conn, change.identity_ids, at=at, detail=detail)
+                    stopped = await timers.stop_all(conn, change.identity_ids, at=at, detail=detail)
+                    for one in stopped:
+                        await outbox.tell_inactive(conn, one.id, one.owner_id, one.name, detail)
+                    count = len(stopped)
                 elif change.what == "deleted":
                     count = await timers.delete_all(conn, change.identity_ids)
                 if count:

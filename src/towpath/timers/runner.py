@@ -22,9 +22,9 @@ from uuid import UUID, uuid5
 import structlog
 
 from towpath.platform.database import AWAY, Connection, Database, is_away
-from towpath.timers.nexus import Kept, Nexus, NotAllowedError, UnavailableError
+from towpath.timers.nexus import Kept, Nexus, NoKeyHereError, NotAllowedError, UnavailableError
 from towpath.timers.schedule import following, may_begin
-from towpath.timers.store import runs, timers
+from towpath.timers.store import outbox, runs, timers
 from towpath.timers.store.runs import Run
 from towpath.timers.store.timers import Timer
 from towpath.timers.transfer import FINAL, Transfer, Trouble
@@ -216,7 +216,9 @@ class Runner:
             return
         except UnavailableError as error:
             trouble = Trouble(None, "ServiceUnavailable", str(error), passes=True)
-            await self._not_submitted(timer, at, trouble)
+            await self._not_submitted(
+                timer, at, trouble, without_end=isinstance(error, NoKeyHereError)
+            )
             return
         except Trouble as trouble:
             await self._not_submitted(timer, at, trouble)
@@ -241,9 +243,16 @@ class Runner:
         if written:
             _log.info("timer.ran", run=timer.run_no, task=str(accepted.task_id))
 
-    async def _not_submitted(self, timer: Timer, at: datetime, trouble: Trouble) -> None:
-        """Again later, or this run has failed and the next one has its turn."""
+    async def _not_submitted(
+        self, timer: Timer, at: datetime, trouble: Trouble, *, without_end: bool = False
+    ) -> None:
+        """Again later, or this run has failed and the next one has its turn.
+
+        `without_end`: it is the operator's to mend, and no run fails by it.
+        """
         attempts = timer.run_attempts + 1
+        if without_end:
+            attempts = min(attempts, TRIES - 1)
         again = trouble.passes and attempts < TRIES
         run = Run(
             timer_id=timer.id,
@@ -333,7 +342,7 @@ class Runner:
         self.wake()
 
     async def _make_inactive(self, timer: Timer, at: datetime, error: NotAllowedError) -> None:
-        """Until its owner resumes it; the run that has begun is then gone on with."""
+        """Until its owner resumes it, who is told; the run that has begun is gone on with then."""
         self._tokens.pop(timer.id, None)
         message = error.message or _NOT_ALLOWED
         detail = requirement(error.scopes, message)
@@ -341,20 +350,25 @@ class Runner:
         if timer.run_began_at is not None and timer.run_task_id is None:
             told = {"code": detail["code"], "detail": message, "status": None}
             run = Run(timer_id=timer.id, run_no=timer.run_no, ran_at=at, errors=[told])
-        written = await self._write(
-            timer,
-            run,
-            status="inactive",
-            inactive_cause="globus_auth_requirements",
-            inactive_detail=detail,
-            since=at,
-            n_errors=timer.n_errors + 1,
-            run_attempts=0,
-            look_at=None,
-            lease_until=None,
-        )
-        if written:
-            _log.info("timer.inactive", run=timer.run_no)
+        async with self._database.transaction() as conn:
+            written = await timers.write(
+                conn,
+                timer,
+                status="inactive",
+                inactive_cause="globus_auth_requirements",
+                inactive_detail=detail,
+                since=at,
+                n_errors=timer.n_errors + 1,
+                run_attempts=0,
+                look_at=None,
+                lease_until=None,
+            )
+            if not written:
+                return
+            if run is not None:
+                await runs.put(conn, run)
+            await outbox.tell_inactive(conn, timer.id, timer.owner_id, timer.name, detail)
+        _log.info("timer.inactive", run=timer.run_no)
 
     async def _keep_token(self, timer: Timer, at: datetime) -> None:
         """Use the refresh token of a timer that waits for long, so that it is not forgotten."""

@@ -3,19 +3,23 @@
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from towpath.platform.database import Database
-from towpath.platform.secrets import Sealer, SealError
+from towpath.platform.secrets import NoKeyError, Sealer, SealError
 from towpath.transfer.store import deliveries, webhooks
 from towpath.transfer.store.deliveries import Failing, Taken
 
 UNSUBSCRIBE: Final = "/v0.10/unsubscribe?key="
 """In the query, which no log has: whoever has it can end somebody's mails."""
 CANNOT_SIGN: Final = "the service has lost its secret; replace it, and switch the webhook on"
+NO_KEY: Final = "the service misses the key of its secret, which its operator is told"
+NO_KEY_S: Final = 60.0
+"""From one look for that key to the next."""
 _UNSUBSCRIBES: Final = b"transfer.unsubscribe"
 
 
@@ -92,7 +96,9 @@ class TransferOutbox:
     async def take(
         self, *, by_mail: bool, most: int, per_target: int, lease_s: float
     ) -> list[Delivery]:
-        """What is due. A webhook whose secret does not open any more is switched off."""
+        """What is due. A webhook whose secret does not open any more is switched off; one whose
+        key is missing waits for it.
+        """
         async with self._database.transaction() as conn:
             taken = await deliveries.take(
                 conn, by_mail=by_mail, most=most, per_target=per_target, lease_s=lease_s
@@ -101,6 +107,9 @@ class TransferOutbox:
         for one in taken:
             try:
                 found.append(Delivery(one, self._hook(one)))
+            except NoKeyError:
+                async with self._database.transaction() as conn:
+                    await deliveries.put_off(conn, one, after_s=NO_KEY_S, error=NO_KEY)
             except SealError:
                 assert one.webhook_id is not None, "it has a secret"
                 await self.disable(one.webhook_id, CANNOT_SIGN)
@@ -111,8 +120,12 @@ class TransferOutbox:
             return None
         assert one.url is not None, "a delivery goes with its webhook"
         context = webhooks.seal_context(one.webhook_id)
-        sealed = [some for some in (one.sealed_secret, one.sealed_earlier) if some is not None]
-        secrets = [self._sealer.unseal(some, context) for some in sealed]
+        assert one.sealed_secret is not None, "it has a secret"
+        secrets = [self._sealer.unseal(one.sealed_secret, context)]
+        if one.sealed_earlier is not None:
+            # without it the newer one signs alone: so replacing a lost one helps at once
+            with suppress(SealError):
+                secrets.append(self._sealer.unseal(one.sealed_earlier, context))
         return Hook(one.webhook_id, one.url, one.authority, secrets)
 
     async def delivered(self, delivery: Delivery, status: int | None) -> None:
@@ -167,6 +180,6 @@ class SwitchOff:
         """Whose it is; None: nobody's."""
         try:
             sealed = base64.urlsafe_b64decode(key.encode("ascii") + b"=" * (-len(key) % 4))
-            return UUID(bytes=self._sealer.unseal(sealed, _UNSUBSCRIBES))
+            return UUID(bytes=self._sealer.unseal(sealed, _UNSUBSCRIBES, from_outside=True))
         except (SealError, ValueError, binascii.Error):
             return None

@@ -56,12 +56,22 @@ async def test_bookmarks_are_those_of_the_other_version(alice: Api, bob: Api, la
     )
     other = {"data": {**change["data"], "id": str(uuid4())}}
     refused(await http.patch(one, json=other), 409, "ClientError.Conflict")
-    for bad in (bookmark(lake, path="/no/slash"), {"data": {}}, bookmark("lake")):
+    for bad in (bookmark(lake, path="/a/../b"), {"data": {}}, bookmark("lake")):
         answer = await http.post("/v2/bookmarks", json=bad)
         assert answer.json()["errors"][0]["code"].startswith("ClientError.BadRequest")
     refused(await http.post("/v2/bookmarks", json=bookmark(str(uuid4()))), 404, "EndpointNotFound")
     assert (await http.delete(one)).json()["meta"]["request_id"]
     refused(await http.delete(one), 404, "BookmarkNotFound")
+
+
+async def test_a_place_may_be_named_without_a_slash_at_its_end(alice: Api, lake: str) -> None:
+    http = alice.http
+    made = await http.post("/v2/bookmarks", json=bookmark(lake, path="/data/public"))
+    assert made.json()["data"]["attributes"]["path"] == "/data/public/", made.text
+    change = {"data": {"type": "Bookmark", "attributes": {"path": "/data/private"}}}
+    one = f"/v2/bookmarks/{made.json()['data']['id']}"
+    changed = (await http.patch(one, json=change)).json()["data"]
+    assert changed["attributes"] == {"name": "oak", "path": "/data/private/", "pinned": False}
 
 
 async def test_the_one_server_and_no_subscription(alice: Api, bob: Api, lake: str) -> None:

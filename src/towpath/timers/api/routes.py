@@ -29,7 +29,7 @@ from towpath.timers.api.service import (
 )
 from towpath.timers.runner import give_up, look_when_waiting
 from towpath.timers.schedule import Schedule, first, following
-from towpath.timers.store import runs, timers
+from towpath.timers.store import outbox, runs, timers
 from towpath.timers.store.timers import ORDERS, Timer
 from towpath.timers.transfer import Trouble
 
@@ -300,6 +300,8 @@ async def resume_job(
     update = None if document is None else document.update_credentials
     if update is None:
         update = timer.inactive_cause == "globus_auth_requirements"
+    if not service.kept.opens(timer.id, timer.refresh_token):
+        update = True  # nothing could be done with the token that there is
     changed: dict[str, Any] = {}
     granted = await tokens_of(service, request) if update else None
     if granted is not None:
@@ -321,6 +323,7 @@ async def resume_job(
             look_at=now if timer.run_began_at is not None or waits is None else waits,
             **changed,
         )
+        await outbox.forget(conn, timer.id)
     if granted is not None and timer.refresh_token is not None:
         await give_up(service.nexus, service.kept, timer)
     service.wake()

@@ -69,6 +69,15 @@ class Timer:
         return Schedule(self.start_at, self.interval_s, self.most_runs, self.until)
 
 
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A timer that has become inactive, and whose it is."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+
+
 _FIELDS = tuple(Timer.__dataclass_fields__)
 _COLUMNS = sql.SQL(", ").join(map(sql.Identifier, _FIELDS))
 _JSON = frozenset({"callback_body", "body", "inactive_detail"})
@@ -200,19 +209,20 @@ async def claim(
 
 async def stop_all(
     conn: Connection, owner_ids: Sequence[UUID], *, at: datetime, detail: Mapping[str, Any]
-) -> int:
-    """All timers of people who may not do anything any more become inactive; how many there were.
+) -> Sequence[Stopped]:
+    """All timers of people who may not do anything any more become inactive; which they were.
 
     `detail` is what they need to resume them: tokens, when they may again.
     """
-    done = await conn.execute(
-        "UPDATE timer SET status = 'inactive', inactive_cause = 'globus_auth_requirements',"
-        " inactive_detail = %s, since = %s, look_at = NULL, lease_until = NULL,"
-        " lease_epoch = lease_epoch + 1"
-        " WHERE owner_id = ANY(%s) AND status = 'active'",
-        (Json(detail), at, list(owner_ids)),
-    )
-    return done.rowcount
+    async with conn.cursor(row_factory=class_row(Stopped)) as cursor:
+        await cursor.execute(
+            "UPDATE timer SET status = 'inactive', inactive_cause = 'globus_auth_requirements',"
+            " inactive_detail = %s, since = %s, look_at = NULL, lease_until = NULL,"
+            " lease_epoch = lease_epoch + 1"
+            " WHERE owner_id = ANY(%s) AND status = 'active' RETURNING id, owner_id, name",
+            (Json(detail), at, list(owner_ids)),
+        )
+        return await cursor.fetchall()
 
 
 async def delete_all(conn: Connection, owner_ids: Sequence[UUID]) -> int:

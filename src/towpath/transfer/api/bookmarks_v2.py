@@ -5,20 +5,20 @@ They are those of /v0.10 (`api.bookmarks`), under the same rules.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from pydantic import AfterValidator
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError, current_request_id
 from towpath.transfer.api.answers import bookmarks_v2 as answers
 from towpath.transfer.api.answers.base import reads
-from towpath.transfer.api.bodies import Document, read_document
+from towpath.transfer.api.bodies import ApiPath, Document, read_document
 from towpath.transfer.api.bookmarks import (
     MAX_BOOKMARKS,
-    Directory,
     Name,
     name_taken,
     own_bookmark,
@@ -30,6 +30,14 @@ from towpath.transfer.store import bookmarks, endpoints, rights
 from towpath.transfer.store.bookmarks import Bookmark, NameTaken
 
 router = APIRouter()
+
+
+def _completed(path: str) -> str:
+    """Programs of this version name a directory without the '/' at its end, too."""
+    return path if path.endswith("/") else f"{path}/"
+
+
+Place = Annotated[ApiPath, AfterValidator(_completed)]
 
 
 class CollectionId(Document):
@@ -55,7 +63,7 @@ class NewBookmarkAttributes(Document):
     """Of a new bookmark."""
 
     name: Name
-    path: Directory
+    path: Place
     pinned: bool = False
 
 
@@ -63,7 +71,7 @@ class BookmarkAttributeChanges(Document):
     """What is to be another."""
 
     name: Name | None = None
-    path: Directory | None = None
+    path: Place | None = None
     pinned: bool | None = None
 
 

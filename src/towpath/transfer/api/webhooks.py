@@ -240,7 +240,7 @@ async def list_webhook_deliveries(
 
 @router.get("/notifications", response_model=answers.Notifications)
 async def show_notifications(caller: Caller, service: Service) -> JSONResponse:
-    """Whether the caller is told by mail what becomes of his tasks."""
+    """Whether the caller is told by mail what becomes of his tasks and timers."""
     async with service.database.connection() as conn:
         wanted = await deliveries.mail_wanted(conn, caller.sub)
     return JSONResponse({"DATA_TYPE": "notifications", "mail": wanted})
@@ -275,8 +275,8 @@ async def ask_unsubscribe(key: str, service: Service) -> HTMLResponse:
     """Where the link in a mail leads: it changes nothing, because programs open links too."""
     _unsubscribes(service, key)
     page = _PAGE.format(
-        title="Mails about your tasks",
-        text="You are told by mail what becomes of your tasks.",
+        title="Mails about your tasks and timers",
+        text="You are told by mail what becomes of your tasks and timers.",
         form=_FORM,
     )
     return HTMLResponse(page, headers=_PAGE_HEADERS)

@@ -155,6 +155,15 @@ async def again(
     return None if row is None else Failing(*row)
 
 
+async def put_off(conn: AsyncConnection[Any], one: Taken, *, after_s: float, error: str) -> None:
+    """It is due again `after_s` from now, and nobody has failed: it was not tried."""
+    await conn.execute(
+        "UPDATE outbox SET taken = false, due_at = now() + make_interval(secs => %s), error = %s"
+        " WHERE id = %s AND attempts = %s AND state = 'waiting'",
+        (after_s, error, one.id, one.attempt),
+    )
+
+
 async def sweep(conn: AsyncConnection[Any]) -> bool:
     """Forget the oldest of what is over; whether there may be more of it."""
     old = await conn.execute(
