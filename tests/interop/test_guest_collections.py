@@ -15,7 +15,7 @@ import pytest
 from plugins import shares
 from plugins.outcomes import cancel, details_of, first_fault, succeeded
 from plugins.shares import Guest
-from plugins.site import SITE_GROUP, Site, until
+from plugins.site import SETTINGS, SITE_GROUP, Site, until
 from towpath.demo.authority import Domain
 from towpath.demo.deployment import Deployment
 from towpath.demo.trees import digests, make_tree, uniform
@@ -23,6 +23,7 @@ from towpath.nexus.groups.rules import Membership, Policies, Role, Status
 from towpath.nexus.store import groups
 from towpath.nexus.store.groups import Group
 from towpath.platform.database import Connection
+from towpath.transfer.engine.access import NARROWED
 from towpath.transfer.rights import Who
 from towpath.transfer.store import endpoints
 
@@ -241,6 +242,32 @@ def test_a_right_that_is_taken_back_while_bytes_flow(
     time.sleep(2)
     assert (sharing.there / "in" / "large").stat().st_size == size < 64 * 1024**3
     (sharing.there / "in" / "large").unlink()
+
+
+@pytest.mark.long
+def test_rights_that_are_narrowed_while_bytes_flow(
+    sharing: Sharing, bob: Guest, site: Site
+) -> None:
+    """The server keeps a session to what it was told first: it is done with others."""
+    allow_bob(sharing, bob)
+    wide = sharing.allow(sharing.destination, "/", "rw", who=bob.who)
+    with (sharing.here / "large").open("wb") as file:
+        file.truncate(64 * 1024**3)
+    task_id = bob.transfer(sharing.source, sharing.destination, [("/large", "/in/large", False)])
+    until(lambda: bob.task(task_id)["bytes_transferred"] > 0, 30, "it flows")
+    sharing.take_back(wide)
+    [told] = until(
+        lambda: details_of(bob, task_id, "CONNECTION_RESET"), GONE_S, "its session is closed"
+    )
+    assert told["error"] == NARROWED
+    before = bob.task(task_id)["bytes_transferred"]
+    until(lambda: bob.task(task_id)["bytes_transferred"] > before, 30, "it flows again")
+    assert bob.task(task_id)["status"] == "ACTIVE"
+    time.sleep(3 * float(SETTINGS["TOWPATH_GRIDFTP__ACCESS_EVERY_S"]))
+    assert len(details_of(bob, task_id, "CONNECTION_RESET")) == 1, "once"
+    cancel(bob, task_id)
+    (sharing.there / "in" / "large").unlink()
+    until(lambda: not site.left_open(), GONE_S, "its sessions are closed")
 
 
 def blocked(sharing: Sharing, who: Deployment) -> str:

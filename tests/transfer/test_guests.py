@@ -4,7 +4,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from uuid import uuid4
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -21,6 +24,8 @@ from towpath.platform.dial import DialPolicy
 from towpath.platform.secrets import Sealer
 from towpath.platform.settings import GridftpSettings
 from towpath.transfer.browse.browser import Browser
+from towpath.transfer.engine.access import look_again
+from towpath.transfer.engine.context import TaskContext
 from towpath.transfer.rights import Who
 from towpath.transfer.sessions import (
     EndpointSessions,
@@ -284,6 +289,55 @@ async def test_sessions_are_shared_with_nobody_and_with_no_other_rules(
     async with database.transaction() as conn:
         await take_back(conn, rule)
     assert await borrowed(results, BOB) is seen[0]
+
+
+async def test_a_session_that_may_more_than_the_rules_is_closed(
+    sessions: EndpointSessions, database: Database, results: Endpoint
+) -> None:
+    """The server holds a session to what the rules were when it began, whatever they are now."""
+    async with database.transaction() as conn:
+        rule = await allow(conn, results, "/closed/", "rw", who=BOB)
+    wide = await sessions.login(results.id, BOB)
+    context = cast(
+        "TaskContext",
+        SimpleNamespace(
+            sessions=sessions,
+            owner=BOB,
+            grant=SimpleNamespace(type="TRANSFER", options={}),
+            items={1: SimpleNamespace(source_path="/open", destination_path="/in/copy")},
+            reached={},
+            guest_logins={True: wide, False: wide},
+            opened={},
+            own_sessions=WeakKeyDictionary(),
+        ),
+    )
+    session = await sessions.open_login(wide)
+    context.own_sessions[session] = wide
+    context.opened[results.id, False] = (session, wide)
+    await look_again(context)
+    assert not session.closed
+    assert (await session.stat("/closed/d")).size == len("closed/d")
+    async with database.transaction() as conn:
+        more = await allow(conn, results, "/closed/deeper/", "rw", who=BOB)
+        await take_back(conn, rule)
+        await take_back(conn, more)
+    await look_again(context)
+    assert session.closed
+    assert context.opened == {}
+    with pytest.raises(GridFTPError, match="allow less than before") as caught:
+        await session.stat("/open/a")
+    assert caught.value.kind is Kind.CONNECTION_LOST
+    narrow = await sessions.login(results.id, BOB)
+    another = await sessions.open_login(narrow)
+    context.own_sessions[another] = narrow
+    with pytest.raises(GridFTPError) as caught:
+        await another.stat("/closed/d")
+    assert caught.value.kind is Kind.PATH_NOT_ALLOWED
+    async with database.transaction() as conn:
+        await allow(conn, results, "/closed/", who=BOB)
+    await look_again(context)
+    assert not another.closed, "it may less than the rules"
+    await another.close()
 
 
 async def test_who_is_let_in_and_who_not(

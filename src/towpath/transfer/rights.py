@@ -98,6 +98,10 @@ class Reach:
         """The same of writing."""
         return _lies_in_any(path, self.writable)
 
+    def within(self, other: "Reach") -> bool:
+        """Whether the other allows all that this one does."""
+        return all(map(other.reads, self.readable)) and all(map(other.writes, self.writable))
+
 
 FULL_ACCESS = frozenset({Role.ADMINISTRATOR, Role.ACCESS_MANAGER})
 """Roles that may read and write all of a guest collection: they could give themselves a rule."""

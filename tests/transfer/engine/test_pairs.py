@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import AsyncMock, Mock
 from uuid import UUID
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -55,7 +55,12 @@ def a_task(
     **more: object,
 ) -> TaskContext:
     """What opening a session asks of a task; without a destination it deletes."""
-    given = {"opened": {}, "own_sessions": WeakSet(), "witness": None, "claimed_storage": None}
+    given = {
+        "opened": {},
+        "own_sessions": WeakKeyDictionary(),
+        "witness": None,
+        "claimed_storage": None,
+    }
     given["owner"] = Who.alone(UUID(int=1), "a")
     context = SimpleNamespace(
         planning=False,

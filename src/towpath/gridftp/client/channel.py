@@ -47,6 +47,8 @@ thirty small files meanwhile, so a lane has always more than that under way."""
 GATHER_FROM_COMMANDS = 50
 """Fewer replies to come are read at once: nobody waits for the last ones longer than he must."""
 
+WE_CLOSED = "we closed the session"
+
 
 class Receiver:
     """Takes the replies of the commands it was sent with."""
@@ -455,12 +457,13 @@ class ControlChannel(asyncio.Protocol):
             )
         return not self._queue
 
-    async def end(self, timeout_s: float) -> bool:
+    async def end(self, timeout_s: float, why: str = WE_CLOSED) -> bool:
         """Close our direction and wait for the peer to close its own; returns whether it did.
 
-        Commands still unanswered are lost. A server process that has closed its end runs none.
+        Commands still unanswered are lost, and told `why`. A server process that has closed its end
+        runs none.
         """
-        self._drop(GridFTPError(Kind.CONNECTION_LOST, "we closed the session", self.where))
+        self._drop(GridFTPError(Kind.CONNECTION_LOST, why, self.where))
         transport = self._transport
         if transport is None:
             return self.peer_ended

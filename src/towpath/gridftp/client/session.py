@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from towpath.gridftp.client.channel import ControlChannel, Receiver
+from towpath.gridftp.client.channel import WE_CLOSED, ControlChannel, Receiver
 from towpath.gridftp.client.dial import Dial, Server, Timeouts, default_dial
 from towpath.gridftp.client.listing import Listing
 from towpath.gridftp.client.login import GsiLogin, quiet_future
@@ -459,8 +459,9 @@ class Session(Operations):
         )
         await asyncio.shield(self.channel.lost)
 
-    async def close(self) -> bool:
-        """End the session; whether the server has confirmed its own end.
+    async def close(self, why: str = WE_CLOSED) -> bool:
+        """End the session; whether the server has confirmed its own end. `why`: for those who wait
+        for replies.
 
         True: the server's process has closed the connection, so it runs no more of our commands.
         False: not known, a command may still be running there.
@@ -470,7 +471,7 @@ class Session(Operations):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, GridFTPError):
                     await asyncio.wait([task])
-        return await self.channel.end(self.timeouts.close_s)
+        return await self.channel.end(self.timeouts.close_s, why)
 
 
 async def close_all(sessions: Sequence[Session]) -> bool:

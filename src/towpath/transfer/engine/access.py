@@ -8,6 +8,8 @@ import asyncio
 import posixpath
 from collections.abc import Iterable
 
+import structlog
+
 from towpath.gridftp.errors import GridFTPError
 from towpath.transfer import names
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
@@ -15,6 +17,10 @@ from towpath.transfer.engine.faults import unavailable
 from towpath.transfer.guests import demand
 from towpath.transfer.sessions import Login, SessionUnavailable
 from towpath.transfer.store.plan import Item
+
+NARROWED = "the access rules allow less than before: it is done with a session for what they allow"
+
+log = structlog.get_logger()
 
 
 async def hold_to_rules(context: TaskContext, login: Login, *, at_source: bool) -> None:
@@ -46,8 +52,8 @@ def asked(items: Iterable[Item], *, at_source: bool, globs: bool = False) -> lis
 
 
 async def look_again(context: TaskContext) -> None:
-    """Whether all that the task does at guest collections is still allowed. Raises
-    TaskFaultError."""
+    """Whether all that the task does at guest collections is still allowed. Sessions that may more
+    than that are closed: the task goes on with others. Raises TaskFaultError."""
     for at_source, login in list(context.guest_logins.items()):
         grant = context.grant
         writes = not at_source or grant.type == "DELETE"
@@ -59,3 +65,27 @@ async def look_again(context: TaskContext) -> None:
         except GridFTPError:
             continue  # what else is wrong with it, whoever opens the next session there will hear
         await hold_to_rules(context, now, at_source=at_source)
+        await _close_wider(context, now)
+
+
+async def _close_wider(context: TaskContext, now: Login) -> None:
+    """Of sessions at a server which holds each to what the rules were when it began. That of an
+    agent gets another grant instead (`transfer.sessions`)."""
+    if now.guest is None or now.permit is not None:
+        return
+    reach = now.guest.reach
+    wider = [
+        session
+        for session, login in list(context.own_sessions.items())
+        if login.endpoint_id == now.endpoint_id
+        and login.guest is not None
+        and not login.guest.reach.within(reach)
+        and not session.closed
+    ]
+    if not wider:
+        return
+    for end, (session, _) in list(context.opened.items()):
+        if session in wider:
+            del context.opened[end]
+    log.info("access.sessions_narrowed", sessions=len(wider), endpoint=str(now.endpoint_id))
+    await asyncio.gather(*(session.close(NARROWED) for session in wider))

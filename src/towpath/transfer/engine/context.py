@@ -8,7 +8,7 @@ from enum import Enum, auto
 from random import Random
 from typing import Any, Literal
 from uuid import UUID
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from psycopg import AsyncConnection
 
@@ -202,8 +202,8 @@ class TaskContext:
     items: dict[int, Item] = field(default_factory=dict)
     opened: dict[tuple[UUID, bool], tuple[Session, Login]] = field(default_factory=dict)
     """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""
-    own_sessions: WeakSet[Session] = field(default_factory=WeakSet)
-    """All that were opened for the task, and are still known to somebody."""
+    own_sessions: WeakKeyDictionary[Session, Login] = field(default_factory=WeakKeyDictionary)
+    """All that were opened for the task, and are still known to somebody; with what."""
     guest_logins: dict[bool, Login] = field(default_factory=dict)
     """The last with which a guest collection was logged in to, by whether it is the source."""
     reached: dict[bool, Reach] = field(default_factory=dict)

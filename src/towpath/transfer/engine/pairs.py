@@ -119,7 +119,7 @@ async def open_another(context: TaskContext, login: Login, *, writes: bool) -> S
     session.channel.may_send = lambda: context.lease.usable
     if context.witness is not None:
         context.witness.hold(context.grant, session.channel, writes=writes)
-    context.own_sessions.add(session)
+    context.own_sessions[session] = login
     return session
 
 
