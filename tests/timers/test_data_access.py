@@ -8,6 +8,9 @@ from plugins.nexus import DOMAIN, REDIRECT
 from plugins.timers import TIMERS_GROUP, User, World
 from plugins.transfer_api import Api
 from towpath.timers.nexus import TIMER_SCOPE, TRANSFER_SCOPE
+from towpath.transfer.api import TransferService
+from towpath.transfer.store.consents import Fitted
+from towpath.transfer.watches.consents import ConsentWatch
 
 pytestmark = TIMERS_GROUP
 
@@ -73,4 +76,27 @@ async def test_the_consent_below_timers_is_what_counts(timing: World) -> None:
     other_id = await other.makes(type="recurring", interval_seconds=3600)
     await timing.rounds(runner)
     assert (await other.job(other_id))["status"] == "inactive"
-    assert len(await user.tasks()) == 1
+    [first] = await user.tasks()
+    # nor does a task go on by it
+    await timing.nexus.log_in_at(application, ada.person, scope=wanted[0], redirect_uri=REDIRECT)
+    assert (await other.resumes(other_id)).status_code == 200
+    await timing.rounds(runner)
+    assert [one["status"] for one in await user.tasks()] == ["ACTIVE", "ACTIVE"]
+    service: TransferService = timing.transfer.state.transfer
+    watch = ConsentWatch(
+        timing.transfer_database,
+        service.guard.ask,
+        limits=service.limits,
+        engine=service.engine,
+    )
+    assert await watch.look(older_s=0) == Fitted(0, 0)
+    async with timing.nexus.database.connection() as conn:
+        await conn.execute(
+            "DELETE FROM consent WHERE root_client_id = %s", (ada.application.client_id,)
+        )
+    assert await watch.look(older_s=0) == Fitted(1, 0)
+    waits = {one["task_id"]: one["status"] for one in await user.tasks()}
+    assert waits.pop(first["task_id"]) == "INACTIVE"
+    assert list(waits.values()) == ["ACTIVE"]
+    await log_in(f"openid {wanted[0]}")
+    assert await watch.look(older_s=0) == Fitted(0, 1)

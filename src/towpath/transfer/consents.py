@@ -52,6 +52,11 @@ class DataAccess:
     @property
     def advice(self) -> str:
         """For a person whose task waits for it."""
+        if self.root_client_id not in (None, self.client_id):
+            return (
+                "Allow it again, with the application for which a service submitted the task: it"
+                f" asks for {self.required_scope} below that service's own scope"
+            )
         return (
             "Allow it again, with the application that submitted the task; with the globus command:"
             f" globus session consent '{self.required_scope}'"

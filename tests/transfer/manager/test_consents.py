@@ -78,6 +78,46 @@ async def test_each_use_needs_it(alice: User, bob: User, lab: Lab) -> None:
     assert_error(await bob.api.get(f"{operation}/ls", path="/"), 404, "EndpointNotFound")
 
 
+async def test_nobody_waits_for_nexus_with_a_connection(
+    service: TransferService, alice: User, lab: Lab
+) -> None:
+    """Nexus may take longer than a transaction may stand idle, and others need connections too."""
+    collection = await collection_of(alice, lab)
+    await alice.token(scope(collection))
+    held: list[int] = []
+
+    async def nexus(path: str, document: Any) -> Any:
+        async with service.database.connection() as conn:
+            found = await conn.execute(
+                "SELECT count(*) AS n FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                " AND datname = current_database() AND state LIKE 'idle in transaction%'"
+            )
+            row = await found.fetchone()
+        assert row is not None
+        held.append(row["n"])
+        return await service.guard.ask(path, document)
+
+    operation = f"operation/endpoint/{collection}"
+    delete = {
+        "DATA_TYPE": "delete",
+        "submission_id": str(uuid4()),
+        "endpoint": collection,
+        "DATA": [{"path": "/a"}],
+    }
+    uses = (
+        lambda: alice.api.get(f"{operation}/ls", path="/"),
+        lambda: alice.api.post("transfer", transfer(collection)),
+        lambda: alice.api.post("delete", delete),
+        lambda: alice.api.post("transfer/plan", transfer(collection)),
+        lambda: alice.api.post(f"endpoint/{collection}/test"),
+    )
+    for use in uses:
+        object.__setattr__(service, "data_consents", DataConsents(nexus))  # which remembers nothing
+        answer = await use()
+        assert "ConsentRequired" not in answer.text
+    assert held == [0] * len(uses)
+
+
 async def test_a_task_waits_for_its_consent(
     service: TransferService, nexus_database: Database, alice: User, lab: Lab
 ) -> None:
@@ -127,7 +167,7 @@ async def test_a_task_waits_for_its_consent(
         await conn.execute("UPDATE task SET status = 'FAILED', completion_time = now()")
     await watch.look(older_s=0)
     async with service.database.connection() as conn:
-        rows = await (await conn.execute("SELECT FROM data_consent")).fetchall()
+        rows = await (await conn.execute("SELECT FROM data_access")).fetchall()
     assert rows == []
 
 

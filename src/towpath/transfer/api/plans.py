@@ -12,11 +12,13 @@ from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.platform.guard import Principal
 from towpath.transfer import names, times
 from towpath.transfer.api.answers.base import AGAIN, Result, Submitted, reads
 from towpath.transfer.api.answers.plans import Plan as PlanAnswer
 from towpath.transfer.api.answers.plans import PlanAccepted, PlanEntries, PlanStatus
 from towpath.transfer.api.bodies import Document, read_document
+from towpath.transfer.api.consent import Consents, with_consents
 from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import Caller, Service, TransferService, parse_id, who
 from towpath.transfer.api.submission_bodies import Deadline, Label, TransferDocument
@@ -69,17 +71,21 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
     document = await read_document(request, TransferDocument)
     transfer, check = await new_transfer(service, caller, document)
     submission_id = uuid5(_IS_PLAN, str(document.submission_id))
-    async with service.database.transaction() as conn:
-        earlier = await _submitted(conn, caller.sub, submission_id)
-        if earlier is not None:
-            created = Created(earlier, duplicate=True)
-        else:
-            transfer = await checked(conn, service, caller, transfer, check)
+
+    async def begin(consents: Consents) -> Created:
+        async with service.database.transaction() as conn:
+            earlier = await _submitted(conn, caller.sub, submission_id)
+            if earlier is not None:
+                return Created(earlier, duplicate=True)
+            wanted = await checked(conn, service, caller, transfer, check, consents)
             await _check_plans(conn, service, caller.sub)
             await principals.put(conn, who(caller))
-            [created] = await tasks.create(conn, [_walk_of(transfer, submission_id, service)])
+            [created] = await tasks.create(conn, [_walk_of(wanted, submission_id, service)])
             if not created.duplicate:
                 await plans.begin(conn, created.id, lifetime_h=service.limits.plan_lifetime_h)
+            return created
+
+    created = await with_consents(service, caller, begin)
     message = "The plan is being made; ask for it until it is ready."
     return JSONResponse(
         result(
@@ -264,54 +270,70 @@ async def apply_plan(
 ) -> JSONResponse:
     """Accept the transfer that does what the plan says, and nothing else. Once."""
     document = await read_document(request, ApplyDocument)
+
+    async def apply(consents: Consents) -> tuple[NewTask, Created]:
+        async with service.database.transaction() as conn:
+            return await _apply(conn, service, caller, plan_id, document, consents)
+
+    return accepted(request, *await with_consents(service, caller, apply))
+
+
+async def _apply(
+    conn: Connection,
+    service: TransferService,
+    caller: Principal,
+    plan_id: str,
+    document: ApplyDocument,
+    consents: Consents,
+) -> tuple[NewTask, Created]:
     asked = None if document.deadline is None else times.parse(document.deadline)
-    async with service.database.transaction() as conn:
-        plan = await _own_plan(conn, plan_id, caller.sub)
-        wanted, _ = await items.page(conn, plan.task_no, limit=None, offset=0)
-        options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
-        task = NewTask(
-            id=uuid4(),
-            owner_id=caller.sub,
-            username=caller.username,
-            client_id=caller.client_id,
-            submission_id=document.submission_id,
-            type="TRANSFER",
-            label=document.label if "label" in document.model_fields_set else plan.label,
-            options=options | ({} if asked is None else {"deadline_given": True}),
-            source_endpoint_id=plan.source_endpoint_id,
-            destination_endpoint_id=plan.destination_endpoint_id,
-            deadline=deadline_of(asked, service),
-            items=wanted,
-        )
-        earlier = await _submitted(conn, caller.sub, task.submission_id)
-        if earlier is not None:
-            if earlier != plan.task_id:
-                raise ApiError(
-                    409,
-                    "ClientError.Conflict.SubmissionUsed",
-                    "There is another task with this submission_id",
-                )
-            return accepted(request, task, Created(earlier, duplicate=True))
-        if plan.task_id is not None:
+    plan = await _own_plan(conn, plan_id, caller.sub)
+    wanted, _ = await items.page(conn, plan.task_no, limit=None, offset=0)
+    options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
+    task = NewTask(
+        id=uuid4(),
+        owner_id=caller.sub,
+        username=caller.username,
+        client_id=caller.client_id,
+        root_client_id=caller.root_client_id,
+        submission_id=document.submission_id,
+        type="TRANSFER",
+        label=document.label if "label" in document.model_fields_set else plan.label,
+        options=options | ({} if asked is None else {"deadline_given": True}),
+        source_endpoint_id=plan.source_endpoint_id,
+        destination_endpoint_id=plan.destination_endpoint_id,
+        deadline=deadline_of(asked, service),
+        items=wanted,
+    )
+    earlier = await _submitted(conn, caller.sub, task.submission_id)
+    if earlier is not None:
+        if earlier != plan.task_id:
             raise ApiError(
                 409,
-                "ClientError.Conflict.PlanApplied",
-                f"The plan has been applied: see task {plan.task_id}. Make another one",
+                "ClientError.Conflict.SubmissionUsed",
+                "There is another task with this submission_id",
             )
-        if plan.status != Status.SUCCEEDED:
-            raise ApiError(
-                409, "ClientError.Conflict.PlanNotReady", "The plan is not ready: look at it first"
-            )
-        task = await checked(conn, service, caller, task, None)
-        await check_room(conn, service, caller.sub)
-        await principals.put(conn, who(caller))
-        [created] = await tasks.create(conn, [task])
-        await service.pauses.fit_new(conn, [created.id])
-        if not await plans.apply(conn, plan.task_no, created.id):
-            raise ApiError(
-                409, "ClientError.Conflict.PlanApplied", "The plan has just been applied or removed"
-            )
-    return accepted(request, task, created)
+        return task, Created(earlier, duplicate=True)
+    if plan.task_id is not None:
+        raise ApiError(
+            409,
+            "ClientError.Conflict.PlanApplied",
+            f"The plan has been applied: see task {plan.task_id}. Make another one",
+        )
+    if plan.status != Status.SUCCEEDED:
+        raise ApiError(
+            409, "ClientError.Conflict.PlanNotReady", "The plan is not ready: look at it first"
+        )
+    task = await checked(conn, service, caller, task, None, consents)
+    await check_room(conn, service, caller.sub)
+    await principals.put(conn, who(caller))
+    [created] = await tasks.create(conn, [task])
+    await service.pauses.fit_new(conn, [created.id])
+    if not await plans.apply(conn, plan.task_no, created.id):
+        raise ApiError(
+            409, "ClientError.Conflict.PlanApplied", "The plan has just been applied or removed"
+        )
+    return task, created
 
 
 @router.delete("/plan/{plan_id}", response_model=Result)

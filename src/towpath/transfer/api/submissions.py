@@ -19,7 +19,7 @@ from towpath.platform.guard import Principal
 from towpath.transfer import names
 from towpath.transfer.api.answers.base import AGAIN, SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
-from towpath.transfer.api.consent import require_data_access
+from towpath.transfer.api.consent import AskFirst, Consents, look_for_consent, with_consents
 from towpath.transfer.api.documents import item_document, result
 from towpath.transfer.api.service import (
     Caller,
@@ -183,6 +183,7 @@ async def new_transfer(
         owner_id=caller.sub,
         username=caller.username,
         client_id=caller.client_id,
+        root_client_id=caller.root_client_id,
         submission_id=document.submission_id,
         type="TRANSFER",
         label=document.label,
@@ -204,6 +205,7 @@ async def _delete(
         owner_id=caller.sub,
         username=caller.username,
         client_id=caller.client_id,
+        root_client_id=caller.root_client_id,
         submission_id=document.submission_id,
         type="DELETE",
         label=document.label,
@@ -237,6 +239,7 @@ class _Submission:
     task: NewTask
     caller: Principal
     check: Check | None
+    consents: Consents
 
 
 async def _submit(
@@ -246,15 +249,16 @@ async def _submit(
     task: NewTask,
     check: Check | None,
 ) -> JSONResponse:
-    submission = _Submission(task, caller, check)
-    if len(task.items) > SMALL_ITEMS:  # others need not wait for it
-        created = await _accept_alone(service, submission)
-    else:
+    async def accept(consents: Consents) -> Created:
+        submission = _Submission(task, caller, check, consents)
+        if len(task.items) > SMALL_ITEMS:  # others need not wait for it
+            return await _accept_alone(service, submission)
         try:
-            created = await service.together(_accept, most=ACCEPTED_AT_ONCE)(submission)
+            return await service.together(_accept, most=ACCEPTED_AT_ONCE)(submission)
         except _AloneError:
-            created = await _accept_alone(service, submission)
-    return accepted(request, task, created)
+            return await _accept_alone(service, submission)
+
+    return accepted(request, task, await with_consents(service, caller, accept))
 
 
 def accepted(request: Request, task: NewTask, created: Created) -> JSONResponse:
@@ -312,9 +316,11 @@ async def checked(
     caller: Principal,
     task: NewTask,
     check: Check | None,
+    consents: Consents,
 ) -> NewTask:
-    """A task that may run where it is to, as it may: for who stores it himself. Raises ApiError."""
-    one = _Submission(task, caller, check)
+    """A task that may run where it is to, as it may: for who stores it himself. Raises ApiError,
+    and AskFirst."""
+    one = _Submission(task, caller, check, consents)
     return await _checked(conn, service, one, await _places(conn, service, [one]))
 
 
@@ -382,7 +388,7 @@ async def _accept_on(
         try:
             task = await _checked(conn, service, one, places)
             _check_room(service, room.get(owner, 0))
-        except ApiError as error:
+        except (ApiError, AskFirst) as error:
             found[key] = error
             continue
         room[owner] = room.get(owner, 0) + 1
@@ -416,7 +422,7 @@ class _Places:
     """Endpoint and owner of each that there is."""
 
     def ask_others(self, one: _Submission) -> bool:
-        """Whether it may be necessary to ask nexus, or much, before a task may run there."""
+        """Whether it may be necessary to ask much before a task may run there."""
         ends = (one.task.source_endpoint_id, one.task.destination_endpoint_id)
         known = [self.seen.get((end, one.caller.sub)) for end in ends if end is not None]
         return any(found is not None and found[0].is_connect for found in known) or any(
@@ -446,17 +452,15 @@ async def _places(
 async def _checked(
     conn: Connection, service: TransferService, one: _Submission, places: _Places
 ) -> NewTask:
-    """A task that may run where it is to, as it may. Raises ApiError."""
-    task, caller = one.task, one.caller
+    """A task that may run where it is to, as it may. Raises ApiError, and AskFirst."""
+    task = one.task
     if task.deadline <= service.now():
         raise ApiError.bad_request("deadline: this time has passed")
     is_delete = task.destination_endpoint_id is None
-    source = await _usable(
-        conn, service, task, task.source_endpoint_id, caller, places, writes=is_delete
-    )
+    source = await _usable(conn, service, one, task.source_endpoint_id, places, writes=is_delete)
     if task.destination_endpoint_id is not None:
         destination = await _usable(
-            conn, service, task, task.destination_endpoint_id, caller, places, writes=True
+            conn, service, one, task.destination_endpoint_id, places, writes=True
         )
         if one.check is not None:
             await one.check(source, destination)
@@ -467,9 +471,8 @@ async def _checked(
 async def _usable(
     conn: Connection,
     service: TransferService,
-    task: NewTask,
+    one: _Submission,
     endpoint_id: UUID,
-    caller: Principal,
     places: _Places,
     *,
     writes: bool,
@@ -477,12 +480,13 @@ async def _usable(
     """An endpoint that the caller sees and has a credential for, whose agents let him in, or that
     is shared with him. An expired credential will do: the task then waits until it is renewed.
     """
+    task, caller = one.task, one.caller
     known = places.seen.get((endpoint_id, caller.sub))
     if known is None:
         raise no_endpoint(endpoint_id)
     seen = look_at(*known)
     endpoint = seen.endpoint
-    await require_data_access(service, caller, endpoint)
+    look_for_consent(one.consents, endpoint)
     if endpoint.is_guest:
         check_shared(seen, writes=writes)
         await _check_shared(conn, service, endpoint, caller, task, writes=writes)

@@ -15,11 +15,19 @@ from towpath.transfer.store.rows import TASK_CHANNEL
 from towpath.transfer.store.tasks import Terms
 
 _OF_TASKS = """
-SELECT DISTINCT t.client_id, t.owner_id AS identity_id, e.id AS collection_id
+SELECT DISTINCT t.client_id, t.root_client_id, t.owner_id AS identity_id, e.id AS collection_id
   FROM task t JOIN endpoint e ON e.id IN (t.source_endpoint_id, t.destination_endpoint_id)
  WHERE t.status IN ('ACTIVE', 'INACTIVE') AND t.client_id IS NOT NULL
    AND e.entity_type = 'GCSv5_mapped_collection'
 """
+
+
+def _is(one: str, other: str) -> str:
+    """Whether two rows are about one consent."""
+    same = " AND ".join(
+        f"{one}.{name} = {other}.{name}" for name in ("client_id", "identity_id", "collection_id")
+    )
+    return f"{same} AND {one}.root_client_id IS NOT DISTINCT FROM {other}.root_client_id"
 
 
 async def to_ask(conn: Connection, *, older_s: float, limit: int) -> list[DataAccess]:
@@ -28,12 +36,11 @@ async def to_ask(conn: Connection, *, older_s: float, limit: int) -> list[DataAc
         await cursor.execute(
             f"""
             WITH of_tasks AS ({_OF_TASKS})
-            SELECT o.client_id, o.identity_id, o.collection_id
-              FROM of_tasks o
-              LEFT JOIN data_consent d USING (client_id, identity_id, collection_id)
+            SELECT o.client_id, o.root_client_id, o.identity_id, o.collection_id
+              FROM of_tasks o LEFT JOIN data_access d ON {_is("d", "o")}
              WHERE d.asked_at IS NULL OR d.asked_at < now() - make_interval(secs => %s)
              ORDER BY d.asked_at NULLS FIRST LIMIT %s
-            """,  # noqa: S608 - a constant
+            """,  # noqa: S608 - constants
             (older_s, limit),
         )
         return [DataAccess(**row) for row in await cursor.fetchall()]
@@ -42,12 +49,15 @@ async def to_ask(conn: Connection, *, older_s: float, limit: int) -> list[DataAc
 async def heard(conn: Connection, asked: Sequence[DataAccess], held: Sequence[bool]) -> None:
     """What nexus has said."""
     await conn.execute(
-        "INSERT INTO data_consent (client_id, identity_id, collection_id, held, asked_at)"
-        " SELECT *, now() FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::boolean[])"
-        " ON CONFLICT (client_id, identity_id, collection_id)"
+        "INSERT INTO data_access"
+        " (client_id, root_client_id, identity_id, collection_id, held, asked_at)"
+        " SELECT *, now()"
+        " FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::boolean[])"
+        " ON CONFLICT (client_id, identity_id, collection_id, root_client_id)"
         " DO UPDATE SET held = excluded.held, asked_at = excluded.asked_at",
         (
             [one.client_id for one in asked],
+            [one.root_client_id for one in asked],
             [one.identity_id for one in asked],
             [one.collection_id for one in asked],
             list(held),
@@ -58,14 +68,15 @@ async def heard(conn: Connection, asked: Sequence[DataAccess], held: Sequence[bo
 async def forget(conn: Connection) -> None:
     """What no unfinished task stands on any more."""
     await conn.execute(
-        f"DELETE FROM data_consent d WHERE (client_id, identity_id, collection_id)"  # noqa: S608
-        f" NOT IN ({_OF_TASKS})"
+        f"DELETE FROM data_access d WHERE NOT EXISTS"  # noqa: S608 - constants
+        f" (SELECT FROM ({_OF_TASKS}) o WHERE {_is('d', 'o')})"
     )
 
 
 _LACKING = """
-SELECT d.collection_id FROM data_consent d
- WHERE d.client_id = t.client_id AND d.identity_id = t.owner_id AND NOT d.held
+SELECT d.collection_id FROM data_access d
+ WHERE d.client_id = t.client_id AND d.root_client_id IS NOT DISTINCT FROM t.root_client_id
+   AND d.identity_id = t.owner_id AND NOT d.held
    AND d.collection_id IN (t.source_endpoint_id, t.destination_endpoint_id)
  LIMIT 1
 """
@@ -83,8 +94,8 @@ UPDATE task t SET status = 'INACTIVE', consent_wait = theirs.lacking,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.lacking WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name,
-          e.id = t.source_endpoint_id AS at_source
+RETURNING t.task_no, t.deadline, t.client_id, t.root_client_id, t.owner_id, e.id AS collection_id,
+          e.display_name, e.id = t.source_endpoint_id AS at_source
 """  # noqa: S608 - constants
 _FREE = f"""
 WITH theirs AS (
@@ -99,8 +110,8 @@ UPDATE task t SET consent_wait = NULL,
        deadline = CASE WHEN coalesce((options->>'deadline_given')::boolean, false)
                        OR paused_at IS NOT NULL THEN deadline ELSE now() + %(deadline)s END
   FROM theirs JOIN endpoint e ON e.id = theirs.consent_wait WHERE t.task_no = theirs.task_no
-RETURNING t.task_no, t.deadline, t.client_id, t.owner_id, e.id AS collection_id, e.display_name,
-          e.id = t.source_endpoint_id AS at_source
+RETURNING t.task_no, t.deadline, t.client_id, t.root_client_id, t.owner_id, e.id AS collection_id,
+          e.display_name, e.id = t.source_endpoint_id AS at_source
 """  # noqa: S608 - constants
 
 
@@ -125,7 +136,12 @@ async def _changed(conn: Connection, statement: str, terms: Terms, code: EventCo
         await cursor.execute(statement.encode(), {"deadline": terms.deadline, "code": code})
         rows = await cursor.fetchall()
     for row in rows:
-        access = DataAccess(row["client_id"], row["owner_id"], row["collection_id"])
+        access = DataAccess(
+            row["client_id"],
+            row["owner_id"],
+            row["collection_id"],
+            root_client_id=row["root_client_id"],
+        )
         details = _details(code, access, row["display_name"])
         # who looks after the other end only is told of no collection by it
         details["role"] = "source" if row["at_source"] else "destination"

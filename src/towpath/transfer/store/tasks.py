@@ -73,6 +73,9 @@ class NewTask:
     items: Sequence[NewItem]
     client_id: UUID | None = None
     """The application whose token it came with."""
+    root_client_id: UUID | None = None
+    """The application with which its owner has logged in: another one, if the token was that of a
+    service, which acts for it."""
 
     @property
     def key(self) -> TaskKey:
@@ -259,9 +262,10 @@ async def find_submissions(conn: Connection, asked: Sequence[TaskKey]) -> dict[T
 
 _CREATE = """
 INSERT INTO task (id, owner_id, username, submission_id, type, label, options,
-                  source_endpoint_id, destination_endpoint_id, deadline, client_id)
+                  source_endpoint_id, destination_endpoint_id, deadline, client_id,
+                  root_client_id)
 SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::text[],
-                     %s::jsonb[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::uuid[])
+                     %s::jsonb[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::uuid[], %s::uuid[])
 ON CONFLICT (owner_id, submission_id) DO NOTHING
 RETURNING task_no, id
 """
@@ -279,6 +283,7 @@ async def create(conn: Connection, new: Sequence[NewTask]) -> list[Created]:
                 *(task.id, task.owner_id, task.username, task.submission_id, task.type),
                 *(task.label, Jsonb(task.options), task.source_endpoint_id),
                 *(task.destination_endpoint_id, task.deadline, task.client_id),
+                task.root_client_id,
             )
             for task in new
         ),
