@@ -31,6 +31,7 @@ from towpath.transfer.sessions import (
     EndpointSessions,
     NoEndpoint,
     NotShared,
+    ServerMoved,
     SharerMustAct,
     SharerSuspended,
 )
@@ -368,6 +369,26 @@ async def test_who_is_let_in_and_who_not(
     late.demand(["/closed/d"], writes=False)
     with pytest.raises(NotShared, match="let you read /closed/d, but not change it"):
         late.demand(["/closed/d"], writes=True)
+
+
+async def test_a_credential_is_not_used_where_somebody_else_has_led_the_endpoint(
+    sessions: EndpointSessions,
+    database: Database,
+    results: Endpoint,
+    lake: Endpoint,
+    give: Give,
+    domain_a: Domain,
+) -> None:
+    for who, marked in ((ALICE, 0), (EVE, 1)):
+        async with database.transaction() as conn:
+            assert await credentials.mark_moved(conn, lake.id, but=who.identities) == marked
+    with pytest.raises(ServerMoved, match="another server"):
+        await sessions.login(lake.id, ALICE)
+    with pytest.raises(SharerMustAct, match=r"alice@example\.org.* before its server was changed"):
+        await sessions.login(results.id, BOB)
+    await give(domain_a.credential)
+    await sessions.login(lake.id, ALICE)
+    await sessions.login(results.id, BOB)
 
 
 async def test_the_sharers_credential_counts_and_nobody_elses(

@@ -56,9 +56,9 @@ class Guest:
         """Hold paths (wire paths, as the person gives them) against the rules. Raises NotShared."""
         demand(self.name, self.reach, [names.absolute(path, "/") for path in paths], writes=writes)
 
-    def must_renew(self, *, expired: bool) -> SharerMustAct:
-        """The credential is of no use."""
-        return SharerMustAct(self.name, self.sharer_name, expired=expired)
+    def must_renew(self, *, what: str) -> SharerMustAct:
+        """The credential is of no use: it `what`."""
+        return SharerMustAct(self.name, self.sharer_name, what=what)
 
 
 def demand(name: str, reach: Reach, paths: Sequence[str], *, writes: bool) -> None:

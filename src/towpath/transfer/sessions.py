@@ -50,6 +50,7 @@ from towpath.transfer.unavailable import (
     NotAllowed,
     NotFunctional,
     NotShared,
+    ServerMoved,
     SessionUnavailable,
     SharerMustAct,
     SharerSuspended,
@@ -64,6 +65,7 @@ __all__ = [
     "NotAllowed",
     "NotFunctional",
     "NotShared",
+    "ServerMoved",
     "SessionUnavailable",
     "SharerMustAct",
     "SharerSuspended",
@@ -158,7 +160,7 @@ class Login:
         """Whether a failure is one that only the sharer of a guest collection can do away with."""
         if self.guest is None or error.kind is not Kind.CREDENTIAL_EXPIRED:
             return None
-        return self.guest.must_renew(expired=True)
+        return self.guest.must_renew(what="has expired")
 
 
 def home_directory(session: Session) -> str:
@@ -241,11 +243,20 @@ class EndpointSessions:
             host, holder = (endpoint, who) if guest is None else (guest.host, guest.sharer)
             stored = await self._issuing.credential(conn, host.id, holder.id)
             if stored is None and guest is not None:
-                raise guest.must_renew(expired=False)
+                raise guest.must_renew(what="is not there any more")
             if stored is None:
                 raise NoCredential(
                     f"you have given no credential for endpoint {endpoint.display_name!r}",
                     f"add one: towpath credential add {endpoint_id} --proxy FILE",
+                )
+            if stored.moved and guest is not None:
+                raise guest.must_renew(what="was given before its server was changed")
+            if stored.moved:
+                raise ServerMoved(
+                    f"endpoint {endpoint.display_name!r} was given another server, or other"
+                    " authorities for it, since you gave your credential for it",
+                    f"see where it is now (globus endpoint show {endpoint_id}), and if that is"
+                    f" right, give it again: towpath credential add {endpoint_id} --proxy FILE",
                 )
             trust_files = await endpoints.get_trust_roots(conn, host.id)
         server = Server(host.host, host.port, host.subject)
@@ -278,7 +289,7 @@ class EndpointSessions:
         # guests are not told of which server it is
         login = replace(login, server=replace(server, label=label_of(guest.name, endpoint_id)))
         if credential.expired(self._now()):
-            raise guest.must_renew(expired=True)
+            raise guest.must_renew(what="has expired")
         allowed = sharing.restriction(guest.prefixes(writes=writes))
         return replace(login, root=guest.root, restriction=allowed)
 

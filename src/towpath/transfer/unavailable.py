@@ -30,12 +30,17 @@ class NoCredential(SessionUnavailable):
     """The user has given no credential for this endpoint."""
 
 
-class SharerMustAct(SessionUnavailable):
-    """The credential with which a guest collection is used is not there, or over. Only who shares
-    it can give another one."""
+class ServerMoved(NoCredential):
+    """Somebody else has given the endpoint another server since the user gave a credential: it is
+    not shown there."""
 
-    def __init__(self, collection: str, sharer: str, *, expired: bool) -> None:
-        what = "has expired" if expired else "is not there any more"
+
+class SharerMustAct(SessionUnavailable):
+    """The credential with which a guest collection is used is not there, or over, or was given for
+    another server. Only who shares it can give another one."""
+
+    def __init__(self, collection: str, sharer: str, *, what: str) -> None:
+        """`what`: is the matter with it."""
         super().__init__(
             f"the credential of {sharer}, with which “{collection}” is shared, {what}",
             f"ask {sharer} to renew it",

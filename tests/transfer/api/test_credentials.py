@@ -1,5 +1,6 @@
 """What is shown of credentials; and logons at real MyProxy servers."""
 
+import asyncio
 import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from towpath.gridftp.security.authority import Authority
 from towpath.platform.database import Database
 from towpath.transfer import times
 from towpath.transfer.api import TransferService
+from towpath.transfer.api.endpoint_bodies import is_revocations
 from towpath.transfer.browse import logon
 from towpath.transfer.store import credentials
 
@@ -58,6 +60,76 @@ async def test_state_and_end_of_a_credential(
         for left, state in (("59 minutes", "expiring"), ("-1 second", "expired")):
             await conn.execute("UPDATE credential SET not_after = now() + %s::interval", (left,))
             assert (await shown(alice, lake))["state"] == state
+
+
+async def test_a_credential_is_not_shown_to_another_server(
+    alice: Api, bob: Api, lake: str, domain_a: Domain, server_a: GctServer
+) -> None:
+    came: list[object] = []
+    listener = await asyncio.start_server(lambda _, writer: came.append(writer), "localhost", 0)
+    there = listener.sockets[0].getsockname()[1]
+    proxy = {"proxy": domain_a.proxy_file.read_text()}
+    route = f"endpoint/{lake}/credential"
+    for who in (alice, bob):
+        assert (await who.put(route, proxy)).status_code == 200
+
+    async def points_to(port: int) -> None:
+        document = {"DATA": [{"DATA_TYPE": "server", "uri": f"gsiftp://localhost:{port}"}]}
+        assert (await alice.put(f"endpoint/{lake}", document)).status_code == 200
+
+    for port in (there, server_a.port):
+        await points_to(port)
+        for what in ("ls", "stat"):
+            refused = await bob.get(f"operation/endpoint/{lake}/{what}", path="/")
+            told = assert_error(refused, 400, "ClientError.ActivationRequired")
+            assert f"towpath credential add {lake}" in told
+            assert "another server" in told
+    listener.close()
+    assert came == [], "nobody went there with it"
+    assert (await shown(bob, lake))["state"] == "moved"
+    assert (await bob.get(f"endpoint/{lake}")).json()["activated"] is False
+    assert (await shown(alice, lake))["state"] == "valid", "who gives it another knows"
+    assert (await bob.put(route, proxy)).status_code == 200
+    assert (await shown(bob, lake))["state"] == "valid"
+    assert (await bob.get(f"operation/endpoint/{lake}/ls")).status_code == 200
+
+
+async def test_what_makes_another_server_of_it(
+    alice: Api, bob: Api, lake: str, domain_a: Domain, domain_b: Domain, service: TransferService
+) -> None:
+    proxy = {"proxy": domain_a.proxy_file.read_text()}
+    trusted = dict(domain_a.trust.files)
+    crl = next(iter(trusted)).partition(".")[0] + ".r0"
+    changes: tuple[tuple[dict[str, Any], bool], ...] = (
+        ({"display_name": "sea", "data_hosts": ["192.0.2.1"]}, False),
+        ({"trust_roots": trusted}, False),
+        ({"trust_roots": trusted | dict(domain_b.trust.files)}, True),
+        ({"trust_roots": trusted}, False),
+        ({"DATA": [{"DATA_TYPE": "server", "uri": "gsiftp://localhost:1"}]}, True),
+        (
+            {
+                "DATA": [
+                    {"DATA_TYPE": "server", "uri": "gsiftp://localhost:1", "subject": "/CN=other"}
+                ]
+            },
+            True,
+        ),
+    )
+    for change, moves in changes:
+        assert (await bob.put(f"endpoint/{lake}/credential", proxy)).status_code == 200
+        answer = await alice.put(f"endpoint/{lake}", change)
+        assert answer.status_code == 200, answer.text
+        state = (await shown(bob, lake))["state"]
+        assert state == ("moved" if moves else "valid"), change
+    assert is_revocations(crl)
+    assert not any(map(is_revocations, trusted))
+    # where the service makes credentials, its operator says where that is
+    assert (await bob.put(f"endpoint/{lake}/credential", proxy)).status_code == 200
+    authority = Authority.create("Towpath", datetime.now(UTC), timedelta(days=1))
+    object.__setattr__(service, "authorities", {UUID(lake): authority})
+    assert (await alice.put(f"endpoint/{lake}", changes[4][0])).status_code == 200
+    object.__setattr__(service, "authorities", {})
+    assert (await shown(bob, lake))["state"] == "valid"
 
 
 async def test_forgetting_a_credential(alice: Api, bob: Api, lake: str, domain_a: Domain) -> None:

@@ -13,6 +13,7 @@ from towpath.transfer.sessions import (
     NoCredential,
     NoEndpoint,
     NotShared,
+    ServerMoved,
     SessionUnavailable,
     SharerMustAct,
     SharerSuspended,
@@ -83,6 +84,7 @@ def test_what_was_being_done_is_told_by_the_kind_or_by_who_did_it() -> None:
     ("error", "consequence", "code", "follows"),
     [
         (NoCredential("none", "add one"), Consequence.SUSPEND_TASK, "NO_CREDENTIALS", "waits"),
+        (ServerMoved("moved", "look"), Consequence.SUSPEND_TASK, "NO_CREDENTIALS", "waits"),
         (NoEndpoint("gone", "again"), Consequence.FAIL_TASK, "ENDPOINT_ERROR", "has failed"),
     ],
 )
@@ -101,12 +103,12 @@ def test_no_session_can_be_tried(
     ("error", "consequence", "code"),
     [
         (
-            SharerMustAct("data", "ann@x.org", expired=True),
+            SharerMustAct("data", "ann@x.org", what="has expired"),
             Consequence.SUSPEND_TASK,
             "NO_CREDENTIALS",
         ),
         (
-            SharerMustAct("data", "ann@x.org", expired=False),
+            SharerMustAct("data", "ann@x.org", what="is not there any more"),
             Consequence.SUSPEND_TASK,
             "NO_CREDENTIALS",
         ),

@@ -50,6 +50,7 @@ class State(StrEnum):
     VALID = "valid"
     EXPIRING = "expiring"
     EXPIRED = "expired"
+    MOVED = "moved"  # the endpoint was given another server since
     MANAGED = "managed"  # the service makes it, whenever one is needed
 
 
@@ -112,6 +113,8 @@ def _state(kept: Kept | None, now: datetime) -> State:
         return State.NONE
     if kept.not_after <= now:
         return State.EXPIRED
+    if kept.moved:
+        return State.MOVED
     soon = expires_soon(kept.updated_at, kept.not_after, now)
     return State.EXPIRING if soon else State.VALID
 
@@ -154,7 +157,7 @@ def needs_none(endpoint: Endpoint) -> bool:
 def activation_state(kept: Kept | None, now: datetime) -> JsonObject:
     """How clients of the years before collections are told of a credential (`api.activation`)."""
     left_s = 0 if kept is None else int((kept.not_after - now).total_seconds())
-    if kept is None or left_s <= 0:
+    if kept is None or left_s <= 0 or kept.moved:
         return {"activated": False, "expires_in": 0, "expire_time": None}
     return {"activated": True, "expires_in": left_s, "expire_time": times.show(kept.not_after)}
 
@@ -256,7 +259,8 @@ async def store(
     context = credentials.seal_context(endpoint_id, caller.sub)
     sealed = service.sealer.seal(credential.to_pem(), context)
     async with service.database.transaction() as conn:
-        await _seen(conn, service, endpoint_id, caller)
+        # held: for the server that it has now, or told that it has another one
+        await visible_endpoint(conn, endpoint_id, who(caller), service.now(), lock=True)
         await credentials.put(
             conn,
             endpoint_id=endpoint_id,

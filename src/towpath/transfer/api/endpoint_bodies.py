@@ -25,7 +25,13 @@ MAX_TRUST_FILES = 2000
 """The largest grid distributions have some 300 files."""
 MAX_TRUST_FILE_CHARACTERS = 1024 * 1024
 _HOST = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\.?")
+_REVOCATIONS = re.compile(r".*\.r[0-9]")
 _TRUST_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.(signing_policy|r?[0-9])")
+
+
+def is_revocations(name: str) -> bool:
+    """Whether a file of a trusted-certificates directory is what an authority has revoked."""
+    return _REVOCATIONS.fullmatch(name) is not None
 
 
 def host_name(text: str) -> str:

@@ -1,6 +1,6 @@
 """Routes of endpoints: create, show, change, delete, search."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
@@ -16,7 +16,7 @@ from towpath.transfer.api.answers.base import EndpointCreated, Result, reads
 from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.credentials import activation_state, needs_none
 from towpath.transfer.api.documents import JsonObject, endpoint_document, result
-from towpath.transfer.api.endpoint_bodies import EndpointDocument
+from towpath.transfer.api.endpoint_bodies import EndpointDocument, is_revocations
 from towpath.transfer.api.service import (
     Caller,
     Seen,
@@ -185,9 +185,34 @@ async def update_endpoint(
             public=before.public if document.public is None else document.public,
             details=document.details(before.details),
         )
-        await endpoints.update(conn, after, document.trust_files())
+        trust_files = document.trust_files()
+        moved = wanted not in service.authorities and _is_another_server(
+            before, after, await endpoints.get_trust_roots(conn, wanted), trust_files
+        )
+        await endpoints.update(conn, after, trust_files)
+        if moved:
+            # they were given for the one before: whoever gave them looks first
+            await credentials.mark_moved(conn, wanted, but=who(caller).identities)
     return JSONResponse(
         result("result", "Updated", "Endpoint updated successfully", request.url.path)
+    )
+
+
+def _is_another_server(
+    before: Endpoint,
+    after: Endpoint,
+    trusted: Mapping[str, str],
+    trust_files: Mapping[str, str] | None,
+) -> bool:
+    """Whether what answers under the endpoint's name may be something else than it was: another
+    address, another name in its certificate, or an authority, or a word of its policy, that was not
+    there. Fewer authorities, and news of what they revoked, come and go."""
+    if (before.host, before.port, before.subject) != (after.host, after.port, after.subject):
+        return True
+    return any(
+        trusted.get(name) != text
+        for name, text in (trust_files or {}).items()
+        if not is_revocations(name)
     )
 
 

@@ -20,6 +20,9 @@ class StoredCredential:
     subject: str
     not_after: datetime
     updated_at: datetime
+    moved: bool = False
+    """Whether the endpoint was given another server since, by somebody else: it is not to be shown
+    there."""
 
     def __repr__(self) -> str:
         return f"StoredCredential({self.endpoint_id}, {self.owner_id}, {self.subject!r})"
@@ -34,17 +37,20 @@ class Kept:
     subject: str
     not_after: datetime
     updated_at: datetime
+    moved: bool = False
+    """Whether it is of no use, because the endpoint was given another server since."""
 
 
 KEPT_MOST = 1000
 """Shown of one user's, as of endpoints that a search finds."""
 
-_KEPT = """
+_MOVED = "coalesce(c.moved_at >= c.updated_at, false)"
+_KEPT = f"""
     SELECT c.endpoint_id, e.display_name AS endpoint_display_name, c.subject, c.not_after,
-           c.updated_at
+           c.updated_at, {_MOVED} AS moved
       FROM credential c JOIN endpoint e ON e.id = c.endpoint_id
      WHERE c.owner_id = %s
-"""
+"""  # noqa: S608 - a constant
 
 
 def seal_context(endpoint_id: UUID, owner_id: UUID) -> bytes:
@@ -68,7 +74,7 @@ async def put(
         VALUES (%s, %s, %s, %s, %s)
         ON CONFLICT (endpoint_id, owner_id) DO UPDATE
            SET sealed = excluded.sealed, subject = excluded.subject,
-               not_after = excluded.not_after, updated_at = clock_timestamp()
+               not_after = excluded.not_after, updated_at = clock_timestamp(), moved_at = NULL
         """,
         (endpoint_id, owner_id, sealed, subject, not_after),
     )
@@ -78,10 +84,11 @@ async def get(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> StoredCred
     """A user's credential for an endpoint, if there is one; it may have expired."""
     async with conn.cursor(row_factory=class_row(StoredCredential)) as cursor:
         await cursor.execute(
-            """
-            SELECT endpoint_id, owner_id, sealed, subject, not_after, updated_at
-              FROM credential WHERE endpoint_id = %s AND owner_id = %s
-            """,
+            f"""
+            SELECT c.endpoint_id, c.owner_id, c.sealed, c.subject, c.not_after, c.updated_at,
+                   {_MOVED} AS moved
+              FROM credential c WHERE c.endpoint_id = %s AND c.owner_id = %s
+            """,  # noqa: S608 - a constant
             (endpoint_id, owner_id),
         )
         return await cursor.fetchone()
@@ -124,6 +131,17 @@ async def delete(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> bool:
     return found.rowcount > 0
 
 
+async def mark_moved(conn: Connection, endpoint_id: UUID, *, but: Collection[UUID]) -> int:
+    """The endpoint is given another server: credentials were not given for that, but those of who
+    does it (`but`). How many they are."""
+    found = await conn.execute(
+        "UPDATE credential SET moved_at = clock_timestamp()"
+        " WHERE endpoint_id = %s AND owner_id <> ALL(%s)",
+        (endpoint_id, list(but)),
+    )
+    return found.rowcount
+
+
 async def delete_all(conn: Connection, endpoint_id: UUID) -> None:
     """Forget everybody's credentials for an endpoint that is deleted."""
     await conn.execute("DELETE FROM credential WHERE endpoint_id = %s", (endpoint_id,))
@@ -144,11 +162,11 @@ class Expiring:
 
 # Who needs it: tasks of its owner there, and tasks at what he shares there, which go with it. Those
 # that ended lately say that there will be others.
-_EXPIRING = """
+_EXPIRING = f"""
 WITH ending AS (
     SELECT c.endpoint_id, c.owner_id, c.subject, c.not_after, c.updated_at FROM credential c
      WHERE c.not_after > now() AND c.not_after <= now() + %(within)s
-       AND c.warned_of IS DISTINCT FROM c.not_after
+       AND c.warned_of IS DISTINCT FROM c.not_after AND NOT {_MOVED}
        AND now() - c.updated_at >= (c.not_after - c.updated_at) / 2
      ORDER BY c.not_after FOR UPDATE SKIP LOCKED
 ), places AS (
@@ -173,7 +191,7 @@ UPDATE credential c SET warned_of = c.not_after
  WHERE c.endpoint_id = t.endpoint_id AND c.owner_id = t.owner_id AND e.deleted_at IS NULL
 RETURNING c.endpoint_id, e.display_name AS endpoint_display_name, c.owner_id, c.subject,
           c.not_after, t.open AS tasks
-"""
+"""  # noqa: S608 - a constant
 
 
 async def take_expiring(

@@ -91,6 +91,7 @@ function About({ credential, endpoint }: { credential: Credential; endpoint: End
   return (
     <>
       {state === "expired" && <p className={styles.bad}>{t("credential.expiredText")}</p>}
+      {state === "moved" && <p className={styles.bad}>{t("credential.movedText")}</p>}
       {state === "expiring" && <p className={styles.warn}>{t("credential.expiringText")}</p>}
       <dl className={styles.facts}>
         <div>

@@ -40,6 +40,12 @@ export function StateBadge({
           {t("state.expired", { when })}
         </Badge>
       );
+    case "moved":
+      return (
+        <Badge kind="danger" icon={<CircleX size={SIZE} aria-hidden="true" />}>
+          {t("state.moved")}
+        </Badge>
+      );
     default:
       return <Badge icon={<CircleDashed size={SIZE} aria-hidden="true" />}>{t("state.none")}</Badge>;
   }

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from towpath.transfer.api.answers.base import Answer
 
-CredentialState = Literal["none", "valid", "expiring", "expired", "managed"]
+CredentialState = Literal["none", "valid", "expiring", "expired", "moved", "managed"]
 
 
 class _Credential(Answer):
