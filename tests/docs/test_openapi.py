@@ -73,6 +73,15 @@ def test_every_route_says_what_it_answers_and_reads(name: str) -> None:
             assert operation["requestBody"]["required"], route
 
 
+@pytest.mark.parametrize("name", RENDER)
+def test_no_document_is_called_as_a_field_of_its_own(name: str) -> None:
+    """Clients made for Python keep a document in a variable of its name, beside its fields."""
+    schemas = json.loads((REFERENCE / name).read_text())["components"]["schemas"]
+    for schema, told in schemas.items():
+        variable = re.sub(r"(?<!^)(?=[A-Z])", "_", schema).lower()
+        assert variable not in told.get("properties", {}), schema
+
+
 def test_examples_are_what_the_routes_take() -> None:
     document = json.loads((REFERENCE / "openapi.json").read_text())
     tried = 0

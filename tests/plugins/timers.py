@@ -38,7 +38,7 @@ from towpath.transfer.api import create_app as create_transfer
 SCOPES = f"{TIMER_SCOPE}[{TRANSFER_SCOPE}] {TRANSFER_SCOPE}"
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 TIMERS_GROUP = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("timers")]
-ERRORS = answers.Error | answers.Invalid
+ERRORS = answers.ErrorAnswer | answers.Invalid
 
 
 @dataclass

@@ -34,7 +34,7 @@ def openapi_document(
     # FastAPI's own answers to a bad request, which ours replace.
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    _add(schemas, "Error", error)
+    _add(schemas, error.__name__, error)
     if invalid is not None:
         _add(schemas, "Invalid", invalid)
     _drop_titles(schemas)
@@ -42,7 +42,7 @@ def openapi_document(
         answers = operation["responses"]
         if answers.pop("422", None) is not None and invalid is not None:
             answers["422"] = _answer("What cannot be used of the document", "Invalid")
-        answers["default"] = _answer("What went wrong", "Error")
+        answers["default"] = _answer("What went wrong", error.__name__)
         for content in _contents(operation):
             content["schema"] = _lifted(content["schema"], schemas)
     described = f"A token with the scope `{scope}`"

@@ -109,7 +109,7 @@ class Job(Answer):
     activity: Activity | None
 
 
-class Jobs(Answer):
+class JobList(Answer):
     """All timers of the caller."""
 
     jobs: list[Job]
@@ -168,7 +168,7 @@ class Created(Answer):
     timer: Timer
 
 
-class Message(Answer):
+class Done(Answer):
     """That something was done."""
 
     message: str
@@ -183,7 +183,7 @@ class ErrorBody(Answer):
     request_id: str
 
 
-class Error(BaseModel):
+class ErrorAnswer(BaseModel):
     """Any error but 422. With `ConsentRequired` there are also `code` and
     `authorization_parameters`, which clients look for.
     """

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from towpath.platform import openapi
-from towpath.timers.api.answers import Error, Invalid
+from towpath.timers.api.answers import ErrorAnswer, Invalid
 from towpath.timers.nexus import TIMER_SCOPE
 
 
@@ -17,6 +17,6 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         version="2",
         page="docs/reference/timers.md",
         scope=TIMER_SCOPE,
-        error=Error,
+        error=ErrorAnswer,
         invalid=Invalid,
     )

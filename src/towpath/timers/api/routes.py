@@ -180,7 +180,7 @@ async def _check_endpoints(
             raise InvalidError((*place, name), f"No such endpoint '{endpoint_id}'")
 
 
-@router.get("/jobs/", response_model=answers.Jobs)
+@router.get("/jobs/", response_model=answers.JobList)
 async def list_jobs(
     caller: Caller, service: Service, order: str = "submitted_at asc"
 ) -> JSONResponse:
@@ -264,7 +264,7 @@ async def delete_job(job_id: str, caller: Caller, service: Service) -> JSONRespo
     return JSONResponse(document)
 
 
-@router.post("/jobs/{job_id}/pause", response_model=answers.Message)
+@router.post("/jobs/{job_id}/pause", response_model=answers.Done)
 async def pause_job(job_id: str, caller: Caller, service: Service) -> JSONResponse:
     """No run begins until the timer is resumed. A transfer that runs goes on."""
     async with service.database.transaction() as conn:
@@ -284,7 +284,7 @@ async def pause_job(job_id: str, caller: Caller, service: Service) -> JSONRespon
     return JSONResponse({"message": f"Successfully paused job {timer.id}."})
 
 
-@router.post("/jobs/{job_id}/resume", response_model=answers.Message)
+@router.post("/jobs/{job_id}/resume", response_model=answers.Done)
 async def resume_job(
     job_id: str,
     request: Request,

@@ -30,7 +30,7 @@ from towpath.transfer.api.service import SCOPE
 
 _REFERENCE = "#/components/schemas/"
 _RESPONSE = "#/components/responses/"
-_V2_FORM = (JSONAPI_FORM, JSONAPI, "Errors")
+_V2_FORM = (JSONAPI_FORM, JSONAPI, "ErrorList")
 _CHANGES = frozenset({"post", "put", "patch", "delete"})
 _ANSWERED = {"200": "Done", "201": "Made", "202": "Accepted; it is done soon", "204": "Done"}
 
@@ -70,7 +70,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         for form, media_type, schema in (("", "application/json", "Error"), _V2_FORM)
         for name, told in STATUSES.values()
     }
-    document["components"]["schemas"]["Errors"] = ERRORS_SCHEMA
+    document["components"]["schemas"]["ErrorList"] = ERRORS_SCHEMA
     return document
 
 
