@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from towpath.transfer import times
 from towpath.transfer.store.credentials import Expiring
+from towpath.transfer.unavailable import giving_a_credential
 
 WITHIN: Final = timedelta(days=1)
 """A person reads mail once a day. What is good for less from the beginning, such as the proxy of a
@@ -29,5 +30,5 @@ def warning(one: Expiring) -> dict[str, Any]:
         "subject": one.subject,
         "expires_at": times.show(one.not_after),
         "unfinished_tasks": one.tasks,
-        "advice": f"Renew it: towpath credential add {one.endpoint_id} --proxy FILE",
+        "advice": f"Renew it {giving_a_credential(one.endpoint_id)}",
     }

@@ -54,6 +54,7 @@ from towpath.transfer.unavailable import (
     SessionUnavailable,
     SharerMustAct,
     SharerSuspended,
+    giving_a_credential,
 )
 from towpath.tunnel.names import endpoint_of_host
 
@@ -247,7 +248,7 @@ class EndpointSessions:
             if stored is None:
                 raise NoCredential(
                     f"you have given no credential for endpoint {endpoint.display_name!r}",
-                    f"add one: towpath credential add {endpoint_id} --proxy FILE",
+                    f"add one {giving_a_credential(endpoint_id)}",
                 )
             if stored.moved and guest is not None:
                 raise guest.must_renew(what="was given before its server was changed")
@@ -256,7 +257,7 @@ class EndpointSessions:
                     f"endpoint {endpoint.display_name!r} was given another server, or other"
                     " authorities for it, since you gave your credential for it",
                     f"see where it is now (globus endpoint show {endpoint_id}), and if that is"
-                    f" right, give it again: towpath credential add {endpoint_id} --proxy FILE",
+                    f" right, give it again {giving_a_credential(endpoint_id)}",
                 )
             trust_files = await endpoints.get_trust_roots(conn, host.id)
         server = Server(host.host, host.port, host.subject)

@@ -1,5 +1,15 @@
 """Why no session can even be tried: something is missing here, not at the server."""
 
+from uuid import UUID
+
+
+def giving_a_credential(endpoint_id: UUID) -> str:
+    """Where a user gives one, or another; the end of a sentence."""
+    return (
+        f"on its page, /endpoints/{endpoint_id} of this service; the operator can use"
+        f" towpath credential add {endpoint_id} --proxy FILE"
+    )
+
 
 class SessionUnavailable(Exception):  # noqa: N818 - a state, named as one
     """No session can be tried. `advice` helps."""

@@ -194,7 +194,8 @@ async def test_without_a_credential(alice: Api, bob: Api, lake: str) -> None:
         400,
         "ClientError.ActivationRequired",
     )
-    assert "towpath credential add" in message
+    assert f"/endpoints/{lake}" in message, "where everybody can give one"
+    assert f"towpath credential add {lake}" in message
 
 
 async def test_expired_credential_is_told_before_dialling(

@@ -45,6 +45,7 @@ from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import endpoints, items, principals, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task, TaskKey
+from towpath.transfer.unavailable import giving_a_credential
 
 router = APIRouter()
 
@@ -497,7 +498,7 @@ async def _usable(
             400,
             "ClientError.ActivationRequired",
             f"You have given no credential for endpoint '{endpoint.display_name}'."
-            f" Add one: towpath credential add {endpoint_id} --proxy FILE",
+            f" Add one {giving_a_credential(endpoint_id)}",
         )
     return endpoint
 
