@@ -173,7 +173,7 @@ def test_what_is_in_the_place_of_a_kept_link(site: Site, tmp_path: Path) -> None
     assert (destination / "on-file").read_text() == "precious"
     assert (destination / "on-directory" / "data").read_text() == "precious"
     assert (destination / "old").read_text() == "old"
-    in_its_place = f"to {to_file}: a file or directory is in its place"
+    in_its_place = f"to {to_file}: something else is in its place"
     assert examples(site.deployment, task_id, "links_not_made", source) == {
         "on-file": in_its_place,
         "on-directory": in_its_place,

@@ -34,6 +34,7 @@ class Reason(StrEnum):
     LINK_NOT_FOLLOWED = "link_not_followed"
     SPECIAL = "special_file"
     SHARED = "shared_with_source"
+    THROUGH_LINK = "through_link"  # what comes goes into what the link leads to
     REPLACES = "replaces"  # a link whatever is there, but no file or directory
     EXTRA = "extra"
     IN_THE_WAY = "in_the_way"
@@ -52,6 +53,7 @@ MEANING: Final = {
     Reason.LINK_NOT_FOLLOWED: "The link cannot be copied as what it points to.",
     Reason.SPECIAL: "It is a pipe, socket or device.",
     Reason.SHARED: "Source and destination are one and the same there.",
+    Reason.THROUGH_LINK: "A link to a directory is there: what comes goes into that directory.",
     Reason.REPLACES: "A link is there; unless it is the same one, it is replaced.",
     Reason.EXTRA: "It is not at the source.",
     Reason.IN_THE_WAY: "It is of another type than at the source.",
@@ -71,6 +73,11 @@ class Facts(NamedTuple):
     target: str | None
     """Of a link."""
 
+    @property
+    def is_real_directory(self) -> bool:
+        """Whether it is a directory, and no link to one."""
+        return self.type == EntryType.DIRECTORY and self.target is None
+
 
 class Planned(NamedTuple):
     """One line of a plan. `path` is below its item's paths."""
@@ -80,6 +87,7 @@ class Planned(NamedTuple):
     action: Action
     reason: str
     here: Facts | None = None
+    """What is at the source; of what is in the way, what would come into its place."""
     there: Facts | None = None
     details: str = ""
     above: int = 0
@@ -101,12 +109,12 @@ def facts(entry: Entry | None) -> Facts | None:
 def changed(entry: Planned, here: Entry | None, there: Entry | None) -> str | None:
     """What has become of an entry that was planned; None: it is as it was.
 
-    A directory that was to be made and is there has what it needs.
+    A directory that was to be made and is there has what it needs; a link to one leads elsewhere.
     """
     if entry.here is not None and facts(here) != entry.here:
         return "the source is not there any more" if here is None else "the source has changed"
     now = facts(there)
-    made = entry.action is Action.MAKE_DIRECTORY and there is not None and there.is_directory
+    made = entry.action is Action.MAKE_DIRECTORY and now is not None and now.is_real_directory
     if now == entry.there or made:
         return None
     if entry.there is None:

@@ -5,10 +5,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from plugins.transfer_api import Api, assert_error
+from towpath.demo.authority import Domain
 from towpath.platform.database import Connection, Database
 from towpath.transfer.api import TransferService
+from towpath.transfer.planned import Action, Facts, Planned
 from towpath.transfer.store import plans
 from towpath.transfer.store.rows import fetch_one
 
@@ -123,6 +126,103 @@ async def test_there_are_few_also_if_many_are_asked_for_at_once(
     assert sorted(answer.status_code for answer in answers) == [202] * 2 + [409] * 6
 
 
+async def ready(alice: Api, lake: str, database: Database, **more: Any) -> str:
+    """A plan that can be applied."""
+    plan_id = await plan(alice, lake, **more)
+    await end(database, "SUCCEEDED")
+    return plan_id
+
+
+async def test_who_may_not_transfer_any_more_applies_no_plan(
+    alice: Api, lake: str, database: Database, domain_a: Domain
+) -> None:
+    plan_id = await ready(alice, lake, database)
+    await alice.delete(f"endpoint/{lake}/credential")
+    refused = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert_error(refused, 400, "ClientError.ActivationRequired")
+    assert (await alice.get(f"plan/{plan_id}")).json()["status"] == "ready"
+    await alice.put(f"endpoint/{lake}/credential", {"proxy": domain_a.proxy_file.read_text()})
+    again = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert again.status_code == 202
+
+
+@pytest.mark.parametrize("change", ["host = 'elsewhere.test'", "port = 1", "base_path = '/data'"])
+async def test_a_plan_of_another_server_is_not_applied(
+    alice: Api, lake: str, database: Database, change: str
+) -> None:
+    """Its paths are those of other files now."""
+    plan_id = await ready(alice, lake, database)
+    async with database.connection() as conn:
+        await conn.execute(f"UPDATE endpoint SET {change}".encode())
+    refused = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert_error(refused, 409, "ClientError.Conflict.PlanOutdated")
+
+
+async def test_one_of_many_applies_at_once_is_accepted(
+    alice: Api, lake: str, database: Database
+) -> None:
+    plan_id = await ready(alice, lake, database)
+    document = {"submission_id": str(uuid4())}
+    same = await asyncio.gather(
+        *(alice.post(f"plan/{plan_id}/apply", document) for _ in range(4)),
+        *(alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())}) for _ in range(4)),
+    )
+    accepted = [one.json()["task_id"] for one in same if one.status_code in (200, 202)]
+    assert len(set(accepted)) == 1
+    assert len(accepted) in (1, 4), "a repetition of what was accepted is no conflict"
+
+
+async def test_what_is_expected_to_go_wrong(alice: Api, lake: str, database: Database) -> None:
+    """Faults, what a server says that it cannot be read or written, and a deadline that is too
+    early for what was measured."""
+    plan_id = await ready(alice, lake, database, deadline="2999-01-01")
+    planned = [
+        ("copy", "new", 10**15, "may not read"),
+        ("overwrite", "differs", 10**15, ""),
+        ("skip", "same", 10**18, ""),
+        ("fault", "IS_A_DIRECTORY", 10**18, "a directory"),
+    ]
+    entries = [
+        Planned(1, str(number), Action(action), reason, Facts("file", size, 0, None), None, why)
+        for number, (action, reason, size, why) in enumerate(planned)
+    ]
+    async with database.transaction() as conn:
+        await plans.add(conn, await number_of(conn, plan_id), entries)
+
+    async def expected() -> tuple[int | None, dict[str, int | None]]:
+        told = (await alice.get(f"plan/{plan_id}")).json()
+        assert told["deadline"] == "2999-01-01T00:00:00+00:00"
+        faults = {one["code"]: one["entries"] for one in told["expected_faults"]}
+        return told["bytes_per_second"], faults
+
+    known: dict[str, int | None] = {"IS_A_DIRECTORY": 1, "PERMISSION_DENIED": 1}
+    assert await expected() == (None, known)
+    async with database.connection() as conn:
+        for moved, seconds, days in ((10**9, 10**4, 1), (10**9, 10**3, 1), (10**9, 1, 31)):
+            await conn.execute(
+                "WITH copy AS (INSERT INTO task (id, owner_id, username, submission_id, type,"
+                " options, source_endpoint_id, destination_endpoint_id, deadline, status,"
+                " bytes_transferred, completion_time)"
+                " SELECT gen_random_uuid(), owner_id, username, gen_random_uuid(), 'TRANSFER',"
+                " options, source_endpoint_id, destination_endpoint_id, now(), 'SUCCEEDED', %s,"
+                " now() - make_interval(days => %s) FROM task WHERE id = %s RETURNING task_no)"
+                " INSERT INTO task_time (task_no, until, spent, doing)"
+                " SELECT task_no, now(), %s, '{}' FROM copy"
+                " ON CONFLICT (task_no) DO UPDATE SET spent = excluded.spent",
+                (moved, days, plan_id, Jsonb({"network": {"": seconds}, "login": {"": 10**9}})),
+            )
+    assert await expected() == (10**6, known)
+    async with database.connection() as conn:
+        await conn.execute(
+            "UPDATE plan_entry SET here = replace(convert_from(here, 'UTF8'), '0000, 0',"
+            " '000000, 0')::bytea WHERE action IN ('copy', 'overwrite')"
+        )
+    assert await expected() == (10**6, known | {"EXPIRED": None})
+    applied = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    task = (await alice.get(f"task/{applied.json()['task_id']}")).json()
+    assert task["deadline"] == "2999-01-01T00:00:00+00:00"
+
+
 async def apply(conn: Connection, task_no: int) -> bool:
     """By a transfer that is stored now."""
     copy = await fetch_one(
@@ -140,7 +240,11 @@ async def apply(conn: Connection, task_no: int) -> bool:
 
 async def number(database: Database, plan_id: str) -> int:
     async with database.connection() as conn:
-        row = await fetch_one(conn, "SELECT task_no FROM task WHERE id = %s", (plan_id,))
+        return await number_of(conn, plan_id)
+
+
+async def number_of(conn: Connection, plan_id: str) -> int:
+    row = await fetch_one(conn, "SELECT task_no FROM task WHERE id = %s", (plan_id,))
     assert row is not None
     return int(row[0])
 

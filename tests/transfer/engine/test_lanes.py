@@ -91,6 +91,7 @@ def context() -> TaskContext:
         options=Options.from_document({}),
         items={1: Item(1, "/from", "/to", True)},
         verifies=lambda _item: False,
+        last_look=None,
         skips=lambda _error, at_source: False,  # noqa: ARG005
         lease=SimpleNamespace(check=lambda: None),
         changed=Signal(),
@@ -220,6 +221,50 @@ async def test_a_large_file_is_contested_also_when_its_lane_is_left_while_it_clo
     await left(runner, closing)
     assert [back.state for back, _ in recorder.back] == [State.CONTESTED]
     assert given.lanes_open == 0
+
+
+@pytest.mark.parametrize("sent_before", [False, True])
+async def test_a_large_file_of_a_plan_is_looked_at_when_its_turn_has_come(
+    monkeypatch: pytest.MonkeyPatch,
+    sent_before: bool,
+) -> None:
+    """The one before it may have taken hours. What is there from us is not held against it."""
+    file = File(1, 1, "f", 1 << 40, None, sent_before=sent_before)
+    begun, looked, recorder, given = asyncio.Event(), [], Notes(), context()
+
+    class Begins:
+        begun = True
+
+        def __init__(self, *_: object) -> None:
+            begun.set()
+
+        async def transfer(self) -> Outcome:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async def changed(*ends: object) -> list[tuple[File, object]]:
+        looked.append(ends)
+        begun.set()
+        return [(file, "the destination has changed")]
+
+    async def open_pair(*_args: Any, **_kwargs: Any) -> Any:
+        return SimpleNamespace(lane=LostLane(), source="here", destination="there")
+
+    given.last_look = changed  # type: ignore[assignment]
+    runner = LargeFiles(given, recorder, number=1)
+
+    async def take(_room: object) -> list[File]:
+        if begun.is_set():
+            return []
+        runner._flying[1] = file
+        return [file]
+
+    monkeypatch.setattr(pairs, "open_pair", open_pair)
+    monkeypatch.setattr(lanes, "LargeFile", Begins)
+    monkeypatch.setattr(runner, "_take", take)
+    await left(runner, begun)
+    assert recorder.left_out == ([] if sent_before else [1])
+    assert looked == ([] if sent_before else [("here", "there", [file])])
 
 
 async def test_of_files_that_are_gone_one_breaks_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,15 +2,21 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.transfer.engine import make_links
 from towpath.transfer.engine.links import leads_round, same_place
 from towpath.transfer.engine.make_links import InItsPlace, Root, decide
+from towpath.transfer.fidelity import Findings
 from towpath.transfer.places import real_places
+from towpath.transfer.store.links import Link
 
 FILE = Entry("/d/f", EntryType.FILE, unique="1-2")
 LINK = Entry("/d/l", EntryType.FILE, link_target="/d/f", unique="1-2")
@@ -107,3 +113,53 @@ def test_targets_in_the_copy() -> None:
     assert root.at_destination("/export/me/src2") is None
     assert Root("/", "/", "/there").at_destination("/a") == "/there/a"
     assert Path(Root("/s", "/s", "/").at_destination("/s/a") or "") == Path("/a")
+
+
+@pytest.mark.parametrize(
+    ("there", "replaces", "replaced"),
+    [
+        (OTHER, None, True),
+        (OTHER, "/d/g", True),
+        (OTHER, "/d/h", False),
+        (OTHER, "", False),
+        (None, None, True),  # a link that points nowhere
+        (None, "", False),
+    ],
+)
+async def test_a_planned_link_replaces_no_other_than_was_said(
+    there: Entry | None, replaces: str | None, replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made when all files have arrived, hours after the last look."""
+
+    class Destination:
+        server = "there"
+        made = 0
+
+        async def make_link(self, path: str, target: str) -> None:
+            assert (path, target) == ("/d/l", "/d/f")
+            if not removed:
+                raise GridFTPError(Kind.EXISTS, "it is there", self.server, path)
+            self.made += 1
+
+        async def stat(self, path: str) -> Entry:
+            entry = {"/d/l": there, "/d/f": FILE}[path]
+            if entry is None:
+                raise GridFTPError(Kind.NOT_FOUND, "none", self.server, path)
+            return entry
+
+    async def remove_files(_context: object, _session: object, paths: list[str]) -> None:
+        removed.extend(paths)
+
+    removed: list[str] = []
+    monkeypatch.setattr(make_links, "remove_files", remove_files)
+    context: Any = SimpleNamespace(
+        lease=SimpleNamespace(check=lambda: None),
+        options=SimpleNamespace(sync_level=None),
+        source_path=lambda _item, path: f"/s/{path}",
+        destination_path=lambda _item, path: f"/d/{path}",
+    )
+    destination: Any = Destination()
+    making, told = make_links.LinkMaking(context), Findings()
+    making._roots[1] = Root("/s", "/s", "/d")
+    await making._make(destination, Link(1, "l", "/s/f", replaces), told)
+    assert (removed == ["/d/l"], destination.made, bool(told)) == (replaced, replaced, not replaced)

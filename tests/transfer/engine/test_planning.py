@@ -117,13 +117,16 @@ def test_what_would_be_done(
 
 def test_a_directory_that_is_there_needs_nothing() -> None:
     assert planned(DIRECTORY, DIRECTORY) == []
+    [one] = planned(DIRECTORY, DIRECTORY._replace(link_target="/t"))
+    assert (one.action, one.reason) == (Action.SKIP, Reason.THROUGH_LINK)
 
 
 def test_what_the_server_says_cannot_be_read_is_told() -> None:
-    [one] = planned(FILE._replace(perm="w"), None)
-    assert (one.action, bool(one.details)) == (Action.COPY, True)
-    [one] = planned(FILE._replace(perm="rw"), None)
-    assert one.details == ""
+    for perm, doubtful in (("w", True), ("", True), ("rw", False), (None, False)):
+        [one] = planned(FILE._replace(perm=perm), None)
+        assert (one.action, bool(one.details)) == (Action.COPY, doubtful)
+    [one] = planned(FILE._replace(perm="r"), FILE._replace(perm="r"))
+    assert (one.action, "may not write" in one.details) == (Action.OVERWRITE, True)
 
 
 @given(ENTRIES, ENTRIES | st.none(), ENTRIES | st.none(), ENTRIES | st.none())
@@ -140,6 +143,7 @@ def test_a_directory_that_was_made_meanwhile_is_as_good() -> None:
     one = Planned(1, "f", Action.MAKE_DIRECTORY, Reason.NEW, facts(DIRECTORY), None)
     assert changed(one, DIRECTORY, DIRECTORY) is None
     assert changed(one, DIRECTORY, FILE) is not None
+    assert changed(one, DIRECTORY, DIRECTORY._replace(link_target="/t")) is not None
     assert changed(one, None, None) is not None
     listed = DIRECTORY._replace(type=EntryType.LISTED_DIRECTORY, size=9)
     assert changed(one, listed, listed) is None, "asked for by name it may be called otherwise"

@@ -45,8 +45,8 @@ class Entry(NamedTuple):
     """UNIX permission bits."""
     owner: str | None = None
     group: str | None = None
-    perm: str = ""
-    """RFC 3659 letters: what the logged-in user may do."""
+    perm: str | None = None
+    """RFC 3659 letters: what the logged-in user may do. None: the server does not say."""
     link_target: str | None = None
     unique: str | None = None
     """Device and inode: equal for two names of one file."""
@@ -213,7 +213,7 @@ class _Shape:
             modes,
             texts("unix.owner", None),
             texts("unix.group", None),
-            texts("perm", ""),
+            texts("perm", None),
             map(_link_target, texts("unix.slink", None)),
             texts("unique", None),
             strict=False,  # what all lines lack is repeated for as long as there are names
@@ -278,7 +278,7 @@ def _parse(text: str, where: str) -> Entry:
             _parse_mode(mode) if mode else None,
             values.get("unix.owner"),
             values.get("unix.group"),
-            values.get("perm", ""),
+            values.get("perm"),
             _link_target(values.get("unix.slink")),
             values.get("unique"),
         )

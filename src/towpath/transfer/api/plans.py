@@ -1,9 +1,10 @@
 """Routes of plans: what a transfer would do, looked at first, and then done, or not."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Annotated, Any, Final
 from uuid import UUID, uuid4, uuid5
 
@@ -29,8 +30,11 @@ from towpath.transfer.api.submissions import (
     deadline_of,
     new_transfer,
 )
+from towpath.transfer.claims import storage_of
 from towpath.transfer.planned import MEANING, Action, Facts, Planned, Reason
-from towpath.transfer.store import items, plans, principals, tasks
+from towpath.transfer.store import items, plans, principals, tasks, throughput
+from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plans import Count, Plan
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Status
 
@@ -52,7 +56,7 @@ _DUPLICATE: dict[int | str, dict[str, Any]] = {
 
 
 class ApplyDocument(Document):
-    """Body of POST /plan/<id>/apply. Without `label` the transfer gets the plan's."""
+    """Body of POST /plan/<id>/apply. What is left out is as in the plan."""
 
     submission_id: UUID
     label: Label | None = None
@@ -71,16 +75,24 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
     document = await read_document(request, TransferDocument)
     transfer, check = await new_transfer(service, caller, document)
     submission_id = uuid5(_IS_PLAN, str(document.submission_id))
+    more: dict[str, Any] = {}
+    if (asked := document.parsed_deadline()) is not None:
+        more["planned_deadline"] = asked.isoformat()
+
+    async def check_and_note(source: Endpoint, destination: Endpoint) -> None:
+        await check(source, destination)
+        more["planned_at"] = _where(source, destination)
 
     async def begin(consents: Consents) -> Created:
         async with service.database.transaction() as conn:
             earlier = await _submitted(conn, caller.sub, submission_id)
             if earlier is not None:
                 return Created(earlier, duplicate=True)
-            wanted = await checked(conn, service, caller, transfer, check, consents)
+            wanted = await checked(conn, service, caller, transfer, check_and_note, consents)
             await _check_plans(conn, service, caller.sub)
             await principals.put(conn, who(caller))
-            [created] = await tasks.create(conn, [_walk_of(wanted, submission_id, service)])
+            walk = _walk_of(wanted, submission_id, service, more)
+            [created] = await tasks.create(conn, [walk])
             if not created.duplicate:
                 await plans.begin(conn, created.id, lifetime_h=service.limits.plan_lifetime_h)
             return created
@@ -105,8 +117,13 @@ async def _submitted(conn: Connection, owner_id: UUID, submission_id: UUID) -> U
     return (await tasks.find_submissions(conn, [key])).get(key)
 
 
-def _walk_of(transfer: NewTask, submission_id: UUID, service: TransferService) -> NewTask:
-    """The task that walks for a plan of this transfer."""
+def _walk_of(
+    transfer: NewTask,
+    submission_id: UUID,
+    service: TransferService,
+    more: dict[str, Any],
+) -> NewTask:
+    """The task that walks for a plan of this transfer; `more` is kept for who applies that."""
     return replace(
         transfer,
         submission_id=submission_id,
@@ -116,9 +133,15 @@ def _walk_of(transfer: NewTask, submission_id: UUID, service: TransferService) -
             **_SILENT,
             "deadline_given": True,
             "planned": transfer.options,
+            **more,
         },
         deadline=service.now() + timedelta(hours=service.limits.plan_time_h),
     )
+
+
+def _where(*ends: Endpoint) -> list[str]:
+    """Where endpoints have their files."""
+    return [f"{storage_of(end.host, end.port)}{end.base}" for end in ends]
 
 
 async def _check_plans(conn: Connection, service: TransferService, owner_id: UUID) -> None:
@@ -145,7 +168,12 @@ async def show_plan(plan_id: str, caller: Caller, service: Service) -> JSONRespo
     async with service.database.connection() as conn:
         plan = await _own_plan(conn, plan_id, caller.sub)
         counts = await plans.counts(conn, plan.task_no)
-    return JSONResponse(_document(plan, counts))
+        rate = None
+        if plan.status == Status.SUCCEEDED:
+            rate = await throughput.measured(
+                conn, caller.sub, plan.source_endpoint_id, plan.destination_endpoint_id
+            )
+    return JSONResponse(_document(plan, counts, rate, service.now()))
 
 
 def _status(plan: Plan) -> PlanStatus:
@@ -158,8 +186,16 @@ def _status(plan: Plan) -> PlanStatus:
     return "waiting" if plan.status == Status.INACTIVE else "walking"
 
 
-def _document(plan: Plan, counts: Sequence[Count]) -> dict[str, Any]:
-    completed = plan.completion_time
+def _deadline(plan: Plan) -> datetime | None:
+    """That its document gives the transfer."""
+    given = plan.options.get("planned_deadline")
+    return None if given is None else datetime.fromisoformat(given)
+
+
+def _document(
+    plan: Plan, counts: Sequence[Count], rate: float | None, now: datetime
+) -> dict[str, Any]:
+    completed, deadline = plan.completion_time, _deadline(plan)
     return {
         "DATA_TYPE": "plan",
         "plan_id": str(plan.id),
@@ -170,6 +206,8 @@ def _document(plan: Plan, counts: Sequence[Count]) -> dict[str, Any]:
         "request_time": times.show(plan.request_time),
         "completion_time": None if completed is None else times.show(completed),
         "expires": times.show(plan.expires_at),
+        "deadline": None if deadline is None else times.show(deadline),
+        "bytes_per_second": None if rate is None else int(rate),
         "fatal_error": plan.fatal_error,
         "nice_status": plan.nice_status,
         "nice_status_details": plan.nice_status_details,
@@ -185,7 +223,34 @@ def _document(plan: Plan, counts: Sequence[Count]) -> dict[str, Any]:
             }
             for one in counts
         ],
+        "expected_faults": list(_expected(counts, rate, deadline, now)),
     }
+
+
+def _expected(
+    counts: Sequence[Count], rate: float | None, deadline: datetime | None, now: datetime
+) -> Iterator[dict[str, Any]]:
+    """What would go wrong, as far as it can be known: the code of the event, and of how much."""
+    for one in counts:
+        if one.action == Action.FAULT:
+            yield _fault(one.reason, one.entries, "The entries have the details.")
+    doubted = sum(one.doubted for one in counts)
+    if doubted:
+        why = "A server says that they may not be read, or written; the entries have the details."
+        yield _fault(EventCode.PERMISSION_DENIED, doubted, why)
+    moved = sum(one.bytes for one in counts if one.action in (Action.COPY, Action.OVERWRITE))
+    if rate is None or deadline is None:
+        return
+    if moved / rate > (deadline - now).total_seconds():
+        why = (
+            f"To copy {moved} bytes takes {moved / rate:.0f} s at {rate:.0f} bytes/s, the highest"
+            " rate of your last transfers between these two. The deadline is too early for that."
+        )
+        yield _fault(EventCode.EXPIRED, None, why)
+
+
+def _fault(code: str, entries: int | None, details: str) -> dict[str, Any]:
+    return {"DATA_TYPE": "plan_fault", "code": code, "entries": entries, "details": details}
 
 
 def _meaning(reason: str) -> str:
@@ -229,7 +294,7 @@ def _entry(one: Planned, item: NewItem) -> dict[str, Any]:
     there = _below(item.destination_path, one.path)
     for _ in range(one.above):
         there = there.rstrip("/").rpartition("/")[0] or "/"
-    only_there = one.action is Action.DELETE or one.above > 0
+    only_there = one.above > 0 or (one.action is Action.DELETE and one.here is None)
     return {
         "DATA_TYPE": "plan_entry",
         "action": one.action,
@@ -286,8 +351,9 @@ async def _apply(
     document: ApplyDocument,
     consents: Consents,
 ) -> tuple[NewTask, Created]:
-    asked = None if document.deadline is None else times.parse(document.deadline)
+    await plans.lock(conn, (await _own_plan(conn, plan_id, caller.sub)).task_no)
     plan = await _own_plan(conn, plan_id, caller.sub)
+    asked = _deadline(plan) if document.deadline is None else times.parse(document.deadline)
     wanted, _ = await items.page(conn, plan.task_no, limit=None, offset=0)
     options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
     task = NewTask(
@@ -324,7 +390,7 @@ async def _apply(
         raise ApiError(
             409, "ClientError.Conflict.PlanNotReady", "The plan is not ready: look at it first"
         )
-    task = await checked(conn, service, caller, task, None, consents)
+    task = await checked(conn, service, caller, task, partial(_check_unmoved, plan), consents)
     await check_room(conn, service, caller.sub)
     await principals.put(conn, who(caller))
     [created] = await tasks.create(conn, [task])
@@ -334,6 +400,17 @@ async def _apply(
             409, "ClientError.Conflict.PlanApplied", "The plan has just been applied or removed"
         )
     return task, created
+
+
+async def _check_unmoved(plan: Plan, source: Endpoint, destination: Endpoint) -> None:
+    now = _where(source, destination)
+    if plan.options.get("planned_at", now) != now:
+        raise ApiError(
+            409,
+            "ClientError.Conflict.PlanOutdated",
+            "An endpoint has been given another server, or another base path, since the plan was"
+            " made. Make another one",
+        )
 
 
 @router.delete("/plan/{plan_id}", response_model=Result)

@@ -88,7 +88,7 @@ def _shown(entry: Entry) -> Entry:
     return entry._replace(
         owner=None if entry.owner is None else sys.intern(entry.owner),
         group=None if entry.group is None else sys.intern(entry.group),
-        perm="",
+        perm=None,
         unique=None,
     )
 

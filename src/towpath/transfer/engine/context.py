@@ -1,7 +1,7 @@
 """What the parts of a running task share: the task, its lease, its counters, its signals."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -28,6 +28,7 @@ from towpath.transfer.sessions import EndpointSessions, Login
 from towpath.transfer.store import leases, plans, spent
 from towpath.transfer.store.events import Event
 from towpath.transfer.store.plan import File, Item
+from towpath.transfer.store.segments import Skipped
 
 # A worker sends nothing after two thirds of its lease: the rest is for what is already on its way.
 USABLE_PART_OF_LEASE = 2 / 3
@@ -75,6 +76,11 @@ class NothingDueError(Exception):
     def __init__(self, delay_s: float) -> None:
         super().__init__(delay_s)
         self.delay_s = delay_s
+
+
+LastLook = Callable[[Session, Session, Sequence[File]], Awaitable[Sequence[tuple[File, Skipped]]]]
+"""Asked, with sessions at source and destination, before files that nothing was sent of are sent:
+those that are not what they are in the plan. Raises SidedError."""
 
 
 class LeaseClock:
@@ -206,6 +212,8 @@ class TaskContext:
     """All that were opened for the task, and are still known to somebody; with what."""
     guest_logins: dict[bool, Login] = field(default_factory=dict)
     """The last with which a guest collection was logged in to, by whether it is the source."""
+    last_look: LastLook | None = None
+    """Of a transfer that follows a plan."""
     reached: dict[bool, Reach] = field(default_factory=dict)
     """Of guest collections: the rules that all items are known to keep to."""
     claimed_storage: str | None = None

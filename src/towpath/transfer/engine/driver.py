@@ -39,6 +39,7 @@ from towpath.transfer.engine.stopwatch import (
     DELETING,
     ENDING,
     LISTING_DESTINATION,
+    LISTING_SOURCE,
     RECOVERY,
     SERVICE,
     Phase,
@@ -250,6 +251,8 @@ class Driver:
                 for number in range(1, context.settings.lanes + 1)
             ),
         ]
+        if planned is not None:
+            await self._together(recorder, self._part(LISTING_SOURCE, planned.begin()))
         await self._together(
             recorder,
             self._part(SERVICE, walk.run() if planned is None else planned.run()),

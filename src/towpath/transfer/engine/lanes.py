@@ -22,7 +22,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.transfer import accounting
 from towpath.transfer.engine.arrived import record, remove_anew, remove_spoiled
 from towpath.transfer.engine.changes import as_now, change, take_note
-from towpath.transfer.engine.context import TaskContext, TaskFaultError, Work
+from towpath.transfer.engine.context import SidedError, TaskContext, TaskFaultError, Work
 from towpath.transfer.engine.faults import Consequence, not_removed, skipped
 from towpath.transfer.engine.large import LargeFile
 from towpath.transfer.engine.news import FileState, Moving
@@ -400,6 +400,8 @@ class LargeFiles(LaneRunner):
         if pair is None:
             self._hand_back(State.PENDING)  # nothing was sent
             return
+        if await self._is_something_else(pair, file):
+            return
         self._context.stopwatch.look()
         self._moving = large = LargeFile(self._context, self._recorder, pair, file)
         try:
@@ -421,6 +423,22 @@ class LargeFiles(LaneRunner):
         if self._pair is None:
             with self._context.stopwatch.phase(RETRY):
                 await asyncio.sleep(REOPEN_AFTER_S)
+
+    async def _is_something_else(self, pair: Pair, file: File) -> bool:
+        """Whether a file of a plan is not what it was when that was made, or when it was looked at:
+        the one before it may have taken hours. Then it is left out. Raises TaskFaultError."""
+        look = self._context.last_look
+        if look is None or file.attempt or file.sent_before:
+            return False  # what is at the destination now may be from us
+        try:
+            changed = await look(pair.source, pair.destination, [file])
+        except SidedError as sided:
+            self._hand_back(State.PENDING)
+            raise TaskFaultError(self._context.judge_sided(sided, Phase.LISTING)) from sided
+        for _, what in changed:
+            self._recorder.skipped(file.file_no, what)
+            del self._flying[file.file_no]
+        return bool(changed)
 
     async def _removed(self, file: File, outcome: Outcome, state: State) -> bool:
         """Whether a file that is left out is removed, as far as it had come."""

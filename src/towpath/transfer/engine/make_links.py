@@ -153,7 +153,7 @@ class LinkMaking:
         target = link.target if inside is None else inside
         try:
             with at_destination():
-                await self._put(destination, path, target)
+                await self._put(destination, path, target, link.replaces)
         except SidedError as sided:
             if sided.error.kind not in _TOLD:
                 raise
@@ -163,7 +163,9 @@ class LinkMaking:
         if inside is None:
             told.note(fidelity.Kind.LINKS_OUTSIDE, source_path, f"to {names.to_text(target)}")
 
-    async def _put(self, destination: Session, path: str, target: str) -> None:
+    async def _put(
+        self, destination: Session, path: str, target: str, replaces: str | None
+    ) -> None:
         """See to it that the link is there. Raises GridFTPError."""
         if self._unsupported:
             raise GridFTPError(Kind.UNSUPPORTED, "", str(destination.server), path)
@@ -174,16 +176,22 @@ class LinkMaking:
             self._unsupported |= error.kind is Kind.UNSUPPORTED
             if error.kind is not Kind.EXISTS:
                 raise
-            await self._instead(destination, path, target, error)
+            await self._instead(destination, path, target, replaces, error)
 
     async def _instead(
-        self, destination: Session, path: str, target: str, exists: GridFTPError
+        self,
+        destination: Session,
+        path: str,
+        target: str,
+        replaces: str | None,
+        exists: GridFTPError,
     ) -> None:
         there, pointed_at = await asyncio.gather(
             status(destination, path), status(destination, target)
         )
         decision = decide(there, pointed_at, sync_level=self._context.options.sync_level)
-        if decision is InItsPlace.BLOCKED:
+        other = replaces is not None and (there is None or there.link_target != replaces)
+        if decision is InItsPlace.BLOCKED or (decision is InItsPlace.REPLACE and other):
             raise exists
         if decision is InItsPlace.REPLACE:
             await remove_files(self._context, destination, [path])
@@ -197,5 +205,5 @@ def _why(error: GridFTPError, target: str) -> str:
     if error.kind is Kind.NOT_FOUND and error.path == target:
         return "what it points to is not there"
     if error.kind is Kind.EXISTS:
-        return "a file or directory is in its place"
+        return "something else is in its place"
     return str(error)

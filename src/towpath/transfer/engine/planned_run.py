@@ -1,9 +1,10 @@
 """A transfer that follows a plan: it does what that says, in the place of the walk, and no more.
 
-Each entry is looked at again, at both ends, right before it is given to the lanes. What is not as
-the plan has it is left alone, and told: a file is not written, a directory with something new in it
-is not removed. Of what was in the way, and what is extra, each file was listed when the plan was
-made, so that nothing goes with a directory that nobody has seen.
+Each entry is looked at again, at both ends, right before it is given to the lanes (`last_look`);
+what waits there under a new lease, or is large, once more. What is not as the plan has it is left
+alone, and told: a file is not written, a directory with something new in it is not removed. Of what
+was in the way, and what is extra, each file was listed when the plan was made, so that nothing goes
+with a directory that nobody has seen (`planned_removal`).
 
 It comes back after a crash to where it was: files go into the plan of the task in the commit that
 moves its cursor, and all else may be done twice.
@@ -16,37 +17,31 @@ from typing import Final
 
 from towpath.gridftp.client.session import Session, close_all
 from towpath.gridftp.errors import GridFTPError, Kind, Phase, Scope
-from towpath.gridftp.wire.listings import Entry, EntryType
+from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
     TaskFaultError,
     Work,
     at_destination,
-    at_source,
 )
 from towpath.transfer.engine.extras import extras_events
+from towpath.transfer.engine.last_look import AT_ONCE, LastLook, left_out, look_at, place_of
 from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.planned_removal import PlannedRemoval
 from towpath.transfer.engine.recorder import Recorder, record_skipped
-from towpath.transfer.engine.removal import remove_each
 from towpath.transfer.engine.stopwatch import DELETING, LISTING_SOURCE
-from towpath.transfer.names import to_text
-from towpath.transfer.planned import Action, Planned, Reason, changed, removable
-from towpath.transfer.store import counters, links, plans, removals
+from towpath.transfer.planned import Action, Planned, Reason
+from towpath.transfer.store import counters, links, plan, plans, removals
 from towpath.transfer.store.events import Event, EventCode
 from towpath.transfer.store.links import Link
 from towpath.transfer.store.plan import File
 from towpath.transfer.store.plans import Applied
 from towpath.transfer.store.segments import Skipped
 
-AT_ONCE: Final = 200
-"""Entries looked at together; a server takes about 1,000 queued commands."""
 AHEAD_FILES: Final = 1_000
 """Not more are looked at before those are sent: what was looked at long ago may have changed."""
 LOOK_AGAIN_S: Final = 0.5
-
-LAST: Final = 2**62
-"""Behind all entries."""
 
 _SENT: Final = frozenset({Action.COPY, Action.OVERWRITE})
 
@@ -59,14 +54,45 @@ class PlannedRun:
         self._recorder = recorder
         self._plan_no = applied.plan_no
         self._cursor = applied.cursor
+        self._look = LastLook(context, applied.plan_no)
+        self._removal = PlannedRemoval(context, recorder, applied, self._look)
+
+    async def begin(self) -> None:
+        """Before anything is sent under this lease: what was given to the lanes, and waits for them
+        since nobody knows when, is looked at again. Raises TaskFaultError or LeaseLostError."""
+        await self._look.begin()
+        self._context.last_look = self._look.files
+        files = await self._unsent(0)
+        if not files:
+            return
+        source, destination = await self._open()
+        try:
+            while files:
+                for file, what in await self._look.files(source, destination, files):
+                    self._recorder.skipped(file.file_no, what)
+                files = await self._unsent(files[-1].file_no)
+        except SidedError as sided:
+            raise TaskFaultError(self._context.judge_sided(sided, Phase.LISTING)) from sided
+        finally:
+            await close_all([source, destination])
+        await self._recorder.flush()
+
+    async def _open(self) -> tuple[Session, Session]:
+        (source, here), (destination, there) = await open_both(self._context)
+        self._look.one_server = here.namespace == there.namespace
+        return source, destination
+
+    async def _unsent(self, after: int) -> list[File]:
+        async with self._context.db.connection() as conn:
+            return await plan.unsent(conn, self._context.task_no, after=after, limit=AT_ONCE)
 
     async def run(self) -> None:
         """Until all that is to be copied is with the lanes. Raises TaskFaultError or
         LeaseLostError."""
         if not self._cursor:
             with self._context.stopwatch.phase(DELETING):
-                await self._delete(Reason.IN_THE_WAY)
-        source, destination = [session for session, _ in await open_both(self._context)]
+                await self._removal.run(Reason.IN_THE_WAY)
+        source, destination = await self._open()
         try:
             while batch := await self._next():
                 await self._room()
@@ -84,16 +110,16 @@ class PlannedRun:
     async def delete_extras(self) -> None:
         """When all has arrived: what the plan says is extra goes, as far as it is as it was. Raises
         TaskFaultError or LeaseLostError."""
-        await self._delete(Reason.EXTRA)
+        await self._removal.run(Reason.EXTRA)
 
     async def told(self) -> list[Event]:
         """What its owner is to be told in the end."""
         async with self._context.db.connection() as conn:
-            left_out = await counters.skipped_errors(conn, self._context.task_no)
+            alone = await counters.skipped_errors(conn, self._context.task_no)
             done = await removals.extras(conn, self._context.task_no)
         told = list(extras_events(done))
-        if left_out:
-            told.append(_not_done(left_out))
+        if alone:
+            told.append(_not_done(alone))
         return told
 
     async def _room(self) -> None:
@@ -118,27 +144,27 @@ class PlannedRun:
             for number, one in batch
             if one.action in _SENT or one.action in (Action.MAKE_DIRECTORY, Action.MAKE_LINK)
         ]
-        looked = await asyncio.gather(*(self._look(source, destination, one) for _, one in active))
-        left_out: list[Skipped] = []
+        looked = await self._look.entries(source, destination, [one for _, one in active])
+        alone: list[Skipped] = []
         files: list[File] = []
         to_link: list[Link] = []
         directories: list[Planned] = []
-        for (number, one), (here, there) in zip(active, looked, strict=True):
-            why = changed(one, here, there)
+        for (number, one), (here, there, why) in zip(active, looked, strict=True):
             if why is not None:
-                left_out.append(_left_out(one, why))
+                alone.append(left_out(one, why))
             elif one.action is Action.MAKE_DIRECTORY:
                 if there is None:
                     directories.append(one)
             elif one.action is Action.MAKE_LINK:
                 assert one.here is not None, "a link of the source"
-                to_link.append(Link(one.item_no, one.path, one.here.target or ""))
+                replaces = "" if one.there is None else one.there.target
+                to_link.append(Link(one.item_no, one.path, one.here.target or "", replaces))
             else:
                 assert here is not None, "it is there"
                 files.append(File(number, one.item_no, one.path, here.size, here.modified))
-        left_out += await self._make(destination, directories)
+        alone += await self._make(destination, directories)
         homeless = await self._without_directory(destination, [*files, *to_link])
-        left_out += [
+        alone += [
             Skipped(*one, False, EventCode.PLAN_CHANGED, "its directory is not there", 0.0)
             for one in homeless
         ]
@@ -161,20 +187,11 @@ class PlannedRun:
             )
             if to_link:
                 await links.add(conn, context.task_no, [links.pack(to_link)])
-            if left_out:
-                await record_skipped(conn, context.task_no, left_out)
+            if alone:
+                await record_skipped(conn, context.task_no, alone)
         context.open_files += len(files)
         context.arrivals.add(Work.SMALL, Work.LARGE)
         context.changed.wake()
-
-    async def _look(
-        self, source: Session, destination: Session, one: Planned
-    ) -> tuple[Entry | None, Entry | None]:
-        here = None
-        if one.here is not None:
-            with at_source():
-                here = await _found(source, self._context.source_path(one.item_no, one.path))
-        return here, await _there(destination, self._place(one))
 
     async def _without_directory(
         self, destination: Session, ends: Sequence[File | Link]
@@ -184,125 +201,38 @@ class PlannedRun:
         for one in ends:
             place = self._context.destination_path(one.item_no, one.path)
             above.setdefault(posixpath.dirname(place), set()).add((one.item_no, one.path))
-        looked = await asyncio.gather(*(_there(destination, path) for path in above))
+        with at_destination():
+            looked = await asyncio.gather(*(look_at(destination, path) for path in above))
         return {
             one
             for found, those in zip(looked, above.values(), strict=True)
-            if found is None or not found.is_directory
+            if not isinstance(found, Entry) or not found.is_directory
             for one in those
         }
-
-    def _place(self, one: Planned) -> str:
-        path = self._context.destination_path(one.item_no, one.path)
-        for _ in range(one.above):
-            path = path.rpartition("/")[0] or "/"
-        return path
 
     async def _make(self, destination: Session, directories: Sequence[Planned]) -> list[Skipped]:
         """Make them, parents first; those that cannot be."""
         self._context.lease.check()
-        made = await asyncio.gather(*(_made(destination, self._place(one)) for one in directories))
+        made = await asyncio.gather(
+            *(_made(destination, place_of(self._context, one)) for one in directories)
+        )
         return [
-            _left_out(one, str(error))
+            left_out(one, str(error))
             for one, error in zip(directories, made, strict=True)
             if error is not None
         ]
 
-    async def _delete(self, reason: Reason) -> None:
-        """The last found first: what is in a directory comes before that. Raises TaskFaultError."""
-        last = LAST
-        while batch := await self._backwards(last, reason):
-            last = batch[-1][0]
-            source, destination = [session for session, _ in await open_both(self._context)]
-            try:
-                await self._delete_some(destination, [one for _, one in batch])
-            except (SidedError, GridFTPError) as error:
-                sided = (
-                    error if isinstance(error, SidedError) else SidedError(error, at_source=False)
-                )
-                verdict = self._context.judge_sided(sided, Phase.REMOVAL)
-                raise TaskFaultError(verdict) from error
-            finally:
-                await close_all([source, destination])
 
-    async def _backwards(self, before: int, reason: Reason) -> list[tuple[int, Planned]]:
-        async with self._context.db.connection() as conn:
-            return await plans.page(
-                conn,
-                self._plan_no,
-                after=before,
-                limit=AT_ONCE,
-                actions=[Action.DELETE],
-                reasons=[reason],
-                backwards=True,
-            )
-
-    async def _delete_some(self, destination: Session, batch: Sequence[Planned]) -> None:
-        looked = await asyncio.gather(*(_there(destination, self._place(one)) for one in batch))
-        goes: list[Planned] = []
-        left_out: list[Skipped] = []
-        for one, there in zip(batch, looked, strict=True):
-            if there is None:
-                continue  # it is gone already
-            if removable(one, there):
-                goes.append(one)
-            else:
-                left_out.append(_left_out(one, "the destination has changed"))
-        failed = await remove_each(
-            self._context, destination, [(self._place(one), _is_directory(one)) for one in goes]
-        )
-        for one in goes:
-            error = failed.get(self._place(one))
-            if error is not None:
-                why = "something new is in it" if error.kind is Kind.NOT_EMPTY else str(error)
-                left_out.append(_left_out(one, why))
-        gone = [one for one in goes if self._place(one) not in failed]
-        directories = sum(_is_directory(one) for one in gone)
-        self._recorder.removed(len(gone) - directories, directories)
-        if left_out:
-            async with self._context.fenced() as conn:
-                await record_skipped(conn, self._context.task_no, left_out)
-
-
-def _not_done(left_out: int) -> Event:
+def _not_done(entries: int) -> Event:
     return Event(
         EventCode.PLAN_CHANGED,
         "not all of the plan was done",
         {
-            "left_out": left_out,
+            "left_out": entries,
             "error": "So much is not as it was when the plan was made, and was left alone.",
             "advice": "It is in the list of skipped errors. Make another plan for it.",
         },
     )
-
-
-def _is_directory(one: Planned) -> bool:
-    return (
-        one.there is not None and one.there.type == EntryType.DIRECTORY and one.there.target is None
-    )
-
-
-async def _found(source: Session, path: str) -> Entry | None:
-    """What is at the source; None: nothing that can be read. Raises GridFTPError."""
-    try:
-        return await source.stat(path)
-    except GridFTPError as error:
-        if error.scope is not Scope.FILE:
-            raise
-        return None
-
-
-async def _there(destination: Session, path: str) -> Entry | None:
-    """What is at the destination; what cannot be told is not what it was. Raises SidedError."""
-    with at_destination():
-        try:
-            return await destination.stat(path)
-        except GridFTPError as error:
-            if error.kind is Kind.NOT_FOUND:
-                return None
-            if error.scope is not Scope.FILE:
-                raise
-            return Entry(path, EntryType.OTHER)
 
 
 async def _made(destination: Session, path: str) -> GridFTPError | None:
@@ -316,9 +246,3 @@ async def _made(destination: Session, path: str) -> GridFTPError | None:
                 raise
             return error
     return None
-
-
-def _left_out(one: Planned, why: str) -> Skipped:
-    said = f"{one.action} was planned: {why}"
-    is_directory = one.action is Action.MAKE_DIRECTORY or _is_directory(one)
-    return Skipped(one.item_no, one.path, is_directory, EventCode.PLAN_CHANGED, to_text(said), 0.0)

@@ -5,9 +5,12 @@ and what would be removed is listed to its last file, so that whoever applies th
 nothing else. Sessions of a plan send no command that changes anything (`pairs.open_another`).
 """
 
+import asyncio
+import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from towpath.gridftp.client.removal import Keep, is_real_directory
@@ -22,21 +25,31 @@ from towpath.transfer.engine.context import (
     TaskContext,
     TaskFaultError,
     at_destination,
+    join,
 )
 from towpath.transfer.engine.faults import code_of, plan_too_large
+from towpath.transfer.engine.last_look import look_at
 from towpath.transfer.engine.pairs import open_another, open_session
 from towpath.transfer.engine.removal import keeping
 from towpath.transfer.engine.sync import Decision, status
 from towpath.transfer.places import ancestors
-from towpath.transfer.planned import Action, Planned, Reason, facts
+from towpath.transfer.planned import Action, Facts, Planned, Reason, facts
 from towpath.transfer.store import plans, removals
 from towpath.transfer.store.events import EventCode
+from towpath.transfer.store.plan import encode
 from towpath.transfer.store.removals import Extra
 
 EXTRAS_AT_ONCE: Final = 1_000
 """Looked at, and put into the plan, together."""
 
-_MAY_NOT_READ: Final = "The server says that you may not read it."
+MAY_BE_LONG_NAME: Final = 140
+"""Bytes of a name that every file system holds: encrypted ones 143, nearly all others 255."""
+MAY_BE_LONG_PATH: Final = 1_000
+"""Bytes of a path that every server can reach: some 1,023, most 4,095."""
+
+_MAY_NOT_READ: Final = "The source says that you may not read it."
+_MAY_NOT_WRITE: Final = "The destination says that you may not write it."
+_NEW_NAMES: Final = frozenset({Action.COPY, Action.MAKE_DIRECTORY, Action.MAKE_LINK})
 _IN_ITS_PLACE: Final = "A file or directory is in the place of the link."
 
 
@@ -69,8 +82,6 @@ class Batch:
     """Of files."""
     gone: Collection[str] = ()
     """What was in the way under these names would be removed before."""
-    blocked: set[str] = field(default_factory=set)
-    """Directories that could not be made: nothing below them can be copied."""
 
     def planned(self) -> list[Planned]:
         """All of them, in words."""
@@ -81,8 +92,6 @@ class Batch:
         action, reason, details = self._decision(entry, there)
         if action is None:
             return []
-        if action is Action.FAULT and entry.is_directory:
-            self.blocked.add(entry.name)
         path = self.below(entry.name)
         return [Planned(self.item_no, path, action, reason, facts(entry), facts(there), details)]
 
@@ -125,6 +134,8 @@ def _directory(there: Entry | None) -> tuple[Action | None, str, str]:
         return Action.MAKE_DIRECTORY, Reason.NEW, ""
     if not there.is_directory:
         return Action.FAULT, EventCode.NOT_A_DIRECTORY, "A file is where a directory goes."
+    if there.link_target is not None:
+        return Action.SKIP, Reason.THROUGH_LINK, ""
     return None, "", ""
 
 
@@ -134,12 +145,19 @@ def file_action(
     """What would be done about a file of the source, why, and what stands against it."""
     if decision is Decision.SKIP:
         return Action.SKIP, Reason.SAME, ""
-    details = _MAY_NOT_READ if entry.perm and "r" not in entry.perm else ""
+    doubts = [_MAY_NOT_READ] if _denies(entry, "r") else []
     if there is None:
-        return Action.COPY, Reason.NEW, details
+        return Action.COPY, Reason.NEW, " ".join(doubts)
     if there.type is not EntryType.FILE:
         return Action.FAULT, EventCode.IS_A_DIRECTORY, "A directory is where a file goes."
-    return Action.OVERWRITE, Reason.ALL if sync_level is None else Reason.DIFFERS, details
+    doubts += [_MAY_NOT_WRITE] if _denies(there, "w") else []
+    return Action.OVERWRITE, Reason.ALL if sync_level is None else Reason.DIFFERS, " ".join(doubts)
+
+
+def _denies(entry: Entry, right: str) -> bool:
+    """Whether a server says that one has not this right. No more than a doubt: GCT's tells by the
+    mode, and knows of no access lists."""
+    return entry.perm is not None and right not in entry.perm
 
 
 def fault(context: TaskContext, item_no: int, path: str, sided: SidedError) -> Planned:
@@ -154,6 +172,55 @@ def fault(context: TaskContext, item_no: int, path: str, sided: SidedError) -> P
         code_of(error),
         details=f"At the {role}: {names.to_text(error.message)}",
     )
+
+
+async def refused_names(
+    destination: Session, place: str, planned: Sequence[Planned]
+) -> list[Planned]:
+    """The same, with names that the destination says it cannot hold as faults. `place` is where
+    they go. Of names that every file system holds nothing is asked. Raises SidedError.
+    """
+    long = {
+        number: posixpath.basename(one.path)
+        for number, one in enumerate(planned)
+        if one.action in _NEW_NAMES and one.there is None and _may_be_long(place, one.path)
+    }
+    if not long:
+        return list(planned)
+    # below what is not there yet a server does not say
+    with at_destination():
+        held_in = await _nearest(destination, place)
+        looked = await asyncio.gather(
+            *(look_at(destination, join(held_in, name)) for name in long.values()),
+            *(look_at(destination, join(place, name)) for name in long.values()),
+        )
+    told = list(planned)
+    for number, in_there, whole in zip(long, looked[: len(long)], looked[len(long) :], strict=True):
+        for said in (in_there, whole):
+            if isinstance(said, GridFTPError) and said.kind is Kind.INVALID_NAME:
+                told[number] = told[number]._replace(
+                    action=Action.FAULT,
+                    reason=code_of(said),
+                    details=f"At the destination: {names.to_text(said.message)}",
+                )
+    return told
+
+
+def _may_be_long(place: str, path: str) -> bool:
+    name = posixpath.basename(path)
+    return (
+        len(encode(name)) > MAY_BE_LONG_NAME
+        or len(encode(place)) + len(encode(name)) >= MAY_BE_LONG_PATH
+    )
+
+
+async def _nearest(destination: Session, path: str) -> str:
+    """The directory itself, or the nearest above it that is there. Raises GridFTPError."""
+    for one in [path, *ancestors(path)]:
+        there = await look_at(destination, one)
+        if there is not None and not isinstance(there, GridFTPError):
+            return one
+    return "/"
 
 
 async def missing_directories(destination: Session, path: str) -> list[str]:
@@ -223,8 +290,13 @@ async def removals_of(
     base: str,
     entries: Sequence[tuple[str, Entry]],
     reason: Reason,
+    *,
+    instead: Mapping[str, Facts | None] = MappingProxyType({}),
 ) -> list[Planned]:
-    """What it means to remove these (absolute paths) of the destination; `base` is the item's."""
+    """What it means to remove these (absolute paths) of the destination; `base` is the item's.
+
+    `instead`: what comes into the places of some of them.
+    """
     trees = {path for path, entry in entries if is_real_directory(entry)}
     found = list(entries)
     if trees:
@@ -236,7 +308,10 @@ async def removals_of(
         found += below
     root = base.rstrip("/") + "/"
     return [
-        Planned(item_no, path.removeprefix(root), Action.DELETE, reason, None, facts(entry))
+        Planned(
+            *(item_no, path.removeprefix(root), Action.DELETE, reason),
+            *(instead.get(path), facts(entry)),
+        )
         for path, entry in found
     ]
 

@@ -40,6 +40,7 @@ from towpath.transfer.engine.planning import (
     fault,
     file_action,
     missing_directories,
+    refused_names,
     removals_of,
 )
 from towpath.transfer.engine.recorder import Recorder, record_skipped
@@ -98,7 +99,7 @@ class Walk:
         """Until nothing is left to list. Raises TaskFaultError or LeaseLostError."""
         if self._context.planning:
             async with self._context.db.connection() as conn:
-                self._goes = await plans.in_the_way(conn, self._context.task_no)
+                self._goes = set(await plans.in_the_way(conn, self._context.task_no))
         while (due_s := await self._next_due_s()) is not None:
             if due_s > 0:
                 await self._wait(due_s)
@@ -444,7 +445,8 @@ class Walk:
                 in_the_way = [] if mirror is None else mirror.in_the_way
                 planned.gone = {*gone, *(one.name for one in in_the_way)}
                 await self._put_into_plan(directory, planned, regular, decisions, found)
-                copied = [entry for entry in copied if entry.name not in planned.blocked]
+                blocked = {one.path for one in found.planned if one.action is Action.FAULT}
+                copied = [one for one in copied if _below(directory, one.name) not in blocked]
             for entry in copied:
                 if entry.type is EntryType.DIRECTORY:
                     self._dir_no += 1
@@ -535,13 +537,13 @@ class Walk:
         found: "_Found",
     ) -> None:
         """What would be done about these entries. Raises SidedError or TaskFaultError."""
-        context, item_no = self._context, directory.item_no
+        context, item_no, ends = self._context, directory.item_no, found.ends
+        assert ends is not None, "a directory is listed from one to the other"
         by_name = {entry.name: one for entry, one in zip(regular, decisions, strict=True)}
         compared = [entry for entry in regular if by_name[entry.name] is Decision.COMPARE]
         if compared:
-            assert found.ends is not None, "a directory is listed from one to the other"
             files = [self._file(directory, one, _below(directory, one.name)) for one in compared]
-            results = await self._compared(found.ends, files)
+            results = await self._compared(ends, files)
             by_name |= {one.name: result for one, result in zip(compared, results, strict=True)}
         planned.decisions = by_name
         place = context.destination_path(item_no, directory.path)
@@ -551,9 +553,12 @@ class Walk:
         more: list[Planned] = []
         if in_the_way:
             base = context.destination_path(item_no, "")
-            more += await removals_of(context, item_no, base, in_the_way, Reason.IN_THE_WAY)
+            instead = {join(place, entry.name): facts(entry) for entry in planned.entries}
+            more += await removals_of(
+                context, item_no, base, in_the_way, Reason.IN_THE_WAY, instead=instead
+            )
             self._goes.update((item_no, one.path) for one in more)
-        more += planned.planned()
+        more += await refused_names(ends.destination, place, planned.planned())
         check_room(context, len(more))
         found.planned += more
 

@@ -26,6 +26,8 @@ class Link(NamedTuple):
     item_no: int
     path: str
     target: str
+    replaces: str | None = None
+    """The target of the only link that may be replaced; "": none may. None: any."""
 
 
 @dataclass(frozen=True, slots=True)

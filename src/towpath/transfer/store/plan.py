@@ -442,6 +442,17 @@ async def _due(conn: AsyncConnection[Any], task_no: int, state: State, limit: in
     return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
 
 
+async def unsent(conn: AsyncConnection[Any], task_no: int, *, after: int, limit: int) -> list[File]:
+    """The first files behind number `after` that wait for a lane, and of which nothing was sent."""
+    rows = await fetch(
+        conn,
+        "SELECT file_no, item_no, path, size, modified, attempt FROM file WHERE task_no = %s"
+        " AND state = %s AND epoch IS NULL AND file_no > %s ORDER BY file_no LIMIT %s",
+        (task_no, State.PENDING, after, limit),
+    )
+    return [File(r[0], r[1], decode(r[2]), *r[3:]) for r in rows]
+
+
 # States are constants here, too.
 _UNSETTLED = f"state IN ({State.IN_FLIGHT:d}, {State.CONTESTED:d})"
 _SENT = f"epoch IS NOT NULL AND size < {LARGE_FILE_BYTES}"

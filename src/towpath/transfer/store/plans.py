@@ -97,6 +97,8 @@ class Count:
     reason: str
     entries: int
     bytes: int
+    doubted: int
+    """Files of which a server says that they cannot be read, or written."""
 
 
 async def counts(conn: Connection, task_no: int) -> list[Count]:
@@ -105,7 +107,8 @@ async def counts(conn: Connection, task_no: int) -> list[Count]:
         conn,
         "SELECT action, reason, count(*),"
         " coalesce(sum((convert_from(coalesce(CASE WHEN action = 'delete' THEN there ELSE here END,"
-        " '[null,0]'), 'UTF8')::jsonb ->> 1)::bigint), 0)::bigint"
+        " '[null,0]'), 'UTF8')::jsonb ->> 1)::bigint), 0)::bigint,"
+        " count(*) FILTER (WHERE details <> '' AND action IN ('copy', 'overwrite'))"
         " FROM plan_entry WHERE task_no = %s AND dir_no IS NULL GROUP BY 1, 2 ORDER BY 1, 2",
         (task_no,),
     )
@@ -179,14 +182,42 @@ async def take_over(conn: AsyncConnection[Any], task_no: int) -> int:
     return await count(conn, task_no)
 
 
-async def in_the_way(conn: AsyncConnection[Any], task_no: int) -> set[tuple[int, str]]:
-    """What would be removed before something of another type comes: items, and paths below them."""
+async def in_the_way(
+    conn: AsyncConnection[Any], task_no: int
+) -> dict[tuple[int, str], Facts | None]:
+    """What would be removed before something of another type comes: items, and paths below them;
+    with what comes, if it comes into that very place."""
     rows = await fetch(
         conn,
-        "SELECT item_no, path FROM plan_entry WHERE task_no = %s AND action = %s AND reason = %s",
+        "SELECT item_no, path, here FROM plan_entry"
+        " WHERE task_no = %s AND action = %s AND reason = %s",
         (task_no, str(Action.DELETE), str(Reason.IN_THE_WAY)),
     )
-    return {(row[0], decode(row[1])) for row in rows}
+    return {(row[0], decode(row[1])): _load(row[2]) for row in rows}
+
+
+async def on_the_way(conn: AsyncConnection[Any], task_no: int) -> list[Planned]:
+    """Directories that lead to other entries, as far as the plan has them: links to directories,
+    and those that are made so that an item has a place."""
+    rows = await fetch(
+        conn,
+        f"SELECT {_ENTRY} FROM plan_entry WHERE task_no = %s AND dir_no IS NULL"  # noqa: S608
+        " AND (reason = %s OR (action = %s AND path = ''))",
+        (task_no, str(Reason.THROUGH_LINK), str(Action.MAKE_DIRECTORY)),
+    )
+    return [_planned(row) for row in rows]
+
+
+async def numbered(
+    conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int]
+) -> dict[int, Planned]:
+    """Entries by their numbers."""
+    rows = await fetch(
+        conn,
+        f"SELECT {_ENTRY} FROM plan_entry WHERE task_no = %s AND entry_no = ANY(%s)",  # noqa: S608
+        (task_no, list(numbers)),
+    )
+    return {row[0]: _planned(row) for row in rows}
 
 
 async def page(
@@ -212,22 +243,16 @@ async def page(
             limit,
         ),
     )
-    return [
-        (
-            row[0],
-            Planned(
-                row[1],
-                decode(row[2]),
-                Action(row[3]),
-                row[4],
-                _load(row[5]),
-                _load(row[6]),
-                row[7],
-                row[8],
-            ),
-        )
-        for row in rows
-    ]
+    return [(row[0], _planned(row)) for row in rows]
+
+
+def _planned(row: tuple[Any, ...]) -> Planned:
+    """Of the columns of `_ENTRY`."""
+    _, item_no, path, action, reason, here, there, details, above = row
+    return Planned(
+        *(item_no, decode(path), Action(action), reason),
+        *(_load(here), _load(there), details, above),
+    )
 
 
 def _dump(facts: Facts | None) -> bytes | None:
@@ -239,6 +264,11 @@ def _load(stored: bytes | None) -> Facts | None:
 
 
 # -- applying
+
+
+async def lock(conn: Connection, task_no: int) -> None:
+    """Who applies the plan at the same time waits until the transaction ends."""
+    await conn.execute("SELECT FROM plan WHERE task_no = %s FOR UPDATE", (task_no,))
 
 
 async def apply(conn: Connection, task_no: int, task_id: UUID) -> bool:
@@ -259,12 +289,19 @@ class Applied:
 
     plan_no: int
     cursor: int
+    """Among the entries, for all but deletions."""
+    way_left: int
+    """Of what is in the way only what has a lower number has not been gone through."""
+    extras_left: int
+    """The same of extras."""
 
 
 async def followed(conn: AsyncConnection[Any], task_no: int) -> Applied | None:
     """Which plan a transfer follows; None: it does what its document says."""
     row = await fetch_one(
-        conn, "SELECT task_no, cursor FROM plan WHERE applied_by = %s", (task_no,)
+        conn,
+        "SELECT task_no, cursor, way_left, extras_left FROM plan WHERE applied_by = %s",
+        (task_no,),
     )
     return None if row is None else Applied(*row)
 
@@ -290,6 +327,18 @@ async def advance(
         " bytes_found = bytes_found + %s, directories = directories + %s, symlinks = symlinks + %s"
         " WHERE task_no = %s",
         (found, skipped, sum(file.size for file in files), directories, symlinks, task_no),
+    )
+
+
+_LEFT = {Reason.IN_THE_WAY: "way_left", Reason.EXTRA: "extras_left"}
+
+
+async def removed(conn: AsyncConnection[Any], plan_no: int, reason: Reason, left: int) -> None:
+    """Of deletions for this reason, those from this number on have been gone through. Inside
+    `fenced`."""
+    await conn.execute(
+        f"UPDATE plan SET {_LEFT[reason]} = %s WHERE task_no = %s",  # noqa: S608 - a constant
+        (left, plan_no),
     )
 
 

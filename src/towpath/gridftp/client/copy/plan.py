@@ -296,7 +296,7 @@ async def walk_there(
                     progress.skipped(path, "a link to a directory")
                 elif entry.type is not EntryType.FILE:
                     progress.skipped(path, "not a regular file")
-                elif "r" in entry.perm or not entry.perm:
+                elif not entry.perm or "r" in entry.perm:
                     seen.append(Seen(entry.name, entry.size))
                 else:  # in a pipeline its failure would void what follows
                     seen.append(Seen(entry.name, error=_unreadable(source, path)))

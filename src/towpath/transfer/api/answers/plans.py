@@ -31,8 +31,20 @@ class PlanCount(Answer):
     bytes: int
 
 
+class PlanFault(Answer):
+    """What is expected to go wrong: the code of the event that the task would have, and of how many
+    entries; null: of the task as a whole."""
+
+    DATA_TYPE: Literal["plan_fault"]
+    code: str
+    entries: int | None
+    details: str
+
+
 class Plan(Answer):
-    """A plan. `task_id`: the transfer that follows it."""
+    """A plan. `task_id`: the transfer that follows it; `deadline`: what that gets, if it is given
+    none. `bytes_per_second`: the highest rate of the owner's last transfers between the two, while
+    data moved; null: none is known."""
 
     DATA_TYPE: Literal["plan"]
     plan_id: UUID
@@ -43,11 +55,14 @@ class Plan(Answer):
     request_time: datetime
     completion_time: datetime | None
     expires: datetime
+    deadline: datetime | None
+    bytes_per_second: int | None
     fatal_error: FatalError | None
     nice_status: str | None
     nice_status_details: str | None
     task_id: UUID | None
     DATA: list[PlanCount]
+    expected_faults: list[PlanFault]
 
 
 class PlanFacts(Answer):
@@ -61,7 +76,7 @@ class PlanFacts(Answer):
 
 class PlanEntry(Answer):
     """What would be done about one path. Of a fault, `reason` is the code of the event that the
-    task would have."""
+    task would have. Of a deletion, a source is what comes into the place."""
 
     DATA_TYPE: Literal["plan_entry"]
     action: Action
