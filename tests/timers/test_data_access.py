@@ -95,8 +95,10 @@ async def test_the_consent_below_timers_is_what_counts(timing: World) -> None:
             "DELETE FROM consent WHERE root_client_id = %s", (ada.application.client_id,)
         )
     assert await watch.look(older_s=0) == Fitted(1, 0)
-    waits = {one["task_id"]: one["status"] for one in await user.tasks()}
-    assert waits.pop(first["task_id"]) == "INACTIVE"
-    assert list(waits.values()) == ["ACTIVE"]
+    told = {one["task_id"]: one for one in await user.tasks()}
+    waits = told.pop(first["task_id"])
+    assert waits["status"] == "INACTIVE"
+    assert "below that service's own scope" in waits["nice_status_details"]
+    assert [one["status"] for one in told.values()] == ["ACTIVE"]
     await log_in(f"openid {wanted[0]}")
     assert await watch.look(older_s=0) == Fitted(0, 1)

@@ -4,7 +4,7 @@ A route that has no row fails the test. All others than those of its row are ref
 they may not see what it is about, with 403 where they do.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -13,12 +13,13 @@ from uuid import UUID, uuid4
 import httpx
 from fastapi.routing import iter_route_contexts
 
+from plugins import shares
 from plugins.manager_api import Lab, Manager, User
 from plugins.standings import endpoint
 from towpath.transfer.api import TransferService
 from towpath.transfer.manager.app import create_app
 from towpath.transfer.manager.documents import gateway_id
-from towpath.transfer.rights import PrincipalType, Role
+from towpath.transfer.rights import PrincipalType, Role, Who
 from towpath.transfer.store import endpoints, roles
 from towpath.transfer.store.roles import Held
 
@@ -135,6 +136,7 @@ class Site:
     service: TransferService
     lab: Lab
     people: dict[Persona, Manager]
+    users: dict[Persona, UUID]
     places: dict[Place, UUID]
     role: Held
 
@@ -198,7 +200,8 @@ async def _site(
     people = {persona: await user.at(lab.id) for persona, user in users.items()}
     people[Persona.NOBODY].token = None
     places = {Place.MAPPED: mapped.id, Place.GUEST: guest.id}
-    return Site(service, lab, people, places, stranger)
+    subs = {persona: user.sub for persona, user in users.items()}
+    return Site(service, lab, people, subs, places, stranger)
 
 
 def _expected(row: Row | Of, persona: Persona, place: Place) -> tuple[int, ...]:
@@ -217,6 +220,59 @@ def _cells() -> Iterator[tuple[str, Row | Of, Persona, Place]]:
         for place in Place if isinstance(row, Of) else (Place.MAPPED,):
             for persona in Persona:
                 yield key, row, persona, place
+
+
+AT_A_PRIVATE_ENDPOINT = {
+    "GET /info": 200,
+    "GET /collections": 200,
+    "GET /collections/{collection_id}": 200,
+    "PATCH /collections/{collection_id}": 403,
+    "DELETE /collections/{collection_id}": 403,
+    "GET /user_credentials": 200,
+    "POST /user_credentials": 201,
+}
+"""For who may use a collection of it, and has no role: all else is not there for him."""
+
+
+async def test_who_may_use_a_collection_of_a_private_endpoint(
+    service: TransferService, alice: User, lab: Lab, login: Callable[[], Awaitable[User]]
+) -> None:
+    site = await _site(service, alice, lab, login)
+    mapped, guest = site.places[Place.MAPPED], site.places[Place.GUEST]
+
+    async def public(place: UUID, *, yes: bool) -> None:
+        async with service.database.connection() as conn:
+            await conn.execute("UPDATE endpoint SET public = %s WHERE id = %s", (yes, place))
+
+    async def answers(
+        persona: Persona, place: Place = Place.MAPPED, routes: Iterable[str] = ROUTES
+    ) -> dict[str, int]:
+        told = {}
+        for key in routes:
+            answer = await site.ask(key, persona, place, ROUTES[key].body)
+            told[key] = answer.status_code
+            assert "Lab" not in answer.text, f"{key} names the endpoint"
+        return told
+
+    nothing = dict.fromkeys(ROUTES, 404) | {"GET /info": 200}
+    await public(UUID(lab.id), yes=False)
+    assert await answers(Persona.OTHER) == nothing
+    await public(mapped, yes=True)
+    assert await answers(Persona.OTHER) == nothing | AT_A_PRIVATE_ENDPOINT
+    listed = await site.people[Persona.OTHER].call("GET", "collections")
+    assert [one["id"] for one in listed["data"]] == [str(mapped)]
+    await public(mapped, yes=False)
+    # one's own, of what one may not see any more
+    changes = {
+        "PATCH /collections/{collection_id}": 200,
+        "DELETE /collections/{collection_id}": 200,
+    }
+    told = await answers(Persona.SHARER, Place.GUEST, AT_A_PRIVATE_ENDPOINT)
+    assert told == AT_A_PRIVATE_ENDPOINT | changes
+    async with service.database.transaction() as conn:
+        await shares.allow(conn, guest, who=Who.alone(site.users[Persona.OTHER]))
+    listed = await site.people[Persona.OTHER].call("GET", "collections")
+    assert [one["id"] for one in listed["data"]] == [str(guest)]
 
 
 async def test_every_route_for_everybody(

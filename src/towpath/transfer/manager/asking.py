@@ -22,7 +22,8 @@ _D = TypeVar("_D", bound=Document)
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """A caller at an endpoint that he may see."""
+    """A caller at an endpoint of which he may see something: all, or only some of its collections,
+    if it is private and he has no role there."""
 
     service: TransferService
     caller: Principal
@@ -35,8 +36,14 @@ class Asking:
         """Which endpoint is asked about."""
         return self.endpoint.id
 
+    def require_visible(self) -> None:
+        """404 unless the caller may see the endpoint itself, not only a collection of it (I7)."""
+        if not self.standing.visible:
+            raise not_found("endpoint", self.endpoint_id)
+
     def require_administrator(self, what: str) -> None:
-        """403 unless the caller administers the endpoint."""
+        """403 unless the caller administers the endpoint; 404 if he may not see it."""
+        self.require_visible()
         if not self.standing.administers:
             raise forbidden(f"Only an administrator of the endpoint may {what}")
 
@@ -81,14 +88,17 @@ async def _asking(endpoint_id: str, request: Request, service: Service) -> Askin
             or endpoint.entity_type is not EntityType.CONNECT
         ):
             raise not_found("endpoint", wanted)
-        standing = await rights.standing(conn, endpoint, asker, service.now())
-    if not standing.visible:
-        raise not_found("endpoint", wanted)
+        now = service.now()
+        standing = await rights.standing(conn, endpoint, asker, now)
+        if not standing.visible and not await endpoints.shows_part(conn, asker, now, endpoint.host):
+            raise not_found("endpoint", wanted)
     return Asking(service, caller, asker, endpoint, standing)
 
 
 Asked = Annotated[Asking, Depends(_asking)]
-"""401 or 403 before anything else is looked at; 404 for what the caller may not see."""
+"""401 or 403 before anything else is looked at; 404 for who may see nothing of it. Routes of the
+endpoint itself, and not of its collections or of the caller's credentials, begin with
+`Asking.require_visible`, or `require_administrator`."""
 
 
 async def read(request: Request, model: type[_D]) -> _D:

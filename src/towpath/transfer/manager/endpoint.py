@@ -61,6 +61,7 @@ async def show_info(endpoint_id: str, service: Service) -> JSONResponse:
 @router.get("/endpoint")
 async def show_endpoint(asked: Asked) -> JSONResponse:
     """The endpoint's document."""
+    asked.require_visible()
     return success([documents.endpoint_document(asked.endpoint, asked.service.origin)])
 
 

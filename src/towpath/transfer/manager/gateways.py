@@ -66,6 +66,7 @@ async def _gateway(conn: Connection, asked: Asking, *, private: bool) -> JsonObj
 
 
 def _check(asked: Asking, storage_gateway_id: str) -> None:
+    asked.require_visible()
     if storage_gateway_id.lower() != str(gateway_id(asked.endpoint_id)):
         raise not_found("storage gateway", storage_gateway_id)
 
@@ -78,6 +79,7 @@ async def list_gateways(
     marker: str | None = None,
 ) -> JSONResponse:
     """The one that there is."""
+    asked.require_visible()
     private = private_policies(asked, include)
     async with asked.service.database.connection() as conn:
         one = await _gateway(conn, asked, private=private)

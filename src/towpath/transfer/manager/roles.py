@@ -77,6 +77,7 @@ async def _place(
     """The endpoint, or the collection that is named; and what the caller is there."""
     if collection_id is not None:
         return await visible_collection(conn, asked, collection_id, lock=lock)
+    asked.require_visible()
     if lock:
         await endpoints.get(conn, asked.endpoint_id, lock=True)
     return asked.endpoint, asked.standing

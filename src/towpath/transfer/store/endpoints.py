@@ -466,6 +466,26 @@ async def of_host(conn: Connection, host: str, *, after: UUID | None, limit: int
         return await cursor.fetchall()
 
 
+async def shows_part(conn: Connection, viewer: Who, now: datetime, host: str) -> bool:
+    """Whether `viewer` may see something that belongs to a Connect endpoint with that host name."""
+    rows = await fetch(
+        conn,
+        f"""
+        {_VIEWERS}
+        SELECT EXISTS (SELECT FROM endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
+                        WHERE e.host = %(host)s AND e.host_endpoint_id IS NOT NULL
+                          AND e.deleted_at IS NULL AND {_VISIBLE})
+        """,  # noqa: S608 - constants
+        {
+            "identities": list(viewer.identities),
+            "groups": list(viewer.groups),
+            "now": now,
+            "host": host,
+        },
+    )
+    return bool(rows[0][0])
+
+
 async def set_managed(conn: Connection, endpoint_id: UUID, managed: Mapping[str, Any]) -> None:
     """What its managers have set, instead of that before."""
     await conn.execute(
