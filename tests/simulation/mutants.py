@@ -14,7 +14,7 @@ from towpath.gridftp.client.lane import Lane
 from towpath.transfer.engine import driver, settle
 from towpath.transfer.engine.context import LeaseClock, TaskContext
 from towpath.transfer.engine.driver import Driver
-from towpath.transfer.store import claims, leases, plan, restart_points, tasks
+from towpath.transfer.store import claims, leases, plan, restart_points, submissions
 from towpath.transfer.store.plan import State
 
 
@@ -143,8 +143,8 @@ def takes_repeats_for_new() -> Iterator[None]:
     async def create(conn: Any, new: Any) -> Any:
         return await original(conn, [replace(task, submission_id=uuid4()) for task in new])
 
-    original = tasks.create
-    with patch.object(tasks, "create", create):
+    original = submissions.create
+    with patch.object(submissions, "create", create):
         yield
 
 

@@ -19,7 +19,7 @@ from simulation.world import World, at_once
 from towpath.gridftp.client.session import Session
 from towpath.transfer.engine.driver import Driver
 from towpath.transfer.engine.lanes import LaneRunner
-from towpath.transfer.store import leases, tasks
+from towpath.transfer.store import leases, submissions, tasks
 from towpath.transfer.store.plan import LARGE_FILE_BYTES
 from towpath.transfer.store.tasks import Change, NewItem, NewTask
 
@@ -285,7 +285,7 @@ class Scenario:
                     + timedelta(seconds=asked.deadline_s - self.world.loop.time()),
                     items=asked.items,
                 )
-                (created,) = await tasks.create(conn, [new])
+                (created,) = await submissions.create(conn, [new])
                 cursor = await conn.execute("SELECT task_no FROM task WHERE id = %s", (created.id,))
                 row = await cursor.fetchone()
             if created.id != asked.id:

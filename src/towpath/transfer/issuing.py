@@ -3,7 +3,7 @@
 To everybody else's endpoints users bring their own.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -32,13 +32,9 @@ class Issuing:
         self._authorities = authorities
         self._now = now
 
-    async def held(
-        self, conn: Connection, wanted: Collection[tuple[UUID, UUID]]
-    ) -> set[tuple[UUID, UUID]]:
-        """Those of the pairs of endpoint and user for which there is a credential, or one is
-        issued when it is needed."""
-        own = {pair for pair in wanted if pair[0] in self._authorities}
-        return own | await credentials.held(conn, set(wanted) - own)
+    def issues(self, endpoint_id: UUID) -> bool:
+        """Whether a credential for an endpoint is issued to whoever needs one."""
+        return endpoint_id in self._authorities
 
     async def credential(
         self, conn: Connection, endpoint_id: UUID, owner_id: UUID

@@ -10,7 +10,7 @@ from towpath.platform.database import Connection, Database
 from towpath.platform.dial import DialPolicy
 from towpath.transfer.connect.carrying import Dials, take_presence
 from towpath.transfer.connect.nodes import new_endpoint
-from towpath.transfer.store import circuits, connect, endpoints, relays, tasks
+from towpath.transfer.store import circuits, connect, endpoints, relays, submissions
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.relays import Connected, Lost
 from towpath.transfer.store.rows import fetch_one
@@ -68,7 +68,7 @@ async def task(conn: Connection, source: UUID, destination: UUID) -> UUID:
         deadline=datetime.now(UTC) + timedelta(hours=1),
         items=[NewItem("/a", "/b", False)],
     )
-    await tasks.create(conn, [made])
+    await submissions.create(conn, [made])
     return made.id
 
 

@@ -25,14 +25,13 @@ from towpath.transfer.api.service import Caller, Service, TransferService, parse
 from towpath.transfer.api.submission_bodies import Deadline, Label, TransferDocument
 from towpath.transfer.api.submissions import (
     accepted,
-    check_room,
     checked,
     deadline_of,
     new_transfer,
 )
 from towpath.transfer.claims import storage_of
 from towpath.transfer.planned import MEANING, Action, Facts, Planned, Reason
-from towpath.transfer.store import items, plans, principals, tasks, throughput
+from towpath.transfer.store import items, plans, principals, submissions, throughput
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plans import Count, Plan
@@ -88,11 +87,13 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
             earlier = await _submitted(conn, caller.sub, submission_id)
             if earlier is not None:
                 return Created(earlier, duplicate=True)
-            wanted = await checked(conn, service, caller, transfer, check_and_note, consents)
+            wanted = await checked(
+                conn, service, caller, transfer, check_and_note, consents, counts=False
+            )
             await _check_plans(conn, service, caller.sub)
             await principals.put(conn, who(caller))
             walk = _walk_of(wanted, submission_id, service, more)
-            [created] = await tasks.create(conn, [walk])
+            [created] = await submissions.create(conn, [walk])
             if not created.duplicate:
                 await plans.begin(conn, created.id, lifetime_h=service.limits.plan_lifetime_h)
             return created
@@ -114,7 +115,7 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
 async def _submitted(conn: Connection, owner_id: UUID, submission_id: UUID) -> UUID | None:
     """The task that an earlier submission made."""
     key = (owner_id, submission_id)
-    return (await tasks.find_submissions(conn, [key])).get(key)
+    return (await submissions.find(conn, [key])).get(key)
 
 
 def _walk_of(
@@ -391,9 +392,8 @@ async def _apply(
             409, "ClientError.Conflict.PlanNotReady", "The plan is not ready: look at it first"
         )
     task = await checked(conn, service, caller, task, partial(_check_unmoved, plan), consents)
-    await check_room(conn, service, caller.sub)
     await principals.put(conn, who(caller))
-    [created] = await tasks.create(conn, [task])
+    [created] = await submissions.create(conn, [task])
     await service.pauses.fit_new(conn, [created.id])
     if not await plans.apply(conn, plan.task_no, created.id):
         raise ApiError(

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -40,10 +40,10 @@ from towpath.transfer.browse.errors import Operation, api_error
 from towpath.transfer.claims import storage_of
 from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.guests import guest_of
-from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import SessionUnavailable
-from towpath.transfer.store import endpoints, items, principals, rights, tasks
+from towpath.transfer.store import endpoints, items, principals, submissions
 from towpath.transfer.store.endpoints import Endpoint
+from towpath.transfer.store.submissions import Asking, Known
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task, TaskKey
 from towpath.transfer.unavailable import giving_a_credential
 
@@ -318,17 +318,17 @@ async def checked(
     task: NewTask,
     check: Check | None,
     consents: Consents,
+    *,
+    counts: bool = True,
 ) -> NewTask:
-    """A task that may run where it is to, as it may: for who stores it himself. Raises ApiError,
-    and AskFirst."""
+    """A task that may run where it is to, as it may: for who stores it himself. `counts`: as one
+    of those that its owner may have. Raises ApiError, and AskFirst."""
     one = _Submission(task, caller, check, consents)
-    return await _checked(conn, service, one, await _places(conn, service, [one]))
-
-
-async def check_room(conn: Connection, service: TransferService, owner_id: UUID) -> None:
-    """Whether an owner may have one more task. Raises ApiError: 409."""
-    active = await tasks.count_active(conn, {owner_id})
-    _check_room(service, active.get(owner_id, 0))
+    known = (await _known(conn, service, [one]))[caller.sub]
+    task = await _checked(conn, service, one, known)
+    if counts:
+        _check_room(service, known.active)
+    return task
 
 
 class _AloneError(Exception):
@@ -349,11 +349,8 @@ async def _accept(
     with them. What one does to the database is no other's loss.
     """
     try:
-        async with service.database.transaction() as conn:
-            done, heard = await _accept_on(conn, service, asked)
-        for person in heard:
-            service.heard.told(person)
-        return done
+        async with service.database.connection() as conn:
+            return await _accept_on(conn, service, asked)
     except psycopg.Error as error:
         if len(asked) == 1 or is_away(error):
             raise
@@ -368,42 +365,62 @@ async def _accept(
 
 async def _accept_on(
     conn: Connection, service: TransferService, asked: Sequence[_Submission]
-) -> tuple[Sequence[Created | Exception], Sequence[Who]]:
-    """The answers, and whom the database has been told of. A repetition tells it of nobody."""
-    # First of all: a repetition gets its task, also if what it names is gone meanwhile.
-    repeated = await tasks.find_submissions(conn, [one.task.key for one in asked])
-    places = await _places(conn, service, asked)
-    room = await tasks.count_active(conn, {one.task.owner_id for one in asked})
+) -> Sequence[Created | Exception]:
+    known = await _known(conn, service, asked)
     found: dict[TaskKey, Created | Exception] = {}
     new: list[_Submission] = []
     for one in asked:
-        key, owner = one.task.key, one.task.owner_id
+        key, theirs = one.task.key, known[one.caller.sub]
         if key in found:  # it came twice
             continue
-        if key in repeated:
-            found[key] = Created(repeated[key], duplicate=True)
+        # First of all: a repetition gets its task, also if what it names is gone meanwhile.
+        earlier = theirs.earlier.get(one.task.submission_id)
+        if earlier is not None:
+            found[key] = Created(earlier, duplicate=True)
             continue
-        if len(asked) > 1 and places.ask_others(one):
+        if len(asked) > 1 and _asks_others(one.task, theirs):
             found[key] = _AloneError()
             continue
         try:
-            task = await _checked(conn, service, one, places)
-            _check_room(service, room.get(owner, 0))
+            task = await _checked(conn, service, one, theirs)
+            _check_room(service, theirs.active)
         except (ApiError, AskFirst) as error:
             found[key] = error
             continue
-        room[owner] = room.get(owner, 0) + 1
-        found[key] = Created(one.task.id, duplicate=False)
+        theirs.active += 1
         new.append(replace(one, task=task))
-    people = {one.caller.sub: who(one.caller) for one in new}
-    heard = [one for _, one in sorted(people.items()) if service.heard.is_news(one)]
-    for person in heard:  # in one order with all who write several (`transfer.watches`)
-        await principals.put(conn, person)
+        found[key] = Created(task.id, duplicate=False)
     if new:
-        made = await tasks.create(conn, [one.task for one in new])
-        await service.pauses.fit_new(conn, [one.id for one in made if not one.duplicate])
+        pause_rules = any(one.pause_rules for one in known.values())
+        made = await _store(conn, service, new, pause_rules=pause_rules)
         found |= {one.task.key: created for one, created in zip(new, made, strict=True)}
-    return [_answered(one.task, found[one.task.key]) for one in asked], heard
+    return [_answered(one.task, found[one.task.key]) for one in asked]
+
+
+async def _store(
+    conn: Connection,
+    service: TransferService,
+    new: Sequence[_Submission],
+    *,
+    pause_rules: bool,
+) -> Sequence[Created]:
+    """Tasks, and who submits them if the database was not told of him lately: a repetition tells
+    it of nobody. The tasks are made to fit `pause_rules`, if there are any.
+    """
+    wanted = [one.task for one in new]
+    people = {one.caller.sub: who(one.caller) for one in new}
+    news = [one for _, one in sorted(people.items()) if service.heard.is_news(one)]
+    if not news and not pause_rules:
+        return await submissions.create(conn, wanted)  # in one statement, if they are small
+    async with conn.transaction():
+        for person in news:  # in one order with all who write several (`transfer.watches`)
+            await principals.put(conn, person)
+        made = await submissions.create(conn, wanted)
+        if pause_rules:
+            await service.pauses.fit_new(conn, [one.id for one in made if not one.duplicate])
+    for person in news:
+        service.heard.told(person)
+    return made
 
 
 def _answered(task: NewTask, told: Created | Exception) -> Created | Exception:
@@ -413,55 +430,47 @@ def _answered(task: NewTask, told: Created | Exception) -> Created | Exception:
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """What is known of endpoints where tasks are to run; read once for all of them."""
-
-    seen: Mapping[tuple[UUID, UUID], tuple[Endpoint, Standing]]
-    """By endpoint and caller: the endpoint, and what the caller is there."""
-    credentials: Collection[tuple[UUID, UUID]]
-    """Endpoint and owner of each that there is."""
-
-    def ask_others(self, one: _Submission) -> bool:
-        """Whether it may be necessary to ask much before a task may run there."""
-        ends = (one.task.source_endpoint_id, one.task.destination_endpoint_id)
-        known = [self.seen.get((end, one.caller.sub)) for end in ends if end is not None]
-        return any(found is not None and found[0].is_connect for found in known) or any(
-            found is not None and found[0].is_guest for found in known
-        )
+def _asks_others(task: NewTask, known: Known) -> bool:
+    """Whether it may be necessary to ask much before a task may run there."""
+    places = [known.places[end] for end in _ends(task) if end in known.places]
+    return any(one.endpoint.is_connect or one.endpoint.is_guest for one in places)
 
 
-async def _places(
+def _ends(task: NewTask) -> Sequence[UUID]:
+    ends = (task.source_endpoint_id, task.destination_endpoint_id)
+    return [end for end in ends if end is not None]
+
+
+async def _known(
     conn: Connection, service: TransferService, asked: Sequence[_Submission]
-) -> _Places:
-    callers = {one.caller.sub: one.caller for one in asked}
-    ends = {
-        (end, one.caller.sub)
-        for one in asked
-        for end in (one.task.source_endpoint_id, one.task.destination_endpoint_id)
-        if end is not None
-    }
-    found = await endpoints.get_many(conn, {end for end, _ in ends})
-    seen: dict[tuple[UUID, UUID], tuple[Endpoint, Standing]] = {}
-    for sub, caller in callers.items():
-        theirs = [found[end] for end, whose in ends if whose == sub and end in found]
-        standings = await rights.standings(conn, theirs, who(caller), service.now())
-        seen |= {(one.id, sub): (one, standings[one.id]) for one in theirs}
-    return _Places(seen, await service.issuing.held(conn, ends))
+) -> dict[UUID, Known]:
+    """What is known of those who ask, by their ids; read once for all of them."""
+    by_caller: dict[UUID, list[_Submission]] = {}
+    for one in asked:
+        by_caller.setdefault(one.caller.sub, []).append(one)
+    asking = [
+        Asking(
+            who(theirs[-1].caller),
+            {one.task.submission_id for one in theirs},
+            {end for one in theirs for end in _ends(one.task)},
+        )
+        for theirs in by_caller.values()
+    ]
+    return await submissions.known(conn, asking, service.now())
 
 
 async def _checked(
-    conn: Connection, service: TransferService, one: _Submission, places: _Places
+    conn: Connection, service: TransferService, one: _Submission, known: Known
 ) -> NewTask:
     """A task that may run where it is to, as it may. Raises ApiError, and AskFirst."""
     task = one.task
     if task.deadline <= service.now():
         raise ApiError.bad_request("deadline: this time has passed")
     is_delete = task.destination_endpoint_id is None
-    source = await _usable(conn, service, one, task.source_endpoint_id, places, writes=is_delete)
+    source = await _usable(conn, service, one, task.source_endpoint_id, known, writes=is_delete)
     if task.destination_endpoint_id is not None:
         destination = await _usable(
-            conn, service, one, task.destination_endpoint_id, places, writes=True
+            conn, service, one, task.destination_endpoint_id, known, writes=True
         )
         if one.check is not None:
             await one.check(source, destination)
@@ -474,7 +483,7 @@ async def _usable(
     service: TransferService,
     one: _Submission,
     endpoint_id: UUID,
-    places: _Places,
+    known: Known,
     *,
     writes: bool,
 ) -> Endpoint:
@@ -482,10 +491,10 @@ async def _usable(
     is shared with him. An expired credential will do: the task then waits until it is renewed.
     """
     task, caller = one.task, one.caller
-    known = places.seen.get((endpoint_id, caller.sub))
-    if known is None:
+    place = known.places.get(endpoint_id)
+    if place is None:
         raise no_endpoint(endpoint_id)
-    seen = look_at(*known)
+    seen = look_at(place.endpoint, place.standing)
     endpoint = seen.endpoint
     look_for_consent(one.consents, endpoint)
     if endpoint.is_guest:
@@ -493,7 +502,7 @@ async def _usable(
         await _check_shared(conn, service, endpoint, caller, task, writes=writes)
     elif endpoint.is_connect:
         await _check_permitted(conn, endpoint, caller, writes=writes)
-    elif (endpoint_id, caller.sub) not in places.credentials:
+    elif not place.has_credential and not service.issuing.issues(endpoint_id):
         raise ApiError(
             400,
             "ClientError.ActivationRequired",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from psycopg.rows import class_row, tuple_row
+from psycopg.rows import class_row
 
 from towpath.platform.database import Connection
 
@@ -92,17 +92,6 @@ async def get(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> StoredCred
             (endpoint_id, owner_id),
         )
         return await cursor.fetchone()
-
-
-async def held(conn: Connection, wanted: Collection[tuple[UUID, UUID]]) -> set[tuple[UUID, UUID]]:
-    """Those of the pairs of endpoint and user for which there is a credential."""
-    async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(
-            "SELECT endpoint_id, owner_id FROM credential WHERE (endpoint_id, owner_id) IN"
-            " (SELECT * FROM unnest(%s::uuid[], %s::uuid[]))",
-            ([endpoint for endpoint, _ in wanted], [owner for _, owner in wanted]),
-        )
-        return {(endpoint, owner) for endpoint, owner in await cursor.fetchall()}
 
 
 async def kept(conn: Connection, endpoint_id: UUID, owner_id: UUID) -> Kept | None:

@@ -1,7 +1,7 @@
 """Registered endpoints. Trust roots are read apart: they are large and few callers need them."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -148,12 +148,13 @@ BASE_PATH = (
 )
 """Where an endpoint `e` begins in the storage of its server; it may end with a slash."""
 
-_COLUMNS = (
+COLUMNS = (
     "e.id, e.owner_id, e.owner_string, e.display_name, e.host, e.port, e.subject, e.data_hosts,"
     " e.public, e.details, e.deleted_at, e.entity_type, e.host_endpoint_id, e.access, e.share_path,"
     " e.managed, e.reported, e.made_by_manager,"
     f" CASE WHEN e.share_path IS NULL THEN e.base_path ELSE {BASE_PATH} END AS base_path"
 )
+"""Of an endpoint `e`, as `from_row` reads them."""
 
 # Whose endpoints, or with which role for him: of the viewer; and what rules let him in to. What
 # `rights.standing_of` says of one endpoint, for a search over all.
@@ -213,16 +214,24 @@ _SCOPES = {
 }
 
 
-def _endpoint(**row: Any) -> Endpoint:
+def from_row(row: Mapping[str, Any]) -> Endpoint:
+    """From the columns `COLUMNS`, and any others."""
     share_path = row["share_path"]
     return Endpoint(
         **{
-            **row,
+            **{name: row[name] for name in _FIELDS},
             "data_hosts": tuple(row["data_hosts"]),
             "entity_type": EntityType(row["entity_type"]),
             "share_path": None if share_path is None else names.to_wire(share_path),
         }
     )
+
+
+_FIELDS = tuple(field.name for field in fields(Endpoint))
+
+
+def _endpoint(**row: Any) -> Endpoint:
+    return from_row(row)
 
 
 async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str, str]) -> None:
@@ -262,7 +271,7 @@ async def insert(conn: Connection, endpoint: Endpoint, trust_roots: Mapping[str,
 async def get(conn: Connection, endpoint_id: UUID, *, lock: bool = False) -> Endpoint | None:
     """An endpoint, deleted or not. With `lock`, its row is held until the transaction ends."""
     query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = %s {}").format(
-        sql.SQL(_COLUMNS), sql.SQL("FOR NO KEY UPDATE" if lock else "")
+        sql.SQL(COLUMNS), sql.SQL("FOR NO KEY UPDATE" if lock else "")
     )
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (endpoint_id,))
@@ -276,7 +285,7 @@ async def get_some(
     query = sql.SQL(
         "SELECT {} FROM endpoint e WHERE e.id = ANY(%s) AND e.deleted_at IS NULL"
         " ORDER BY lower(e.display_name), e.id LIMIT %s"
-    ).format(sql.SQL(_COLUMNS))
+    ).format(sql.SQL(COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (list(endpoint_ids), limit))
         return await cursor.fetchall()
@@ -284,7 +293,7 @@ async def get_some(
 
 async def get_many(conn: Connection, ids: Collection[UUID]) -> dict[UUID, Endpoint]:
     """Endpoints, deleted or not, by id."""
-    query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = ANY(%s)").format(sql.SQL(_COLUMNS))
+    query = sql.SQL("SELECT {} FROM endpoint e WHERE e.id = ANY(%s)").format(sql.SQL(COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (list(ids),))
         return {one.id: one for one in await cursor.fetchall()}
@@ -391,7 +400,7 @@ async def collections(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
     query = sql.SQL(
         "SELECT {} FROM endpoint e WHERE e.host_endpoint_id = %s AND e.deleted_at IS NULL"
         " AND e.share_path IS NULL ORDER BY e.display_name, e.id"
-    ).format(sql.SQL(_COLUMNS))
+    ).format(sql.SQL(COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (endpoint_id,))
         return await cursor.fetchall()
@@ -404,7 +413,7 @@ async def belonging(conn: Connection, endpoint_id: UUID) -> list[Endpoint]:
         "SELECT {} FROM endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id"
         " WHERE e.deleted_at IS NULL AND (h.id = %s OR h.host_endpoint_id = %s)"
         " ORDER BY lower(e.display_name), e.id"
-    ).format(sql.SQL(_COLUMNS))
+    ).format(sql.SQL(COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (endpoint_id, endpoint_id))
         return await cursor.fetchall()
@@ -460,7 +469,7 @@ async def of_host(conn: Connection, host: str, *, after: UUID | None, limit: int
     query = sql.SQL(
         "SELECT {} FROM endpoint e WHERE e.host = %s AND e.host_endpoint_id IS NOT NULL"
         " AND e.deleted_at IS NULL AND (%s::uuid IS NULL OR e.id > %s) ORDER BY e.id LIMIT %s"
-    ).format(sql.SQL(_COLUMNS))
+    ).format(sql.SQL(COLUMNS))
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:
         await cursor.execute(query, (host, after, after, limit))
         return await cursor.fetchall()
@@ -540,7 +549,7 @@ async def search(
         " ORDER BY lower(e.display_name), e.id LIMIT %(limit)s OFFSET %(offset)s"
     ).format(
         viewers=sql.SQL(_VIEWERS),
-        columns=sql.SQL(_COLUMNS),
+        columns=sql.SQL(COLUMNS),
         where=sql.SQL(" AND ").join(map(sql.SQL, conditions)),
     )
     async with conn.cursor(row_factory=kwargs_row(_endpoint)) as cursor:

@@ -1,6 +1,6 @@
 """Roles and access rules, and what they make of a person at an endpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -21,32 +21,41 @@ from towpath.transfer.rights import (
 )
 from towpath.transfer.store.endpoints import Endpoint
 
-CHAIN = """
-    endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id
-    JOIN endpoint a ON a.id IN (
-        e.id, CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.id END,
-        CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.host_endpoint_id END)
-"""
-"""An endpoint `e`, what it belongs to (`h`), and all whose roles are good for it (`a`): a guest
-collection belongs to a collection, and that to an endpoint. But who has registered a server has no
-say in what others share of it with credentials of their own."""
+WITH_HOST = "endpoint e LEFT JOIN endpoint h ON h.id = e.host_endpoint_id"
+"""An endpoint `e`, and what it belongs to, `h`."""
 
-# What is shared is closed while its host may not be shared (any more), and when who shares it is
-# suspended or gone.
-_STANDING = f"""
-SELECT e.id, array_agg(DISTINCT a.owner_id) AS owners,
-       coalesce(array_agg(DISTINCT r.role) FILTER (WHERE r.role IS NOT NULL), '{{}}') AS roles,
+_HOLDERS = """(
+        e.id, CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.id END,
+        CASE WHEN e.entity_type <> 'GCSv4_share' THEN h.host_endpoint_id END)"""
+
+CHAIN = f"{WITH_HOST} JOIN endpoint a ON a.id IN {_HOLDERS}"
+"""The same, and all whose roles are good for it (`a`): a guest collection belongs to a collection,
+and that to an endpoint. But who has registered a server has no say in what others share of it with
+credentials of their own."""
+
+
+def standing_columns(identities: str, groups: str) -> str:
+    """Of `WITH_HOST`: the facts about somebody that `standings_by` reads. Both are SQL, of arrays.
+
+    What is shared is closed while its host may not be shared (any more), and when who shares it is
+    suspended or gone.
+    """
+    return f"""
+       ARRAY(SELECT a.owner_id FROM endpoint a WHERE a.id IN {_HOLDERS}) AS owners,
+       ARRAY(SELECT r.role FROM role r WHERE r.endpoint_id IN {_HOLDERS}
+                AND (r.principal_type = 'identity' AND r.principal = ANY({identities})
+                     OR r.principal_type = 'group' AND r.principal = ANY({groups}))) AS roles,
        e.share_path IS NOT NULL
            AND (coalesce(h.details->>'shareable', '') = 'false' OR h.deleted_at IS NOT NULL
                 OR EXISTS (SELECT FROM owner_state o WHERE o.owner_id = e.owner_id)) AS closed,
        h.access = 'r' AS read_only, h.managed->'sharing_restrict_paths' AS restrictions
-  FROM {CHAIN}
-  LEFT JOIN role r ON r.endpoint_id = a.id
-   AND (r.principal_type = 'identity' AND r.principal = ANY(%(identities)s)
-        OR r.principal_type = 'group' AND r.principal = ANY(%(groups)s))
- WHERE e.id = ANY(%(endpoints)s)
- GROUP BY e.id, h.id
-"""  # noqa: S608 - a constant
+    """  # noqa: S608 - constants
+
+
+_STANDING = f"""
+SELECT e.id, {standing_columns("%(identities)s", "%(groups)s")}
+  FROM {WITH_HOST} WHERE e.id = ANY(%(endpoints)s)
+"""  # noqa: S608 - constants
 
 _RULES = """
 SELECT endpoint_id, id, principal_type, principal, path, permissions, created_at, expires_at
@@ -69,17 +78,25 @@ async def standings(
     conn: Connection, endpoints: Sequence[Endpoint], who: Who | None, now: datetime
 ) -> dict[UUID, Standing]:
     """The same of several endpoints, by their ids."""
-    asked = {
-        "endpoints": [one.id for one in endpoints],
-        "identities": [] if who is None else list(who.identities),
-        "groups": [] if who is None else list(who.groups),
-    }
-    rules: dict[UUID, list[Rule]] = {}
     async with conn.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_STANDING.encode(), asked)
+        await cursor.execute(_STANDING.encode(), _asked(endpoints, who))
         facts = {row["id"]: row for row in await cursor.fetchall()}
-        if any(one.is_guest for one in endpoints):
-            await cursor.execute(_RULES, asked)
+    return await standings_by(conn, facts, endpoints, who, now)
+
+
+async def standings_by(
+    conn: Connection,
+    facts: Mapping[UUID, Mapping[str, Any]],
+    endpoints: Sequence[Endpoint],
+    who: Who | None,
+    now: datetime,
+) -> dict[UUID, Standing]:
+    """The same, where `standing_columns` of each have been read. Asks for access rules if any of
+    them goes by some."""
+    rules: dict[UUID, list[Rule]] = {}
+    if any(one.is_guest for one in endpoints):
+        async with conn.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_RULES, _asked(endpoints, who))
             for row in await cursor.fetchall():
                 rules.setdefault(row["endpoint_id"], []).append(rule_of(row))
     return {
@@ -97,7 +114,15 @@ async def standings(
     }
 
 
-def _shared(endpoint: Endpoint, facts: dict[str, Any]) -> Shared:
+def _asked(endpoints: Sequence[Endpoint], who: Who | None) -> dict[str, list[UUID]]:
+    return {
+        "endpoints": [one.id for one in endpoints],
+        "identities": [] if who is None else list(who.identities),
+        "groups": [] if who is None else list(who.groups),
+    }
+
+
+def _shared(endpoint: Endpoint, facts: Mapping[str, Any]) -> Shared:
     if endpoint.share_path is None:
         return "rw"
     if facts["closed"]:

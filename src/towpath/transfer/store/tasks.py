@@ -1,16 +1,14 @@
-"""Tasks as their owners see them: create, show, list, change, cancel; and their events."""
+"""Tasks as their owners see them: show, list, change, cancel; and their events."""
 
-import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from psycopg import AsyncCopy, sql
-from psycopg.rows import class_row, dict_row, tuple_row
-from psycopg.types.json import Jsonb
+from psycopg import sql
+from psycopg.rows import class_row, dict_row
 
 from towpath.platform.database import Connection
 from towpath.transfer import times
@@ -21,9 +19,6 @@ from towpath.transfer.store.circuits import OUTAGE_COLUMN, OUTAGE_JOIN
 from towpath.transfer.store.claims import WAIT_COLUMNS, WAIT_JOIN
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.rows import TASK_CHANNEL
-
-ROWS_AT_ONCE = 1000
-"""Items copied before others get their turn: a few milliseconds."""
 
 
 class Status(StrEnum):
@@ -247,100 +242,6 @@ def select_tasks(more: str = "") -> str:
 
 _TASK = select_tasks()
 EVENT_COLUMNS = "seq, at, code, is_error, description, details"
-
-
-async def find_submissions(conn: Connection, asked: Sequence[TaskKey]) -> dict[TaskKey, UUID]:
-    """The tasks that earlier submissions made."""
-    async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(
-            "SELECT owner_id, submission_id, id FROM task WHERE (owner_id, submission_id) IN"
-            " (SELECT * FROM unnest(%s::uuid[], %s::uuid[]))",
-            ([owner for owner, _ in asked], [submission for _, submission in asked]),
-        )
-        return {(owner, submission): id_ for owner, submission, id_ in await cursor.fetchall()}
-
-
-_CREATE = """
-INSERT INTO task (id, owner_id, username, submission_id, type, label, options,
-                  source_endpoint_id, destination_endpoint_id, deadline, client_id,
-                  root_client_id)
-SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::text[], %s::text[],
-                     %s::jsonb[], %s::uuid[], %s::uuid[], %s::timestamptz[], %s::uuid[], %s::uuid[])
-ON CONFLICT (owner_id, submission_id) DO NOTHING
-RETURNING task_no, id
-"""
-
-
-async def create(conn: Connection, new: Sequence[NewTask]) -> list[Created]:
-    """Store tasks with their items and wake the workers when the caller's transaction commits.
-
-    The unique key (owner, submission id) decides between submissions that arrive together: a
-    later one waits for the first to commit and then finds it (invariant I1).
-    """
-    columns = zip(
-        *(
-            (
-                *(task.id, task.owner_id, task.username, task.submission_id, task.type),
-                *(task.label, Jsonb(task.options), task.source_endpoint_id),
-                *(task.destination_endpoint_id, task.deadline, task.client_id),
-                task.root_client_id,
-            )
-            for task in new
-        ),
-        strict=True,
-    )
-    async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(_CREATE, [list(column) for column in columns])
-        numbers = {id_: task_no for task_no, id_ in await cursor.fetchall()}
-        made = [task for task in new if task.id in numbers]
-        async with cursor.copy(
-            "COPY item (task_no, item_no, source_path, destination_path, recursive,"
-            " checksum_algorithm, external_checksum) FROM STDIN"
-        ) as copy:
-            for task in made:
-                await _copy_items(copy, numbers[task.id], task.items)
-        if made:
-            await cursor.execute(
-                "SELECT pg_notify(%s, task_no::text) FROM unnest(%s::bigint[]) AS task_no",
-                (TASK_CHANNEL, list(numbers.values())),
-            )
-    known = [task.key for task in new if task.id not in numbers]
-    earlier = await find_submissions(conn, known) if known else {}
-    return [
-        Created(task.id, duplicate=False)
-        if task.id in numbers
-        else Created(earlier[task.key], duplicate=True)
-        for task in new
-    ]
-
-
-async def _copy_items(copy: AsyncCopy, task_no: int, items: Sequence[NewItem]) -> None:
-    for first in range(0, len(items), ROWS_AT_ONCE):
-        rows = enumerate(items[first : first + ROWS_AT_ONCE], first)
-        await copy.write(
-            "".join([f"{task_no}\t{number}\t{_copied(item)}\n" for number, item in rows])
-        )
-        await asyncio.sleep(0)
-
-
-def _copied(item: NewItem) -> str:
-    """The columns of an item, as COPY reads them (PostgreSQL manual, COPY, "Text Format"). Four
-    times as fast as giving it one by one to psycopg.
-    """
-    recursive = "\\N" if item.recursive is None else "t" if item.recursive else "f"
-    return (
-        f"{_text(item.source_path)}\t{_text(item.destination_path)}\t{recursive}"
-        f"\t{_text(item.checksum_algorithm)}\t{_text(item.external_checksum)}"
-    )
-
-
-def _text(value: str | None) -> str:
-    if value is None:
-        return "\\N"
-    return value.translate(_ESCAPES) if "\\" in value or not value.isprintable() else value
-
-
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 async def _wake(conn: Connection, task_no: int) -> None:
@@ -597,15 +498,3 @@ async def list_events(
         row = await counter.fetchone()
     assert row is not None
     return events, row["total"]
-
-
-async def count_active(conn: Connection, owners: Collection[UUID]) -> dict[UUID, int]:
-    """How many tasks of owners are not finished; who has none is not in it."""
-    async with conn.cursor(row_factory=tuple_row) as cursor:
-        await cursor.execute(
-            "SELECT owner_id, count(*) FROM task"
-            " WHERE owner_id = ANY(%s) AND type <> 'PLAN' AND status IN ('ACTIVE', 'INACTIVE')"
-            " GROUP BY owner_id",
-            (list(owners),),
-        )
-        return dict(await cursor.fetchall())
