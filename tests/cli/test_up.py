@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import shlex
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psycopg
 import pytest
 
@@ -166,6 +169,18 @@ def test_everything_in_the_directory_is_private_and_no_secret_is_logged(
     log = (up.data / "log" / "up.log").read_text()
     assert "up.ready" in log
     assert not any(secret in log for secret in secrets)
+
+
+def test_all_apis_are_told_of_without_a_token(up: Up) -> None:
+    trust = ssl.create_default_context(cafile=str(up.data / "tls" / "ca.pem"))
+    with httpx.Client(base_url=str(up.state["url"]), verify=trust, timeout=60) as http:
+        for name in ("", "timers", "manager", "groups"):
+            page = http.get(f"/docs/{name}".rstrip("/"))
+            assert page.status_code == 200
+            [document] = re.findall(r'<a href="(/openapi[^"]*)">', page.text)
+            told = http.get(document).json()
+            assert told["openapi"] == "3.1.0"
+            assert f"<h1>{told['info']['title']}" in page.text
 
 
 def test_a_second_up_on_the_directory_is_refused(up: Up) -> None:

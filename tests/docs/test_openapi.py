@@ -6,29 +6,40 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import jsonschema_rs
 import pytest
+import schemathesis
 
+from towpath.cli.up_reference import described
+from towpath.nexus.groups.app import create_app as create_groups
+from towpath.platform.openapi import OTHER_GROUP
+from towpath.platform.reference import DescribedApi, create_reference, paths
 from towpath.timers.api.app import create_app as create_timers
-from towpath.timers.api.openapi import openapi_document as timers_document
 from towpath.transfer.api import create_app
-from towpath.transfer.api.openapi import openapi_document
-from towpath.transfer.api.openapi_words import EXAMPLES, OTHER_GROUP
-from towpath.transfer.api.reference import create_reference
+from towpath.transfer.api.openapi_words import EXAMPLES
+from towpath.transfer.manager.app import create_app as create_manager
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 # no service is needed to describe its routes
 _NOTHING = cast("Any", None)
-RENDER: dict[str, Callable[[], dict[str, Any]]] = {
-    "openapi.json": lambda: openapi_document(create_app(_NOTHING)),
-    "openapi-timers.json": lambda: timers_document(create_timers(_NOTHING)),
+APIS = described(
+    transfer=create_app(_NOTHING),
+    timers=create_timers(_NOTHING),
+    manager=create_manager(_NOTHING),
+    groups=create_groups(_NOTHING),
+)
+RENDER = {api.document_path[1:]: api.document for api in APIS}
+ROUTES = {
+    "openapi.json": 20,
+    "openapi-timers.json": 8,
+    "openapi-manager.json": 23,
+    "openapi-groups.json": 16,
 }
-ROUTES = {"openapi.json": 20, "openapi-timers.json": 8}
 
 
 def render(name: str) -> str:
@@ -58,9 +69,10 @@ def test_every_route_says_what_it_answers_and_reads(name: str) -> None:
         assert not transfer or "default" not in answers, route
         assert not transfer or {"401", "503"} <= answers.keys() or not operation["security"], route
         assert operation["summary"], route
-        assert operation.get("tags") != [OTHER_GROUP], f"{route}: a group in openapi_words.GROUPS"
+        assert operation["description"].endswith("."), f"{route}: a docstring"
+        assert operation["tags"] != [OTHER_GROUP], f"{route}: a group for its module"
         for parameter in operation.get("parameters", ()):
-            assert not transfer or parameter.get("description"), f"{route}: {parameter['name']}"
+            assert parameter.get("description"), f"{route}: {parameter['name']}"
         for status, answer in answers.items():
             if "$ref" in answer:
                 known = document["components"]["responses"]
@@ -69,7 +81,7 @@ def test_every_route_says_what_it_answers_and_reads(name: str) -> None:
                 continue
             json_answer = answer["content"].get("application/json", {"schema": {"$ref": ""}})
             assert json_answer["schema"].keys() == {"$ref"}, route
-        if route.startswith("PUT "):
+        if route.startswith(("PUT ", "PATCH ")):
             assert operation["requestBody"]["required"], route
 
 
@@ -80,6 +92,32 @@ def test_no_document_is_called_as_a_field_of_its_own(name: str) -> None:
     for schema, told in schemas.items():
         variable = re.sub(r"(?<!^)(?=[A-Z])", "_", schema).lower()
         assert variable not in told.get("properties", {}), schema
+
+
+@pytest.mark.parametrize("name", RENDER)
+def test_it_is_valid(name: str) -> None:
+    document = json.loads((REFERENCE / name).read_text())
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+    for component in document["components"].values():
+        assert all(re.fullmatch(r"[a-zA-Z0-9._-]+", each) for each in component)
+    for reference in references(document):
+        part = document
+        for step in reference.removeprefix("#/").split("/"):
+            part = part[step]
+    for schema in document["components"]["schemas"].values():
+        jsonschema_rs.meta.validate({**schema, "components": document["components"]})
+
+
+def references(part: Any) -> Iterator[str]:
+    """All that lead to another part."""
+    if isinstance(part, dict):
+        if isinstance(part.get("$ref"), str):
+            yield part["$ref"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for one in part:
+            yield from references(one)
 
 
 def test_examples_are_what_the_routes_take() -> None:
@@ -95,13 +133,18 @@ def test_examples_are_what_the_routes_take() -> None:
     assert tried >= sum(map(len, EXAMPLES.values()))
 
 
-async def test_the_page_and_the_document() -> None:
-    app = create_reference(create_app(_NOTHING))
-    transport = httpx.ASGITransport(app=app)
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
+async def test_the_page_and_the_document(api: DescribedApi) -> None:
+    transport = httpx.ASGITransport(app=create_reference(APIS))
     async with httpx.AsyncClient(transport=transport, base_url="https://towpath.test") as http:
-        document = json.loads((REFERENCE / "openapi.json").read_text())
-        assert (await http.get("/openapi.json")).json() == document
-        page = await http.get("/docs")
+        document = json.loads((REFERENCE / api.document_path[1:]).read_text())
+        assert (await http.get(api.document_path)).json() == document
+        page = await http.get(api.page_path)
+    assert page.text.count(' aria-current="page"') == 1
+    for other in APIS:
+        assert f'href="{other.page_path}"' in page.text
+    assert f'href="{api.document_path}"' in page.text
+    assert {api.document_path, api.page_path} < set(paths(APIS))
     policy = page.headers["content-security-policy"]
     assert "script-src" not in policy
     assert "default-src 'none'" in policy

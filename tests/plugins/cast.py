@@ -9,7 +9,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
+from plugins.transfer_api import held_to_schemas
 from towpath.nexus import hashing, scopes
+from towpath.nexus.groups import answers
 from towpath.nexus.groups.app import create_app
 from towpath.nexus.store import accounts, clients, tokens
 from towpath.platform.database import Database
@@ -157,6 +159,7 @@ async def cast(shared_database_url: str) -> AsyncIterator[Cast]:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app), base_url="https://towpath.example"
         ) as http:
+            http.event_hooks["response"].append(held_to_schemas(app, error=answers.Error))
             made.append(Cast(database, http))
             yield made[0]
 

@@ -26,6 +26,7 @@ from towpath import __version__
 from towpath.cli.deployment import data_option, load_settings
 from towpath.cli.up_connect import OwnRelay, renew_keys
 from towpath.cli.up_notify import notifiers
+from towpath.cli.up_reference import described
 from towpath.cli.up_timers import own_timers
 from towpath.gui.app import LOGIN_CALLBACK
 from towpath.gui.app import create_app as create_gui
@@ -49,7 +50,7 @@ from towpath.nexus.people.accounts import default_domain, local_provider
 from towpath.nexus.people.service import first_administrator_link
 from towpath.nexus.store.identities import CLIENTS_DOMAIN
 from towpath.nexus.well_known import WEB_CLIENT
-from towpath.platform import logs
+from towpath.platform import logs, reference
 from towpath.platform.certificates import CertificateError, server_certificate
 from towpath.platform.database import (
     Database,
@@ -75,7 +76,6 @@ from towpath.samples.registration import SamplesError
 from towpath.samples.registration import prepare as prepare_samples
 from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.timers.api.app import PREFIXES as TIMER_PATHS
-from towpath.transfer.api import reference
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.manager.app import PREFIX as MANAGER_PREFIX
@@ -446,6 +446,8 @@ async def _apps(
         )
         for work, what in timers.work:
             failed.watch(work, what)
+        manager = create_manager(service)
+        apis = described(transfer=transfer, timers=timers.app, manager=manager, groups=group)
         absent: dict[str, ASGIApp] = {
             **dict.fromkeys(_FLOWS_PATHS, absent_app("flows", FLOWS_ERRORS, "Flows")),
             **dict.fromkeys(_STREAMS_PATHS, absent_app("streams", TRANSFER_ERRORS, "Streams")),
@@ -458,8 +460,8 @@ async def _apps(
                     **absent,
                     **dict.fromkeys(_TRANSFER_PATHS, transfer),
                     **dict.fromkeys(TIMER_PATHS, timers.app),
-                    **dict.fromkeys(reference.PATHS, reference.create_reference(transfer)),
-                    MANAGER_PREFIX: create_manager(service),
+                    **dict.fromkeys(reference.paths(apis), reference.create_reference(apis)),
+                    MANAGER_PREFIX: manager,
                     **dict.fromkeys(nexus.PREFIXES, auth),
                     **dict.fromkeys(groups.PREFIXES, group),
                 },

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from towpath.nexus.bootstrap import ClientSecret
@@ -24,7 +25,7 @@ from towpath.timers.transfer import Transfer
 class OwnTimers:
     """The app, and what must run beside it, with what is said if it ends."""
 
-    app: ASGIApp
+    app: FastAPI
     work: tuple[tuple[Awaitable[None], str], ...]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from plugins.connect_api import set_up
 from plugins.manager_api import MAPPINGS, ORIGIN, SECRET, Lab, User
-from plugins.transfer_api import Api
+from plugins.transfer_api import Api, held_to_schemas
 from towpath.nexus import app as nexus
 from towpath.nexus.bootstrap import TRANSFER, bootstrap
 from towpath.nexus.oauth.keys import KeyRing
@@ -22,6 +22,7 @@ from towpath.platform.guard import Guard
 from towpath.platform.http import PathDispatch
 from towpath.platform.secrets import Sealer
 from towpath.transfer.api import SCOPE, TransferService, create_app
+from towpath.transfer.manager import answers
 from towpath.transfer.manager.app import create_app as create_manager
 
 
@@ -51,10 +52,14 @@ async def login(
     service: TransferService, nexus_database: Database, nexus_keys: KeyRing
 ) -> AsyncIterator[Callable[[], Awaitable[User]]]:
     """`await login()` is a new user."""
-    apps = PathDispatch(
-        {"/v0.10": create_app(service), "/gcs": create_manager(service)},
-        default=create_manager(service),
-    )
+    manager = create_manager(service)
+    apps = PathDispatch({"/v0.10": create_app(service), "/gcs": manager}, default=manager)
+    held = held_to_schemas(manager, error=answers.Error)
+
+    async def hold(answer: httpx.Response) -> None:
+        if answer.request.url.path.startswith("/gcs/"):
+            await held(answer)
+
     auth = nexus.create_app(nexus_database, issuer=ORIGIN, keys=nexus_keys)
     async with AsyncExitStack() as stack:
 
@@ -72,6 +77,7 @@ async def login(
                     conn, client_id=client_id, name="user", secret=SECRET, administrator=False
                 )
             user = User(Api(await client(apps, ORIGIN), client_id), at_nexus)
+            user.api.http.event_hooks["response"].append(hold)
             user.api.http.headers["Authorization"] = f"Bearer {await user.token(SCOPE)}"
             return user
 

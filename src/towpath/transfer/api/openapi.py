@@ -5,11 +5,10 @@ Routes declare what they read and answer. What is the same for all is added here
 route can answer, what parameters mean, the group that it is shown in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.routing import iter_route_contexts
 
 from towpath.platform import openapi
 from towpath.platform.errors import JSONAPI
@@ -21,7 +20,6 @@ from towpath.transfer.api.openapi_words import (
     INTRODUCTION,
     JSONAPI_FORM,
     NO_TOKEN,
-    OTHER_GROUP,
     OWN_ERRORS,
     PARAMETERS,
     STATUSES,
@@ -32,7 +30,6 @@ _REFERENCE = "#/components/schemas/"
 _RESPONSE = "#/components/responses/"
 _V2_FORM = (JSONAPI_FORM, JSONAPI, "ErrorList")
 _CHANGES = frozenset({"post", "put", "patch", "delete"})
-_ANSWERED = {"200": "Done", "201": "Made", "202": "Accepted; it is done soon", "204": "Done"}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -46,22 +43,13 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         error=Error,
     )
     document["info"]["description"] = INTRODUCTION
-    groups = _groups(app)
-    for path, method, operation in _operations(document):
-        name = operation["operationId"]
-        operation["summary"], operation["description"] = _told(operation)
-        operation["tags"] = [groups.get(name, OTHER_GROUP)]
-        if name in NO_TOKEN:
-            operation["security"] = []
-        for parameter in operation.get("parameters", ()):
-            _tell_parameter(parameter)
+    openapi.tell(document, app, groups=GROUPS, parameters=PARAMETERS, no_token=NO_TOKEN)
+    for path, method, operation in openapi.operations(document):
         _tell_errors(path, method, operation)
+        name = operation["operationId"]
         if name in EXAMPLES:
             body = operation["requestBody"]["content"]["application/json"]
             body["examples"] = EXAMPLES[name]
-    used = {tag for *_, operation in _operations(document) for tag in operation["tags"]}
-    tags = dict.fromkeys((*GROUPS.values(), (OTHER_GROUP, "")))
-    document["tags"] = [{"name": name, "description": told} for name, told in tags if name in used]
     document["components"]["responses"] = {
         name + form: {
             "description": told,
@@ -94,45 +82,6 @@ def errors_of(path: str, method: str, operation: Mapping[str, Any]) -> list[int]
 def _tell_errors(path: str, method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     del answers["default"]
-    for status, answer in answers.items():
-        if answer["description"] == "Successful Response":
-            answer["description"] = _ANSWERED.get(status, "Done")
     form = JSONAPI_FORM if path.startswith("/v2/") else ""
     for status in errors_of(path, method, operation):
         answers[str(status)] = {"$ref": _RESPONSE + STATUSES[status][0] + form}
-
-
-def _groups(app: FastAPI) -> dict[str, str]:
-    """The group of each route, by its name: that of the module which it is in."""
-    found = {}
-    for route in iter_route_contexts(app.routes):
-        if route.endpoint is not None and route.name is not None:
-            module = route.endpoint.__module__.rpartition(".")[2]
-            found[route.name] = GROUPS[module][0] if module in GROUPS else OTHER_GROUP
-    return found
-
-
-def _told(operation: Mapping[str, Any]) -> tuple[str, str]:
-    """A route's docstring: its first sentence, and all of it on lines of its own."""
-    text = " ".join(str(operation.get("description", operation["summary"])).split())
-    first = text.split(". ")[0].rstrip(".")
-    return first, text
-
-
-def _tell_parameter(parameter: dict[str, Any]) -> None:
-    schema = parameter["schema"]
-    kinds = [one for one in schema.get("anyOf", ()) if one != {"type": "null"}]
-    if len(kinds) == 1:  # whoever leaves it out, leaves it out
-        del schema["anyOf"]
-        schema.update(kinds[0])
-    name = parameter["name"]
-    if parameter["in"] == "path" and name.endswith("_id"):
-        schema["format"] = "uuid"
-    if name in PARAMETERS:
-        parameter.setdefault("description", PARAMETERS[name])
-
-
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield path, method, operation

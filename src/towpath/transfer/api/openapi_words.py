@@ -13,8 +13,6 @@ INTRODUCTION: Final = (
     " people."
 )
 
-OTHER_GROUP: Final = "Other"
-
 GROUPS: Final[Mapping[str, tuple[str, str]]] = {
     "submissions": ("Submitting", "Ask for files to be copied or deleted."),
     "tasks": ("Tasks", "What was asked for: how it stands, what was done, and what went wrong."),

@@ -13,9 +13,10 @@ from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.wire.listings import Entry
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.openapi import takes
 from towpath.transfer import names
 from towpath.transfer.api.answers import endpoints as answers
-from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads, takes
+from towpath.transfer.api.answers.base import DirectoryCreated, Result, reads
 from towpath.transfer.api.bodies import ApiPath, Document, read_document
 from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import JsonObject, file_document, result

@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.guest_collections import NewGuest, new_guest_collection
 from towpath.transfer.connect.managed import TEXTS, Root, agents_name, changed, root_of
+from towpath.transfer.manager import answers
 from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
 from towpath.transfer.manager.collection_bodies import CollectionDocument
 from towpath.transfer.manager.documents import (
@@ -64,7 +66,7 @@ def private_policies(asked: Asking, include: str | None) -> bool:
     return True
 
 
-@router.get("/collections")
+@router.get("/collections", response_model=answers.Collections)
 async def list_collections(
     asked: Asked,
     mapped_collection_id: str | None = None,
@@ -154,7 +156,7 @@ async def visible_collection(
     return found, standing
 
 
-@router.get("/collections/{collection_id}")
+@router.get("/collections/{collection_id}", response_model=answers.Collections)
 async def show_collection(
     collection_id: str, asked: Asked, include: str | None = None
 ) -> JSONResponse:
@@ -171,7 +173,12 @@ def _document(
     return collection_document(one, asked.service.origin, standing, private=private)
 
 
-@router.post("/collections", status_code=201)
+@router.post(
+    "/collections",
+    status_code=201,
+    response_model=answers.Collections,
+    openapi_extra=reads(CollectionDocument),
+)
 async def create_collection(asked: Asked, request: Request) -> JSONResponse:
     """Make one, of the endpoint's storage (mapped), or of a collection (guest)."""
     document = await read(request, CollectionDocument)
@@ -290,7 +297,11 @@ async def _create_guest(asked: Asking, document: CollectionDocument) -> Endpoint
     return replace(made, managed=kept)
 
 
-@router.patch("/collections/{collection_id}")
+@router.patch(
+    "/collections/{collection_id}",
+    response_model=answers.Collections,
+    openapi_extra=reads(CollectionDocument),
+)
 async def update_collection(collection_id: str, asked: Asked, request: Request) -> JSONResponse:
     """Change what its managers may."""
     document = await read(request, CollectionDocument)
@@ -349,7 +360,7 @@ def _changed_guest(before: Endpoint, document: CollectionDocument) -> Endpoint:
     )
 
 
-@router.delete("/collections/{collection_id}")
+@router.delete("/collections/{collection_id}", response_model=answers.Done)
 async def delete_collection(collection_id: str, asked: Asked) -> JSONResponse:
     """Delete it, with all that is shared of it. Files stay."""
     async with asked.service.database.transaction() as conn:

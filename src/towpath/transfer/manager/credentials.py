@@ -11,8 +11,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.connect import mapping
+from towpath.transfer.manager import answers
 from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
 from towpath.transfer.manager.bodies import Name, typed
 from towpath.transfer.manager.collections import PageSize
@@ -87,7 +89,7 @@ async def _document(conn: Connection, asked: Asking, one: UserCredential) -> dic
     return credential_document(one, invalid=account != one.username)
 
 
-@router.get("/user_credentials")
+@router.get("/user_credentials", response_model=answers.UserCredentials)
 async def list_credentials(
     asked: Asked,
     storage_gateway: str | None = None,
@@ -126,7 +128,7 @@ async def _known(conn: Connection, asked: Asking, text: str) -> UserCredential:
     return found
 
 
-@router.get("/user_credentials/{user_credential_id}")
+@router.get("/user_credentials/{user_credential_id}", response_model=answers.UserCredentials)
 async def show_credential(user_credential_id: str, asked: Asked) -> JSONResponse:
     """One of them."""
     async with asked.service.database.transaction() as conn:
@@ -134,7 +136,12 @@ async def show_credential(user_credential_id: str, asked: Asked) -> JSONResponse
         return success([await _document(conn, asked, one)])
 
 
-@router.post("/user_credentials", status_code=201)
+@router.post(
+    "/user_credentials",
+    status_code=201,
+    response_model=answers.UserCredentials,
+    openapi_extra=reads(CredentialDocument),
+)
 async def create_credential(asked: Asked, request: Request) -> JSONResponse:
     """Say which account a person has."""
     document = await read(request, CredentialDocument)
@@ -186,7 +193,11 @@ def _check_account(wanted: str | None, account: str | None, identity_id: UUID) -
         )
 
 
-@router.patch("/user_credentials/{user_credential_id}")
+@router.patch(
+    "/user_credentials/{user_credential_id}",
+    response_model=answers.UserCredentials,
+    openapi_extra=reads(CredentialDocument),
+)
 async def update_credential(
     user_credential_id: str, asked: Asked, request: Request
 ) -> JSONResponse:
@@ -215,7 +226,7 @@ async def update_credential(
     )
 
 
-@router.delete("/user_credentials/{user_credential_id}")
+@router.delete("/user_credentials/{user_credential_id}", response_model=answers.Done)
 async def delete_credential(user_credential_id: str, asked: Asked) -> JSONResponse:
     """Forget it, with its name. Who has the account by the rules has it still, also for what he
     shares; and another credential when he asks."""

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.api.documents import NETWORK_NUMBERS
 from towpath.transfer.api.service import Service
-from towpath.transfer.manager import documents
+from towpath.transfer.manager import answers, documents
 from towpath.transfer.manager.asking import Asked, read
 from towpath.transfer.manager.bodies import Contact, Flag, Name, keyword_text, typed
 from towpath.transfer.manager.envelope import not_found, success, unprocessable, words
@@ -48,7 +49,7 @@ class SubscriptionDocument(Document):
     subscription_id: Annotated[Text, Field(max_length=SUBSCRIPTION_MOST)] | None
 
 
-@router.get("/info")
+@router.get("/info", response_model=answers.Infos)
 async def show_info(endpoint_id: str, service: Service) -> JSONResponse:
     """How this Manager is talked to. Without a token."""
     try:
@@ -58,14 +59,14 @@ async def show_info(endpoint_id: str, service: Service) -> JSONResponse:
     return success(documents.info(wanted, urlsplit(service.origin).hostname or ""))
 
 
-@router.get("/endpoint")
+@router.get("/endpoint", response_model=answers.Endpoints)
 async def show_endpoint(asked: Asked) -> JSONResponse:
     """The endpoint's document."""
     asked.require_visible()
     return success([documents.endpoint_document(asked.endpoint, asked.service.origin)])
 
 
-@router.patch("/endpoint")
+@router.patch("/endpoint", response_model=answers.Endpoints, openapi_extra=reads(EndpointDocument))
 async def update_endpoint(
     asked: Asked, request: Request, include: str | None = None
 ) -> JSONResponse:
@@ -124,7 +125,11 @@ def _refuse_subscription(subscription_id: str | None) -> None:
         )
 
 
-@router.put("/endpoint/subscription_id")
+@router.put(
+    "/endpoint/subscription_id",
+    response_model=answers.Done,
+    openapi_extra=reads(SubscriptionDocument),
+)
 async def set_subscription(asked: Asked, request: Request) -> JSONResponse:
     """There are none here: null is what every endpoint has."""
     asked.require_administrator("change its subscription")

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
+from towpath.transfer.manager import answers
 from towpath.transfer.manager.asking import Asked, Asking, read
 from towpath.transfer.manager.bodies import Name, typed
 from towpath.transfer.manager.collections import PageSize, private_policies
@@ -71,7 +73,7 @@ def _check(asked: Asking, storage_gateway_id: str) -> None:
         raise not_found("storage gateway", storage_gateway_id)
 
 
-@router.get("/storage_gateways")
+@router.get("/storage_gateways", response_model=answers.StorageGateways)
 async def list_gateways(
     asked: Asked,
     include: str | None = None,
@@ -87,7 +89,7 @@ async def list_gateways(
     return success(data, marker=following)
 
 
-@router.get("/storage_gateways/{storage_gateway_id}")
+@router.get("/storage_gateways/{storage_gateway_id}", response_model=answers.StorageGateways)
 async def show_gateway(
     storage_gateway_id: str, asked: Asked, include: str | None = None
 ) -> JSONResponse:
@@ -98,7 +100,11 @@ async def show_gateway(
         return success([await _gateway(conn, asked, private=private)])
 
 
-@router.post("/storage_gateways")
+@router.post(
+    "/storage_gateways",
+    response_model=answers.StorageGateways,
+    openapi_extra=reads(GatewayDocument),
+)
 async def create_gateway(asked: Asked, request: Request) -> JSONResponse:
     """There is one, and no other can be made."""
     asked.require_administrator("make a storage gateway")
@@ -109,7 +115,11 @@ async def create_gateway(asked: Asked, request: Request) -> JSONResponse:
     )
 
 
-@router.patch("/storage_gateways/{storage_gateway_id}")
+@router.patch(
+    "/storage_gateways/{storage_gateway_id}",
+    response_model=answers.StorageGateways,
+    openapi_extra=reads(GatewayDocument),
+)
 async def update_gateway(storage_gateway_id: str, asked: Asked, request: Request) -> JSONResponse:
     """Name it. All else is the site's."""
     _check(asked, storage_gateway_id)
@@ -133,7 +143,7 @@ async def update_gateway(storage_gateway_id: str, asked: Asked, request: Request
     return success([one], message=f"Updated storage gateway {storage_gateway_id}")
 
 
-@router.delete("/storage_gateways/{storage_gateway_id}")
+@router.delete("/storage_gateways/{storage_gateway_id}", response_model=answers.Done)
 async def delete_gateway(storage_gateway_id: str, asked: Asked) -> JSONResponse:
     """It goes with the endpoint."""
     _check(asked, storage_gateway_id)

@@ -8,8 +8,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.api.roles import give_role
+from towpath.transfer.manager import answers
 from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
 from towpath.transfer.manager.bodies import typed
 from towpath.transfer.manager.collections import PageSize, visible_collection
@@ -89,7 +91,7 @@ def _is_callers(held: Held, asked: Asking) -> bool:
     return held.principal in asked.who.identities
 
 
-@router.get("/roles")
+@router.get("/roles", response_model=answers.Roles)
 async def list_roles(
     asked: Asked,
     collection_id: str | None = None,
@@ -111,7 +113,9 @@ async def list_roles(
     return success(data, marker=following)
 
 
-@router.post("/roles", status_code=201)
+@router.post(
+    "/roles", status_code=201, response_model=answers.Roles, openapi_extra=reads(RoleDocument)
+)
 async def create_role(asked: Asked, request: Request) -> JSONResponse:
     """Give one."""
     document = await read(request, RoleDocument)
@@ -147,7 +151,7 @@ async def _role(conn: Connection, asked: Asking, text: str) -> tuple[Held, Stand
     return held, standing
 
 
-@router.get("/roles/{role_id}")
+@router.get("/roles/{role_id}", response_model=answers.Roles)
 async def show_role(role_id: str, asked: Asked) -> JSONResponse:
     """One of them: an own one; for an administrator, anybody's."""
     async with asked.service.database.connection() as conn:
@@ -157,7 +161,7 @@ async def show_role(role_id: str, asked: Asked) -> JSONResponse:
     return success([_document(held, asked)])
 
 
-@router.delete("/roles/{role_id}")
+@router.delete("/roles/{role_id}", response_model=answers.Done)
 async def delete_role(role_id: str, asked: Asked) -> JSONResponse:
     """Take it back."""
     async with asked.service.database.transaction() as conn:

@@ -88,15 +88,3 @@ def reads(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-def takes(name: str, description: str, *, required: bool = False) -> dict[str, Any]:
-    """For a route that reads a parameter of the query itself (`openapi_extra`)."""
-    parameter = {
-        "name": name,
-        "in": "query",
-        "required": required,
-        "description": description,
-        "schema": {"type": "string"},
-    }
-    return {"parameters": [parameter]}

@@ -1,12 +1,15 @@
-"""The reference of the API: `/openapi.json` for programs, `/docs` for people. No token is needed:
-it tells nothing of this deployment. The page has no scripts, and loads nothing from elsewhere.
+"""The reference of the APIs: a document of each for programs (`/openapi.json`), and a page of each
+for people (`/docs`), from which one comes to the others. No token is needed: it tells nothing of
+this deployment. The pages have no scripts, and load nothing from elsewhere.
 """
 
+import asyncio
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from typing import Any
@@ -17,43 +20,72 @@ from markupsafe import Markup, escape
 
 from towpath.platform.errors import TRANSFER_ERRORS
 from towpath.platform.http import PAGE_HEADERS, new_app
-from towpath.transfer.api.openapi import openapi_document
 
-PATHS = ("/openapi.json", "/docs")
 _BY_BACKTICK = re.compile(r"`([^`]+)`")
 
 
-def create_reference(transfer: FastAPI) -> FastAPI:
-    """The app of both, for the Transfer API's `transfer`."""
-    app = new_app("reference", TRANSFER_ERRORS)
-    reference = _Reference(transfer)
+@dataclass(frozen=True, slots=True)
+class DescribedApi:
+    """One of the APIs. `slug` is its name in addresses; the first one has none."""
 
-    @app.get("/openapi.json")
+    name: str
+    slug: str
+    document: Callable[[], dict[str, Any]]
+    """Of OpenAPI; asked for once, when somebody wants it."""
+
+    @property
+    def document_path(self) -> str:
+        """Where its document is."""
+        return f"/openapi-{self.slug}.json" if self.slug else "/openapi.json"
+
+    @property
+    def page_path(self) -> str:
+        """Where its page is."""
+        return f"/docs/{self.slug}" if self.slug else "/docs"
+
+
+def paths(apis: Sequence[DescribedApi]) -> list[str]:
+    """The paths on the deployment's origin that are the reference's."""
+    return [path for one in apis for path in (one.document_path, one.page_path)]
+
+
+def create_reference(apis: Sequence[DescribedApi]) -> FastAPI:
+    """The app of all documents and pages."""
+    app = new_app("reference", TRANSFER_ERRORS)
+    for api in apis:
+        _add(app, _Reference(api, apis))
+    return app
+
+
+def _add(app: FastAPI, reference: "_Reference") -> None:
     async def document() -> Response:
         headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-        return Response(reference.json, media_type="application/json", headers=headers)
+        text = await asyncio.to_thread(lambda: reference.json)
+        return Response(text, media_type="application/json", headers=headers)
 
-    @app.get("/docs")
     async def page() -> Response:
         headers = {
             **PAGE_HEADERS,
             "Content-Security-Policy": reference.policy,
             "Cache-Control": "no-cache",
         }
-        return Response(reference.page, media_type="text/html", headers=headers)
+        text = await asyncio.to_thread(lambda: reference.page)
+        return Response(text, media_type="text/html", headers=headers)
 
-    return app
+    app.add_api_route(reference.api.document_path, document)
+    app.add_api_route(reference.api.page_path, page)
 
 
 class _Reference:
-    """Both forms, made when they are asked for first."""
+    """Both forms of one API, made when they are asked for first."""
 
-    def __init__(self, transfer: FastAPI) -> None:
-        self._transfer = transfer
+    def __init__(self, api: DescribedApi, apis: Sequence[DescribedApi]) -> None:
+        self.api = api
+        self._apis = apis
 
     @cached_property
     def _document(self) -> dict[str, Any]:
-        return openapi_document(self._transfer)
+        return self.api.document()
 
     @cached_property
     def json(self) -> bytes:
@@ -62,7 +94,7 @@ class _Reference:
 
     @cached_property
     def _style(self) -> str:
-        return files("towpath.transfer.api").joinpath("pages", "reference.css").read_text("utf-8")
+        return files("towpath.platform").joinpath("pages", "reference.css").read_text("utf-8")
 
     @property
     def policy(self) -> str:
@@ -77,7 +109,7 @@ class _Reference:
     def page(self) -> str:
         """The page."""
         templates = Environment(
-            loader=PackageLoader("towpath.transfer.api", "pages"),
+            loader=PackageLoader("towpath.platform", "pages"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -96,7 +128,11 @@ class _Reference:
         ]
         # the style is ours, and has none of the signs that are escaped: its digest is in the policy
         return templates.get_template("reference.html").render(
-            document=_Soft(self._document), operations=operations, style=self._style
+            document=_Soft(self._document),
+            operations=operations,
+            style=self._style,
+            api=self.api,
+            apis=self._apis,
         )
 
     def _resolved(self, answer: Mapping[str, Any]) -> "_Soft":
