@@ -106,7 +106,7 @@ class Group(ChangedGroup):
     allowed_actions: dict[Action, list[UUID]] = Field(default={})
 
 
-class Children(Answer):
+class Subgroups(Answer):
     """Subgroups."""
 
     children: list[ChangedGroup]

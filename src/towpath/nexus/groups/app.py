@@ -101,7 +101,7 @@ def create_app(
             shown = await service.show(connection, caller, group_id, include)
         return JSONResponse(documents.shown_document(shown, caller))
 
-    @app.get("/v2/groups/{group_id}/children", response_model=answers.Children)
+    @app.get("/v2/groups/{group_id}/children", response_model=answers.Subgroups)
     async def list_children(request: Request, group_id: UUID) -> JSONResponse:
         """The subgroups of a group."""
         async with database.connection() as connection:
