@@ -516,34 +516,43 @@ async def test_the_listing_is_closed_when_it_has_to_wait(
 
 
 async def test_leaving_waits_for_a_broken_lane(
-    lanes: Lanes, tmp_path: Path, server_a: GctServer, server_b: GctServer
+    open_lane,
+    tmp_path: Path,
+    server_a: GctServer,
+    server_b: GctServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its sessions may still write."""
-    paths = make(tmp_path, 20, 2)
-    paths[0].write_bytes(bytes(40_000_000))  # more than fits on the way: the source is at it
-    transfer = TreeTransfer(
-        lanes, str(tmp_path / "dst"), checksum=lambda _lane: None, small_lanes=1
-    )
+    monkeypatch.setattr("towpath.gridftp.client.lane.ECHO_WAIT_S", 0.1)
+    monkeypatch.setattr("towpath.gridftp.client.lane.DRAIN_S", 0.1)
+    stopped: list[int] = []
 
-    async def move() -> None:
-        async for _ in transfer.run(streamed(found(tmp_path, paths))):
-            pass
+    async def open_and_stop() -> Lane:
+        lane = await open_lane()
+        lane.destination.timeouts = Timeouts(close_s=0.5)
+        # before anything is sent: else all of it may be done by then
+        stopped.extend(descendants(server_b.pid))
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        return lane
 
-    moving = asyncio.create_task(move())
-    while not lanes.opened:
+    closing = asyncio.Event()
+    close = Lane.close
+
+    async def watched(lane: Lane) -> bool:
+        closing.set()
+        return await close(lane)
+
+    monkeypatch.setattr(Lane, "close", watched)
+    all_lanes = Lanes(open_and_stop)
+    items = found(tmp_path, make(tmp_path, 20, 2))
+    moving = asyncio.create_task(run(all_lanes, tmp_path, items, small_lanes=1))
+    while not (all_lanes.opened and all_lanes.opened[0].due):
         await asyncio.sleep(0.001)
-    (lane,) = lanes.opened
-    lane.destination.timeouts = Timeouts(close_s=0.5)
-    stopped = descendants(server_b.pid)
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
-    while not lane.due:
-        await asyncio.sleep(0.001)
+    (lane,) = all_lanes.opened
     for pid in descendants(server_a.pid):
         os.kill(pid, signal.SIGKILL)
-    while not lane.broken:
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await closing.wait()
     assert lane.settled is None, "the lane is being closed"
     moving.cancel()
     with pytest.raises(asyncio.CancelledError):
