@@ -168,13 +168,17 @@ class Campaign:
         await asyncio.to_thread(history.note_all)
         endpoints = {place.name: place.endpoint_id for place in self.ground.places.values()}
         document = plan.document(trees.source, trees.destination, endpoints)
+        asked_s = time.monotonic()
         task_id = (await self._answer(lambda: self.ground.submit(document)))["task_id"]
+        accepted_s = time.monotonic()
         self.sources.of_task[task_id] = self.histories[task_id] = history
         try:
             if plan.intervention is not None:
                 await self._intervene(task_id, plan.intervention)
             await self._until(task_id, lambda standing: standing.final)
-            told = await self._told(task_id)
+            ended_s = time.monotonic()
+            measured_s = (ended_s - accepted_s, ended_s - asked_s)
+            told = {**await self._told(task_id), "measured_s": measured_s}
         except asyncio.CancelledError:
             if self._enough:
                 self.verdicts.append(Verdict.unfinished(plan, task_id))

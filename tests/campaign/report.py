@@ -21,6 +21,8 @@ OFTEN_S = 0.5
 SELDOM_S = 10.0
 TOLD_WITHIN_S = 20.0
 """A task that waits for its turn tells when it has it."""
+CATCH_ALL = ("service", "recovery", "moving", "unexplained")
+"""Categories that take what no other one claims: if they grow, the account tells less."""
 
 
 def recovered_s(campaign: Campaign, struck: Struck) -> float | None:
@@ -87,16 +89,54 @@ def summary(campaign: Campaign) -> dict[str, Any]:
         + len(campaign.ledger.unexplained),
         "unexplained_time": sum(len(one.unexplained_time) for one in verdicts),
         "unexplained_time_worst": max(
-            (one.told["time"]["unexplained"] for one in verdicts if "time" in one.told), default=0
+            (one.time["unexplained"] for one in verdicts if one.time is not None), default=0
         ),
+        "catch_all_time": {
+            category: share
+            for category, share in of_all_time(campaign).items()
+            if category in CATCH_ALL
+        },
         "crashed": len(campaign.crashed),
         "seconds": round(time.monotonic() - campaign.began_s, 1),
     }
 
 
+def _seconds(told: dict[str, Any]) -> dict[str, float]:
+    """By category, of one answer of `explain`."""
+    return {share["category"]: share["seconds"] for share in told["DATA"]}
+
+
+def _times(campaign: Campaign) -> dict[int, dict[str, Any]]:
+    """What `explain` told of each task that has ended, by its number."""
+    return {one.plan.number: one.time for one in campaign.verdicts if one.time is not None}
+
+
+def of_all_time(campaign: Campaign) -> dict[str, float]:
+    """Of the time of all tasks together: the share of each category, the largest first."""
+    times = _times(campaign).values()
+    whole = sum(told["wall_s"] for told in times)
+    found: Counter[str] = Counter()
+    for told in times:
+        found.update(_seconds(told))
+    return {category: round(s / whole, 4) for category, s in found.most_common()} if whole else {}
+
+
+def time_table(campaign: Campaign) -> Table:
+    """By category: its share of the time of all tasks, and the task that it took most of."""
+    times = _times(campaign)
+    made = Table("where time went", "of all", "most of one task", "s of it", "task")
+    for category, share in of_all_time(campaign).items():
+        seconds = {number: _seconds(told).get(category, 0.0) for number, told in times.items()}
+        most = max(seconds, key=seconds.__getitem__)
+        of_it = seconds[most] / times[most]["wall_s"]
+        made.add_row(category, f"{share:.1%}", f"{of_it:.0%}", f"{seconds[most]:.1f}", str(most))
+    return made
+
+
 def write(campaign: Campaign, console: Console) -> None:
-    """The table, what is wrong, and as the last line one JSON object."""
+    """The tables, what is wrong, and as the last line one JSON object."""
     console.print(table(campaign))
+    console.print(time_table(campaign))
     real = sum(MAKERS[one.planned.kind].real_server for one in campaign.struck)
     console.print(f"{real} of {len(campaign.struck)} hit GridFTP servers", highlight=False)
     for verdict in campaign.verdicts:

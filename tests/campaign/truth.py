@@ -18,6 +18,10 @@ IN_DOUBT = "FILES_IN_DOUBT"
 TIME_UNEXPLAINED = 0.05
 """Of 1: so much of a task's time, between request and end, may be unknown."""
 
+CLOCK_WRONG_S = 15.0
+"""A task whose time differs by more from what the campaign has measured was asked for, or ended,
+while the database's clock was wrong: nothing can be said of it."""
+
 EXPLAINS = ("error", "next")
 """What each error event must say: cause and consequence."""
 
@@ -61,6 +65,16 @@ class Verdict:
         return None if fatal is None else str(fatal["code"])
 
     @property
+    def time(self) -> dict[str, Any] | None:
+        """Where its time went; None: it has not ended, or by a wrong clock."""
+        if "time" not in self.told:
+            return None
+        found: dict[str, Any] = self.told["time"]
+        least_s, most_s = self.told["measured_s"]
+        right = least_s - CLOCK_WRONG_S <= found["wall_s"] <= most_s + CLOCK_WRONG_S
+        return found if right else None
+
+    @property
     def arrived_bytes(self) -> int:
         """What had to be sent for the files that count."""
         return sum(one["size"] for one in self.told.get("transferred", ()))
@@ -83,7 +97,9 @@ def judge(history: History, told: dict[str, Any]) -> Verdict:
     for event in told["events"]:
         if event["is_error"] and not set(EXPLAINS) <= set(json.loads(event["details"])):
             verdict.unexplained.append(f"{event['code']}: {event['details']}")
-    verdict.unexplained_time += _unexplained_time(told["time"])
+    if (unexplained := _unexplained_time(verdict.time)) is not None:
+        verdict.unexplained_time.append(unexplained)
+    verdict.unexplained_time += _not_a_sum(told["time"])
     if not verdict.succeeded and not _may_fail(history, told["task"]["fatal_error"]["code"]):
         verdict.lost.append(f"the task failed: {told['task']['fatal_error']}")
     if isinstance(plan, DeletePlan):
@@ -212,11 +228,15 @@ def _before(plan: TransferPlan, path: str, how: There) -> str:
     return digest.hexdigest()
 
 
-def _unexplained_time(time: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with the account of where the task's time went."""
+def _unexplained_time(time: dict[str, Any] | None) -> str | None:
+    if time is None or time["unexplained"] <= TIME_UNEXPLAINED:
+        return None
+    return f"{time['unexplained']:.1%} of {time['wall_s']} s: {time['DATA']}"
+
+
+def _not_a_sum(time: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the account of where the task's time went, whatever clocks did."""
     wall_s, shares = time["wall_s"], time["DATA"]
-    if time["unexplained"] > TIME_UNEXPLAINED:
-        yield f"{time['unexplained']:.1%} of {wall_s} s: {shares}"
     if abs(sum(share["seconds"] for share in shares) - wall_s) > 0.001 * (1 + len(shares)):
         yield f"it does not add up to {wall_s} s: {shares}"
     if any(share["seconds"] < 0 for share in shares):

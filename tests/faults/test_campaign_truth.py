@@ -126,7 +126,7 @@ def done(plan: Plan, tmp_path: Path, **more: Any) -> tuple[History, dict[str, An
     task = {"task_id": "x", "status": "SUCCEEDED", "files_transferred": len(transferred)}
     time = {"wall_s": 2.0, "unexplained": 0.0, "DATA": [{"category": "moving", "seconds": 2.0}]}
     told = {"task": task | more, "time": time, "transferred": transferred, "events": []}
-    return history, told
+    return history, {**told, "measured_s": (1.9, 2.1)}
 
 
 @pytest.fixture
@@ -170,6 +170,17 @@ def test_time_that_nobody_explains(
 ) -> None:
     history, told = done(plan, tmp_path)
     told["time"] |= wrong
+    assert len(judge(history, told).unexplained_time) == 1
+
+
+def test_a_task_that_was_asked_for_by_a_wrong_clock_cannot_tell_of_its_time(
+    plan: TransferPlan, tmp_path: Path
+) -> None:
+    history, told = done(plan, tmp_path)
+    shares = [{"category": "unexplained", "seconds": 1800.0}]
+    told["time"] = {"wall_s": 1800.0, "unexplained": 1.0, "DATA": shares}
+    assert judge(history, told).unexplained_time == []
+    told["measured_s"] = (1799.0, 1801.0)
     assert len(judge(history, told).unexplained_time) == 1
 
 

@@ -56,7 +56,15 @@ FACTS = st.builds(
 )
 
 
-@given(standings(), FACTS, WEIGHTS, st.sampled_from((None, 3, 4)), MOMENTS, MOMENTS)
+@given(
+    standings(),
+    FACTS,
+    WEIGHTS,
+    st.sampled_from((None, 3, 4)),
+    MOMENTS,
+    MOMENTS,
+    st.none() | st.floats(0, 500),
+)
 def test_all_of_the_time_is_counted_once(
     noted: list[Standing],
     facts: Facts,
@@ -64,17 +72,26 @@ def test_all_of_the_time_is_counted_once(
     epoch: int | None,
     since: float,
     now: float,
+    measured_s: float | None,
 ) -> None:
     spent: Spent = {}
-    accounting.settle(spent, noted, facts, since=since, now=now, epoch=epoch, weights=weights)
+    accounting.settle(
+        spent,
+        noted,
+        facts,
+        since=since,
+        now=now,
+        epoch=epoch,
+        weights=weights,
+        measured_s=measured_s,
+    )
     assert all(seconds >= 0 for details in spent.values() for seconds in details.values())
-    in_order = all(a.at <= b.at for a, b in pairwise(noted))
-    if in_order:
-        wall = max(now - max(since, noted[0].at), 0)
-        assert isclose(accounting.total(spent), wall, abs_tol=1e-6)
+    in_order = all(a.at <= b.at for a, b in pairwise([noted[0]._replace(at=since), *noted[1:]]))
+    if in_order and measured_s is None:
+        assert isclose(accounting.total(spent), max(now - since, 0), abs_tol=1e-6)
     filled = accounting.whole(spent, 100.0)
     assert isclose(accounting.total(filled), 100.0)
-    assert all(seconds >= 0 for details in filled.values() for seconds in details.values())
+    assert all(seconds >= -1e-9 for details in filled.values() for seconds in details.values())
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 10))))
@@ -128,7 +145,7 @@ def test_what_a_task_waits_for() -> None:
 
 
 def test_the_time_under_a_lease_is_shared_as_its_worker_says() -> None:
-    noted = [standing(0), standing(10, epoch=1), standing(30, epoch=2)]
+    noted = [standing(10, epoch=1), standing(30, epoch=2)]
     spent: Spent = {}
     weights = {(Category.SOURCE, ""): 1.0, (Category.CHECKSUM, ""): 3.0}
     accounting.settle(spent, noted, Facts(), since=20, now=50, epoch=2, weights=weights)
@@ -136,6 +153,56 @@ def test_the_time_under_a_lease_is_shared_as_its_worker_says() -> None:
         Category.RECOVERY: {"": 10},  # what the first worker did not tell before it was lost
         Category.SOURCE: {"": 5},
         Category.CHECKSUM: {"": 15},
+    }
+
+
+def told(spent: Spent, *, since: float, now: float, measured_s: float) -> Spent:
+    """By the worker that has the task since 1010."""
+    noted = [standing(1010, epoch=1)]
+    weights = {(Category.SOURCE, ""): measured_s}
+    accounting.settle(
+        spent,
+        noted,
+        Facts(),
+        since=since,
+        now=now,
+        epoch=1,
+        weights=weights,
+        measured_s=measured_s,
+    )
+    return spent
+
+
+def test_a_clock_that_is_set_makes_no_time_and_takes_none() -> None:
+    """Forth by an hour and back, while a worker tells."""
+    spent = told({}, since=1010, now=4612, measured_s=2.0)
+    told(spent, since=4612, now=1014, measured_s=2.0)
+    told(spent, since=1014, now=1016.5, measured_s=2.0)
+    assert spent == {Category.SOURCE: {"": 2.0 + 2.0 + 2.5}}
+
+
+def test_how_a_task_stood_is_counted_from_when_it_was_told_last() -> None:
+    """Also if it was noted while the clock was an hour ahead."""
+    spent: Spent = {}
+    noted = [standing(4600), standing(1030, epoch=2)]
+    accounting.account(spent, noted, Facts(), since=1010, until=1032)
+    assert spent == {Category.QUEUE_WORKERS: {"": 20.0}, Category.RECOVERY: {"": 2.0}}
+
+
+def test_what_a_worker_has_measured_stays() -> None:
+    """While nobody had the task the clock was set forth by an hour, and later back."""
+    spent: Spent = {
+        Category.SOURCE: {"": 40.0},
+        Category.SERVICE: {"": 10.0},
+        Category.RECOVERY: {"": 3600.0},
+        Category.PAUSED: {"ada": 1200.0},
+    }
+    found = accounting.whole(spent, 90.0)
+    assert {category: round(sum(of_it.values()), 6) for category, of_it in found.items()} == {
+        Category.SOURCE: 40,
+        Category.SERVICE: 10,
+        Category.RECOVERY: 30,
+        Category.PAUSED: 10,
     }
 
 

@@ -3,8 +3,8 @@
 Pure. What is known comes from two sides. While a worker has the task it tells what it waited for
 (`engine.stopwatch`), and the time since it told last is shared out by that. While nobody has it,
 how it stood is noted at each change (`Standing`), and follows from that. All times are the
-database's, in seconds since 1970. A clock that is set back makes more of the past than there was:
-then all shares shrink alike, so that they add up to the time that went by.
+database's, in seconds since 1970. That clock may be set: what a worker has measured itself stays as
+it is, and what was noted while nobody had the task is cut to the time that is left (`whole`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,6 +67,26 @@ MEANING: Final[Mapping[Category, str]] = {
 
 MOVES: Final = (Category.SOURCE, Category.NETWORK, Category.DESTINATION, Category.MOVING)
 """Data moved."""
+
+NOTED: Final[frozenset[Category]] = frozenset(
+    {
+        Category.RECOVERY,
+        Category.BACKOFF,
+        Category.SERVER_AWAY,
+        Category.QUEUE_OWNER,
+        Category.QUEUE_WORKERS,
+        Category.WAITING_FOR_TASK,
+        Category.CREDENTIAL,
+        Category.PAUSED,
+        Category.OWNER_SUSPENDED,
+    }
+)
+"""What is counted while nobody tells of the task: by two times of the database's clock, which may
+have been set in between."""
+
+CLOCK_SET_S: Final = 10.0
+"""By so much the database's clock and a worker's differ only if one was set: a worker tells as
+often, and may begin a while after it was given the task."""
 
 DETAILS_KEPT: Final = 4
 """Of a category: who paused it, say. Those with less time count as others: rows are bounded."""
@@ -151,15 +171,17 @@ def share_out(spent: Spent, seconds: float, weights: Mapping[Entry, float]) -> N
 def account(
     spent: Spent, standings: Sequence[Standing], facts: Facts, *, since: float, until: float
 ) -> None:
-    """Count the time from `since` to `until` by how the task stood; `standings` in their order.
+    """Count the time from `since` to `until` by how the task stood; `standings` in their order: the
+    first is how it stood at `since`.
 
     What is under a lease here is what nobody has told of: a worker that was lost had it, until
     somebody took over.
     """
-    ends = [*(one.at for one in standings[1:]), until]
-    for standing, end in zip(standings, ends, strict=True):
-        stretch = _stretch(standing, facts, max(standing.at, since), min(end, until))
-        for entry, seconds in stretch:
+    # not by the time of the first: the clock may have been set back since it was noted
+    begins = [since, *(one.at for one in standings[1:])]
+    ends = [*begins[1:], until]
+    for standing, begin, end in zip(standings, begins, ends, strict=True):
+        for entry, seconds in _stretch(standing, facts, begin, min(end, until)):
             add(spent, entry, seconds)
 
 
@@ -227,28 +249,41 @@ def settle(
     now: float,
     epoch: int | None,
     weights: Mapping[Entry, float],
+    measured_s: float | None = None,
 ) -> None:
     """Count all until now. `weights`: what is told of the time under the lease `epoch`, if that is
-    the last there was; None: nobody tells of any."""
+    the last there was; None: nobody tells of any. `measured_s`: how long that was by the clock of
+    who tells it, which is never set; None: that is not known."""
     leased = None
     if epoch is not None:
         leased = next((n for n, one in enumerate(standings) if one.epoch == epoch), None)
     if leased is None:
         account(spent, standings, facts, since=since, until=now)
         return
-    taken_over = standings[leased].at
+    begin = since
     if leased:
-        account(spent, standings[:leased], facts, since=since, until=min(taken_over, now))
-    share_out(spent, now - max(since, taken_over), weights)
+        begin = standings[leased].at
+        account(spent, standings[:leased], facts, since=since, until=min(begin, now))
+    seconds = now - begin
+    if measured_s is not None and abs(seconds - measured_s) > CLOCK_SET_S:
+        seconds = measured_s
+    share_out(spent, seconds, weights)
 
 
 def whole(spent: Spent, wall_s: float) -> Spent:
-    """The same, so that it adds up to `wall_s`: what is missing is unexplained, and what is too
-    much, because a clock was set back, is taken from all alike."""
-    known = total(spent)
-    if known > wall_s:
-        part = max(wall_s, 0.0) / known
-        return {c: {d: s * part for d, s in details.items()} for c, details in spent.items()}
+    """The same, so that it adds up to `wall_s`: what is missing is unexplained. What is too much,
+    because a clock was set, is taken from what was only noted, and if that is not enough from all
+    alike."""
+    wall_s = max(wall_s, 0.0)
+    noted: Spent = {category: details for category, details in spent.items() if category in NOTED}
+    excess = total(spent) - wall_s
+    if excess > 0:
+        cut = noted if total(noted) >= excess else spent
+        part = 1 - excess / total(cut)
+        return {
+            c: {d: s * part if c in cut else s for d, s in details.items()}
+            for c, details in spent.items()
+        }
     filled = {category: dict(details) for category, details in spent.items()}
-    add(filled, (Category.UNEXPLAINED, ""), wall_s - known)
+    add(filled, (Category.UNEXPLAINED, ""), -excess)
     return filled

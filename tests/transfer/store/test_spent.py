@@ -59,7 +59,7 @@ async def test_a_life(database: Database, make_task: MakeTask) -> None:
     async with leases.fenced(database, task_no, grant.lease_epoch) as conn:
         await leases.back_off(conn, task_no, delay_s=20, failures_in_a_row=1)
         await leases.release(conn, task_no)
-        weights = {(Category.LISTING, "source"): 1.0, (Category.LOGIN, ""): 2.0}
+        weights = {(Category.LISTING, "source"): 10.0, (Category.LOGIN, ""): 20.0}
         await spent.account(conn, task_no, grant.lease_epoch, weights, owner_full=False)
     await ago(database, task_no, 60)
     async with database.transaction() as conn:

@@ -83,7 +83,8 @@ async def account(
     *,
     owner_full: bool,
 ) -> None:
-    """Count all until now; `weights` tell of the time under this lease. Inside `fenced`.
+    """Count all until now; `weights` tell of the time under this lease, in seconds by the clock of
+    who has it. Inside `fenced`.
 
     `owner_full`: why it had waited for this lease.
     """
@@ -101,14 +102,15 @@ async def account(
         now=book.now,
         epoch=epoch,
         weights=weights,
+        measured_s=sum(weights.values()),
     )
     doing: Spent = {}
     accounting.share_out(doing, 1.0, weights)
     await conn.execute(
         "INSERT INTO task_time (task_no, until, spent, doing)"
         " VALUES (%(task_no)s, to_timestamp(%(now)s), %(spent)s, %(doing)s)"
-        " ON CONFLICT (task_no) DO UPDATE SET until = greatest(task_time.until, excluded.until),"
-        " spent = excluded.spent, doing = excluded.doing",
+        " ON CONFLICT (task_no) DO UPDATE SET until = excluded.until, spent = excluded.spent,"
+        " doing = excluded.doing",
         {
             "task_no": task_no,
             "now": book.now,
