@@ -495,7 +495,9 @@ async def test_an_unreadable_directory_among_others(modest: Session, open_tmp_pa
     """It is listed, cannot be listed itself, and its Perm says so."""
     (open_tmp_path / "locked").mkdir(mode=0o700)
     (open_tmp_path / "open").mkdir()
+    (open_tmp_path / "secret").touch(mode=0)
     found = await listed(modest, open_tmp_path)
+    assert found["secret"].perm == "", "it says that nothing may be done, and not that it is silent"
     assert set(found["locked"].perm) & set("el") == set()
     assert set(found["open"].perm) >= set("el")
     assert (await failure(listed(modest, open_tmp_path / "locked"))).kind is Kind.PERMISSION_DENIED
