@@ -31,6 +31,16 @@ async def test_pool_speaks_json_and_utc(database: Database) -> None:
     assert row["at"].utcoffset() == UTC.utcoffset(None)
 
 
+async def test_numbers_in_documents_are_whole_however_large(database: Database) -> None:
+    shown = '{"a": [18446744073709551616, 1e999, 9007199254740993, 0.1, "\\u00e9"]}'
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT %s::jsonb AS b, %s::json AS t", (shown, shown))
+        row = await cursor.fetchone()
+    assert row is not None
+    whole = {"a": [2**64, 10**999, 2**53 + 1, 0.1, "é"]}
+    assert row == {"b": whole, "t": {"a": [2**64, float("inf"), *whole["a"][2:]]}}
+
+
 async def test_transaction_is_rolled_back_by_an_exception(database: Database) -> None:
     async def fail_half_way() -> None:
         async with database.transaction() as connection:

@@ -6,6 +6,10 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from towpath.platform.errors import (
@@ -15,7 +19,7 @@ from towpath.platform.errors import (
     ApiError,
     ErrorShape,
 )
-from towpath.platform.http import PathDispatch, new_app
+from towpath.platform.http import DocumentResponse, PathDispatch, new_app
 
 
 class Item(BaseModel):
@@ -24,14 +28,28 @@ class Item(BaseModel):
 
 
 def client_of(shape: ErrorShape) -> httpx.AsyncClient:
-    app = new_app("t", shape, max_body_bytes=1000)
+    async def shown(_request: Request, last: str) -> Response:
+        return DocumentResponse({"last": last})
+
+    async def fail_directly(_request: Request, how: str) -> Response:
+        return await fail(how)
+
+    async def size(request: Request, _last: str) -> Response:
+        return DocumentResponse(len(await request.body()))
+
+    direct = {
+        ("GET", "/direct/*"): shown,
+        ("GET", "/direct/fail/*"): fail_directly,
+        ("POST", "/direct/size"): size,
+    }
+    app = new_app("t", shape, max_body_bytes=1000, direct=direct)
 
     @app.post("/item")
     async def add(item: Item) -> dict[str, int]:
         return {"size": item.size}
 
     @app.get("/fail/{how}")
-    async def fail(how: str) -> None:
+    async def fail(how: str) -> Response:
         raise {
             "api": ApiError.not_found("No such endpoint", code="EndpointNotFound"),
             "bug": RuntimeError("canary in a traceback"),
@@ -47,15 +65,16 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def test_api_error_in_transfers_shape(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/fail/api")
+@pytest.mark.parametrize("before", ["", "/direct"])
+async def test_api_error_in_transfers_shape(client: httpx.AsyncClient, before: str) -> None:
+    answer = await client.get(f"{before}/fail/api")
     assert answer.status_code == 404
     body = answer.json()
     assert body == {
         "code": "EndpointNotFound",
         "message": "No such endpoint",
         "request_id": answer.headers["x-request-id"],
-        "resource": "/fail/api",
+        "resource": f"{before}/fail/api",
     }
     assert len(body["request_id"]) == 9
     assert body["request_id"].isalnum()
@@ -94,21 +113,47 @@ async def test_large_bodies_are_refused(client: httpx.AsyncClient) -> None:
             yield b" " * 100
 
     headers = {"Content-Type": "application/json"}
-    for content in (b" " * 1001, chunks()):
-        answer = await client.post("/item", content=content, headers=headers)
-        assert answer.status_code == 413
-        assert isinstance(answer.json()["code"], str)
+    for path in ("/item", "/direct/size"):
+        for content in (b" " * 1001, chunks()):
+            answer = await client.post(path, content=content, headers=headers)
+            assert answer.status_code == 413
+            assert isinstance(answer.json()["code"], str)
+    assert (await client.post("/direct/size", content=b" " * 1000)).json() == 1000
 
 
-async def test_what_escapes_is_500_without_a_traceback(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/fail/bug")
+async def test_direct_routes_are_those_and_no_others(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/direct/a%20b?fields=x")
+    assert (answer.status_code, answer.json()) == (200, {"last": "a b"})
+    assert len(answer.headers["x-request-id"]) == 9
+    assert answer.headers["content-type"] == "application/json"
+    for method, path in (("GET", "/direct/"), ("GET", "/direct/a/b"), ("PUT", "/direct/a")):
+        assert (await client.request(method, path)).status_code == 404
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_a_document_is_what_the_framework_makes_of_it(content: Any) -> None:
+    ours, theirs = DocumentResponse(content), JSONResponse(content)
+    assert (ours.body, ours.raw_headers) == (theirs.body, theirs.raw_headers)
+
+
+@pytest.mark.parametrize("before", ["", "/direct"])
+async def test_what_escapes_is_500_without_a_traceback(
+    client: httpx.AsyncClient, before: str
+) -> None:
+    answer = await client.get(f"{before}/fail/bug")
     assert answer.status_code == 500
     assert "canary" not in answer.text
     assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
-async def test_lost_database_is_503(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/fail/database")
+@pytest.mark.parametrize("before", ["", "/direct"])
+async def test_lost_database_is_503(client: httpx.AsyncClient, before: str) -> None:
+    answer = await client.get(f"{before}/fail/database")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 

@@ -1,8 +1,10 @@
 """I6: nothing secret in clear, neither at rest nor in a log."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,11 @@ def log_file(tmp_path: Path) -> Iterator[Path]:
     structlog.reset_defaults()
 
 
+def file_of_root() -> RotatingFileHandler:
+    handlers = logging.getLogger().handlers  # pytest has its own there
+    return next(one for one in handlers if isinstance(one, RotatingFileHandler))
+
+
 def test_no_secret_reaches_the_log(log_file: Path) -> None:
     log = structlog.stdlib.get_logger("t")
     log.info("a", client_secret="canary-1", access_token="canary-2", note=f"got {KEY} here")
@@ -99,3 +106,43 @@ def test_logs_are_bounded_and_private(log_file: Path) -> None:
     for file in files:
         assert file.stat().st_size <= 64 * 1024
         assert file.stat().st_mode & 0o077 == 0
+
+
+async def test_ready_lines_are_written_together_and_in_order_with_others(log_file: Path) -> None:
+    logger = logging.getLogger("requests")
+
+    def logged() -> list[str]:
+        return [json.loads(line)["event"] for line in log_file.read_text().splitlines()]
+
+    with structlog.contextvars.bound_contextvars(request="r1"):
+        logs.ready(logger, "a", path="/é\udc80")
+    logs.ready(logger, "b")
+    assert logged() == []
+    await asyncio.sleep(0)
+    assert logged() == ["a", "b"]
+    assert json.loads(log_file.read_text().splitlines()[0])["request"] == "r1"
+    logs.ready(logger, "c")
+    structlog.stdlib.get_logger("t").error("d")
+    assert logged() == ["a", "b", "c", "d"], "an error waits for nothing, nor what was before it"
+    for _ in range(logs.GATHERED_MOST):
+        logs.ready(logger, "many")
+    assert len(logged()) == 4 + logs.GATHERED_MOST
+    logging.getLogger().setLevel(logging.WARNING)
+    logs.ready(logger, "e")
+    file_of_root().close()
+    assert "e" not in logged()
+
+
+def test_a_ready_line_without_an_event_loop_is_there_at_once(log_file: Path) -> None:
+    logs.ready(logging.getLogger("requests"), "a", ms=0.5)
+    assert json.loads(log_file.read_text())["ms"] == 0.5
+
+
+def test_a_log_that_cannot_be_written_ends_nothing(
+    log_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file_of_root().stream.close()
+    logs.ready(logging.getLogger("requests"), "a")
+    structlog.stdlib.get_logger("t").info("b")
+    assert capsys.readouterr().err.count("Logging error") == 2
+    assert log_file.read_text() == ""

@@ -4,11 +4,14 @@ A client never sees a traceback; the log has it, under the request id that the c
 """
 
 import contextlib
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+import orjson
 import psycopg
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -46,10 +49,56 @@ ERRORS_SHOWN = 3
 INPUT_SHOWN = 200
 
 _log = structlog.stdlib.get_logger("towpath.http")
+_request_log = logging.getLogger("towpath.http")
 
 
 Direct = Callable[[Request, str], Awaitable[Response]]
 """Answers a request; the text is the last part of its path."""
+
+
+class DocumentResponse(JSONResponse):
+    """A JSONResponse, for what is asked often: made in a tenth of the time.
+
+    It is the same to the byte, but for some floats (`1e16` for `1e+16`).
+    """
+
+    def render(self, content: Any) -> bytes:
+        """Raises TypeError, ValueError, as JSONResponse."""
+        try:
+            return orjson.dumps(content)
+        except TypeError:  # such as an integer of more than 64 bits, which JSON may have
+            return super().render(content)
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """The two that there are without others."""
+        if headers is not None:
+            super().init_headers(headers)
+            return
+        self.raw_headers = [
+            (b"content-length", str(len(self.body)).encode()),
+            (b"content-type", b"application/json"),
+        ]
+
+
+class _App(FastAPI):
+    """A FastAPI app, and before it routes that are answered without it."""
+
+    def __init__(self, title: str, direct: Mapping[tuple[str, str], ASGIApp]) -> None:
+        super().__init__(
+            title=title, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+        )
+        self._direct = direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._direct_for(scope) or super().__call__)(scope, receive, send)
+
+    def _direct_for(self, scope: Scope) -> ASGIApp | None:
+        if scope["type"] != "http":
+            return None
+        method, path = scope["method"], scope["path"]
+        above, _, last = path.rpartition("/")
+        found = self._direct.get((method, path))
+        return self._direct.get((method, above + "/*")) if found is None and last else found
 
 
 def new_app(
@@ -69,9 +118,8 @@ def new_app(
     without FastAPI, because they are asked so often that it would be most of their cost. They are
     declared in it all the same, for the document of the API.
     """
-    app = FastAPI(
-        title=name, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
-    )
+    around = partial(_RequestScope, name=name, shape=error_shape, max_body_bytes=max_body_bytes)
+    app = _App(name, {key: around(_DirectRoute(one)) for key, one in (direct or {}).items()})
 
     def answer(request: Request, error: ApiError) -> JSONResponse:
         return _answer(error_shape, error, request.url.path)
@@ -94,9 +142,7 @@ def new_app(
     app.add_exception_handler(ApiError, on_api_error)
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(RequestValidationError, on_validation)
-    if direct:
-        app.add_middleware(_DirectRoutes, routes=direct)
-    app.add_middleware(_RequestScope, name=name, shape=error_shape, max_body_bytes=max_body_bytes)
+    app.add_middleware(around)
     return app
 
 
@@ -145,9 +191,10 @@ class _RequestScope:
             await self._app(scope, receive, send)
             return
         request_id = new_request_id()
-        token = current_request_id.set(request_id)
         client = scope.get("client")
+        token = current_request_id.set(request_id)
         address = current_address.set(str(client[0]) if client else "")
+        bound = structlog.contextvars.bind_contextvars(request=request_id)
         began = time.monotonic()
         status = 0
 
@@ -162,26 +209,26 @@ class _RequestScope:
             await send(message)
 
         try:
-            with structlog.contextvars.bound_contextvars(request=request_id):
-                try:
-                    self._check_declared_size(scope)
-                    await self._app(scope, self._limited(receive), sending)
-                except Exception as error:
-                    if status:  # too late for a document
-                        _log.exception("request.broken", service=self._name)
-                        raise
-                    response = _answer(self._shape, self._escaped(error), scope["path"])
-                    await response(scope, receive, sending)
-                logs.ready(
-                    "towpath.http",
-                    "request",
-                    service=self._name,
-                    method=scope["method"],
-                    path=str(logs.scrub(scope["path"])),
-                    status=status,
-                    ms=round((time.monotonic() - began) * 1000, 1),
-                )
+            try:
+                self._check_declared_size(scope)
+                await self._app(scope, self._limited(receive), sending)
+            except Exception as error:
+                if status:  # too late for a document
+                    _log.exception("request.broken", service=self._name)
+                    raise
+                response = _answer(self._shape, self._escaped(error), scope["path"])
+                await response(scope, receive, sending)
+            logs.ready(
+                _request_log,
+                "request",
+                service=self._name,
+                method=scope["method"],
+                path=str(logs.scrub(scope["path"])),
+                status=status,
+                ms=round((time.monotonic() - began) * 1000, 1),
+            )
         finally:
+            structlog.contextvars.reset_contextvars(**bound)
             current_address.reset(address)
             current_request_id.reset(token)
 
@@ -235,25 +282,16 @@ class _RequestScope:
         return receiving
 
 
-class _DirectRoutes:
-    """Calls routes that are asked often; the others go on to the app."""
+class _DirectRoute:
+    """A route without FastAPI."""
 
-    def __init__(self, app: ASGIApp, *, routes: Mapping[tuple[str, str], Direct]) -> None:
-        self._app = app
-        self._routes = routes
+    def __init__(self, answer: Direct) -> None:
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            method, path = scope["method"], scope["path"]
-            above, _, last = path.rpartition("/")
-            answer = self._routes.get((method, path))
-            if answer is None and last:
-                answer = self._routes.get((method, above + "/*"))
-            if answer is not None:
-                response = await answer(Request(scope, receive, send), last)
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        last = scope["path"].rpartition("/")[2]
+        response = await self._answer(Request(scope, receive, send), last)
+        await response(scope, receive, send)
 
 
 class PathDispatch:
@@ -263,16 +301,16 @@ class PathDispatch:
     """
 
     def __init__(self, apps: Mapping[str, ASGIApp], default: ASGIApp) -> None:
-        self._apps = sorted(
-            ((prefix.rstrip("/"), app) for prefix, app in apps.items()),
-            key=lambda item: -len(item[0]),
-        )
+        self._apps = {prefix.rstrip("/"): app for prefix, app in apps.items()}
+        self._lengths = sorted({len(prefix) for prefix in self._apps}, reverse=True)
         self._default = default
 
     def _app_for(self, path: str) -> ASGIApp:
-        for prefix, app in self._apps:
-            if path == prefix or path.startswith(prefix + "/"):
-                return app
+        for length in self._lengths:
+            if path[length : length + 1] in ("", "/"):
+                app = self._apps.get(path[:length])
+                if app is not None:
+                    return app
         return self._default
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:

@@ -78,6 +78,19 @@ async def test_create_and_show(database: Database, somewhere: UUID) -> None:
     assert stranger is None
 
 
+async def test_tasks_looked_up_together_are_what_each_is_by_itself(
+    database: Database, somewhere: UUID
+) -> None:
+    """They are made by position, the one by names."""
+    mine = (await store(database, new_task(somewhere, label="mine"))).id
+    theirs = (await store(database, new_task(somewhere, owner_id=OTHER))).id
+    asked = [(OWNER, mine), (OWNER, theirs), (OTHER, theirs), (OTHER, uuid4()), (OWNER, mine)]
+    async with database.connection() as conn:
+        together = await tasks.show_many(conn, asked)
+        assert together == [await tasks.show(conn, *one) for one in asked]
+    assert [one is None for one in together] == [False, True, False, True, False]
+
+
 async def test_same_submission_at_once_makes_one_task(database: Database, somewhere: UUID) -> None:
     submission = uuid4()
     created = await asyncio.gather(

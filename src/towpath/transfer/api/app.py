@@ -40,7 +40,8 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
 
     async def show_task(request: Request, task_id: str) -> Response:
         caller = await caller_of(request, transfer)
-        fields = request.query_params.get("fields")
+        asked = request.scope["query_string"]
+        fields = request.query_params.get("fields") if asked else None
         return await tasks.show_task(task_id, caller, transfer, fields)
 
     async def submit_transfer(request: Request, _last: str) -> Response:

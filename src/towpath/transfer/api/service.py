@@ -176,8 +176,11 @@ async def counted(
     """Who `asks`, unless too often. Raises ApiError: what `asks` raises, and 429."""
     address = current_address.get()
     try:
-        if not service.guard.accepted_lately(request):
+        try:
             service.refusals.check(address)
+        except TooOften:
+            if not service.guard.accepted_lately(request):
+                raise
         try:
             caller = await asks(request)
         except ApiError as error:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import DocumentResponse
 from towpath.transfer import names, times
 from towpath.transfer.api.answers import tasks as answers
 from towpath.transfer.api.answers.base import Result, reads
@@ -99,7 +100,7 @@ async def show_task(
 ) -> JSONResponse:
     """One task."""
     task = await own_task_shown(service, task_id, caller.sub)
-    return JSONResponse(only(task_document(task, service.now()), fields))
+    return DocumentResponse(only(task_document(task, service.now()), fields))
 
 
 @router.put("/task/{task_id}", response_model=Result, openapi_extra=reads(TaskDocument))

@@ -25,7 +25,7 @@ PAYLOAD_BYTES: Final = 7999
 """PostgreSQL takes no longer ones (its manual, NOTIFY)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Progress(Task):
     """A task, with what only those who watch it want to know."""
 
