@@ -164,6 +164,14 @@ async def test_no_document_at_all(timing: World) -> None:
     error(large, 413, "REQUEST_ENTITY_TOO_LARGE")
 
 
+async def test_what_is_not_called_json(timing: World) -> None:
+    user = await timing.user()
+    for place in ("/v2/timer", "/jobs/"):
+        for kind in ("text/plain", "multipart/form-data", ""):
+            told = await user.http.post(place, content=b"{}", headers={"Content-Type": kind})
+            assert mistakes(told), (place, kind)
+
+
 async def test_so_many_for_one_owner(timing: World) -> None:
     user, other = await timing.user(), await timing.user()
     made = [await user.makes(**HOURLY) for _ in range(3)]

@@ -64,6 +64,8 @@ def storable(document: Any) -> Any:
     """What JSON and PostgreSQL can both hold. Raises what validators raise."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    except TypeError:  # FastAPI gives the bytes of what is not called JSON
+        raise refuse("value_error.json", "send JSON, with Content-Type: application/json") from None
     except (ValueError, RecursionError):
         raise refuse("value_error.json", "the document is not plain JSON") from None
     if "\\u0000" in text:
