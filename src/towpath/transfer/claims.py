@@ -8,6 +8,7 @@ import contextlib
 import ipaddress
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -58,6 +59,7 @@ _ADVICE = {
 }
 
 
+@lru_cache(maxsize=1000)
 def storage_of(host: str, port: int) -> str:
     """What a server stores to. Two endpoints of one server are one storage.
 

@@ -296,6 +296,8 @@ async def _as_managers_say(conn: Connection, task: NewTask, ends: Sequence[Endpo
             host = await endpoints.get(conn, end.host_endpoint_id)
             settings += [] if host is None else [host.managed]
     demanded = {name for one in settings for name, value in one.items() if value is True}
+    if not demanded:
+        return task
     options = dict(task.options)
     if "force_encryption" in demanded:
         options["encrypt_data"] = True
@@ -368,7 +370,7 @@ async def _accept_on(
 ) -> Sequence[Created | Exception]:
     known = await _known(conn, service, asked)
     found: dict[TaskKey, Created | Exception] = {}
-    new: list[_Submission] = []
+    new: list[tuple[NewTask, Principal]] = []
     for one in asked:
         key, theirs = one.task.key, known[one.caller.sub]
         if key in found:  # it came twice
@@ -388,28 +390,29 @@ async def _accept_on(
             found[key] = error
             continue
         theirs.active += 1
-        new.append(replace(one, task=task))
+        new.append((task, one.caller))
         found[key] = Created(task.id, duplicate=False)
     if new:
         pause_rules = any(one.pause_rules for one in known.values())
         made = await _store(conn, service, new, pause_rules=pause_rules)
-        found |= {one.task.key: created for one, created in zip(new, made, strict=True)}
+        found |= {task.key: created for (task, _), created in zip(new, made, strict=True)}
     return [_answered(one.task, found[one.task.key]) for one in asked]
 
 
 async def _store(
     conn: Connection,
     service: TransferService,
-    new: Sequence[_Submission],
+    new: Sequence[tuple[NewTask, Principal]],
     *,
     pause_rules: bool,
 ) -> Sequence[Created]:
-    """Tasks, and who submits them if the database was not told of him lately: a repetition tells
+    """Tasks, and who submits each if the database was not told of him lately: a repetition tells
     it of nobody. The tasks are made to fit `pause_rules`, if there are any.
     """
-    wanted = [one.task for one in new]
-    people = {one.caller.sub: who(one.caller) for one in new}
-    news = [one for _, one in sorted(people.items()) if service.heard.is_news(one)]
+    wanted = [task for task, _ in new]
+    callers = {caller.sub: caller for _, caller in new}
+    people = [who(caller) for _, caller in sorted(callers.items())]
+    news = [person for person in people if service.heard.is_news(person)]
     if not news and not pause_rules:
         return await submissions.create(conn, wanted)  # in one statement, if they are small
     async with conn.transaction():
