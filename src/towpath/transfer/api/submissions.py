@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from towpath.platform.database import Connection, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import DocumentResponse
 from towpath.transfer import names
 from towpath.transfer.api.answers.base import AGAIN, SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
@@ -267,7 +268,7 @@ def accepted(request: Request, task: NewTask, created: Created) -> JSONResponse:
     data_type, message = _ACCEPTED[task.type]
     if created.duplicate:
         message = "The task with this submission_id exists already; nothing new was started"
-    return JSONResponse(
+    return DocumentResponse(
         result(
             data_type,
             "Duplicate" if created.duplicate else "Accepted",
