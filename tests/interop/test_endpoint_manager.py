@@ -1,5 +1,7 @@
 """The endpoint manager by the unmodified SDK and command, its paginators included."""
 
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -56,6 +58,14 @@ def test_every_method_and_its_pages(
     assert set(done) <= set(seen)
     listed = client.endpoint_manager_task_list(filter_task_id=done)
     assert {task["task_id"] for task in listed} == set(done)
+    for end, use in ((source, "source"), (destination, "destination")):
+        account = pwd.getpwuid(os.geteuid()).pw_name  # of the servers, and of all who log in there
+        at = client.endpoint_manager_task_list(
+            filter_endpoint=end, filter_endpoint_use=use, filter_local_user=account
+        )
+        assert set(done) <= {task["task_id"] for task in at}
+        another = {"filter_endpoint": end, "filter_local_user": f"not-{account}"}
+        assert list(client.endpoint_manager_task_list(**another)) == []
     (task_id, *_) = done
     assert client.endpoint_manager_get_task(task_id)["files_transferred"] == 3
     events = client.paginated.endpoint_manager_task_event_list(task_id)

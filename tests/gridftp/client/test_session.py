@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import pwd
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from plugins.sessions import OpenSession
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.gridftp.client.listing import BATCH_ENTRIES, WAITING_BATCHES, Listing
-from towpath.gridftp.client.session import Server, Session
+from towpath.gridftp.client.session import Server, Session, account_of
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import EntryType
 from towpath.gridftp.wire.ranges import ByteRange
+from towpath.gridftp.wire.replies import Reply
 
 ODD_NAMES = [
     b"; odd = name; ",
@@ -62,6 +64,21 @@ async def raised(awaitable) -> GridFTPError:
     return caught.value
 
 
+@pytest.mark.parametrize(
+    ("reply", "account"),
+    [
+        (Reply.of(230, "User ada logged in."), "ada"),
+        (Reply.of(230, "Welcome", "User ada logged in, proceed."), "ada"),
+        (Reply.of(230, "You are in."), None),
+        (Reply.of(331, "User ada logged in."), None),
+        (Reply.of(230, "User \udce9 logged in."), None),
+        (Reply.of(230, f"User {'a' * 257} logged in."), None),
+    ],
+)
+def test_whom_a_greeting_names(reply: Reply, account: str | None) -> None:
+    assert account_of(reply) == account
+
+
 @pytest.mark.parametrize("delegate", [False, True])
 async def test_login(open_a, delegate: bool) -> None:
     session = await open_a(delegate=delegate)
@@ -71,6 +88,7 @@ async def test_login(open_a, delegate: bool) -> None:
     assert "SHA256" in session.features.checksums
     assert session.features.dcsc
     assert await session.whoami()
+    assert session.account == pwd.getpwuid(os.geteuid()).pw_name
     assert not session.closed
     assert await session.close() is True
     assert session.closed

@@ -11,13 +11,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from plugins.standings import endpoint
 from plugins.transfer_api import Api, assert_error, server_document
 from towpath.demo.authority import Domain
 from towpath.demo.gct import GctServer
 from towpath.platform.database import Database
 from towpath.transfer.api import TransferService
 from towpath.transfer.rights import Role
-from towpath.transfer.store import leases
+from towpath.transfer.store import endpoints, leases
 
 MANAGER = "endpoint_manager"
 
@@ -199,6 +200,17 @@ async def test_the_list_its_filters_and_pages(
     assert await found(filter_status="ACTIVE", filter_owner_id=str(bob.sub)) == [back, out]
     assert await found(filter_endpoint=lake, filter_min_faults=3) == [gone]
     assert await found(filter_endpoint=lake, filter_local_user="bob") == []
+    async with database.transaction() as conn:
+        await conn.execute(
+            "UPDATE task SET source_local_user = 'bob', destination_local_user = 'robert'"
+            " WHERE id = ANY(%s::uuid[])",
+            ([out, back],),
+        )
+    # at the lake: the pond's accounts are not for its owner to know
+    assert await found(filter_endpoint=lake, filter_local_user="bob") == [out]
+    assert await found(filter_endpoint=lake, filter_local_user="robert") == [back]
+    robert = {"filter_endpoint": lake, "filter_local_user": "robert"}
+    assert await found(**robert, filter_endpoint_use="source") == []
     assert await found(filter_task_id=f"{out},{gone}") == [out, gone]
     times = {"filter_completion_time": "2026-01-01,2026-01-03"}
     assert await found(filter_endpoint=lake, **times) == [gone]
@@ -223,11 +235,21 @@ async def test_the_list_its_filters_and_pages(
         {"filter_endpoint_use": "source", "filter_status": "ACTIVE"},
         {"filter_is_paused": "1", "filter_endpoint": lake},
         {"filter_local_user": "bob", "filter_status": "ACTIVE"},
+        {"filter_local_user": "b\0b", "filter_endpoint": lake},
         {"filter_completion_time": ",", "filter_endpoint": lake},
         {"last_key": "complete,never,1", "filter_endpoint": lake},
     ):
         answer = await alice.get(f"{MANAGER}/task_list", **wrong)
         assert_error(answer, 400, "ClientError.BadRequest")
+    async with database.transaction() as conn:  # what is shared of a server shows no accounts
+        host = await endpoints.get(conn, UUID(lake))
+        assert host is not None
+        shared = endpoint(alice.sub, host=host, share_path="/shared")
+        await endpoints.insert(conn, shared, {})
+    answer = await alice.get(
+        f"{MANAGER}/task_list", filter_endpoint=str(shared.id), filter_local_user="bob"
+    )
+    assert "guest collection" in assert_error(answer, 400, "ClientError.BadRequest")
     strange = await alice.get(f"{MANAGER}/task_list", filter_task_id=f"{out},{uuid4()}")
     assert_error(strange, 403, "PermissionDenied")
     assert_error(

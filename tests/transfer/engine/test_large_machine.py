@@ -125,6 +125,7 @@ class Session:
     timeouts: Any = field(default_factory=lambda: SimpleNamespace(checksum_s=1.0, stall_s=1.0))
     channel: Any = field(default_factory=SimpleNamespace)
     closed: bool = False
+    account: str | None = None
 
     async def stat(self, _path: str, timeout_s: float | None = None) -> Entry:
         del timeout_s
@@ -162,6 +163,14 @@ class Session:
         if self.world.there is None:
             raise GridFTPError(Kind.NOT_FOUND, "no such file", self.server)
         return self.world.there
+
+
+@dataclass(frozen=True)
+class At:
+    """All that one logs in with."""
+
+    server: str
+    permit: None = None
 
 
 class Checker(Session):
@@ -281,8 +290,8 @@ class LargeMachine(RuleBasedStateMachine):
             nothing: Any = None
             world = self.world
 
-            async def open_login(server: str) -> Checker:
-                return Checker(world, server)
+            async def open_login(login: At) -> Checker:
+                return Checker(world, login.server)
 
             sessions: Any = SimpleNamespace(open_login=open_login)
             context = TaskContext(
@@ -325,8 +334,8 @@ class LargeMachine(RuleBasedStateMachine):
             self.pair = SimpleNamespace(
                 source=Session(self.world, "source"),
                 destination=Session(self.world, "destination"),
-                source_login="source",
-                destination_login="destination",
+                source_login=At("source"),
+                destination_login=At("destination"),
                 generation=self.context.next_generation(),
             )
         self.pair.lane = Lane(self.world, fates)

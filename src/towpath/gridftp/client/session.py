@@ -38,6 +38,17 @@ _ENCODED: Final = re.compile(r"[A-Za-z0-9._-]{40,}")
 """What may be a piece of a token in a reply; identities have 36 characters."""
 
 
+_GREETED: Final = re.compile(rb"User ([!-~]{1,256}) logged in")
+
+
+def account_of(reply: Reply) -> str | None:
+    """The account that a server's greeting names, as GCT's and ours do: `230 User X logged in.`"""
+    if reply.code != 230:
+        return None
+    found = next((match for line in reply.raw if (match := _GREETED.match(line))), None)
+    return None if found is None else found[1].decode("ascii")
+
+
 def utc_now() -> datetime:
     """The time of day, aware."""
     return datetime.now(UTC)
@@ -107,6 +118,8 @@ class Session(Operations):
         self.features = Features()
         self.home: str | None = None
         """The directory the server starts in."""
+        self.account: str | None = None
+        """The account on the server, where its greeting names it; from when the login is over."""
         self.root: Root | None = None
         """Of a session that sees one directory only: where that is. All paths begin there."""
         self.peer_ip = ""
@@ -309,6 +322,7 @@ class Session(Operations):
             raise
         self._check_login(sent, replies)
         self.channel.by_grant = by_grant
+        self.account = next((name for one in replies if (name := account_of(one))), None)
 
     def _check_login(self, sent: Sequence[str], replies: Sequence[Reply]) -> None:
         for verb, reply in zip(sent, replies, strict=False):

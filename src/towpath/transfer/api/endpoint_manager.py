@@ -199,9 +199,7 @@ async def monitored_tasks(
         wanted = await _wanted(conn, service, caller, filters, theirs)
         if wanted.ids is not None:
             await _require_all(conn, wanted.ids, theirs)
-        page: list[Task] = []
-        if filter_local_user is None:  # the agents' accounts of finished sessions are not kept
-            page = await activity.list_tasks(conn, wanted, after=after, limit=limit + 1)
+        page = await activity.list_tasks(conn, wanted, after=after, limit=limit + 1)
         more, page = len(page) > limit, page[:limit]
         documents = await _task_documents(conn, service, who(caller), page, theirs)
     return JSONResponse(
@@ -267,6 +265,8 @@ class _Filters:
             )
         if self.local_user is not None and not self.endpoint:
             raise ApiError.bad_request("filter_local_user goes with filter_endpoint")
+        if self.local_user is not None and "\0" in self.local_user:
+            raise ApiError.bad_request("filter_local_user: an account's name has no NUL")
 
     def completed(self) -> tuple[datetime | None, datetime | None]:
         """Raises ApiError."""
@@ -297,6 +297,11 @@ async def _wanted(
     at_source = at_destination = theirs
     if filters.endpoint:
         at = (await monitored_endpoint(conn, service, caller, filters.endpoint)).endpoint
+        if filters.local_user is not None and at.is_guest:
+            raise ApiError.bad_request(
+                "filter_local_user: the accounts behind a guest collection are for those to know"
+                " who look after the endpoint that it is on; give that one as filter_endpoint"
+            )
         hosted = {one.id for one in await endpoints.belonging(conn, at.id)} & theirs
         at_source = at_destination = frozenset({at.id}) | hosted
         if filters.endpoint_use == "source":
@@ -313,6 +318,7 @@ async def _wanted(
         completed_from=first,
         completed_until=last,
         least_faults=filters.min_faults,
+        local_user=filters.local_user,
     )
 
 

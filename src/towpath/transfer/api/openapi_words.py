@@ -55,7 +55,7 @@ PARAMETERS: Final[Mapping[str, str]] = {
     "filter_is_paused": "Whether somebody has paused them",
     "filter_completion_time": "`FROM,TO`; one may be empty. Without `TO` unfinished ones as well",
     "filter_min_faults": "How many faults at least",
-    "filter_local_user": "Finds none: the accounts of tasks are not kept",
+    "filter_local_user": "An account at `filter_endpoint`, which is no guest collection",
     "filter_is_error": "Whether they tell of faults",
     "if_expires_in": "Seconds: if a credential is good for so long, nothing is done",
     "plan_id": "Of the plan",

@@ -210,6 +210,8 @@ class TaskContext:
     """Sessions left from the beginning for who needs one first: endpoint, and whether at source."""
     own_sessions: WeakKeyDictionary[Session, Login] = field(default_factory=WeakKeyDictionary)
     """All that were opened for the task, and are still known to somebody; with what."""
+    known_accounts: dict[UUID, str] = field(default_factory=dict)
+    """By endpoint, the account that the task has there."""
     guest_logins: dict[bool, Login] = field(default_factory=dict)
     """The last with which a guest collection was logged in to, by whether it is the source."""
     last_look: LastLook | None = None
@@ -317,6 +319,19 @@ class TaskContext:
             max_s=settings.retry_max_s,
             random=self.random,
         )
+
+    def accounts(self) -> tuple[str | None, str | None]:
+        """Under which the task runs at source and destination, as far as that is known."""
+        ends = (self.grant.source_endpoint_id, self.grant.destination_endpoint_id)
+        known = self.known_accounts
+        if not known.keys() >= {end for end in ends if end is not None}:
+            for session, login in list(self.own_sessions.items()):
+                told = None if login.permit is None else login.permit.account
+                account = told or session.account
+                if account is not None:
+                    known.setdefault(login.endpoint_id, account)
+        source, destination = [None if end is None else known.get(end) for end in ends]
+        return source, destination
 
     def judge(self, error: GridFTPError, phase: Phase, *, at_source: bool) -> Verdict:
         """What the error means under this task's options."""

@@ -189,6 +189,7 @@ async def open_pair(context: TaskContext, *, markers: bool) -> Pair:
             at_source = error.where == str(source.server)
             raise TaskFaultError(context.judge(error, Phase.DATA, at_source=at_source)) from error
         raise
+    context.accounts()  # sessions may be gone when the next batch is written
     return Pair(
         source, destination, source_login, destination_login, lane, context.next_generation()
     )

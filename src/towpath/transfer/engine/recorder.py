@@ -169,9 +169,9 @@ class Recorder:
                     self._unwritten.popleft()
 
     async def _write(self, batch: _Batch) -> None:
-        noted = self._throughput
+        noted, accounts = self._throughput, self._context.accounts()
         async with self._context.fenced() as conn:
-            if await counters.begin_batch(conn, self._context.task_no, batch.number):
+            if await counters.begin_batch(conn, self._context.task_no, batch.number, accounts):
                 noted = await self._write_noted(conn, batch)
         self._throughput = noted
         if any(file.state is State.CONTESTED for file in batch.returned):

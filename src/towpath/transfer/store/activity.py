@@ -89,6 +89,8 @@ class Wanted:
     completed_from: datetime | None = None
     completed_until: datetime | None = None
     least_faults: int | None = None
+    local_user: str | None = None
+    """The account at one of these ends."""
 
 
 _PLACE = """(t.completion_time IS NULL, coalesce(t.completion_time, t.request_time), t.task_no)"""
@@ -108,6 +110,10 @@ _LIST = f"""
         OR t.completion_time IS NULL AND %(until)s::timestamptz IS NULL)
    AND (%(until)s::timestamptz IS NULL OR t.completion_time <= %(until)s)
    AND (%(faults)s::bigint IS NULL OR t.faults >= %(faults)s)
+   AND (%(local_user)s::text IS NULL
+        OR t.source_local_user = %(local_user)s AND t.source_endpoint_id = ANY(%(at_source)s)
+        OR t.destination_local_user = %(local_user)s
+           AND t.destination_endpoint_id = ANY(%(at_destination)s))
    AND (%(task_no)s::bigint IS NULL
         OR {_PLACE} < (%(open)s::boolean, %(at)s::timestamptz, %(task_no)s))
  ORDER BY {_PLACE} DESC
@@ -132,6 +138,7 @@ async def list_tasks(
                 "from": wanted.completed_from,
                 "until": wanted.completed_until,
                 "faults": wanted.least_faults,
+                "local_user": wanted.local_user,
                 "open": None if after is None else after.open,
                 "at": None if after is None else after.at,
                 "task_no": None if after is None else after.task_no,

@@ -12,11 +12,21 @@ from psycopg.rows import class_row
 from towpath.transfer.store.rows import fetch_one
 
 
-async def begin_batch(conn: AsyncConnection[Any], task_no: int, batch: int) -> bool:
-    """False if this batch was committed before: its answer was lost, its effect was not."""
+async def begin_batch(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    batch: int,
+    accounts: tuple[str | None, str | None] = (None, None),
+) -> bool:
+    """False if this batch was committed before: its answer was lost, its effect was not.
+
+    `accounts`: under which the task runs at source and destination, as far as that is known.
+    """
     cursor = await conn.execute(
-        "UPDATE task SET last_batch = %s WHERE task_no = %s AND last_batch < %s",
-        (batch, task_no, batch),
+        "UPDATE task SET last_batch = %s, source_local_user = coalesce(%s, source_local_user),"
+        " destination_local_user = coalesce(%s, destination_local_user)"
+        " WHERE task_no = %s AND last_batch < %s",
+        (batch, *accounts, task_no, batch),
     )
     return cursor.rowcount > 0
 
