@@ -39,7 +39,7 @@ START_S = 30.0
 ANSWER_S = 60.0
 CONNECTIONS = 32
 """Requests under way for a rate. A server is busy all the time only if there is something to do
-while the database is asked; with 8 it waited for a third of it. Hello costs the same with either.
+while the database is asked: with 8 it stood still for a quarter of it. Hello costs the same.
 """
 TASKS = 64
 """That are asked for in turn, so that no two of those under way are the same one."""

@@ -405,33 +405,22 @@ def files_document(task_id: str, told: JsonObject) -> JsonObject:
 
 
 def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | None) -> JsonObject:
-    shown = None if endpoint_id is None else str(endpoint_id)
-    status = None if endpoint_id is None else "NO_PERMISSION"
-    name_of = f"{owner}#{shown}" if shown and owner else None
-    values = (name_of, shown, name, *[None] * 6, status, None, None)
-    return dict(zip(_SIDE_NAMES[side], values, strict=True))
-
-
-_SIDE_NAMES = {
-    side: [
-        f"{side}_{name}"
-        for name in (
-            "endpoint",
-            "endpoint_id",
-            "endpoint_display_name",
-            "base_path",
-            "host_endpoint",
-            "host_endpoint_display_name",
-            "host_endpoint_id",
-            "host_path",
-            "local_user",
-            "local_user_status",
-            "mapped_collection_display_name",
-            "mapped_collection_id",
-        )
-    ]
-    for side in ("source", "destination")
-}
+    known = endpoint_id is not None
+    name_of = canonical_name(owner, endpoint_id) if endpoint_id and owner else None
+    return {
+        f"{side}_endpoint": name_of,
+        f"{side}_endpoint_id": str(endpoint_id) if known else None,
+        f"{side}_endpoint_display_name": name,
+        f"{side}_base_path": None,
+        f"{side}_host_endpoint": None,
+        f"{side}_host_endpoint_display_name": None,
+        f"{side}_host_endpoint_id": None,
+        f"{side}_host_path": None,
+        f"{side}_local_user": None,
+        f"{side}_local_user_status": "NO_PERMISSION" if known else None,
+        f"{side}_mapped_collection_display_name": None,
+        f"{side}_mapped_collection_id": None,
+    }
 
 
 class NiceStatus(StrEnum):

@@ -90,8 +90,8 @@ class Created:
 class Task:
     """A stored task with its counters and the names of its endpoints.
 
-    Nobody changes one. It is not frozen because it would take thirty times as long to make, by
-    names or not; its fields are in the order of `select_tasks`.
+    Its fields are in the order of `select_tasks`. Nobody changes one; it is not frozen because one
+    that is takes twenty times as long to make.
     """
 
     task_no: int
