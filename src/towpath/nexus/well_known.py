@@ -49,6 +49,11 @@ SEARCH = "search.api.globus.org"
 TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"
 TIMERS_CLIENT = UUID(TIMERS)
 """The name of this resource server is its client's id."""
+TIMER = f"{SCOPE_BASE}/{TIMERS}/timer"
+ACTIONS = "actions.globus.org"
+TRANSFER_ACTION = f"{SCOPE_BASE}/{ACTIONS}/transfer/transfer"
+"""What stood between Timers and Transfer once: older ``globus`` commands (3.28) name it when they
+log in. Timers here has no need of it."""
 FLOWS = "flows.globus.org"
 NEXUS = "nexus.api.globus.org"
 _FLOWS_CLIENT = UUID("eec9b274-0c81-4334-bdc2-54e90e689b9a")
@@ -197,13 +202,25 @@ SERVICES = (
         "Timers",
         (
             FixedScope(
-                f"{SCOPE_BASE}/{TIMERS}/timer",
+                TIMER,
                 "Manage your timers",
                 "Transfer data for you at the times that you set",
                 needs=(TRANSFER_ALL,),
             ),
         ),
         client_id=TIMERS_CLIENT,
+    ),
+    Service(
+        ACTIONS,
+        "Timers, as older commands know them",
+        (
+            FixedScope(
+                TRANSFER_ACTION,
+                "Transfer data for your timers",
+                "What your timers do, at the times that you set",
+                needs=(TRANSFER_ALL,),
+            ),
+        ),
     ),
     Service(
         FLOWS,
@@ -289,8 +306,11 @@ def may_depend(scope: str, dependency: str) -> bool:
     """Whether a request may put ``dependency`` below ``scope`` though it is not registered there.
 
     Transfer asks any collection for its data, and collections come and go. So does who manages an
-    endpoint, to share what a person has there (``globus login --gcs ENDPOINT:COLLECTION``).
+    endpoint, to share what a person has there (``globus login --gcs ENDPOINT:COLLECTION``). Older
+    commands name the action between Timers and Transfer.
     """
+    if (scope, dependency) == (TIMER, TRANSFER_ACTION):
+        return True
     below = _OF_COLLECTION.fullmatch(dependency)
     if below is None or below["name"] != DATA_ACCESS:
         return False

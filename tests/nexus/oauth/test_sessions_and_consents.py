@@ -8,6 +8,7 @@ import httpx
 from plugins.nexus import PROVIDER, REDIRECT, Nexus, answered, consent, request
 from towpath.nexus.scopes import TRANSFER_ALL, VIEW_CONSENTS
 from towpath.nexus.store import accounts, identities, policies, projects, sessions
+from towpath.nexus.well_known import TRANSFER_ACTION, may_depend
 
 TIMERS = "524230d7-ea86-4a52-8312-86065a9e0417"
 TIMER = f"https://auth.globus.org/scopes/{TIMERS}/timer"
@@ -218,3 +219,27 @@ async def test_what_is_over_does_not_stay(nexus: Nexus) -> None:
         }
         await nexus.post("token/revoke", client, token=document["access_token"])
         assert set((await rows()).values()) == {0}
+
+
+async def test_older_commands_name_an_action_below_timers(nexus: Nexus) -> None:
+    """So `globus` 3.28 logs in; Timers has what it needs without it."""
+    person, client = await nexus.person(), await nexus.client(redirect_uris=[REDIRECT])
+    _, cookie = await nexus.log_in(person)
+    scope = f"{VIEW_CONSENTS} {TIMER}[{TRANSFER_ACTION}[{TRANSFER_ALL}]]"
+    document = await nexus.log_in_at(client, cookie=cookie, scope=scope)
+    answer = await nexus.http.get(
+        f"/v2/api/identities/{person.identity_id}/consents",
+        headers={"Authorization": f"Bearer {document['access_token']}"},
+        params={"all": "False"},
+    )
+    found = answer.json()["consents"]
+    names = {one["id"]: one["scope_name"] for one in found}
+    paths = {tuple(names[step] for step in one["dependency_path"]) for one in found}
+    assert paths == {
+        (VIEW_CONSENTS,),
+        (TIMER,),
+        (TIMER, TRANSFER_ALL),
+        (TIMER, TRANSFER_ACTION),
+        (TIMER, TRANSFER_ACTION, TRANSFER_ALL),
+    }
+    assert not may_depend(TRANSFER_ALL, TRANSFER_ACTION), "below nothing else"
