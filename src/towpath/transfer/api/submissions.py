@@ -273,7 +273,7 @@ def accepted(request: Request, task: NewTask, created: Created) -> JSONResponse:
             data_type,
             "Duplicate" if created.duplicate else "Accepted",
             message,
-            request.url.path,
+            request.scope["path"],
             submission_id=str(task.submission_id),
             task_id=str(created.id),
             task_link={
