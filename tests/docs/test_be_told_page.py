@@ -18,8 +18,7 @@ from towpath.notify.webhooks import HookSender
 from towpath.platform.dial import DialPolicy
 from towpath.platform.outbound import Outbound
 from towpath.platform.standard_webhooks import new_secret, shown
-from towpath.transfer.outbox import Delivery, Hook
-from towpath.transfer.store.deliveries import Taken
+from towpath.transfer.store.deliveries import Hook, Taken
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/be-told.md"
 LINES_MOST = 15
@@ -31,13 +30,13 @@ def receiver() -> str:
     return textwrap.dedent(found[1])
 
 
-def delivery(url: str, *secrets: bytes) -> Delivery:
+def delivery(url: str, *secrets: bytes) -> Taken:
     document: dict[str, Any] = {"task_id": "7"}
-    taken = Taken(
+    return Taken(
         *(1, uuid4(), "task.failed", UUID(int=1), document, 0, datetime.now(UTC), 1, 0.0),
         *(UUID(int=2), url, None, None, None),
+        hook=Hook(UUID(int=2), url, None, secrets),
     )
-    return Delivery(taken, Hook(UUID(int=2), url, None, secrets))
 
 
 async def test_the_receiver_takes_what_is_signed_with_its_secret() -> None:

@@ -28,8 +28,9 @@ from towpath.platform.outbound import Outbound
 from towpath.platform.secrets import Sealer, add_key
 from towpath.platform.settings import MailSettings, NotifySettings
 from towpath.transfer import outbox as outbox_module
-from towpath.transfer.outbox import Delivery, SwitchOff, TransferOutbox
+from towpath.transfer.outbox import SwitchOff, TransferOutbox
 from towpath.transfer.store import deliveries, outbox, webhooks
+from towpath.transfer.store.deliveries import Taken
 from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.webhooks import Webhook, seal_context
 
@@ -64,7 +65,7 @@ class Ground:
         self.tls = "none"
         self.outbound_s = 5.0
 
-    def runner(self, lease_s: float = 120.0) -> Runner[Delivery]:
+    def runner(self, lease_s: float = 120.0) -> Runner[Taken]:
         mail = MailSettings(
             host="127.0.0.1",
             port=self.mail.port,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from towpath.platform import logs
+from towpath.platform import logs, secrets
 from towpath.platform.secrets import NoKeyError, Sealer, SealError
 from towpath.platform.settings import LogSettings
 
@@ -49,6 +49,29 @@ def test_a_key_file_that_others_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "seal.key").chmod(0o644)
     with pytest.raises(SealError, match="chmod 600"):
         Sealer(tmp_path / "seal.key")
+
+
+def test_a_key_file_that_is_moved_away_while_it_is_looked_at_is_not_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sealed under a key that is overwritten a moment later would be lost."""
+    file, away = tmp_path / "seal.key", tmp_path / "away.key"
+    sealer = Sealer(file)
+    sealed = sealer.seal(b"x", b"")
+    file.touch()
+    look = secrets._stamp
+
+    def look_and_move(path: Path) -> tuple[int, ...]:
+        stamp = look(path)
+        if not away.exists():
+            file.rename(away)
+        return stamp
+
+    monkeypatch.setattr(secrets, "_stamp", look_and_move)
+    assert sealer.unseal(sealer.seal(b"y", b""), b"") == b"y"
+    assert not file.exists()
+    away.rename(file)
+    assert sealer.unseal(sealed, b"") == b"x"
 
 
 @pytest.fixture

@@ -13,10 +13,12 @@ from towpath.platform.dial import DialPolicy
 from towpath.platform.mail import Mailer
 from towpath.platform.outbound import Outbound
 from towpath.platform.settings import Settings
-from towpath.timers.outbox import Mail, TimersOutbox
+from towpath.timers.outbox import TimersOutbox
+from towpath.timers.store.outbox import Taken as TimersTaken
 from towpath.transfer.api.service import TransferService
-from towpath.transfer.outbox import Delivery, SwitchOff, TransferOutbox
+from towpath.transfer.outbox import SwitchOff, TransferOutbox
 from towpath.transfer.store import deliveries
+from towpath.transfer.store.deliveries import Taken
 
 
 def notifiers(
@@ -28,7 +30,7 @@ def notifiers(
     sender: str,
     nexus: httpx.AsyncClient,
     login: httpx.Auth,
-) -> tuple[Runner[Delivery], Runner[Mail]]:
+) -> tuple[Runner[Taken], Runner[TimersTaken]]:
     """Deliver Transfer's outbox, and that of Timers; `nexus` knows where people get mail.
 
     One switch of a person's is for the mails of both: Transfer keeps it.

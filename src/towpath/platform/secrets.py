@@ -9,7 +9,7 @@ import binascii
 import fcntl
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -56,7 +56,7 @@ class Sealer:
         self._ciphers: dict[bytes, AESGCM] = {}
         self._active = b""
         self._missing: set[bytes] = set()
-        self._load()
+        self._load(_read_or_make)
 
     def __repr__(self) -> str:
         return f"Sealer({self._active.hex()})"
@@ -112,7 +112,7 @@ class Sealer:
         if stamp == self._stamp:
             return
         try:
-            self._load()
+            self._load(_read_private)  # one that is moved away just now is not made anew
         except SealError as error:
             self._stamp = stamp  # told once, and looked at again when it is another
             _log.error("secrets.key_file_unusable", error=str(error))
@@ -128,13 +128,13 @@ class Sealer:
                 " here (towpath admin seal-key list)",
             )
 
-    def _load(self) -> None:
+    def _load(self, read: Callable[[Path], bytes]) -> None:
         # the stamp first: what comes between is then seen by the next look, and never missed
         stamp: tuple[int, ...] = ()
         try:
             with suppress(FileNotFoundError):
                 stamp = _stamp(self._file)
-            text = _read_or_make(self._file)
+            text = read(self._file)
         except OSError as error:
             raise SealError(f"key file {self._file}: {error}") from error
         keys = _keys(self._file, text)
@@ -205,12 +205,16 @@ def _key_id(key: bytes) -> bytes:
 
 def _read_or_make(key_file: Path) -> bytes:
     try:
-        found = key_file.read_bytes()
+        return _read_private(key_file)
     except FileNotFoundError:
         private_directory(key_file.parent)
         made = base64.b64encode(os.urandom(KEY_BYTES)) + b"\n"
         write_private(key_file, made)
         return made
+
+
+def _read_private(key_file: Path) -> bytes:
+    found = key_file.read_bytes()
     if key_file.stat().st_mode & 0o077:
         raise OSError("others may read it: chmod 600")
     return found

@@ -2,17 +2,15 @@
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 from uuid import UUID
 
 from towpath.platform.database import Database
 from towpath.platform.secrets import NoKeyError, Sealer, SealError
 from towpath.transfer.store import deliveries, webhooks
-from towpath.transfer.store.deliveries import Failing, Taken
+from towpath.transfer.store.deliveries import Failing, Hook, Taken
 
 UNSUBSCRIBE: Final = "/v0.10/unsubscribe?key="
 """In the query, which no log has: whoever has it can end somebody's mails."""
@@ -21,69 +19,6 @@ NO_KEY: Final = "the service misses the key of its secret, which its operator is
 NO_KEY_S: Final = 60.0
 """From one look for that key to the next."""
 _UNSUBSCRIBES: Final = b"transfer.unsubscribe"
-
-
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A webhook, with its secrets."""
-
-    id: UUID
-    url: str
-    authority: str | None
-    secrets: Sequence[bytes] = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What was taken."""
-
-    taken: Taken
-    hook: Hook | None
-
-    @property
-    def id(self) -> int:
-        """Of this delivery."""
-        return self.taken.id
-
-    @property
-    def message_id(self) -> UUID:
-        """Of what is told."""
-        return self.taken.message_id
-
-    @property
-    def topic(self) -> str:
-        """What it is about."""
-        return self.taken.topic
-
-    @property
-    def recipient_id(self) -> UUID:
-        """Who is told."""
-        return self.taken.recipient_id
-
-    @property
-    def document(self) -> Mapping[str, Any]:
-        """What there is to tell."""
-        return self.taken.document
-
-    @property
-    def more(self) -> int:
-        """How many others are not told."""
-        return self.taken.more
-
-    @property
-    def created_at(self) -> datetime:
-        """When it happened."""
-        return self.taken.created_at
-
-    @property
-    def attempt(self) -> int:
-        """1 for the first."""
-        return self.taken.attempt
-
-    @property
-    def age_s(self) -> float:
-        """Since it happened."""
-        return self.taken.age_s
 
 
 class TransferOutbox:
@@ -95,7 +30,7 @@ class TransferOutbox:
 
     async def take(
         self, *, by_mail: bool, most: int, per_target: int, lease_s: float
-    ) -> list[Delivery]:
+    ) -> list[Taken]:
         """What is due. A webhook whose secret does not open any more is switched off; one whose
         key is missing waits for it.
         """
@@ -103,10 +38,10 @@ class TransferOutbox:
             taken = await deliveries.take(
                 conn, by_mail=by_mail, most=most, per_target=per_target, lease_s=lease_s
             )
-        found: list[Delivery] = []
+        found: list[Taken] = []
         for one in taken:
             try:
-                found.append(Delivery(one, self._hook(one)))
+                found.append(replace(one, hook=self._hook(one)))
             except NoKeyError:
                 async with self._database.transaction() as conn:
                     await deliveries.put_off(conn, one, after_s=NO_KEY_S, error=NO_KEY)
@@ -128,24 +63,24 @@ class TransferOutbox:
                 secrets.append(self._sealer.unseal(one.sealed_earlier, context))
         return Hook(one.webhook_id, one.url, one.authority, secrets)
 
-    async def delivered(self, delivery: Delivery, status: int | None) -> None:
+    async def delivered(self, delivery: Taken, status: int | None) -> None:
         """It has arrived."""
         async with self._database.transaction() as conn:
-            await deliveries.delivered(conn, delivery.taken, status=status)
+            await deliveries.delivered(conn, delivery, status=status)
 
     async def again(
-        self, delivery: Delivery, *, after_s: float, status: int | None, error: str
+        self, delivery: Taken, *, after_s: float, status: int | None, error: str
     ) -> Failing | None:
         """It is tried again."""
         async with self._database.transaction() as conn:
             return await deliveries.again(
-                conn, delivery.taken, after_s=after_s, status=status, error=error
+                conn, delivery, after_s=after_s, status=status, error=error
             )
 
-    async def give_up(self, delivery: Delivery, *, status: int | None, error: str) -> None:
+    async def give_up(self, delivery: Taken, *, status: int | None, error: str) -> None:
         """It is not."""
         async with self._database.transaction() as conn:
-            await deliveries.give_up(conn, delivery.taken, status=status, error=error)
+            await deliveries.give_up(conn, delivery, status=status, error=error)
 
     async def disable(self, hook_id: UUID, because: str) -> None:
         """Switch a webhook off, and tell its owner."""

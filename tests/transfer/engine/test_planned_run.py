@@ -1,6 +1,7 @@
 """A transfer that follows a plan under its second lease: what may have changed since then is looked
 at again, and nothing is told twice."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from random import Random
@@ -14,7 +15,7 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
-from towpath.transfer.engine import planned_removal, planned_run
+from towpath.transfer.engine import last_look, planned_removal, planned_run
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext, TaskFaultError
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.planned_run import PlannedRun
@@ -40,6 +41,7 @@ class End:
         self.entries = entries
         self.may_delete = 1_000
         self.forbidden: set[str] = set()
+        self.ended = asyncio.Event()
 
     async def stat(self, path: str) -> Entry:
         if path in self.forbidden:
@@ -57,6 +59,7 @@ class End:
     delete_directory = delete_file
 
     async def close(self) -> bool:
+        self.ended.set()
         return True
 
 
@@ -67,8 +70,10 @@ class Ends:
         self.database = database
         self.source = End({"/s": DIRECTORY})
         self.destination = End({"/d": DIRECTORY})
+        self.opened = 0
 
         async def open_both(_context: object) -> Any:
+            self.opened += 1
             here, there = (SimpleNamespace(namespace=name) for name in "ab")
             return (self.source, here), (self.destination, there)
 
@@ -206,3 +211,64 @@ async def test_where_the_source_cannot_be_looked_at_nothing_is_deleted(ends: End
     assert "/d/seen" not in ends.destination.entries
     assert "/d/hidden" in ends.destination.entries
     assert await ends.left_alone() == 1
+
+
+async def test_what_is_at_the_source_by_now_is_no_extra_however_it_is_spelled(ends: Ends) -> None:
+    """As a mirror without a plan has it: servers spell one name in several ways."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    ends.destination.entries |= {f"/d/{composed}": FILE, "/d/other": FILE}
+    ends.source.entries[f"/s/{decomposed}"] = FILE
+    await ends.follow(
+        [
+            Planned(1, name, Action.DELETE, Reason.EXTRA, None, facts(FILE))
+            for name in (composed, "other")
+        ]
+    )
+    _, run = await ends.lease()
+    await run.begin()
+    await run.delete_extras()
+    assert set(ends.destination.entries) == {"/d", f"/d/{composed}"}
+
+
+async def test_sessions_do_not_wait_for_hours_until_there_is_room(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server would end them, and the whole task with its lanes begin anew."""
+    monkeypatch.setattr(planned_run, "IDLE_S", 0.01)
+    monkeypatch.setattr(planned_run, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(planned_run, "AT_ONCE", 1)
+    monkeypatch.setattr(planned_run, "AHEAD_FILES", 1)
+    ends.source.entries |= {f"/s/{n}": FILE for n in range(2)}
+    await ends.follow([Planned(1, str(n), Action.COPY, Reason.NEW, facts(FILE)) for n in range(2)])
+    context, run = await ends.lease()
+    await run.begin()
+    running = asyncio.create_task(run.run())
+    async with asyncio.timeout(10):
+        await ends.source.ended.wait()
+        await ends.destination.ended.wait()
+    assert await ends.waiting() == ["0"]
+    opened = ends.opened
+    context.open_files = 0
+    await running
+    assert await ends.waiting() == ["0", "1"]
+    assert ends.opened == opened + 1
+
+
+async def test_a_server_is_asked_for_so_many_paths_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One plan has as many as its owner likes: of all items that go to one place each is asked."""
+    asked = most = 0
+
+    class Server:
+        async def stat(self, _path: str) -> Entry:
+            nonlocal asked, most
+            asked += 1
+            most = max(most, asked)
+            await asyncio.sleep(0)
+            asked -= 1
+            return FILE
+
+    monkeypatch.setattr(last_look, "AT_ONCE", 3)
+    server: Any = Server()
+    found = await last_look.look_at_each(server, [*map(str, range(10)), "1"])
+    assert found == {str(n): FILE for n in range(10)}
+    assert most == 3

@@ -25,7 +25,7 @@ SWEPT_AT_ONCE: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A delivery that is ours until its lease ends."""
+    """A delivery that is ours until its lease ends, as `towpath.notify` knows it."""
 
     id: int
     message_id: UUID
@@ -35,6 +35,10 @@ class Taken:
     created_at: datetime
     attempt: int
     age_s: float
+    hook: None = None
+    """It is a mail."""
+    more: int = 0
+    """Of each timer one message waits at most: none is left out."""
 
 
 async def tell_inactive(

@@ -8,7 +8,7 @@ Nothing is sent from here but questions.
 
 import asyncio
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from towpath.gridftp.client.session import Session
@@ -24,7 +24,7 @@ from towpath.transfer.store.plan import File
 from towpath.transfer.store.segments import Skipped
 
 AT_ONCE: Final = 200
-"""Entries looked at together; a server takes about 1,000 queued commands."""
+"""Entries, or paths, looked at together; a server takes about 1,000 queued commands."""
 
 Place = tuple[int, str]
 """An item, and a path below it."""
@@ -52,6 +52,19 @@ async def look_at(session: Session, path: str) -> Entry | GridFTPError | None:
         if error.scope is not Scope.FILE:
             raise
         return error
+
+
+async def look_at_each(
+    session: Session, paths: Collection[str]
+) -> dict[str, Entry | GridFTPError | None]:
+    """The same of several, however many there are. Raises GridFTPError."""
+    wanted = list(dict.fromkeys(paths))
+    found: dict[str, Entry | GridFTPError | None] = {}
+    for first in range(0, len(wanted), AT_ONCE):
+        some = wanted[first : first + AT_ONCE]
+        looked = await asyncio.gather(*(look_at(session, path) for path in some))
+        found |= zip(some, looked, strict=True)
+    return found
 
 
 def place_of(context: TaskContext, one: Planned) -> str:
@@ -129,14 +142,11 @@ class LastLook:
         """Those that are not where they were: a directory on the way to them is a link now, and was
         none, or another one. Raises SidedError."""
         ways = {one: list(self._way(one)) for one in entries}
-        paths = list({path for way in ways.values() for path, _ in way})
         with at_destination():
-            found = await asyncio.gather(*(look_at(destination, path) for path in paths))
-        targets = {
-            path: one.link_target
-            for path, one in zip(paths, found, strict=True)
-            if isinstance(one, Entry)
-        }
+            found = await look_at_each(
+                destination, [path for way in ways.values() for path, _ in way]
+            )
+        targets = {path: one.link_target for path, one in found.items() if isinstance(one, Entry)}
         return {
             one for one, way in ways.items() if any(targets.get(path) != was for path, was in way)
         }

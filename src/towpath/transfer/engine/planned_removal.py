@@ -5,7 +5,6 @@ place is at the source as it was; and what is extra, if the source still has not
 and has the item's directory at all.
 """
 
-import asyncio
 import posixpath
 from collections.abc import Mapping, Sequence
 
@@ -25,9 +24,10 @@ from towpath.transfer.engine.last_look import (
     LastLook,
     Place,
     left_out,
-    look_at,
+    look_at_each,
     place_of,
 )
+from towpath.transfer.engine.mirror import other_spellings
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.removal import remove_each
@@ -96,9 +96,7 @@ class PlannedRemoval:
         context = self._context
         entries = [one for _, one in batch]
         with at_destination():
-            looked = await asyncio.gather(
-                *(look_at(destination, place_of(context, one)) for one in entries)
-            )
+            looked = await look_at_each(destination, [place_of(context, one) for one in entries])
         if reason is Reason.EXTRA:
             stays = await self._at_source(source, destination, entries)
         else:
@@ -107,7 +105,8 @@ class PlannedRemoval:
             stays[one] = "a link to a directory is on the way to it by now"
         goes: list[Planned] = []
         alone: list[Skipped] = []
-        for one, there in zip(entries, looked, strict=True):
+        for one in entries:
+            there = looked[place_of(context, one)]
             if there is None:
                 continue  # it is gone already
             if isinstance(there, GridFTPError):
@@ -145,15 +144,13 @@ class PlannedRemoval:
     ) -> dict[Planned, str]:
         """Those for which nothing would come, because that is not what it was."""
         roots = {one: self._root((one.item_no, one.path)) for one in entries}
-        places = list(set(roots.values()))
+        paths = {place: self._context.source_path(*place) for place in roots.values()}
         with at_source():
-            looked = await asyncio.gather(
-                *(look_at(source, self._context.source_path(*place)) for place in places)
-            )
+            looked = await look_at_each(source, paths.values())
         comes = {
             place
-            for place, here in zip(places, looked, strict=True)
-            if isinstance(here, Entry) and facts(here) == self._instead.get(place)
+            for place, path in paths.items()
+            if isinstance(here := looked[path], Entry) and facts(here) == self._instead.get(place)
         }
         return {
             one: "what was to come into its place is not at the source as it was"
@@ -179,14 +176,18 @@ class PlannedRemoval:
             )
         asked: dict[Planned, list[str]] = {}
         for one in entries:
-            asked[one] = [context.source_path(one.item_no, one.path)]
+            above, name = posixpath.split(one.path)
+            asked[one] = [
+                context.source_path(one.item_no, posixpath.join(above, spelled))
+                for spelled in {name, *other_spellings(name)}
+            ]
             if self._places is not None:
                 asked[one] += self._places.others(context.items[one.item_no], one.path)
         roots = {one.item_no: context.source_path(one.item_no, "") for one in entries}
-        paths = list({*roots.values(), *(path for some in asked.values() for path in some)})
         with at_source():
-            looked = await asyncio.gather(*(look_at(source, path) for path in paths))
-        here = dict(zip(paths, looked, strict=True))
+            here = await look_at_each(
+                source, [*roots.values(), *(path for some in asked.values() for path in some)]
+            )
         stays: dict[Planned, str] = {}
         for one, some in asked.items():
             root = here[roots[one.item_no]]

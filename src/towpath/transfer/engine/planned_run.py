@@ -26,7 +26,7 @@ from towpath.transfer.engine.context import (
     at_destination,
 )
 from towpath.transfer.engine.extras import extras_events
-from towpath.transfer.engine.last_look import AT_ONCE, LastLook, left_out, look_at, place_of
+from towpath.transfer.engine.last_look import AT_ONCE, LastLook, left_out, look_at_each, place_of
 from towpath.transfer.engine.pairs import open_both
 from towpath.transfer.engine.planned_removal import PlannedRemoval
 from towpath.transfer.engine.recorder import Recorder, record_skipped
@@ -42,6 +42,9 @@ from towpath.transfer.store.segments import Skipped
 AHEAD_FILES: Final = 1_000
 """Not more are looked at before those are sent: what was looked at long ago may have changed."""
 LOOK_AGAIN_S: Final = 0.5
+IDLE_S: Final = 60.0
+"""GCT ends sessions that are idle for 600 s, where its administrator has set nothing less; and they
+are a process at each server."""
 
 _SENT: Final = frozenset({Action.COPY, Action.OVERWRITE})
 
@@ -92,16 +95,16 @@ class PlannedRun:
         if not self._cursor:
             with self._context.stopwatch.phase(DELETING):
                 await self._removal.run(Reason.IN_THE_WAY)
-        source, destination = await self._open()
+        ends: tuple[Session, ...] = ()
         try:
             while batch := await self._next():
-                await self._room()
+                source, destination = ends = await self._room(ends)
                 with self._context.stopwatch.phase(LISTING_SOURCE):
                     await self._take(source, destination, batch)
         except SidedError as sided:
             raise TaskFaultError(self._context.judge_sided(sided, Phase.LISTING)) from sided
         finally:
-            await close_all([source, destination])
+            await close_all(ends)
         async with self._context.fenced() as conn:
             await plans.all_taken(conn, self._context.task_no)
         self._context.walk_done = True
@@ -122,10 +125,17 @@ class PlannedRun:
             told.append(_not_done(alone))
         return told
 
-    async def _room(self) -> None:
-        while self._context.open_files >= AHEAD_FILES:
-            with self._context.stopwatch.phase(None):
-                await self._context.changed.wait(LOOK_AGAIN_S)
+    async def _room(self, ends: tuple[Session, ...]) -> tuple[Session, ...]:
+        """Sessions at both ends, when there is room for more files: these, unless they have waited
+        for so long that their servers may end them."""
+        context, since = self._context, self._context.clock()
+        while context.open_files >= AHEAD_FILES:
+            with context.stopwatch.phase(None):
+                await context.changed.wait(LOOK_AGAIN_S)
+            if ends and context.clock() - since >= IDLE_S:
+                await close_all(ends)
+                ends = ()
+        return ends or await self._open()
 
     async def _next(self) -> list[tuple[int, Planned]]:
         async with self._context.db.connection() as conn:
@@ -202,11 +212,11 @@ class PlannedRun:
             place = self._context.destination_path(one.item_no, one.path)
             above.setdefault(posixpath.dirname(place), set()).add((one.item_no, one.path))
         with at_destination():
-            looked = await asyncio.gather(*(look_at(destination, path) for path in above))
+            looked = await look_at_each(destination, above)
         return {
             one
-            for found, those in zip(looked, above.values(), strict=True)
-            if not isinstance(found, Entry) or not found.is_directory
+            for path, those in above.items()
+            if not isinstance(found := looked[path], Entry) or not found.is_directory
             for one in those
         }
 

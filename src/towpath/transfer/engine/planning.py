@@ -5,7 +5,6 @@ and what would be removed is listed to its last file, so that whoever applies th
 nothing else. Sessions of a plan send no command that changes anything (`pairs.open_another`).
 """
 
-import asyncio
 import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
@@ -28,7 +27,7 @@ from towpath.transfer.engine.context import (
     join,
 )
 from towpath.transfer.engine.faults import code_of, plan_too_large
-from towpath.transfer.engine.last_look import look_at
+from towpath.transfer.engine.last_look import look_at, look_at_each
 from towpath.transfer.engine.pairs import open_another, open_session
 from towpath.transfer.engine.removal import keeping
 from towpath.transfer.engine.sync import Decision, status
@@ -190,13 +189,12 @@ async def refused_names(
     # below what is not there yet a server does not say
     with at_destination():
         held_in = await _nearest(destination, place)
-        looked = await asyncio.gather(
-            *(look_at(destination, join(held_in, name)) for name in long.values()),
-            *(look_at(destination, join(place, name)) for name in long.values()),
+        looked = await look_at_each(
+            destination, [join(above, name) for name in long.values() for above in (held_in, place)]
         )
     told = list(planned)
-    for number, in_there, whole in zip(long, looked[: len(long)], looked[len(long) :], strict=True):
-        for said in (in_there, whole):
+    for number, name in long.items():
+        for said in (looked[join(held_in, name)], looked[join(place, name)]):
             if isinstance(said, GridFTPError) and said.kind is Kind.INVALID_NAME:
                 told[number] = told[number]._replace(
                     action=Action.FAULT,

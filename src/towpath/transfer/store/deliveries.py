@@ -4,7 +4,7 @@ Whoever takes one has it until its lease ends; then it is due again, for anybody
 database's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -25,8 +25,20 @@ SWEPT_AT_ONCE: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A webhook, with its secrets."""
+
+    id: UUID
+    url: str
+    authority: str | None
+    secrets: Sequence[bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
-    """A delivery that is ours until its lease ends; secrets sealed."""
+    """A delivery that is ours until its lease ends, as `towpath.notify` knows it; secrets sealed,
+    but for those of `hook`.
+    """
 
     id: int
     message_id: UUID
@@ -43,6 +55,8 @@ class Taken:
     sealed_secret: bytes | None = field(repr=False)
     sealed_earlier: bytes | None = field(repr=False)
     """The secret before, while both sign."""
+    hook: Hook | None = None
+    """Whoever has taken it opens the secrets. None: it is a mail."""
 
 
 @dataclass(frozen=True, slots=True)
