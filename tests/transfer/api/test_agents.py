@@ -78,6 +78,13 @@ async def test_a_computer_becomes_an_agent(
     shown = (await alice.get(f"endpoint/{endpoint_id}")).json()
     assert shown["gcp_connected"] is False
 
+    # an offset that the database does not know, and one that leads out of the calendar
+    lost["heard_at"] = "2026-01-01T10:00:00+19:31"
+    assert (await relay.post("relay/presence", {"lost": [lost]})).status_code == 200
+    lost["heard_at"] = "0001-01-01T00:00:00+10:00"
+    refused = await relay.post("relay/presence", {"lost": [lost]})
+    assert "calendar" in assert_error(refused, 400, "ClientError.BadRequest")
+
 
 async def test_a_setup_key_is_good_once_and_until_it_ends(alice: Api, database: Database) -> None:
     endpoint_id, key = await make(alice)

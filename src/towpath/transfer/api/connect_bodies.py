@@ -67,6 +67,15 @@ def _mappings(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return documents
 
 
+def _in_utc(moment: datetime) -> datetime:
+    """The database knows no offsets of 16 hours and more, which ISO 8601 has. Without one it is
+    UTC."""
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:
+        raise refuse("invalid_time", "the time is outside of the calendar") from None
+
+
 def _absolute(path: str) -> str:
     if not path.startswith("/"):
         raise refuse("invalid_path", "the path is absolute")
@@ -81,7 +90,7 @@ Access = Literal["r", "rw"]
 Request = Annotated[Text, Field(max_length=MAX_REQUEST_CHARACTERS)]
 BasePath = Annotated[ApiPath, AfterValidator(_absolute)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-When = Annotated[datetime, Field(strict=False)]
+When = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
 
 
 class SetupDocument(Document):
@@ -168,24 +177,12 @@ class ConnectedDocument(Document):
     direct_address: IpAddress | None = None
     since: When | None = None
 
-    def since_utc(self) -> datetime | None:
-        """With a time zone: without one it is UTC."""
-        if self.since is None or self.since.tzinfo is not None:
-            return self.since
-        return self.since.replace(tzinfo=UTC)
-
 
 class LostDocument(Document):
     """A node whose tunnel has ended."""
 
     node_id: Annotated[UUID, Field(strict=False)]
     heard_at: When | None = None
-
-    def heard_utc(self) -> datetime | None:
-        """With a time zone: without one it is UTC."""
-        if self.heard_at is None or self.heard_at.tzinfo is not None:
-            return self.heard_at
-        return self.heard_at.replace(tzinfo=UTC)
 
 
 class PresenceDocument(Document):

@@ -107,10 +107,10 @@ async def relay_presence(request: Request, relay: RelayCaller, service: Service)
     """Which agents came to a relay, and which went."""
     document = await read_document(request, PresenceDocument)
     connected = [
-        Connected(one.node_id, one.address, one.direct_address, one.version, one.since_utc())
+        Connected(one.node_id, one.address, one.direct_address, one.version, one.since)
         for one in document.connected
     ]
-    lost = [Lost(one.node_id, one.heard_utc()) for one in document.lost]
+    lost = [Lost(one.node_id, one.heard_at) for one in document.lost]
     async with service.database.transaction() as conn:
         await take_presence(
             conn, relay.client_id, connected=connected, lost=lost, all_named=document.all
