@@ -14,6 +14,7 @@ import pytest
 from towpath.gridftp.client.session import Server, Session
 from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.platform.database import Database
+from towpath.platform.secrets import NoKeyError
 from towpath.transfer.claims import storage_of
 from towpath.transfer.engine.context import LeaseClock, TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import Consequence, judge
@@ -102,6 +103,23 @@ async def test_a_session_sends_only_under_the_lease(
     assert not may_send()
     lease.renewed(now, 10.0)
     assert may_send()
+
+
+async def test_a_key_that_is_missing_is_told_and_waited_for() -> None:
+    """It is no mistake of the program's that its operator would have to look for in the log."""
+
+    class Keyless(Sessions):
+        async def login(self, *_where: Any, **_how: Any) -> Any:
+            raise NoKeyError
+
+    with pytest.raises(TaskFaultError) as raised:
+        await open_session(a_task(Keyless()), DESTINATION, at_source=False)
+    verdict = raised.value.verdict
+    assert verdict.consequence is Consequence.RETRY_TASK
+    assert verdict.event.code == EventCode.INTERNAL_ERROR
+    assert isinstance(verdict.event.details, dict)
+    assert "misses the key" in verdict.event.details["error"]
+    assert verdict.event.details["role"] == "destination"
 
 
 class Listening:

@@ -21,7 +21,8 @@ from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.planned_run import PlannedRun
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.planned import Action, Planned, Reason, facts
-from towpath.transfer.store import leases, plan, plans
+from towpath.transfer.store import leases, plan, plans, segments
+from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plan import Item
 from towpath.transfer.store.rows import fetch, fetch_one
 
@@ -211,6 +212,29 @@ async def test_where_the_source_cannot_be_looked_at_nothing_is_deleted(ends: End
     assert "/d/seen" not in ends.destination.entries
     assert "/d/hidden" in ends.destination.entries
     assert await ends.left_alone() == 1
+
+
+async def test_faults_that_were_expected_are_told_in_the_end(ends: Ends) -> None:
+    """Else a task of which half could not be done would seem to have done all."""
+    ends.source.entries["/s/f"] = FILE
+    blocked = facts(DIRECTORY)
+    await ends.follow(
+        [
+            Planned(1, "d", Action.FAULT, EventCode.NOT_A_DIRECTORY, blocked, None, "A file is."),
+            Planned(1, "f", Action.COPY, Reason.NEW, facts(FILE)),
+        ]
+    )
+    context, run = await ends.lease()
+    await run.begin()
+    await run.run()
+    assert await ends.waiting() == ["f"]
+    async with context.db.connection() as conn:
+        [row] = await fetch(conn, "SELECT data FROM history_segment")
+    [told] = segments.unpack(row[0], segments.Skipped)
+    assert (told.path, told.is_directory, told.code) == ("d", True, EventCode.NOT_A_DIRECTORY)
+    [event] = await run.told()
+    assert isinstance(event.details, dict)
+    assert event.details["left_out"] == 1
 
 
 async def test_what_is_at_the_source_by_now_is_no_extra_however_it_is_spelled(ends: Ends) -> None:

@@ -1,5 +1,5 @@
-"""What access rules let a task's owner do at guest collections: when a session is opened there, and
-now and then while the task runs.
+"""What a task's owner may log in with, and what access rules let him do at guest collections: when
+a session is opened there, and now and then while the task runs.
 
 Every path of a task is below one of its items, so it is these that are held against the rules.
 """
@@ -7,13 +7,15 @@ Every path of a task is below one of its items, so it is these that are held aga
 import asyncio
 import posixpath
 from collections.abc import Iterable
+from uuid import UUID
 
 import structlog
 
 from towpath.gridftp.errors import GridFTPError
+from towpath.platform.secrets import NoKeyError
 from towpath.transfer import names
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
-from towpath.transfer.engine.faults import unavailable
+from towpath.transfer.engine.faults import key_missing, unavailable
 from towpath.transfer.guests import demand
 from towpath.transfer.sessions import Login, SessionUnavailable
 from towpath.transfer.store.plan import Item
@@ -21,6 +23,20 @@ from towpath.transfer.store.plan import Item
 NARROWED = "the access rules allow less than before: it is done with a session for what they allow"
 
 log = structlog.get_logger()
+
+
+async def log_in(
+    context: TaskContext, endpoint_id: UUID, *, at_source: bool, writes: bool
+) -> Login:
+    """With what its owner logs in at one end, read afresh. Raises TaskFaultError; and GridFTPError
+    as `EndpointSessions.login` does."""
+    try:
+        who = await context.sessions.person(context.owner)
+        return await context.sessions.login(endpoint_id, who, writes=writes)
+    except SessionUnavailable as error:
+        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+    except NoKeyError as error:
+        raise TaskFaultError(key_missing(at_source=at_source)) from error
 
 
 async def hold_to_rules(context: TaskContext, login: Login, *, at_source: bool) -> None:
@@ -58,10 +74,7 @@ async def look_again(context: TaskContext) -> None:
         grant = context.grant
         writes = not at_source or grant.type == "DELETE"
         try:
-            who = await context.sessions.person(context.owner)
-            now = await context.sessions.login(login.endpoint_id, who, writes=writes)
-        except SessionUnavailable as error:
-            raise TaskFaultError(unavailable(error, at_source=at_source)) from error
+            now = await log_in(context, login.endpoint_id, at_source=at_source, writes=writes)
         except GridFTPError:
             continue  # what else is wrong with it, whoever opens the next session there will hear
         await hold_to_rules(context, now, at_source=at_source)

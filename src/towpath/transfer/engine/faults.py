@@ -232,6 +232,20 @@ def internal_error(*, ends: bool = False) -> Verdict:
     return Verdict(Consequence.RETRY_TASK, event)
 
 
+def key_missing(*, at_source: bool) -> Verdict:
+    """The key under which a credential is kept is not where the service looks for it."""
+    event = _event(
+        EventCode.INTERNAL_ERROR,
+        "key missing",
+        error="The service misses the key under which the credential for this endpoint is kept.",
+        where={"role": _role(at_source=at_source), "phase": Phase.LOGIN},
+        advice="Its operator is told. If the key is lost, giving the credential again helps.",
+        fixers=(Fixer.OPERATOR,),
+        follows=_WHAT_FOLLOWS[Consequence.RETRY_TASK],
+    )
+    return Verdict(Consequence.RETRY_TASK, event)
+
+
 def expired(waited: Wait | None) -> Event:
     """The deadline has passed; `waited`: while the task waited for another one."""
     if waited is None:

@@ -12,17 +12,16 @@ from towpath.gridftp.errors import GridFTPError, Kind, Phase
 from towpath.gridftp.wire.features import common_checksum
 from towpath.transfer.circuits import unreachable
 from towpath.transfer.claims import storage_of
-from towpath.transfer.engine.access import hold_to_rules
+from towpath.transfer.engine.access import hold_to_rules, log_in
 from towpath.transfer.engine.context import TaskContext, TaskFaultError
 from towpath.transfer.engine.faults import (
     Consequence,
     endpoint_changed,
-    unavailable,
     until_it_answers,
 )
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.stopwatch import LOGIN, RETRY
-from towpath.transfer.sessions import Login, SessionUnavailable
+from towpath.transfer.sessions import Login
 from towpath.transfer.store import circuits
 from towpath.transfer.store.plan import File
 
@@ -80,8 +79,7 @@ async def open_session(
             raise
         return opened
     try:
-        who = await context.sessions.person(context.owner)
-        login = await context.sessions.login(endpoint_id, who, writes=writes)
+        login = await log_in(context, endpoint_id, at_source=at_source, writes=writes)
         if login.guest is not None:
             context.guest_logins[at_source] = login
             await hold_to_rules(context, login, at_source=at_source)
@@ -90,8 +88,6 @@ async def open_session(
     except GridFTPError as error:
         verdict = context.judge(error, Phase.LOGIN, at_source=at_source)
         raise TaskFaultError(verdict) from error
-    except SessionUnavailable as error:
-        raise TaskFaultError(unavailable(error, at_source=at_source)) from error
     try:
         session = await open_another(context, login, writes=writes)
     except GridFTPError as error:

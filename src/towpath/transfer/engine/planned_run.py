@@ -155,7 +155,7 @@ class PlannedRun:
             if one.action in _SENT or one.action in (Action.MAKE_DIRECTORY, Action.MAKE_LINK)
         ]
         looked = await self._look.entries(source, destination, [one for _, one in active])
-        alone: list[Skipped] = []
+        alone = [_as_expected(one) for _, one in batch if one.action is Action.FAULT]
         files: list[File] = []
         to_link: list[Link] = []
         directories: list[Planned] = []
@@ -239,10 +239,17 @@ def _not_done(entries: int) -> Event:
         "not all of the plan was done",
         {
             "left_out": entries,
-            "error": "So much is not as it was when the plan was made, and was left alone.",
+            "error": "So much could not be done, as the plan said, or is not as it was when that"
+            " was made, and was left alone.",
             "advice": "It is in the list of skipped errors. Make another plan for it.",
         },
     )
+
+
+def _as_expected(one: Planned) -> Skipped:
+    """What is told of a fault that the plan has: nobody tries it."""
+    is_directory = one.here is not None and one.here.is_real_directory
+    return Skipped(one.item_no, one.path, is_directory, one.reason, one.details, 0.0)
 
 
 async def _made(destination: Session, path: str) -> GridFTPError | None:
