@@ -6,12 +6,14 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+import structlog
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from towpath.platform import logs
 from towpath.platform.errors import (
     AUTH_ERRORS,
     FLOWS_ERRORS,
@@ -165,6 +167,24 @@ async def test_auth_and_flows_shapes() -> None:
         found = (await flows.get("/nothing")).json()
         assert found["error"]["code"] == "NOT_FOUND"
         assert isinstance(found["error"]["detail"], str)
+
+
+@pytest.mark.parametrize("path", ["/direct/who", "/fail/who"])
+async def test_who_asked_before_on_a_connection_does_not_ask_now(
+    client: httpx.AsyncClient, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[dict[str, Any]] = []
+
+    def ready(*_: object, **_more: object) -> None:
+        logged.append(structlog.contextvars.get_contextvars())
+
+    monkeypatch.setattr(logs, "ready", ready)
+    # as of a request that has come while the one before it was served
+    with structlog.contextvars.bound_contextvars(request="before", principal="somebody"):
+        answer = await client.get(path)
+        after = structlog.contextvars.get_contextvars()
+    assert logged == [{"request": answer.headers["x-request-id"]}]
+    assert after == {"request": "before", "principal": "somebody"}
 
 
 @pytest.fixture

@@ -156,6 +156,18 @@ async def test_ready_lines_are_written_together_and_in_order_with_others(log_fil
     assert "e" not in logged()
 
 
+def test_a_ready_line_has_nothing_that_a_terminal_obeys_and_takes_any_context(
+    log_file: Path,
+) -> None:
+    with structlog.contextvars.bound_contextvars(where=Path("/x")):
+        logs.ready(logging.getLogger("requests"), "a", path="/\x1b[2J\x9b2Jé\u2028")
+    text = log_file.read_text(encoding="utf-8")
+    assert text.isascii()
+    assert "\x1b" not in text
+    line = json.loads(text)
+    assert (line["path"], line["where"]) == ("/\x1b[2J\x9b2Jé\u2028", "/x")
+
+
 def test_a_ready_line_without_an_event_loop_is_there_at_once(log_file: Path) -> None:
     logs.ready(logging.getLogger("requests"), "a", ms=0.5)
     assert json.loads(log_file.read_text())["ms"] == 0.5

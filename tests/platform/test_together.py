@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -64,3 +65,16 @@ async def test_who_goes_away_takes_nothing_from_the_others() -> None:
     assert work.batches == [[1], [3]]
     with pytest.raises(asyncio.CancelledError):
         await second
+
+
+async def test_what_is_done_for_all_has_nobodys_context() -> None:
+    request: ContextVar[str] = ContextVar("request", default="")
+    seen: list[str] = []
+
+    async def work(asked: Sequence[int]) -> Sequence[int]:
+        seen.append(request.get())
+        return asked
+
+    request.set("of the first")
+    assert await Together(work, most=1)(1) == 1
+    assert seen == [""]

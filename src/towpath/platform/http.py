@@ -51,6 +51,10 @@ INPUT_SHOWN = 200
 _log = structlog.stdlib.get_logger("towpath.http")
 _request_log = logging.getLogger("towpath.http")
 
+_NOBODY: Mapping[str, Any] = {"principal": ..., "node": ...}
+"""Who asks, before that is known: not who asked before on the same connection, whose context a
+request has that came while the one before it was served. `...` is how structlog unbinds."""
+
 
 Direct = Callable[[Request, str], Awaitable[Response]]
 """Answers a request; the text is the last part of its path."""
@@ -194,7 +198,7 @@ class _RequestScope:
         client = scope.get("client")
         token = current_request_id.set(request_id)
         address = current_address.set(str(client[0]) if client else "")
-        bound = structlog.contextvars.bind_contextvars(request=request_id)
+        bound = structlog.contextvars.bind_contextvars(request=request_id, **_NOBODY)
         began = time.monotonic()
         status = 0
 

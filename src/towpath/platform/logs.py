@@ -171,7 +171,9 @@ def ready(logger: logging.Logger, event: str, **values: str | float) -> None:
     try:
         line = orjson.dumps(document).decode()
     except TypeError:  # it takes no text that is not Unicode
-        line = json.dumps(document)
+        line = ""
+    if not line or not line.isascii():  # it leaves in what a terminal obeys, such as U+009B
+        line = json.dumps(document, default=str)
     for file in files:
         file.gather(line)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -29,8 +30,9 @@ class Together(Generic[K, V]):
         answer: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
         if self._running is None:
-            # a task of its own: whoever goes away does not take the others' answers along
-            self._running = asyncio.create_task(self._run())
+            # a task of its own: whoever goes away does not take the others' answers along; and in
+            # a context of its own: a log line about all of them has not the first one's request
+            self._running = asyncio.create_task(self._run(), context=Context())
         return await answer
 
     async def _run(self) -> None:

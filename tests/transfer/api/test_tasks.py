@@ -11,7 +11,7 @@ import pytest
 from plugins.transfer_api import Api, assert_error
 from towpath.platform.database import Database
 from towpath.transfer import times
-from towpath.transfer.api import TransferService
+from towpath.transfer.api import TransferService, submissions
 from towpath.transfer.api import tasks as routes
 from towpath.transfer.fidelity import Kind
 from towpath.transfer.store import segments
@@ -190,6 +190,50 @@ async def test_fifty_equal_submissions_at_once_make_one_task(
     told = sorted((answer.status_code, answer.json()["code"]) for answer in answers)
     assert told == [(200, "Duplicate")] * 49 + [(202, "Accepted")]
     assert (await count(database, "task"), await count(database, "item")) == (1, 1)
+
+
+async def test_of_what_comes_together_each_is_held_against_its_own(
+    alice: Api, bob: Api, lake: str, service: TransferService, database: Database
+) -> None:
+    together = service.together(submissions._accept, most=submissions.ACCEPTED_AT_ONCE)
+    twice = transfer(lake)
+    nowhere = {**twice, "source_endpoint": str(uuid4())}  # the same submission_id
+    asked = [
+        (alice, nowhere),
+        (alice, twice),
+        (alice, twice),
+        (bob, transfer(lake)),
+        (bob, twice),
+        (alice, transfer(lake, label="\U0001f600\\")),
+        *[(alice, transfer(lake))] * 2,
+        (alice, transfer(lake, deadline="9999-12-31T23:59:59Z")),
+        (alice, transfer(lake)),
+    ]
+    async with database.transaction() as conn:
+        await conn.execute("LOCK TABLE task IN SHARE MODE")
+        alone = asyncio.create_task(alice.post("transfer", transfer(lake)))
+        while together._running is None or together._waiting:
+            await asyncio.sleep(0)
+        calls = []
+        for who, document in asked:
+            calls.append(asyncio.create_task(who.post("transfer", document)))
+            while len(together._waiting) < len(calls):
+                await asyncio.sleep(0)
+    answers = [await alone, *await asyncio.gather(*calls)]
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (202, "Accepted"),
+        (404, "EndpointNotFound"),
+        (202, "Accepted"),
+        (200, "Duplicate"),
+        (400, "ClientError.ActivationRequired"),
+        (400, "ClientError.ActivationRequired"),
+        (202, "Accepted"),
+        (202, "Accepted"),
+        (200, "Duplicate"),
+        (202, "Accepted"),
+        (409, "ClientError.Conflict.TooManyTasks"),
+    ]
+    assert (await count(database, "task"), await count(database, "item")) == (5, 5)
 
 
 async def test_a_repetition_gets_its_task_even_if_the_endpoint_is_gone(

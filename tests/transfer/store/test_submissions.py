@@ -1,5 +1,6 @@
 """What submissions are held against, and items of large ones."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -14,7 +15,7 @@ from towpath.transfer.store import credentials, endpoints, items, roles, submiss
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.roles import Held
 from towpath.transfer.store.submissions import Asking
-from towpath.transfer.store.tasks import NewItem, NewTask
+from towpath.transfer.store.tasks import Created, NewItem, NewTask
 
 NOW = datetime.now(UTC)
 OWNER, OTHER, NOBODY = uuid4(), uuid4(), uuid4()
@@ -168,3 +169,25 @@ async def test_how_new_tasks_stand_is_noted_whoever_makes_them(database: Databas
         (one["task_no"], one["request_time"]) for one in made
     ]
     assert [(one["status"], one["epoch"]) for one in noted] == [("ACTIVE", None)] * 4
+
+
+async def test_batches_of_the_same_submissions_do_not_wait_for_each_other(
+    database: Database,
+) -> None:
+    async with database.transaction() as conn:
+        where = await an_endpoint(conn)
+    early, late = sorted((a_task(where), a_task(where)), key=lambda task: task.submission_id)
+    again = [replace(late, id=uuid4()), replace(early, id=uuid4())]
+
+    async def other_process() -> list[Created]:
+        async with database.connection() as conn:
+            return await submissions.create(conn, again)
+
+    async with database.transaction() as conn:
+        await submissions.create(conn, [early])
+        other = asyncio.create_task(other_process())
+        waits = "SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+        while not (await conn.execute(waits)).rowcount:
+            await asyncio.sleep(0.01)
+        await submissions.create(conn, [late])
+    assert await other == [Created(late.id, duplicate=True), Created(early.id, duplicate=True)]

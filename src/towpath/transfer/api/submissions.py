@@ -370,7 +370,8 @@ async def _accept_on(
     conn: Connection, service: TransferService, asked: Sequence[_Submission]
 ) -> Sequence[Created | Exception]:
     known = await _known(conn, service, asked)
-    found: dict[TaskKey, Created | Exception] = {}
+    found: dict[TaskKey, Created] = {}
+    refused: dict[UUID, Exception] = {}
     new: list[tuple[NewTask, Principal]] = []
     for one in asked:
         key, theirs = one.task.key, known[one.caller.sub]
@@ -382,13 +383,13 @@ async def _accept_on(
             found[key] = Created(earlier, duplicate=True)
             continue
         if len(asked) > 1 and _asks_others(one.task, theirs):
-            found[key] = _AloneError()
+            refused[one.task.id] = _AloneError()
             continue
         try:
             task = await _checked(conn, service, one, theirs)
             _check_room(service, theirs.active)
         except (ApiError, AskFirst) as error:
-            found[key] = error
+            refused[one.task.id] = error
             continue
         theirs.active += 1
         new.append((task, one.caller))
@@ -397,7 +398,7 @@ async def _accept_on(
         pause_rules = any(one.pause_rules for one in known.values())
         made = await _store(conn, service, new, pause_rules=pause_rules)
         found |= {task.key: created for (task, _), created in zip(new, made, strict=True)}
-    return [_answered(one.task, found[one.task.key]) for one in asked]
+    return [refused.get(one.task.id) or _answered(one.task, found[one.task.key]) for one in asked]
 
 
 async def _store(
@@ -427,11 +428,9 @@ async def _store(
     return made
 
 
-def _answered(task: NewTask, told: Created | Exception) -> Created | Exception:
+def _answered(task: NewTask, told: Created) -> Created:
     """One that came twice has made a task once."""
-    if isinstance(told, Created) and told.id != task.id:
-        return Created(told.id, duplicate=True)
-    return told
+    return told if told.id == task.id else Created(told.id, duplicate=True)
 
 
 def _asks_others(task: NewTask, known: Known) -> bool:

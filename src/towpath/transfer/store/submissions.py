@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -183,8 +184,9 @@ async def create(conn: Connection, new: Sequence[NewTask]) -> list[Created]:
 async def _insert(
     conn: Connection, new: Sequence[NewTask], item_rows: Sequence[dict[str, Any]]
 ) -> dict[UUID, int]:
-    """The numbers of those that were not there already."""
-    rows = [_task_row(task) for task in new]
+    """The numbers of those that were not there already. In one order, whoever stores several: two
+    that have the same ones would wait for each other."""
+    rows = [_task_row(task) for task in sorted(new, key=attrgetter("key"))]
     async with conn.cursor(row_factory=tuple_row) as cursor:
         # as JSON: a small part of what arrays of each column take psycopg
         await cursor.execute(_CREATE, (_json(rows), _json(item_rows), TASK_CHANNEL))
