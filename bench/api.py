@@ -397,9 +397,10 @@ def _on_one_core(servers: list[int], deployment: int) -> Iterator[None]:
 
 
 def _pin(pid: int, cores: set[int]) -> None:
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread.name), cores)
+    with suppress(FileNotFoundError):  # a connection's process may have ended
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def _status_kib(pid: int, name: str) -> int:
