@@ -10,8 +10,9 @@ from psycopg.types.json import Jsonb
 from plugins.transfer_api import Api, assert_error
 from towpath.demo.authority import Domain
 from towpath.platform.database import Connection, Database
+from towpath.transfer import names
 from towpath.transfer.api import TransferService
-from towpath.transfer.planned import Action, Facts, Planned
+from towpath.transfer.planned import Action, Facts, Planned, Reason
 from towpath.transfer.store import plans
 from towpath.transfer.store.rows import fetch_one
 
@@ -221,6 +222,25 @@ async def test_what_is_expected_to_go_wrong(alice: Api, lake: str, database: Dat
     applied = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
     task = (await alice.get(f"task/{applied.json()['task_id']}")).json()
     assert task["deadline"] == "2999-01-01T00:00:00+00:00"
+
+
+async def test_what_only_a_server_can_tell_of_is_shown(
+    alice: Api, lake: str, database: Database
+) -> None:
+    """Links to names that are no text, and files larger than all disks together."""
+    plan_id = await ready(alice, lake, database)
+    size = 10**18 - 1
+    link = Planned(0, "l", Action.SKIP, Reason.LINK_IGNORED, Facts("file", 5, 0, "caf\udce9"))
+    files = [
+        Planned(0, str(number), Action.COPY, Reason.NEW, Facts("file", size, 0, None))
+        for number in range(20)
+    ]
+    async with database.transaction() as conn:
+        await plans.add(conn, await number_of(conn, plan_id), [link, *files])
+    counts = (await alice.get(f"plan/{plan_id}")).json()["DATA"]
+    assert [one["bytes"] for one in counts] == [20 * size, 5]
+    shown = (await alice.get(f"plan/{plan_id}/entries")).json()["DATA"][0]
+    assert shown["source"]["target"] == names.to_text("caf\udce9")
 
 
 async def apply(conn: Connection, task_no: int) -> bool:
