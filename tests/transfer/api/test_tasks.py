@@ -236,6 +236,33 @@ async def test_of_what_comes_together_each_is_held_against_its_own(
     assert (await count(database, "task"), await count(database, "item")) == (5, 5)
 
 
+async def test_who_repeats_a_large_submission_waits_for_it_and_others_do_not(
+    alice: Api, lake: str, service: TransferService, database: Database
+) -> None:
+    together = service.together(submissions._accept, most=submissions.ACCEPTED_AT_ONCE)
+    small = transfer(lake)
+    paths = [f"/{number}" for number in range(submissions.SMALL_ITEMS + 1)]
+    large = small | {
+        "DATA": [{"source_path": one, "destination_path": f"/x{one}"} for one in paths]
+    }
+    waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+    async with database.transaction() as conn:
+        await conn.execute("LOCK TABLE task IN SHARE MODE")
+        calls = [asyncio.create_task(alice.post("transfer", large))]
+        while not (await conn.execute(waiting)).rowcount:
+            await asyncio.sleep(0.01)
+        (event,) = service.storing.values()
+        calls += [asyncio.create_task(alice.post("transfer", one)) for one in (large, small)]
+        async with asyncio.timeout(10):
+            while len(event._waiters) < 2:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        assert together._running is None
+        assert (await conn.execute(waiting)).rowcount == 1
+    assert [call.status_code for call in await asyncio.gather(*calls)] == [202, 200, 200]
+    assert await count(database, "task") == 1
+    assert service.storing == {}
+
+
 async def test_a_repetition_gets_its_task_even_if_the_endpoint_is_gone(
     alice: Api, lake: str
 ) -> None:

@@ -43,7 +43,7 @@ from towpath.transfer.rights import Standing, Who
 from towpath.transfer.sessions import EndpointSessions
 from towpath.transfer.store import endpoints, rights, tasks
 from towpath.transfer.store.endpoints import Endpoint
-from towpath.transfer.store.tasks import Task
+from towpath.transfer.store.tasks import Task, TaskKey
 from towpath.transfer.watches.pauses import PauseWatch
 from towpath.transfer.watches.principals import Heard
 
@@ -107,6 +107,9 @@ class TransferService:
     refusals: Rates[str] = field(init=False)
     """Requests without an accepted token, by their addresses."""
     heard: Heard = field(default_factory=Heard)
+    storing: dict[TaskKey, asyncio.Event] = field(default_factory=dict)
+    """Submissions that are being stored by themselves, which may take seconds. A repetition waits
+    here: in the database it would keep others waiting, or a connection."""
     _together: dict[Any, Together[Any, Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:

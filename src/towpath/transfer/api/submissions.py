@@ -255,6 +255,7 @@ async def _submit(
         submission = _Submission(task, caller, check, consents)
         if len(task.items) > SMALL_ITEMS:  # others need not wait for it
             return await _accept_alone(service, submission)
+        await _stored(service, task.key)
         try:
             return await service.together(_accept, most=ACCEPTED_AT_ONCE)(submission)
         except _AloneError:
@@ -339,10 +340,23 @@ class _AloneError(Exception):
 
 
 async def _accept_alone(service: TransferService, submission: _Submission) -> Created:
-    (created,) = await _accept(service, [submission])
+    key = submission.task.key
+    await _stored(service, key)
+    done = service.storing[key] = asyncio.Event()
+    try:
+        (created,) = await _accept(service, [submission])
+    finally:
+        del service.storing[key]
+        done.set()
     if isinstance(created, Exception):
         raise created
     return created
+
+
+async def _stored(service: TransferService, key: TaskKey) -> None:
+    """Until this process is not storing such a submission by itself."""
+    while key in service.storing:
+        await service.storing[key].wait()
 
 
 async def _accept(
