@@ -83,6 +83,7 @@ def test_loss(tmp_path: Path) -> None:
     assert again > 5_000_000 / 1448 * 0.01 / 3
 
 
+@pytest.mark.long
 def test_nothing_is_left_in_the_namespaces(tmp_path: Path) -> None:
     site_work, ssh_work, to = tmp_path / "site", tmp_path / "ssh", tmp_path / "to"
     tree = Tree.make(tmp_path / "tree", [TreeFile("file", 1000)])

@@ -196,6 +196,7 @@ def test_restart_points_are_not_believed(scene: Scene) -> None:
     assert ends.sent() == [(name, p.first) for name in ("contested", "resumed") for p in again]
 
 
+@pytest.mark.long
 def test_sources_that_changed_meanwhile(scene: Scene) -> None:
     """What had arrived was right before: of the same length, and now longer, shorter, large, or no
     longer large, with restart points."""

@@ -76,6 +76,7 @@ def test_any_session_may_be_lost(rig: Rig, seed: int) -> None:
     assert deployment.stop() == 0
 
 
+@pytest.mark.long
 def test_nothing_is_left_of_a_cancelled_one(rig: Rig) -> None:
     make_tree(rig.root / "src", TREE, 3)
     deployment = rig.up()

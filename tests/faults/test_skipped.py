@@ -102,6 +102,7 @@ def test_a_large_file_that_had_begun_and_is_gone_is_left_out(rig: Rig) -> None:
     assert set(digests(destination)) == {"small"}
 
 
+@pytest.mark.long
 def test_what_a_lost_worker_had_under_way_and_is_gone_is_left_out(rig: Rig) -> None:
     """Nothing of it stays at the destination, whatever had come of it."""
     source, destination = rig.root / "src", rig.root / "dst"

@@ -43,7 +43,8 @@ def until(look: Callable[[], T | None], timeout_s: float, what: str) -> T:
     raise AssertionError(f"not within {timeout_s} s: {what}")
 
 
-@pytest.mark.parametrize("verify", [pytest.param(True, marks=pytest.mark.long), False])
+@pytest.mark.long
+@pytest.mark.parametrize("verify", [True, False])
 def test_what_counts_is_what_the_successor_read(rig: Rig, verify: bool) -> None:
     source, destination = rig.root / "src", rig.root / "dst"
     make_tree(source, TREE, seed=1)

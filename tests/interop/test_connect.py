@@ -121,6 +121,7 @@ ACCOUNT = "daemon" if os.geteuid() == 0 else getpass.getuser()
 """Of all users here: a node that root runs becomes it, any other is it already."""
 
 
+@pytest.mark.long
 def test_nodes_of_a_server_share_the_work_and_stand_in_for_each_other(
     deployment: Deployment, domain_a: Domain, stack: ExitStack, open_tmp_path: Path, tmp_path: Path
 ) -> None:

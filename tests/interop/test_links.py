@@ -414,6 +414,7 @@ def test_a_server_that_makes_no_links(site: Site, tmp_path: Path, domain_b: Doma
     assert line["such_as"].endswith("the server cannot make links)")
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_while_links_are_made(rig: Rig) -> None:
     source, destination = rig.root / "src", rig.root / "dst"
     source.mkdir()

@@ -116,6 +116,7 @@ def test_what_is_reached_through_a_new_link_is_left_alone(planner: Planner, tmp_
 
 
 @SITE_GROUP
+@pytest.mark.long
 def test_links_that_were_there_are_told_and_followed(planner: Planner, tmp_path: Path) -> None:
     source, destination, away = planner.source, planner.destination, tmp_path / "away"
     write(source, "d/e/f", "other/f", text="new")
@@ -139,6 +140,7 @@ def test_links_that_were_there_are_told_and_followed(planner: Planner, tmp_path:
 
 
 @SITE_GROUP
+@pytest.mark.long
 def test_directories_above_the_destination_that_are_links_by_now(
     site: Site, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_within_one_server_a_source_is_not_emptied(site: Site, tmp_path: Path) -
 
 
 @SITE_GROUP
+@pytest.mark.long
 def test_paths_that_the_destination_cannot_hold(site: Site, tmp_path: Path) -> None:
     far = tmp_path / "dst"
     while len(str(far)) < 3_850:

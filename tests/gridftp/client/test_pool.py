@@ -313,6 +313,7 @@ async def test_a_closed_pool_keeps_nothing() -> None:
 # -- alive
 
 
+@pytest.mark.long
 async def test_a_parked_session_outlives_the_servers_patience(domain_a, tmp_path) -> None:
     args = ["-control-idle-timeout", "2"]
     with GctServer.start(domain_a, tmp_path / "server", args=args) as server:
