@@ -78,7 +78,7 @@ def assert_whole(site: Site, task_id: str, source: Path, destination: Path) -> d
     return task
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_files_that_change_between_listing_and_copy(
     site: Site, tmp_path: Path, verify: bool
 ) -> None:
@@ -110,7 +110,7 @@ def test_files_that_change_between_listing_and_copy(
     assert (destination / grown.relative_to(source)).stat().st_mtime == 1_700_000_000
 
 
-@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("skip", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_file_that_vanishes_between_listing_and_copy(
     site: Site, tmp_path: Path, skip: bool
 ) -> None:

@@ -39,7 +39,7 @@ def assert_ends_well(site: Site, task_id: str, source: dict[str, str], destinati
     site.assert_well()
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_destination_path_is_taken(site: Site, tmp_path: Path, verify: bool) -> None:
     source, destination = tmp_path / "src", tmp_path / "dst"
     make_tree(source, TREE, seed=1)
@@ -57,7 +57,7 @@ def test_a_destination_path_is_taken(site: Site, tmp_path: Path, verify: bool) -
     assert_ends_well(site, task_id, expected, destination)
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_source_file_cannot_be_read(
     site: Site, open_tmp_path: Path, unprivileged_server: GctServer, verify: bool
 ) -> None:
@@ -80,7 +80,7 @@ def test_a_source_file_cannot_be_read(
     assert_ends_well(site, task_id, expected, destination)
 
 
-@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("verify", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_missing_source_fails_the_task_and_spoils_nothing(
     site: Site, tmp_path: Path, verify: bool
 ) -> None:

@@ -163,6 +163,7 @@ def test_nodes_of_a_server_share_the_work_and_stand_in_for_each_other(
         assert arrived.owner() == ACCOUNT
 
 
+@pytest.mark.long
 def test_managers_make_collections_where_the_site_lets_them(
     deployment: Deployment, stack: ExitStack, open_tmp_path: Path, tmp_path: Path
 ) -> None:

@@ -431,6 +431,7 @@ def test_mirroring(site: Site, tree: Path) -> None:
     assert "DELETED_DESTINATION_EXTRA" in told
 
 
+@pytest.mark.long
 def test_sync_levels(site: Site, tree: Path) -> None:
     target = tree.parent / "synced"
     between = (f"{site.a}:{tree}/", f"{site.b}:{target}/")

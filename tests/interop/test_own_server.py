@@ -208,7 +208,9 @@ def test_guc_checksum(own: OwnServer, user: User, big: Path, direction: str) -> 
 @pytest.mark.parametrize(
     "words", [(), ("-fast", "-p", "8"), ("-fast", "-pp", "-cc", "2")], ids=["S", "8", "pipelined"]
 )
-@pytest.mark.parametrize("way", ["to GCT", "from GCT", "between ours"])
+@pytest.mark.parametrize(
+    "way", ["to GCT", "from GCT", pytest.param("between ours", marks=pytest.mark.long)]
+)
 def test_third_party(
     own: OwnServer,
     server_a: GctServer,
@@ -277,6 +279,7 @@ def test_gfal(own: OwnServer, user: User, tree: Path, big: Path) -> None:
     assert not (user.work / "made").exists()
 
 
+@pytest.mark.long
 def test_gfal_third_party(own: OwnServer, server_a: GctServer, user: User, big: Path) -> None:
     for number, (source, destination) in enumerate([(own, server_a), (server_a, own)]):
         there = user.work / f"there{number}"

@@ -257,6 +257,7 @@ def test_files_vanish_and_the_task_fails(site: Site, teller: Teller, tmp_path: P
     assert "skip_source_errors" in last["advice"]
 
 
+@pytest.mark.long
 def test_files_vanish_and_are_left_out(site: Site, teller: Teller, tmp_path: Path) -> None:
     source, destination = tmp_path / "src", tmp_path / "dst"
     task_id, vanished = begun(site, source, destination, skip_source_errors=True)

@@ -691,7 +691,7 @@ async def test_sessions_are_kept_after_a_whole_listing_only(
         assert await session.close()
 
 
-@pytest.mark.parametrize("shape", ["wide", "flat"])
+@pytest.mark.parametrize("shape", [pytest.param("wide", marks=pytest.mark.long), "flat"])
 async def test_while_nobody_takes_anything_the_servers_wait(
     open_session: OpenSession, security: DataSecurity, way: str, tmp_path: Path, shape: str
 ) -> None:
