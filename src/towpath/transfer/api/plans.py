@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any, Final
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -26,7 +26,7 @@ from towpath.transfer.api.submission_bodies import Deadline, Label, TransferDocu
 from towpath.transfer.api.submissions import (
     accepted,
     checked,
-    deadline_of,
+    new_task,
     new_transfer,
 )
 from towpath.transfer.claims import storage_of
@@ -357,19 +357,13 @@ async def _apply(
     asked = _deadline(plan) if document.deadline is None else times.parse(document.deadline)
     wanted, _ = await items.page(conn, plan.task_no, limit=None, offset=0)
     options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
-    task = NewTask(
-        id=uuid4(),
-        owner_id=caller.sub,
-        username=caller.username,
-        client_id=caller.client_id,
-        root_client_id=caller.root_client_id,
-        submission_id=document.submission_id,
+    task = new_task(
+        *(service, caller, document.submission_id),
         type="TRANSFER",
         label=document.label if "label" in document.model_fields_set else plan.label,
         options=options | ({} if asked is None else {"deadline_given": True}),
-        source_endpoint_id=plan.source_endpoint_id,
-        destination_endpoint_id=plan.destination_endpoint_id,
-        deadline=deadline_of(asked, service),
+        ends=(plan.source_endpoint_id, plan.destination_endpoint_id),
+        deadline=asked,
         items=wanted,
     )
     earlier = await _submitted(conn, caller.sub, task.submission_id)

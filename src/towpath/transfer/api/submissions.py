@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
@@ -180,19 +180,13 @@ async def new_transfer(
             except ValueError as error:
                 raise ApiError.bad_request(str(error), reason="InvalidPath") from None
 
-    task = NewTask(
-        id=uuid4(),
-        owner_id=caller.sub,
-        username=caller.username,
-        client_id=caller.client_id,
-        root_client_id=caller.root_client_id,
-        submission_id=document.submission_id,
+    task = new_task(
+        *(service, caller, document.submission_id),
         type="TRANSFER",
         label=document.label,
         options=document.options(),
-        source_endpoint_id=document.source_endpoint,
-        destination_endpoint_id=document.destination_endpoint,
-        deadline=deadline_of(document.parsed_deadline(), service),
+        ends=(document.source_endpoint, document.destination_endpoint),
+        deadline=document.parsed_deadline(),
         items=await _aside(document.items, len(document.DATA)),
     )
     return task, check
@@ -202,19 +196,13 @@ async def _delete(
     request: Request, service: TransferService, caller: Principal, document: DeleteDocument
 ) -> JSONResponse:
     _check_number_of_items(len(document.DATA), service)
-    task = NewTask(
-        id=uuid4(),
-        owner_id=caller.sub,
-        username=caller.username,
-        client_id=caller.client_id,
-        root_client_id=caller.root_client_id,
-        submission_id=document.submission_id,
+    task = new_task(
+        *(service, caller, document.submission_id),
         type="DELETE",
         label=document.label,
         options=document.options(),
-        source_endpoint_id=document.endpoint,
-        destination_endpoint_id=None,
-        deadline=deadline_of(document.parsed_deadline(), service),
+        ends=(document.endpoint, None),
+        deadline=document.parsed_deadline(),
         items=await _aside(document.items, len(document.DATA)),
     )
     return await _submit(request, service, caller, task, None)
@@ -229,9 +217,37 @@ def _check_number_of_items(items: int, service: TransferService) -> None:
         )
 
 
-def deadline_of(asked: datetime | None, service: TransferService) -> datetime:
-    """If none is given, one that the engine moves on while a transfer makes progress."""
-    return service.now() + timedelta(hours=service.limits.deadline_h) if asked is None else asked
+def new_task(
+    service: TransferService,
+    caller: Principal,
+    submission_id: UUID,
+    *,
+    type: Literal["TRANSFER", "DELETE"],  # noqa: A002 - the task's own word
+    label: str | None,
+    options: dict[str, Any],
+    ends: tuple[UUID, UUID | None],
+    deadline: datetime | None,
+    items: Sequence[NewItem],
+) -> NewTask:
+    """A task of the caller's. `ends`: source and destination; of a delete, where, and None.
+    Without a deadline it gets one that the engine moves on while a transfer makes progress."""
+    if deadline is None:
+        deadline = service.now() + timedelta(hours=service.limits.deadline_h)
+    return NewTask(
+        id=uuid4(),
+        owner_id=caller.sub,
+        username=caller.username,
+        client_id=caller.client_id,
+        root_client_id=caller.root_client_id,
+        submission_id=submission_id,
+        type=type,
+        label=label,
+        options=options,
+        source_endpoint_id=ends[0],
+        destination_endpoint_id=ends[1],
+        deadline=deadline,
+        items=items,
+    )
 
 
 @dataclass(frozen=True, slots=True)
