@@ -1,6 +1,8 @@
 # Everything a newcomer needs; `make help` lists it.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# container images often set it: then each of the hundreds of programs that tests start compiles all it imports
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,8 +33,10 @@ setup: $(READY) $(WEB_BUILT) ## make .venv with everything in it
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# not by pip, which does it on one processor
+	$(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib src
 	@touch $@
 
 $(WEB_BUILT): $(READY) hatch_build.py $(WEB_SOURCES)
