@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from interop.test_plan import Plans
 from plugins import shares
 from plugins.outcomes import cancel, details_of, first_fault, succeeded
 from plugins.shares import Guest
@@ -351,6 +352,35 @@ def test_a_share_and_its_host_are_one_place(sharing: Sharing, bob: Guest, site: 
     shutil.rmtree(place / BLOCKED)
     succeeded(bob, first)
     succeeded(site.deployment, second)
+
+
+def test_a_guest_plans_a_delete_where_he_may_write(sharing: Sharing, bob: Guest) -> None:
+    """And applies it only as long as he may."""
+    rule = allow_bob(sharing, bob)
+    sharing.allow(sharing.destination, "/", "r", who=bob.who)
+    make_tree(sharing.there / "in" / "tree", TREE, seed=1)
+    make_tree(sharing.here / "tree", TREE, seed=1)
+
+    def removal(collection: str, path: str) -> dict[str, Any]:
+        return {"endpoint": collection, "recursive": True, "DATA": [{"path": path}]}
+
+    for collection, path in ((sharing.source, "/tree"), (sharing.destination, "/other")):
+        document = removal(collection, path) | {"submission_id": str(uuid4())}
+        refused = bob.refused("POST", "delete/plan", json=document)
+        assert refused.startswith("403 PermissionDenied"), refused
+    plans = Plans(bob)
+    plan_id = plans.make("delete/plan", removal(sharing.destination, "/in/tree"))
+    told = {one["source_path"] for one in plans.entries(plan_id)}
+    assert told >= {"/in/tree", f"/in/tree/{BLOCKED}"}
+    assert all(path.startswith("/in/tree") for path in told)
+    sharing.take_back(rule)
+    again = {"submission_id": str(uuid4())}
+    refused = bob.refused("POST", f"plan/{plan_id}/apply", json=again)
+    assert refused.startswith("403 PermissionDenied"), refused
+    assert (sharing.there / "in" / "tree" / BLOCKED).exists()
+    sharing.allow(sharing.destination, "/in/", "rw", who=bob.who)
+    plans.apply(plan_id)
+    assert list((sharing.there / "in").iterdir()) == []
 
 
 @pytest.mark.long

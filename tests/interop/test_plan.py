@@ -16,7 +16,7 @@ import pytest
 from plugins.globus import Globus
 from plugins.outcomes import details_of
 from plugins.site import SITE_GROUP, Site, until
-from towpath.demo.deployment import DeploymentError
+from towpath.demo.deployment import Deployment, DeploymentError
 from towpath.transfer import names
 
 Tree = dict[str, tuple[Any, ...]]
@@ -49,50 +49,35 @@ def tree(root: Path, *, times: bool = False) -> Tree:
     return found
 
 
-class Planner:
-    """Asks for plans of one transfer."""
+class Plans:
+    """Plans that are made, looked at and applied."""
 
-    def __init__(self, site: Site, source: Path, destination: Path) -> None:
-        self.site = site
-        self.source = source
-        self.destination = destination
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
         self.made: list[str] = []
 
     def leave(self) -> None:
         """Delete all plans."""
         for plan_id in self.made:
-            self.site.deployment.client.delete(f"/v0.10/plan/{plan_id}")
+            self.deployment.client.delete(f"/v0.10/plan/{plan_id}")
 
-    def plan(self, **options: Any) -> str:
-        here, there = self.site.endpoints
-        document = {
-            "DATA_TYPE": "transfer",
-            "submission_id": str(uuid4()),
-            "source_endpoint": here,
-            "destination_endpoint": there,
-            "DATA": [
-                {
-                    "DATA_TYPE": "transfer_item",
-                    "source_path": str(self.source),
-                    "destination_path": str(self.destination),
-                }
-            ],
-            **options,
-        }
-        plan_id: str = self.site.deployment.post("transfer/plan", document)["plan_id"]
+    def make(self, path: str, document: dict[str, Any]) -> str:
+        """One that is ready."""
+        document = {"submission_id": str(uuid4()), **document}
+        plan_id: str = self.deployment.post(path, document)["plan_id"]
         self.made.append(plan_id)
         until(lambda: self.show(plan_id)["status"] != "walking", 60, "the plan is there")
         assert self.show(plan_id)["status"] == "ready", self.show(plan_id)
         return plan_id
 
     def show(self, plan_id: str) -> dict[str, Any]:
-        return self.site.deployment.get(f"plan/{plan_id}")
+        return self.deployment.get(f"plan/{plan_id}")
 
     def entries(self, plan_id: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         marker: int | None = 0
         while marker is not None:
-            page = self.site.deployment.get(f"plan/{plan_id}/entries", marker=marker)
+            page = self.deployment.get(f"plan/{plan_id}/entries", marker=marker)
             found += [
                 one | {side: names.to_wire(one[side]) for side in PATHS if one[side] is not None}
                 for one in page["DATA"]
@@ -105,6 +90,40 @@ class Planner:
         assert counted == {kind: told.count(kind) for kind in set(told)}
         return found
 
+    def apply(self, plan_id: str, **more: Any) -> str:
+        document = {"submission_id": str(uuid4()), **more}
+        task_id: str = self.deployment.post(f"plan/{plan_id}/apply", document)["task_id"]
+        task = self.deployment.wait(task_id, 60)
+        assert task["status"] == "SUCCEEDED", self.deployment.events(task_id)
+        return task_id
+
+
+class Planner(Plans):
+    """Asks for plans of one transfer."""
+
+    def __init__(self, site: Site, source: Path, destination: Path) -> None:
+        super().__init__(site.deployment)
+        self.site = site
+        self.source = source
+        self.destination = destination
+
+    def plan(self, **options: Any) -> str:
+        here, there = self.site.endpoints
+        document = {
+            "DATA_TYPE": "transfer",
+            "source_endpoint": here,
+            "destination_endpoint": there,
+            "DATA": [
+                {
+                    "DATA_TYPE": "transfer_item",
+                    "source_path": str(self.source),
+                    "destination_path": str(self.destination),
+                }
+            ],
+            **options,
+        }
+        return self.make("transfer/plan", document)
+
     def by_path(self, plan_id: str) -> dict[str, tuple[str, str]]:
         """What would be done below the destination, by path; deletions apart (`-path`)."""
         root = f"{self.destination}/"
@@ -113,13 +132,6 @@ class Planner:
             + one["destination_path"].removeprefix(root): (one["action"], one["reason"])
             for one in self.entries(plan_id)
         }
-
-    def apply(self, plan_id: str, **more: Any) -> str:
-        document = {"submission_id": str(uuid4()), **more}
-        task_id: str = self.site.deployment.post(f"plan/{plan_id}/apply", document)["task_id"]
-        task = self.site.deployment.wait(task_id, 60)
-        assert task["status"] == "SUCCEEDED", self.site.deployment.events(task_id)
-        return task_id
 
     def predicted(self, plan_id: str) -> Tree:
         """What the destination is when all that the plan says has been done to it as it is now."""
@@ -308,6 +320,7 @@ def test_the_page(site: Site, tmp_path: Path) -> None:
     data, archive = tmp_path / "data", tmp_path / "archive"
     write(data / "run-7", "f", "d/f")
     write(archive / "run-7", "extra")
+    write(archive / "run-6", "d/f")
     globus = Globus.of(site.deployment, tmp_path / "home")
     ends = dict(zip(("SOURCE", "DESTINATION"), site.endpoints, strict=True))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -323,6 +336,8 @@ def test_the_page(site: Site, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert str(archive / "run-7" / "extra") in done.stdout
+    assert str(archive / "run-6" / "d" / "f") in done.stdout
+    assert (archive / "run-6" / "d" / "f").exists(), "no more than planned"
     assert tree(archive / "run-7") == tree(data / "run-7")
 
 

@@ -247,6 +247,7 @@ _TRANSFER = {
     "DATA": [_ITEM],
 }
 _SUBMISSION = {**_TRANSFER, "submission_id": "{new}"}
+_REMOVAL = {"submission_id": "{new}", "endpoint": "{sea}", "DATA": [{"path": "{root}/gone"}]}
 TIMER = {
     "timer": {
         "timer_type": "transfer",
@@ -397,6 +398,7 @@ SOUND: dict[str, Sound] = {
     "rename": _at(_AT_LAKE, body={"old_path": "{root}/old", "new_path": "{root}/renamed"}),
     # plans
     "plan_transfer": Sound(_SUBMISSION),
+    "plan_delete": Sound(_REMOVAL),
     "show_plan": _at({"plan_id": "{plan}"}),
     "plan_entries": _at({"plan_id": "{plan}"}),
     "apply_plan": Sound({"submission_id": "{new}"}, makes=_spare_plan),
@@ -404,9 +406,7 @@ SOUND: dict[str, Sound] = {
     # tasks
     "submission_id": Sound(),
     "submit_transfer": Sound(_SUBMISSION),
-    "submit_delete": Sound(
-        {"submission_id": "{new}", "endpoint": "{sea}", "DATA": [{"path": "{root}/gone"}]}
-    ),
+    "submit_delete": Sound(_REMOVAL),
     "run_again": _at({"task_id": "{left_out}"}, body={"submission_id": "{new}"}),
     "list_tasks": Sound(),
     "show_task": _at(_DONE),

@@ -304,7 +304,8 @@ async def test_a_session_that_may_more_than_the_rules_is_closed(
         SimpleNamespace(
             sessions=sessions,
             owner=BOB,
-            grant=SimpleNamespace(type="TRANSFER", options={}),
+            grant=SimpleNamespace(options={}),
+            deletes=False,
             items={1: SimpleNamespace(source_path="/open", destination_path="/in/copy")},
             reached={},
             guest_logins={True: wide, False: wide},

@@ -168,8 +168,8 @@ class EngineSettings(Section):
     streams: int = Field(default=1, ge=1, le=64)
     """Data connections of a lane. More help on long paths with loss, and cost on short ones."""
     plan_entries: int = Field(default=100_000, ge=1)
-    """Entries of a plan (`POST /transfer/plan`); a transfer of more cannot be planned. At most 40
-    MB of database for a plan.
+    """Entries of a plan (`POST /transfer/plan`, `/delete/plan`); what has more cannot be planned.
+    At most 40 MB of database for a plan.
     """
     plan_window: int = Field(default=1_000_000, ge=1)
     """Unfinished files at which the walk pauses: at most 250 MB of database for a task."""

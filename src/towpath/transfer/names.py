@@ -118,6 +118,12 @@ def is_pattern(path: str) -> bool:
     return not GLOB_CHARACTERS.isdisjoint(path.rpartition("/")[2])
 
 
+def above_pattern(path: str) -> str:
+    """The directory that a pattern looks at, as it was spelled, with a slash at the end; '' is the
+    directory that relative paths begin at."""
+    return path[: path.rfind("/") + 1]
+
+
 def tidy(wire: str) -> str:
     """A directory as answers show it: `/~/` kept, no `.` or doubled slashes, `/` at the end."""
     if wire.startswith("/"):

@@ -1,4 +1,5 @@
-"""What a plan says of a transfer, entry by entry: what would be done, why, what was there. Pure.
+"""What a plan says of a transfer, or of a delete, entry by entry: what would be done, why, what was
+there. Pure.
 
 The facts are what an entry is told apart by when the plan is applied: what is something else by
 then is left alone.
@@ -41,6 +42,9 @@ class Reason(StrEnum):
     LINKED = "linked"  # links of the source lead there
     UNSURE = "unsure"  # the source does not list all names
     NOT_ALL_READ = "not_all_read"  # the source could not be read everywhere
+    ASKED = "asked"  # of a delete: it was named, or is in what was
+    MISSING = "missing"  # of a delete that ignores it
+    HOLDS_MORE = "holds_more"  # something that is in it stays
 
 
 MEANING: Final = {
@@ -60,6 +64,9 @@ MEANING: Final = {
     Reason.LINKED: "Links of the source lead there: it may be all there is.",
     Reason.UNSURE: "The source does not list all names of this directory; extras of it stay.",
     Reason.NOT_ALL_READ: "Not everything could be read at the source: nothing extra is deleted.",
+    Reason.ASKED: "You asked for it, or for a directory that it is in.",
+    Reason.MISSING: "It is not there, and that is no matter.",
+    Reason.HOLDS_MORE: "Something that is in it stays, so it cannot go.",
 }
 
 
@@ -89,6 +96,7 @@ class Planned(NamedTuple):
     here: Facts | None = None
     """What is at the source; of what is in the way, what would come into its place."""
     there: Facts | None = None
+    """What is where the task writes, or deletes."""
     details: str = ""
     above: int = 0
     """A directory so many levels above the item's destination."""

@@ -114,6 +114,9 @@ async def _submit(alice: Api, lake: str, database: Database) -> None:
 
 
 async def _plan(alice: Api, lake: str, database: Database) -> None:
+    removal = {"submission_id": str(uuid4()), "endpoint": lake, "DATA": [{"path": "/a"}]}
+    unwanted = (await alice.post("delete/plan", removal)).json()["plan_id"]
+    await alice.get(f"plan/{unwanted}")
     item = {"source_path": "/a", "destination_path": "/b"}
     between = {"source_endpoint": lake, "destination_endpoint": lake}
     document = {"submission_id": str(uuid4()), **between, "DATA": [item]}
@@ -122,7 +125,7 @@ async def _plan(alice: Api, lake: str, database: Database) -> None:
         row = await fetch_one(
             conn,
             "UPDATE task SET status = 'SUCCEEDED', completion_time = now() WHERE type = 'PLAN'"
-            " RETURNING task_no",
+            " AND destination_endpoint_id IS NOT NULL RETURNING task_no",
         )
         assert row is not None
         facts, link = Facts("file", 1, 2, None), Facts("other", None, None, "/t")

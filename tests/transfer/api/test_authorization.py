@@ -173,6 +173,11 @@ ROUTES: dict[str, Row] = {
     "GET /plan/{plan_id}/entries": Row((404,)),
     "POST /plan/{plan_id}/apply": Row((404,), body={"submission_id": "{new}"}),
     "DELETE /plan/{plan_id}": Row((404,)),
+    "POST /delete/plan": Row(
+        (202, 400, 409),
+        WRITES,
+        {"submission_id": "{new}", "endpoint": PLACE, "DATA": [{"path": "/data/a"}]},
+    ),
     "POST /delete": Row(
         (202, 400),
         WRITES,

@@ -1,6 +1,7 @@
 """Routes of plans: whose they are, what can be done with them when, and how many there may be."""
 
 import asyncio
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,8 +14,9 @@ from towpath.platform.database import Connection, Database
 from towpath.transfer import names
 from towpath.transfer.api import TransferService
 from towpath.transfer.planned import Action, Facts, Planned, Reason
-from towpath.transfer.store import plans
+from towpath.transfer.store import plans, segments
 from towpath.transfer.store.rows import fetch_one
+from towpath.transfer.store.segments import Skipped
 
 
 def transfer(lake: str, **more: Any) -> dict[str, Any]:
@@ -27,6 +29,17 @@ async def plan(alice: Api, lake: str, **more: Any) -> str:
     answer = await alice.post("transfer/plan", transfer(lake, **more))
     assert answer.status_code == 202, answer.text
     return str(answer.json()["plan_id"])
+
+
+async def plan_delete(alice: Api, lake: str, *paths: str, **more: Any) -> str:
+    answer = await alice.post("delete/plan", removal(lake, *paths, **more))
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["plan_id"])
+
+
+def removal(lake: str, *paths: str, **more: Any) -> dict[str, Any]:
+    items = [{"path": path} for path in paths or ("/a",)]
+    return {"submission_id": str(uuid4()), "endpoint": lake, "DATA": items, **more}
 
 
 async def end(database: Database, status: str) -> None:
@@ -80,6 +93,85 @@ async def test_the_life_of_a_plan(alice: Api, bob: Api, lake: str, database: Dat
     await end(database, "SUCCEEDED")
     assert (await alice.delete(f"plan/{plan_id}")).json()["code"] == "Deleted"
     assert_error(await alice.get(f"plan/{plan_id}"), 404, "PlanNotFound")
+
+
+async def test_the_life_of_a_plan_of_a_delete(
+    alice: Api, bob: Api, lake: str, database: Database
+) -> None:
+    document = removal(lake, "/a", "/b", recursive=True, ignore_missing=True, label="tidy")
+    made = await alice.post("delete/plan", document | {"deadline": "2999-01-01"})
+    plan_id = made.json()["plan_id"]
+    again = await alice.post("delete/plan", document)
+    assert (again.status_code, again.json()["plan_id"]) == (200, plan_id)
+    assert_error(await alice.get(f"task/{plan_id}"), 404, "TaskNotFound")
+    await end(database, "SUCCEEDED")
+    told = (await alice.get(f"plan/{plan_id}")).json()
+    assert (told["type"], told["status"], told["label"]) == ("DELETE", "ready", "tidy")
+    assert (told["source_endpoint_id"], told["destination_endpoint_id"]) == (lake, None)
+    first = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert first.json()["DATA_TYPE"] == "delete_result"
+    task_id = first.json()["task_id"]
+    task = (await alice.get(f"task/{task_id}")).json()
+    assert (task["type"], task["label"], task["source_endpoint_id"]) == ("DELETE", "tidy", lake)
+    assert task["deadline"] == told["deadline"] == "2999-01-01T00:00:00+00:00"
+    asked = (await alice.get(f"task/{task_id}/items")).json()["DATA"]
+    assert [(one["source_path"], one["recursive"]) for one in asked] == [("/a", True), ("/b", True)]
+    assert (await alice.get(f"plan/{plan_id}")).json()["task_id"] == task_id
+    in_use = await alice.delete(f"plan/{plan_id}")
+    assert_error(in_use, 409, "ClientError.Conflict.PlanInUse")
+
+
+async def test_what_may_not_be_deleted_is_not_planned(
+    alice: Api, bob: Api, lake: str, tmp_path: Path
+) -> None:
+    assert (await bob.post("delete/plan", removal(lake))).status_code in (400, 404)
+    guest = {"display_name": "shared", "host_endpoint": lake, "host_path": str(tmp_path)}
+    shared = (await alice.post("shared_endpoint", guest)).json()["id"]
+    rule = {"principal_type": "all_authenticated_users", "principal": "", "path": "/"}
+    rule |= {"DATA_TYPE": "access", "permissions": "r"}
+    assert (await alice.post(f"endpoint/{shared}/access", rule)).status_code == 201
+    assert (await bob.post("delete/plan", removal(shared, "/a"))).status_code == 403
+    itself = await alice.post("delete/plan", removal(shared, "/~/", recursive=True))
+    assert_error(itself, 400, "ClientError.BadRequest.InvalidPath")
+
+
+async def test_where_what_a_delete_plans_is_shown(
+    alice: Api, lake: str, database: Database
+) -> None:
+    """As its items are spelled; what a pattern matches is in the directory that it looks at."""
+    spelled = {
+        "/~/": ("/~/", "/~/f"),
+        "d": ("d", "d/f"),
+        "/d/": ("/d/", "/d/f"),
+        "/~/*.x": (None, "/~/f"),
+        "*.x": (None, "f"),
+        "d/*": (None, "d/f"),
+        "/*": (None, "/f"),
+    }
+    options = {"recursive": True, "interpret_globs": True}
+    plan_id = await plan_delete(alice, lake, *spelled, **options)
+    entries = [
+        Planned(number, path, Action.DELETE, Reason.ASKED, None, Facts("file", 5, 0, None))
+        for number, told in enumerate(spelled.values())
+        for path, shown in zip(("", "f"), told, strict=True)
+        if shown is not None
+    ]
+    async with database.transaction() as conn:
+        await plans.add(conn, await number_of(conn, plan_id), entries)
+    shown = (await alice.get(f"plan/{plan_id}/entries")).json()["DATA"]
+    assert [one["source_path"] for one in shown] == [
+        path for told in spelled.values() for path in told if path is not None
+    ]
+    facts = {"type": "file", "size": 5, "modified": "1970-01-01T00:00:00+00:00", "target": None}
+    assert all((one["source"], one["destination"]) == (facts, None) for one in shown)
+    await end(database, "SUCCEEDED")
+    applied = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    task_id = applied.json()["task_id"]
+    alone = [Skipped(one.item_no, one.path, False, "PLAN_CHANGED", "", 0.0) for one in entries]
+    async with database.transaction() as conn:
+        await segments.append(conn, await number_of(conn, task_id), alone)
+    told = (await alice.get(f"task/{task_id}/skipped_errors")).json()["DATA"]
+    assert [one["source_path"] for one in told] == [one["source_path"] for one in shown]
 
 
 async def test_what_may_not_be_transferred_is_not_planned(alice: Api, bob: Api, lake: str) -> None:
@@ -155,6 +247,17 @@ async def test_a_plan_of_another_server_is_not_applied(
     plan_id = await ready(alice, lake, database)
     async with database.connection() as conn:
         await conn.execute(f"UPDATE endpoint SET {change}".encode())
+    refused = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
+    assert_error(refused, 409, "ClientError.Conflict.PlanOutdated")
+
+
+async def test_a_delete_that_was_planned_for_another_server_is_not_applied(
+    alice: Api, lake: str, database: Database
+) -> None:
+    plan_id = await plan_delete(alice, lake)
+    await end(database, "SUCCEEDED")
+    async with database.connection() as conn:
+        await conn.execute("UPDATE endpoint SET host = 'elsewhere.test'")
     refused = await alice.post(f"plan/{plan_id}/apply", {"submission_id": str(uuid4())})
     assert_error(refused, 409, "ClientError.Conflict.PlanOutdated")
 

@@ -65,6 +65,7 @@ def a_task(
     given["owner"] = Who.alone(UUID(int=1), "a")
     context = SimpleNamespace(
         planning=False,
+        deletes=destination is None,
         sessions=sessions,
         grant=SimpleNamespace(
             owner_id=UUID(int=1), username="a", destination_endpoint_id=destination

@@ -15,15 +15,17 @@ from towpath.gridftp.errors import GridFTPError, Kind
 from towpath.gridftp.wire.listings import Entry, EntryType
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
-from towpath.transfer.engine import last_look, planned_removal, planned_run
+from towpath.transfer.engine import last_look, planned_delete, planned_removal, planned_run
 from towpath.transfer.engine.context import LeaseClock, Options, TaskContext, TaskFaultError
 from towpath.transfer.engine.data_credentials import DataCredentials
+from towpath.transfer.engine.planned_delete import PlannedDelete
 from towpath.transfer.engine.planned_run import PlannedRun
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.planned import Action, Planned, Reason, facts
 from towpath.transfer.store import leases, plan, plans, segments
 from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plan import Item
+from towpath.transfer.store.plans import Applied
 from towpath.transfer.store.rows import fetch, fetch_one
 
 FILE = Entry("", EntryType.FILE, 5, 100)
@@ -78,11 +80,16 @@ class Ends:
             here, there = (SimpleNamespace(namespace=name) for name in "ab")
             return (self.source, here), (self.destination, there)
 
+        async def open_session(_context: object, _endpoint: object, *, at_source: bool) -> Any:
+            assert at_source, "a delete's only end"
+            return self.source, None
+
+        monkeypatch.setattr(planned_removal, "open_session", open_session)
         monkeypatch.setattr(planned_run, "open_both", open_both)
         monkeypatch.setattr(planned_removal, "open_both", open_both)
 
-    async def follow(self, entries: Sequence[Planned]) -> None:
-        """A plan of these, and the transfer that does what it says."""
+    async def follow(self, entries: Sequence[Planned], *, deletes: bool = False) -> None:
+        """A plan of these, and the transfer, or delete, that does what it says."""
         plan_no = await store_task(self.database)
         async with self.database.transaction() as conn:
             row = await fetch_one(
@@ -96,12 +103,27 @@ class Ends:
             await plans.add(conn, plan_no, entries)
         task_no = await store_task(self.database)
         async with self.database.transaction() as conn:
+            if deletes:
+                await conn.execute(
+                    "UPDATE task SET type = 'DELETE', destination_endpoint_id = NULL"
+                    " WHERE task_no = %s",
+                    (task_no,),
+                )
             row = await fetch_one(conn, "SELECT id FROM task WHERE task_no = %s", (task_no,))
             assert row is not None
             assert await plans.apply(conn, plan_no, row[0])
 
     async def lease(self) -> tuple[TaskContext, PlannedRun]:
         """The next one; what was done under the last is lost but for what was committed."""
+        context, applied = await self.take()
+        return context, PlannedRun(context, Recorder(context), applied)
+
+    async def lease_of_delete(self) -> PlannedDelete:
+        """The same of a delete."""
+        context, applied = await self.take()
+        return PlannedDelete(context, Recorder(context), applied)
+
+    async def take(self) -> tuple[TaskContext, Applied]:
         await leases.expire_worker(self.database, "w")
         asked_at = time.monotonic()
         [grant] = await leases.admit(self.database, worker="w", limit=1, lease_s=30, per_owner=3)
@@ -123,8 +145,7 @@ class Ends:
             followed = await plans.followed(conn, context.task_no)
         context.open_files = progress.open_files
         assert followed is not None
-        recorder = Recorder(context)
-        return context, PlannedRun(context, recorder, followed)
+        return context, followed
 
     async def waiting(self) -> list[str]:
         """Files that wait for a lane."""
@@ -194,6 +215,52 @@ async def test_deletions_go_on_where_they_were_and_are_told_once(
     await delete()
     assert set(ends.destination.entries) == {"/d", "/d/5"}
     assert await ends.left_alone() == 1
+
+
+async def test_a_delete_goes_on_where_it_was_and_tells_each_once(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned_delete, "AT_ONCE", 1)
+    monkeypatch.setattr(planned_removal, "AT_ONCE", 2)
+    paths = [str(n) for n in range(5)]
+    ends.source.entries |= {f"/s/{path}": FILE for path in paths}
+    await ends.follow(
+        [
+            Planned(1, "a", Action.FAULT, EventCode.PERMISSION_DENIED, details="you may not look"),
+            Planned(1, "", Action.SKIP, Reason.HOLDS_MORE, None, facts(DIRECTORY)),
+            *(Planned(1, path, Action.DELETE, Reason.ASKED, None, facts(FILE)) for path in paths),
+            Planned(1, "b", Action.FAULT, EventCode.PERMISSION_DENIED, details="you may not look"),
+        ],
+        deletes=True,
+    )
+    ends.source.entries["/s/3"] = LINK
+    for ends.source.may_delete in (1, 0):
+        with pytest.raises(TaskFaultError):
+            await (await ends.lease_of_delete()).run()
+    ends.source.may_delete = 1_000
+    ends.source.entries["/s/4"] = FILE  # gone through already: it is new
+    run = await ends.lease_of_delete()
+    await run.run()
+    assert set(ends.source.entries) == {"/s", "/s/3", "/s/4"}
+    assert await ends.left_alone() == 3
+    [event] = await run.told()
+    assert isinstance(event.details, dict)
+    assert (event.code, event.details["left_out"]) == (EventCode.PLAN_CHANGED, 3)
+
+
+async def test_a_tree_that_is_a_link_by_now_is_not_gone_into(ends: Ends) -> None:
+    """Of a delete its own directory is looked at, too."""
+    ends.source.entries |= {"/s": LINK, "/s/f": FILE}
+    await ends.follow(
+        [
+            Planned(1, "", Action.DELETE, Reason.ASKED, None, facts(DIRECTORY)),
+            Planned(1, "f", Action.DELETE, Reason.ASKED, None, facts(FILE)),
+        ],
+        deletes=True,
+    )
+    await (await ends.lease_of_delete()).run()
+    assert set(ends.source.entries) == {"/s", "/s/f"}
+    assert await ends.left_alone() == 2
 
 
 async def test_where_the_source_cannot_be_looked_at_nothing_is_deleted(ends: Ends) -> None:

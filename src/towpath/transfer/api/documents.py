@@ -489,9 +489,20 @@ def _trouble(task: Task) -> tuple[str | None, str | None]:
     return task.nice_status, task.nice_status_details
 
 
+def below(root: str, path: str) -> str:
+    """A path of a task, as it is shown: the wire path below what it was asked for as `root`, which
+    is '' where relative paths begin."""
+    if not path:
+        return root
+    text = names.to_text(path)
+    return f"{root.rstrip('/')}/{text}" if root else text
+
+
 def _subtasks(task: Task) -> JsonObject:
     """Files and directories found, and one for the task itself."""
     total = task.files + task.directories + 1
+    if task.type == "DELETE":  # what it has left out it has not counted
+        total += task.skipped_errors
     others = total - task.subtasks_failed - task.skipped_errors
     if task.status == Status.SUCCEEDED:
         succeeded = others

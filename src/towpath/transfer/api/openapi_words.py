@@ -18,7 +18,7 @@ GROUPS: Final[Mapping[str, tuple[str, str]]] = {
     "tasks": ("Tasks", "What was asked for: how it stands, what was done, and what went wrong."),
     "progress": ("Progress", "Watch tasks as they move."),
     "explain": ("Explanations", "Why a task takes as long as it does."),
-    "plans": ("Plans", "What a transfer would do."),
+    "plans": ("Plans", "What a transfer or a delete would do."),
     "operations": ("Files", "Look into endpoints, and make small changes there."),
     "endpoints": ("Endpoints", "Register servers and computers, and find those of others."),
     "endpoint_tests": ("Testing endpoints", "Whether a server can be used, and what is wrong."),

@@ -1,11 +1,11 @@
-"""Routes of plans: what a transfer would do, looked at first, and then done, or not."""
+"""Routes of plans: what a transfer or a delete would do, looked at first, and then done, or not."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid5
 
 from fastapi import APIRouter, Query, Request
@@ -20,12 +20,19 @@ from towpath.transfer.api.answers.plans import Plan as PlanAnswer
 from towpath.transfer.api.answers.plans import PlanAccepted, PlanEntries, PlanStatus
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.consent import Consents, with_consents
-from towpath.transfer.api.documents import result
+from towpath.transfer.api.documents import below, result
 from towpath.transfer.api.service import Caller, Service, TransferService, parse_id, who
-from towpath.transfer.api.submission_bodies import Deadline, Label, TransferDocument
+from towpath.transfer.api.submission_bodies import (
+    Deadline,
+    DeleteDocument,
+    Label,
+    TransferDocument,
+)
 from towpath.transfer.api.submissions import (
+    Check,
     accepted,
     checked,
+    new_delete,
     new_task,
     new_transfer,
 )
@@ -73,14 +80,41 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
     """Find out what a transfer would do. Nothing is written anywhere."""
     document = await read_document(request, TransferDocument)
     transfer, check = await new_transfer(service, caller, document)
-    submission_id = uuid5(_IS_PLAN, str(document.submission_id))
+    return await _plan(request, service, caller, transfer, check, document.parsed_deadline())
+
+
+@router.post(
+    "/delete/plan",
+    status_code=202,
+    response_model=PlanAccepted,
+    responses=_DUPLICATE,
+    openapi_extra=reads(DeleteDocument),
+)
+async def plan_delete(request: Request, caller: Caller, service: Service) -> JSONResponse:
+    """Find out what a delete would remove. Nothing is removed anywhere."""
+    document = await read_document(request, DeleteDocument)
+    delete = await new_delete(service, caller, document)
+    return await _plan(request, service, caller, delete, None, document.parsed_deadline())
+
+
+async def _plan(
+    request: Request,
+    service: TransferService,
+    caller: Principal,
+    task: NewTask,
+    check: Check | None,
+    asked: datetime | None,
+) -> JSONResponse:
+    """Accept the walk for a plan of a task; `asked`: the deadline that its document has."""
+    submission_id = uuid5(_IS_PLAN, str(task.submission_id))
     more: dict[str, Any] = {}
-    if (asked := document.parsed_deadline()) is not None:
+    if asked is not None:
         more["planned_deadline"] = asked.isoformat()
 
-    async def check_and_note(source: Endpoint, destination: Endpoint) -> None:
-        await check(source, destination)
-        more["planned_at"] = _where(source, destination)
+    async def check_and_note(ends: Sequence[Endpoint]) -> None:
+        if check is not None:
+            await check(ends)
+        more["planned_at"] = _where(ends)
 
     async def begin(consents: Consents) -> Created:
         async with service.database.transaction() as conn:
@@ -88,7 +122,7 @@ async def plan_transfer(request: Request, caller: Caller, service: Service) -> J
             if earlier is not None:
                 return Created(earlier, duplicate=True)
             wanted = await checked(
-                conn, service, caller, transfer, check_and_note, consents, counts=False
+                conn, service, caller, task, check_and_note, consents, counts=False
             )
             await _check_plans(conn, service, caller.sub)
             await principals.put(conn, who(caller))
@@ -119,28 +153,28 @@ async def _submitted(conn: Connection, owner_id: UUID, submission_id: UUID) -> U
 
 
 def _walk_of(
-    transfer: NewTask,
+    task: NewTask,
     submission_id: UUID,
     service: TransferService,
     more: dict[str, Any],
 ) -> NewTask:
-    """The task that walks for a plan of this transfer; `more` is kept for who applies that."""
+    """The task that walks for a plan of this one; `more` is kept for who applies that."""
     return replace(
-        transfer,
+        task,
         submission_id=submission_id,
         type=plans.TYPE,
         options={
-            **transfer.options,
+            **task.options,
             **_SILENT,
             "deadline_given": True,
-            "planned": transfer.options,
+            "planned": task.options,
             **more,
         },
         deadline=service.now() + timedelta(hours=service.limits.plan_time_h),
     )
 
 
-def _where(*ends: Endpoint) -> list[str]:
+def _where(ends: Sequence[Endpoint]) -> list[str]:
     """Where endpoints have their files."""
     return [f"{storage_of(end.host, end.port)}{end.base}" for end in ends]
 
@@ -170,7 +204,7 @@ async def show_plan(plan_id: str, caller: Caller, service: Service) -> JSONRespo
         plan = await _own_plan(conn, plan_id, caller.sub)
         counts = await plans.counts(conn, plan.task_no)
         rate = None
-        if plan.status == Status.SUCCEEDED:
+        if plan.status == Status.SUCCEEDED and plan.destination_endpoint_id is not None:
             rate = await throughput.measured(
                 conn, caller.sub, plan.source_endpoint_id, plan.destination_endpoint_id
             )
@@ -187,8 +221,13 @@ def _status(plan: Plan) -> PlanStatus:
     return "waiting" if plan.status == Status.INACTIVE else "walking"
 
 
+def _type(plan: Plan) -> Literal["TRANSFER", "DELETE"]:
+    """Of the task that would do what it says."""
+    return "DELETE" if plan.destination_endpoint_id is None else "TRANSFER"
+
+
 def _deadline(plan: Plan) -> datetime | None:
-    """That its document gives the transfer."""
+    """That its document gives the task."""
     given = plan.options.get("planned_deadline")
     return None if given is None else datetime.fromisoformat(given)
 
@@ -197,13 +236,15 @@ def _document(
     plan: Plan, counts: Sequence[Count], rate: float | None, now: datetime
 ) -> dict[str, Any]:
     completed, deadline = plan.completion_time, _deadline(plan)
+    destination_id = plan.destination_endpoint_id
     return {
         "DATA_TYPE": "plan",
         "plan_id": str(plan.id),
+        "type": _type(plan),
         "status": _status(plan),
         "label": plan.label,
         "source_endpoint_id": str(plan.source_endpoint_id),
-        "destination_endpoint_id": str(plan.destination_endpoint_id),
+        "destination_endpoint_id": None if destination_id is None else str(destination_id),
         "request_time": times.show(plan.request_time),
         "completion_time": None if completed is None else times.show(completed),
         "expires": times.show(plan.expires_at),
@@ -278,7 +319,8 @@ async def plan_entries(
             limit=PAGE,
             actions=tuple(Action) if action is None else (action,),
         )
-        roots = await items.some(conn, plan.task_no, {one.item_no for _, one in page})
+        numbers, globs = {one.item_no for _, one in page}, plan.options.get("interpret_globs")
+        roots = await items.roots(conn, plan.task_no, numbers, globs=bool(globs))
     data = await asyncio.to_thread(lambda: [_entry(one, roots[one.item_no]) for _, one in page])
     return JSONResponse(
         {
@@ -291,25 +333,27 @@ async def plan_entries(
 
 
 def _entry(one: Planned, item: NewItem) -> dict[str, Any]:
-    assert item.destination_path is not None, "a transfer's items have destinations"
-    there = _below(item.destination_path, one.path)
-    for _ in range(one.above):
-        there = there.rstrip("/").rpartition("/")[0] or "/"
-    only_there = one.above > 0 or (one.action is Action.DELETE and one.here is None)
+    here: str | None = below(item.source_path, one.path)
+    there: str | None = None
+    at_source, at_destination = one.here, one.there
+    if item.destination_path is None:  # of a delete, whose only end is the source
+        at_source, at_destination = one.there, None
+    else:
+        there = below(item.destination_path, one.path)
+        for _ in range(one.above):
+            there = there.rstrip("/").rpartition("/")[0] or "/"
+        if one.above > 0 or (one.action is Action.DELETE and one.here is None):
+            here = None
     return {
         "DATA_TYPE": "plan_entry",
         "action": one.action,
         "reason": one.reason,
-        "source_path": None if only_there else _below(item.source_path, one.path),
+        "source_path": here,
         "destination_path": there,
-        "source": _facts(one.here),
-        "destination": _facts(one.there),
+        "source": _facts(at_source),
+        "destination": _facts(at_destination),
         "details": one.details,
     }
-
-
-def _below(root: str, path: str) -> str:
-    return f"{root.rstrip('/')}/{names.to_text(path)}" if path else root
 
 
 def _facts(facts: Facts | None) -> dict[str, Any] | None:
@@ -334,7 +378,7 @@ def _facts(facts: Facts | None) -> dict[str, Any] | None:
 async def apply_plan(
     plan_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
-    """Accept the transfer that does what the plan says, and nothing else. Once."""
+    """Accept the task that does what the plan says, and nothing else. Once."""
     document = await read_document(request, ApplyDocument)
 
     async def apply(consents: Consents) -> tuple[NewTask, Created]:
@@ -359,7 +403,7 @@ async def _apply(
     options = {k: v for k, v in plan.options["planned"].items() if k != "deadline_given"}
     task = new_task(
         *(service, caller, document.submission_id),
-        type="TRANSFER",
+        type=_type(plan),
         label=document.label if "label" in document.model_fields_set else plan.label,
         options=options | ({} if asked is None else {"deadline_given": True}),
         ends=(plan.source_endpoint_id, plan.destination_endpoint_id),
@@ -396,8 +440,8 @@ async def _apply(
     return task, created
 
 
-async def _check_unmoved(plan: Plan, source: Endpoint, destination: Endpoint) -> None:
-    now = _where(source, destination)
+async def _check_unmoved(plan: Plan, ends: Sequence[Endpoint]) -> None:
+    now = _where(ends)
     if plan.options.get("planned_at", now) != now:
         raise ApiError(
             409,
@@ -411,7 +455,7 @@ async def _check_unmoved(plan: Plan, source: Endpoint, destination: Endpoint) ->
 async def delete_plan(
     plan_id: str, request: Request, caller: Caller, service: Service
 ) -> JSONResponse:
-    """Forget a plan; its walk ends. Not while a transfer follows it."""
+    """Forget a plan; its walk ends. Not while a task follows it."""
     async with service.database.transaction() as conn:
         plan = await _own_plan(conn, plan_id, caller.sub)
         dropped = await plans.drop(conn, plan.task_no)

@@ -150,8 +150,8 @@ async def _aside(work: Callable[[], T], items: int) -> T:
     return work() if items <= SMALL_ITEMS else await asyncio.to_thread(work)
 
 
-Check = Callable[[Endpoint, Endpoint], Awaitable[None]]
-"""Of both ends of a transfer; raises ApiError."""
+Check = Callable[[Sequence[Endpoint]], Awaitable[None]]
+"""Of the ends of a task: a transfer has two, a delete one. Raises ApiError."""
 
 
 async def _transfer(
@@ -167,7 +167,8 @@ async def new_transfer(
     """The task that a document asks for, and what is to be seen to where it is to run."""
     _check_number_of_items(len(document.DATA), service)
 
-    async def check(source: Endpoint, destination: Endpoint) -> None:
+    async def check(ends: Sequence[Endpoint]) -> None:
+        source, destination = ends
         try:
             await _aside(document.check_destinations, len(document.DATA))
         except ValueError as error:
@@ -195,8 +196,16 @@ async def new_transfer(
 async def _delete(
     request: Request, service: TransferService, caller: Principal, document: DeleteDocument
 ) -> JSONResponse:
+    task = await new_delete(service, caller, document)
+    return await _submit(request, service, caller, task, None)
+
+
+async def new_delete(
+    service: TransferService, caller: Principal, document: DeleteDocument
+) -> NewTask:
+    """The task that a document asks for."""
     _check_number_of_items(len(document.DATA), service)
-    task = new_task(
+    return new_task(
         *(service, caller, document.submission_id),
         type="DELETE",
         label=document.label,
@@ -205,7 +214,6 @@ async def _delete(
         deadline=document.parsed_deadline(),
         items=await _aside(document.items, len(document.DATA)),
     )
-    return await _submit(request, service, caller, task, None)
 
 
 def _check_number_of_items(items: int, service: TransferService) -> None:
@@ -500,15 +508,14 @@ async def _checked(
     if task.deadline <= service.now():
         raise ApiError.bad_request("deadline: this time has passed")
     is_delete = task.destination_endpoint_id is None
-    source = await _usable(conn, service, one, task.source_endpoint_id, known, writes=is_delete)
+    ends = [await _usable(conn, service, one, task.source_endpoint_id, known, writes=is_delete)]
     if task.destination_endpoint_id is not None:
-        destination = await _usable(
-            conn, service, one, task.destination_endpoint_id, known, writes=True
+        ends.append(
+            await _usable(conn, service, one, task.destination_endpoint_id, known, writes=True)
         )
-        if one.check is not None:
-            await one.check(source, destination)
-        task = await _as_managers_say(conn, task, (source, destination))
-    return task
+    if one.check is not None:
+        await one.check(ends)
+    return task if is_delete else await _as_managers_say(conn, task, ends)
 
 
 async def _usable(

@@ -13,11 +13,12 @@ from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
 from towpath.platform.http import DocumentResponse
-from towpath.transfer import names, times
+from towpath.transfer import times
 from towpath.transfer.api.answers import tasks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.documents import (
+    below,
     event_list,
     item_document,
     only,
@@ -317,7 +318,9 @@ async def history_page(
     found = await segments.read_segment(conn, task.task_no, record, marker)
     data: list[dict[str, Any]] = []
     if found is not None:
-        roots = await items.some(conn, task.task_no, {one.item_no for one in found[1]})
+        numbers = {one.item_no for one in found[1]}
+        globs = bool(task.options.get("interpret_globs"))
+        roots = await items.roots(conn, task.task_no, numbers, globs=globs)
         data = await asyncio.to_thread(documents, found[1], roots)
     return {
         "DATA_TYPE": data_type,
@@ -361,14 +364,10 @@ def skipped_documents(skipped: list[segments.Skipped], roots: Roots) -> list[dic
 
 
 def _paths(path: str, item: NewItem) -> dict[str, str | None]:
-    def below(root: str | None) -> str | None:
-        if root is None or not path:
-            return root
-        return f"{root.rstrip('/')}/{names.to_text(path)}"
-
+    destination = item.destination_path
     return {
-        "source_path": below(item.source_path),
-        "destination_path": below(item.destination_path),
+        "source_path": below(item.source_path, path),
+        "destination_path": None if destination is None else below(destination, path),
     }
 
 

@@ -44,7 +44,7 @@ async def hold_to_rules(context: TaskContext, login: Login, *, at_source: bool) 
     guest = login.guest
     if guest is None or context.reached.get(at_source) == guest.reach:
         return
-    writes = not at_source or context.grant.type == "DELETE"
+    writes = not at_source or context.deletes
     globs = bool(context.grant.options.get("interpret_globs"))
     paths = asked(context.items.values(), at_source=at_source, globs=globs)
     try:
@@ -71,8 +71,7 @@ async def look_again(context: TaskContext) -> None:
     """Whether all that the task does at guest collections is still allowed. Sessions that may more
     than that are closed: the task goes on with others. Raises TaskFaultError."""
     for at_source, login in list(context.guest_logins.items()):
-        grant = context.grant
-        writes = not at_source or grant.type == "DELETE"
+        writes = not at_source or context.deletes
         try:
             now = await log_in(context, login.endpoint_id, at_source=at_source, writes=writes)
         except GridFTPError:

@@ -1,8 +1,9 @@
 """What the parts of a running task share: the task, its lease, its counters, its signals."""
 
 import asyncio
+import posixpath
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from random import Random
@@ -17,6 +18,7 @@ from towpath.gridftp.errors import GridFTPError, Phase
 from towpath.platform.backoff import backoff_s
 from towpath.platform.database import Database
 from towpath.platform.settings import EngineSettings
+from towpath.transfer import names
 from towpath.transfer.engine.data_credentials import DataCredentials
 from towpath.transfer.engine.faults import Consequence, Verdict, judge, skippable, unavailable
 from towpath.transfer.engine.news import News
@@ -259,9 +261,18 @@ class TaskContext:
         return self.grant.type == plans.TYPE
 
     @property
+    def deletes(self) -> bool:
+        """Whether it is a delete, or a delete's plan: then its only end is the source."""
+        return self.grant.destination_endpoint_id is None
+
+    @property
     def written_endpoint_id(self) -> UUID:
         """The endpoint where the task writes or deletes."""
         return self.grant.destination_endpoint_id or self.grant.source_endpoint_id
+
+    def at_written(self) -> AbstractContextManager[None]:
+        """GridFTP errors inside are of the end where the task writes or deletes."""
+        return at_source() if self.deletes else at_destination()
 
     @property
     def complete(self) -> bool:
@@ -381,6 +392,19 @@ class TaskContext:
         base = self.items[item_no].destination_path
         assert base is not None, "a transfer's items have destinations"
         return join(base, path)
+
+    def written_path(self, item_no: int, path: str) -> str:
+        """Where something is written, or deleted. What a pattern matches is below the directory
+        that it looks at."""
+        if not self.deletes:
+            return self.destination_path(item_no, path)
+        root = self.items[item_no].source_path
+        return join(posixpath.dirname(root) if self.is_pattern(item_no) else root, path)
+
+    def is_pattern(self, item_no: int) -> bool:
+        """Whether an item stands for all that matches it."""
+        globs = bool(self.grant.options.get("interpret_globs"))
+        return globs and names.is_pattern(self.items[item_no].source_path)
 
     def paths_of(self, file: File) -> tuple[str, str]:
         """Both."""

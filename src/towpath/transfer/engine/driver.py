@@ -29,8 +29,10 @@ from towpath.transfer.engine.homes import place_items
 from towpath.transfer.engine.lanes import LargeFiles, SmallFiles
 from towpath.transfer.engine.make_links import LinkMaking
 from towpath.transfer.engine.pairs import close_opened
+from towpath.transfer.engine.planned_delete import PlannedDelete
 from towpath.transfer.engine.planned_run import PlannedRun
 from towpath.transfer.engine.planning import PlanExtras
+from towpath.transfer.engine.planning_delete import DeletePlanning
 from towpath.transfer.engine.recorder import Recorder
 from towpath.transfer.engine.repair import repair
 from towpath.transfer.engine.settle import Settlement, contested_event
@@ -148,9 +150,8 @@ class Driver:
             told: list[Event] = []
             if context.planning:
                 await self._plan(recorder)
-            elif context.grant.type == "DELETE":
-                deleting = self._part(DELETING, DeleteRun(context, recorder).run())
-                await self._together(recorder, deleting)
+            elif context.deletes:
+                told = await self._delete(recorder)
             else:
                 told = await self._transfer(recorder)
             told.append(await self._succeeded(recorder))
@@ -282,10 +283,27 @@ class Driver:
             told.append(not_carried)
         return told
 
+    async def _delete(self, recorder: Recorder) -> list[Event]:
+        """The same of a delete."""
+        context = self.context
+        async with context.db.connection() as conn:
+            followed = await plans.followed(conn, context.task_no)
+        if followed is None:
+            deleting = self._part(DELETING, DeleteRun(context, recorder).run())
+            await self._together(recorder, deleting)
+            return []
+        planned = PlannedDelete(context, recorder, followed)
+        await self._together(recorder, self._part(DELETING, planned.run()))
+        return await planned.told()
+
     async def _plan(self, recorder: Recorder) -> None:
-        """What a transfer would do."""
+        """What a transfer, or a delete, would do."""
         assert self._progress is not None, "begun"
         context = self.context
+        if context.deletes:
+            planning = DeletePlanning(context, last_dir_no=self._progress.last_dir_no)
+            await self._together(recorder, self._part(LISTING_SOURCE, planning.run()))
+            return
         walk = Walk(context, recorder, last_file_no=0, last_dir_no=self._progress.last_dir_no)
         await self._together(recorder, self._part(SERVICE, walk.run()))
         await self._together(recorder, self._part(LISTING_DESTINATION, PlanExtras(context).run()))

@@ -211,7 +211,7 @@ def plan_too_large(most: int) -> Verdict:
         "plan too large",
         error=f"The plan would have more than {most} entries.",
         where={},
-        advice="Plan a part of the trees, or submit the transfer without a plan.",
+        advice="Plan a part of the trees, or submit it without a plan.",
         fixers=(Fixer.YOU,),
         follows="The plan has failed; nothing was changed.",
     )

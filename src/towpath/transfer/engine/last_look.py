@@ -1,8 +1,9 @@
 """The last look at entries of a plan before what it says is done to them: whether they are still
 what they were.
 
-Both ends of an entry are looked at, and the directories on the way to it at the destination: where
-one of them is a link by now, what is at the path is somewhere else, though it may look the same.
+Both ends of an entry are looked at, and the directories on the way to where it is written, or
+deleted: where one of them is a link by now, what is at the path is somewhere else, though it may
+look the same.
 Nothing is sent from here but questions.
 """
 
@@ -68,8 +69,8 @@ async def look_at_each(
 
 
 def place_of(context: TaskContext, one: Planned) -> str:
-    """Where an entry is at the destination."""
-    path = context.destination_path(one.item_no, one.path)
+    """Where an entry is at the destination, or where it is deleted."""
+    path = context.written_path(one.item_no, one.path)
     for _ in range(one.above):
         path = path.rpartition("/")[0] or "/"
     return path
@@ -138,14 +139,12 @@ class LastLook:
             why = "source and destination are one and the same by now"
         return Seen(here, there, why)
 
-    async def astray(self, destination: Session, entries: Sequence[Planned]) -> set[Planned]:
+    async def astray(self, session: Session, entries: Sequence[Planned]) -> set[Planned]:
         """Those that are not where they were: a directory on the way to them is a link now, and was
         none, or another one. Raises SidedError."""
         ways = {one: list(self._way(one)) for one in entries}
-        with at_destination():
-            found = await look_at_each(
-                destination, [path for way in ways.values() for path, _ in way]
-            )
+        with self._context.at_written():
+            found = await look_at_each(session, [path for way in ways.values() for path, _ in way])
         targets = {path: one.link_target for path, one in found.items() if isinstance(one, Entry)}
         return {
             one for one, way in ways.items() if any(targets.get(path) != was for path, was in way)
@@ -153,7 +152,8 @@ class LastLook:
 
     def _way(self, one: Planned) -> Iterator[tuple[str, str | None]]:
         """Directories on the way to an entry, below its item's destination, and those above that,
-        as far as the plan makes them; each with the target, if it was a link."""
+        as far as the plan makes them; each with the target, if it was a link. Of a tree that is
+        deleted its own directory, too: as a link it would not have been looked into."""
         own = place_of(self._context, one)
         for path in self._made.get(one.item_no, ()):
             if own.startswith(path.rstrip("/") + "/"):
@@ -161,7 +161,9 @@ class LastLook:
         path = one.path
         while path := posixpath.dirname(path):
             was = self._links.get((one.item_no, path))
-            yield self._context.destination_path(one.item_no, path), was
+            yield self._context.written_path(one.item_no, path), was
+        if one.path and self._context.deletes and not self._context.is_pattern(one.item_no):
+            yield self._context.written_path(one.item_no, ""), None
 
     async def files(
         self, source: Session, destination: Session, files: Sequence[File]

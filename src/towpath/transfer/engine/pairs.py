@@ -66,9 +66,7 @@ async def open_session(
     A failure that makes it doubtful that the server is there opens its circuit; not when the task
     has a session there already, and perhaps all that the server allows.
     """
-    writes = (
-        not at_source or context.grant.destination_endpoint_id is None
-    ) and not context.planning
+    writes = (not at_source or context.deletes) and not context.planning
     opened = context.opened.pop((endpoint_id, at_source), None)
     if opened is not None:
         try:

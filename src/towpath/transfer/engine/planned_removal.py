@@ -1,8 +1,9 @@
-"""What a plan says is in the way, or extra, is removed: file by file, as far as it is as it was.
+"""What a plan says is in the way, or extra, or was asked for, is removed: file by file, as far as
+it is as it was.
 
-Each is looked at again at the destination. What is in the way goes only if what comes into its
-place is at the source as it was; and what is extra, if the source still has nothing of that name,
-and has the item's directory at all.
+Each is looked at again where it is. What is in the way goes only if what comes into its place is at
+the source as it was; and what is extra, if the source still has nothing of that name, and has the
+item's directory at all.
 """
 
 import posixpath
@@ -15,7 +16,6 @@ from towpath.transfer.engine.context import (
     SidedError,
     TaskContext,
     TaskFaultError,
-    at_destination,
     at_source,
 )
 from towpath.transfer.engine.item_places import ItemPlaces, real_item_places
@@ -28,7 +28,7 @@ from towpath.transfer.engine.last_look import (
     place_of,
 )
 from towpath.transfer.engine.mirror import other_spellings
-from towpath.transfer.engine.pairs import open_both
+from towpath.transfer.engine.pairs import open_both, open_session
 from towpath.transfer.engine.recorder import Recorder, record_skipped
 from towpath.transfer.engine.removal import remove_each
 from towpath.transfer.planned import Action, Facts, Planned, Reason, facts, removable
@@ -38,7 +38,7 @@ from towpath.transfer.store.segments import Skipped
 
 
 class PlannedRemoval:
-    """Goes through the deletions of the plan that a transfer follows."""
+    """Goes through the deletions of the plan that a task follows."""
 
     def __init__(
         self, context: TaskContext, recorder: Recorder, applied: Applied, look: LastLook
@@ -46,7 +46,11 @@ class PlannedRemoval:
         self._context = context
         self._recorder = recorder
         self._plan_no = applied.plan_no
-        self._left = {Reason.IN_THE_WAY: applied.way_left, Reason.EXTRA: applied.extras_left}
+        self._left = {
+            Reason.IN_THE_WAY: applied.way_left,
+            Reason.EXTRA: applied.extras_left,
+            Reason.ASKED: applied.extras_left,
+        }
         self._look = look
         self._instead: Mapping[Place, Facts | None] = {}
         """All that is in the way, with what comes into its place."""
@@ -61,18 +65,31 @@ class PlannedRemoval:
         if reason is Reason.IN_THE_WAY:
             async with self._context.db.connection() as conn:
                 self._instead = await plans.in_the_way(conn, self._plan_no)
-        source, destination = [session for session, _ in await open_both(self._context)]
+        opened = await self._open()
         try:
             while batch:
-                await self._remove(source, destination, reason, batch)
+                await self._remove(opened, reason, batch)
                 batch = await self._next(reason)
         except (SidedError, GridFTPError) as error:
-            sided = error if isinstance(error, SidedError) else SidedError(error, at_source=False)
+            sided = (
+                error
+                if isinstance(error, SidedError)
+                else SidedError(error, at_source=self._context.deletes)
+            )
             verdict = self._context.judge_sided(sided, Phase.REMOVAL)
             raise TaskFaultError(verdict) from error
         finally:
-            await close_all([source, destination])
+            await close_all(opened)
         self._instead = {}
+
+    async def _open(self) -> list[Session]:
+        """A session at each end of the task; the last is where it removes."""
+        context = self._context
+        if context.deletes:
+            ends = [await open_session(context, context.grant.source_endpoint_id, at_source=True)]
+        else:
+            ends = list(await open_both(context))
+        return [session for session, _ in ends]
 
     async def _next(self, reason: Reason) -> list[tuple[int, Planned]]:
         async with self._context.db.connection() as conn:
@@ -87,21 +104,19 @@ class PlannedRemoval:
             )
 
     async def _remove(
-        self,
-        source: Session,
-        destination: Session,
-        reason: Reason,
-        batch: Sequence[tuple[int, Planned]],
+        self, opened: Sequence[Session], reason: Reason, batch: Sequence[tuple[int, Planned]]
     ) -> None:
         context = self._context
+        source, written = opened[0], opened[-1]
         entries = [one for _, one in batch]
-        with at_destination():
-            looked = await look_at_each(destination, [place_of(context, one) for one in entries])
+        with context.at_written():
+            looked = await look_at_each(written, [place_of(context, one) for one in entries])
+        stays: dict[Planned, str] = {}
         if reason is Reason.EXTRA:
-            stays = await self._at_source(source, destination, entries)
-        else:
+            stays = await self._at_source(source, written, entries)
+        elif reason is Reason.IN_THE_WAY:
             stays = await self._not_in_the_way(source, entries)
-        for one in await self._look.astray(destination, entries):
+        for one in await self._look.astray(written, entries):
             stays[one] = "a link to a directory is on the way to it by now"
         goes: list[Planned] = []
         alone: list[Skipped] = []
@@ -112,23 +127,23 @@ class PlannedRemoval:
             if isinstance(there, GridFTPError):
                 alone.append(left_out(one, f"it cannot be looked at: {there.message}"))
             elif not removable(one, there):
-                alone.append(left_out(one, "the destination has changed"))
+                alone.append(left_out(one, "it has changed"))
             elif one in stays:
                 alone.append(left_out(one, stays[one]))
             else:
                 goes.append(one)
-        alone += await self._gone(destination, goes)
+        alone += await self._gone(written, goes)
         self._left[reason] = batch[-1][0]
         async with context.fenced() as conn:
             await plans.removed(conn, self._plan_no, reason, self._left[reason])
             if alone:
                 await record_skipped(conn, context.task_no, alone)
 
-    async def _gone(self, destination: Session, goes: Sequence[Planned]) -> list[Skipped]:
+    async def _gone(self, session: Session, goes: Sequence[Planned]) -> list[Skipped]:
         """Remove these; those that could not be."""
         paths = [place_of(self._context, one) for one in goes]
         trees = [one.there is not None and one.there.is_real_directory for one in goes]
-        failed = await remove_each(self._context, destination, list(zip(paths, trees, strict=True)))
+        failed = await remove_each(self._context, session, list(zip(paths, trees, strict=True)))
         alone: list[Skipped] = []
         for one, path in zip(goes, paths, strict=True):
             error = failed.get(path)

@@ -122,7 +122,7 @@ class PlannedRun:
             done = await removals.extras(conn, self._context.task_no)
         told = list(extras_events(done))
         if alone:
-            told.append(_not_done(alone))
+            told.append(not_done(alone))
         return told
 
     async def _room(self, ends: tuple[Session, ...]) -> tuple[Session, ...]:
@@ -155,7 +155,7 @@ class PlannedRun:
             if one.action in _SENT or one.action in (Action.MAKE_DIRECTORY, Action.MAKE_LINK)
         ]
         looked = await self._look.entries(source, destination, [one for _, one in active])
-        alone = [_as_expected(one) for _, one in batch if one.action is Action.FAULT]
+        alone = [as_expected(one) for _, one in batch if one.action is Action.FAULT]
         files: list[File] = []
         to_link: list[Link] = []
         directories: list[Planned] = []
@@ -233,7 +233,8 @@ class PlannedRun:
         ]
 
 
-def _not_done(entries: int) -> Event:
+def not_done(entries: int) -> Event:
+    """What is told of so much that was left alone, or could not be done."""
     return Event(
         EventCode.PLAN_CHANGED,
         "not all of the plan was done",
@@ -246,9 +247,10 @@ def _not_done(entries: int) -> Event:
     )
 
 
-def _as_expected(one: Planned) -> Skipped:
+def as_expected(one: Planned) -> Skipped:
     """What is told of a fault that the plan has: nobody tries it."""
-    is_directory = one.here is not None and one.here.is_real_directory
+    seen = one.here or one.there
+    is_directory = seen is not None and seen.is_real_directory
     return Skipped(one.item_no, one.path, is_directory, one.reason, one.details, 0.0)
 
 

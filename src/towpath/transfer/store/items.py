@@ -1,10 +1,12 @@
 """What a task was asked for, item by item. Items are stored with their task and never change."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from psycopg.rows import dict_row
 
 from towpath.platform.database import Connection
+from towpath.transfer import names
 from towpath.transfer.store.tasks import NewItem
 
 _COLUMNS = "source_path, destination_path, recursive, checksum_algorithm, external_checksum"
@@ -28,6 +30,22 @@ async def page(
         row = await cursor.fetchone()
     assert row is not None
     return [NewItem(**one) for one in rows], row["total"]
+
+
+async def roots(
+    conn: Connection, task_no: int, item_nos: Collection[int], *, globs: bool
+) -> dict[int, NewItem]:
+    """Items by number, as what paths of the task are below: of a pattern, the directory that it
+    looks at. `globs`: whether the task has any."""
+    found = await some(conn, task_no, item_nos)
+    if not globs:
+        return found
+    return {
+        number: replace(item, source_path=names.above_pattern(item.source_path))
+        if names.is_pattern(item.source_path)
+        else item
+        for number, item in found.items()
+    }
 
 
 async def some(conn: Connection, task_no: int, item_nos: Collection[int]) -> dict[int, NewItem]:

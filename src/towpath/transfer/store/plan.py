@@ -198,14 +198,22 @@ async def next_directory(
 
     `but`: the numbers of those that are being listed.
     """
-    row = await fetch_one(
+    found = await next_directories(conn, task_no, but=but, limit=1)
+    return found[0] if found else None
+
+
+async def next_directories(
+    conn: AsyncConnection[Any], task_no: int, *, but: Collection[int] = (), limit: int
+) -> list[Directory]:
+    """The same, and those that come after it."""
+    rows = await fetch(
         conn,
         "SELECT dir_no, item_no, path, attempt FROM frontier WHERE task_no = %s AND NOT listing"
         " AND (not_before IS NULL OR not_before <= now()) AND dir_no <> ALL(%s)"
-        " ORDER BY dir_no DESC LIMIT 1",
-        (task_no, list(but)),
+        " ORDER BY dir_no DESC LIMIT %s",
+        (task_no, list(but), limit),
     )
-    return None if row is None else Directory(row[0], row[1], decode(row[2]), row[3])
+    return [Directory(row[0], row[1], decode(row[2]), row[3]) for row in rows]
 
 
 async def next_directory_due_s(conn: AsyncConnection[Any], task_no: int) -> float | None:
@@ -328,6 +336,20 @@ async def directory_listed(
         " symlinks = symlinks + %s WHERE task_no = %s",
         (files_found, files_skipped, bytes_found, int(is_directory), links_found, task_no),
     )
+
+
+async def visited(
+    conn: AsyncConnection[Any],
+    task_no: int,
+    done: Sequence[Directory],
+    found: Sequence[Directory],
+) -> None:
+    """Directories whose files are not sent, and those found in them: one commit (I4)."""
+    await conn.execute(
+        "DELETE FROM frontier WHERE task_no = %s AND dir_no = ANY(%s)",
+        (task_no, [one.dir_no for one in done]),
+    )
+    await add_directories(conn, task_no, found, listing=False)
 
 
 _HEAD = """

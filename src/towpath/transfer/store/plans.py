@@ -1,4 +1,5 @@
-"""Plans: what the walk of a transfer finds that would be done, kept to be looked at and applied.
+"""Plans: what the walk of a transfer, or of a delete, finds that would be done, kept to be looked
+at and applied.
 
 A plan's walk is a task (type PLAN) with everything that tasks have: leases, faults, a frontier. No
 route shows it as one.
@@ -38,7 +39,8 @@ class Plan:
     label: str | None
     options: dict[str, Any]
     source_endpoint_id: UUID
-    destination_endpoint_id: UUID
+    destination_endpoint_id: UUID | None
+    """None: it is of a delete, at the source."""
     request_time: datetime
     completion_time: datetime | None
     expires_at: datetime
@@ -46,7 +48,7 @@ class Plan:
     nice_status: str | None
     nice_status_details: str | None
     task_id: UUID | None
-    """The transfer that does what it says."""
+    """The task that does what it says."""
 
 
 _PLAN = """
@@ -172,6 +174,21 @@ async def count(conn: AsyncConnection[Any], task_no: int) -> int:
     return int(row[0])
 
 
+async def leave_out(conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int]) -> None:
+    """These are not in the plan after all; inside `fenced`."""
+    await conn.execute(
+        "DELETE FROM plan_entry WHERE task_no = %s AND entry_no = ANY(%s)", (task_no, list(numbers))
+    )
+
+
+async def stay(conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int]) -> None:
+    """These would not go, because something in them stays; inside `fenced`."""
+    await conn.execute(
+        "UPDATE plan_entry SET action = %s, reason = %s WHERE task_no = %s AND entry_no = ANY(%s)",
+        (str(Action.SKIP), str(Reason.HOLDS_MORE), task_no, list(numbers)),
+    )
+
+
 async def not_all_read(conn: AsyncConnection[Any], task_no: int) -> bool:
     """Whether something could not be looked at, and would stop a task, or be left out by it."""
     row = await fetch_one(
@@ -281,7 +298,7 @@ async def lock(conn: Connection, task_no: int) -> None:
 
 
 async def apply(conn: Connection, task_no: int, task_id: UUID) -> bool:
-    """The transfer `task_id`, just stored, does what the plan says; False: another one does, or
+    """The task `task_id`, just stored, does what the plan says; False: another one does, or
     somebody may have begun to remove the plan meanwhile."""
     cursor = await conn.execute(
         "UPDATE plan SET applied_by = t.task_no FROM task t"
@@ -294,7 +311,7 @@ async def apply(conn: Connection, task_no: int, task_id: UUID) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The plan that a transfer follows."""
+    """The plan that a task follows."""
 
     plan_no: int
     cursor: int
@@ -302,11 +319,11 @@ class Applied:
     way_left: int
     """Of what is in the way only what has a lower number has not been gone through."""
     extras_left: int
-    """The same of extras."""
+    """The same of extras; and of what a delete was asked for: no plan has both."""
 
 
 async def followed(conn: AsyncConnection[Any], task_no: int) -> Applied | None:
-    """Which plan a transfer follows; None: it does what its document says."""
+    """Which plan a task follows; None: it does what its document says."""
     row = await fetch_one(
         conn,
         "SELECT task_no, cursor, way_left, extras_left FROM plan WHERE applied_by = %s",
@@ -327,7 +344,7 @@ async def advance(
     directories: int = 0,
     symlinks: int = 0,
 ) -> None:
-    """The transfer has come so far among the entries: these files are to be sent now; and its
+    """The task has come so far among the entries: these files are to be sent now; and its
     counters. Inside `fenced`."""
     await conn.execute("UPDATE plan SET cursor = %s WHERE task_no = %s", (cursor, plan_no))
     await add_files(conn, task_no, files)
@@ -339,7 +356,11 @@ async def advance(
     )
 
 
-_LEFT = {Reason.IN_THE_WAY: "way_left", Reason.EXTRA: "extras_left"}
+_LEFT = {
+    Reason.IN_THE_WAY: "way_left",
+    Reason.EXTRA: "extras_left",
+    Reason.ASKED: "extras_left",
+}
 
 
 async def removed(conn: AsyncConnection[Any], plan_no: int, reason: Reason, left: int) -> None:
@@ -361,7 +382,7 @@ async def all_taken(conn: AsyncConnection[Any], task_no: int) -> None:
 
 async def drop(conn: Connection, task_no: int) -> bool:
     """Its owner does not want it any more: its walk ends, and somebody tidies up. False, and
-    nothing is done, while a transfer follows it."""
+    nothing is done, while a task follows it."""
     cursor = await conn.execute(
         f"UPDATE plan SET dropped = true WHERE task_no = %s AND {_FREE}",  # noqa: S608 - a constant
         (task_no,),
@@ -378,7 +399,7 @@ async def drop(conn: Connection, task_no: int) -> bool:
     return True
 
 
-# Not by what is missing: a transfer that follows it since a moment ago may not be seen yet.
+# Not by what is missing: a task that follows it since a moment ago may not be seen yet.
 _FREE = f"""(plan.applied_by IS NULL OR EXISTS (SELECT FROM task a WHERE a.task_no = plan.applied_by
     AND a.status IN ('{Status.SUCCEEDED}', '{Status.FAILED}')))"""
 _OVER = f"""

@@ -1,4 +1,4 @@
-"""Plans: what a transfer would do."""
+"""Plans: what a transfer or a delete would do."""
 
 from datetime import datetime
 from typing import Literal
@@ -42,16 +42,17 @@ class PlanFault(Answer):
 
 
 class Plan(Answer):
-    """A plan. `task_id`: the transfer that follows it; `deadline`: what that gets, if it is given
-    none. `bytes_per_second`: the highest rate of the owner's last transfers between the two, while
-    data moved; null: none is known."""
+    """A plan, of a task of this `type`; a delete has no destination. `task_id`: the task that
+    follows it; `deadline`: what that gets, if it is given none. `bytes_per_second`: the highest
+    rate of the owner's last transfers between the two, while data moved; null: none is known."""
 
     DATA_TYPE: Literal["plan"]
     plan_id: UUID
+    type: Literal["TRANSFER", "DELETE"]
     status: PlanStatus
     label: str | None
     source_endpoint_id: UUID
-    destination_endpoint_id: UUID
+    destination_endpoint_id: UUID | None
     request_time: datetime
     completion_time: datetime | None
     expires: datetime
@@ -76,21 +77,22 @@ class PlanFacts(Answer):
 
 class PlanEntry(Answer):
     """What would be done about one path. Of a fault, `reason` is the code of the event that the
-    task would have. Of a deletion, a source is what comes into the place."""
+    task would have. Of what a transfer deletes, a source is what comes into the place; what a
+    delete deletes is at the source."""
 
     DATA_TYPE: Literal["plan_entry"]
     action: Action
     reason: str
     source_path: str | None
-    destination_path: str
+    destination_path: str | None
     source: PlanFacts | None
     destination: PlanFacts | None
     details: str
 
 
 class PlanEntries(Answer):
-    """A page of them, in the order in which they would be done; `next_marker` null: it is the
-    last."""
+    """A page of them, in the order in which they would be done; deletions from the last to the
+    first. `next_marker` null: it is the last."""
 
     DATA_TYPE: Literal["plan_entries"]
     marker: int
