@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from interop.test_plan import Planner, tree
+from interop.test_plan_delete import Deletes
 from plugins.site import SITE_GROUP, Site
 
 ROUNDS = 60
@@ -172,3 +174,53 @@ def _is_done(one: dict[str, Any], there: tuple[Any, ...] | None) -> bool:
         and came.is_file()
         and there[1] == came.read_bytes()
     )
+
+
+@SITE_GROUP
+@pytest.mark.long
+def test_a_delete_removes_what_was_said_and_nothing_else(site: Site, tmp_path: Path) -> None:
+    done = alone = 0
+    for seed in range(ROUNDS):
+        random = Random(seed)
+        trees = Trees(tmp_path / str(seed), random)
+        root = trees.destination
+        for _ in range(random.randint(4, 20)):
+            trees.put(root / random.choice(NAMES))
+        for name in random.sample(NAMES, random.randint(0, 3)):
+            above = (root / name).parent
+            if not os.path.lexists(root / name) and above.is_dir() and above.resolve() == above:
+                (root / name).symlink_to(trees.source)
+        deletes = Deletes(site, root)
+        items = [random.choice([*NAMES, "*", "d/?"]) for _ in range(random.randint(1, 5))]
+        before = tree(root, times=True)
+        plan_id = deletes.plan(*items, recursive=True, ignore_missing=True, interpret_globs=True)
+        assert tree(root, times=True) == before, seed
+        said = deletes.deleted(plan_id)
+        faults = {path for path, action, _ in deletes.told(plan_id) if action == "fault"}
+        asked = {path for path in before if any(fnmatchcase(path, item) for item in items)}
+        in_trees = {
+            path
+            for path in before
+            for above in Path(path).parents
+            if str(above) in asked and before[str(above)][0] == "directory"
+        }
+        assert said == asked | in_trees, seed
+        at_planning = {path: facts(root / path) for path in said}
+        for _ in range(random.randint(0, 6)):
+            trees.change(root)
+        there = tree(root)
+        away, source = tree(trees.away, times=True), tree(trees.source, times=True)
+        now = {path: facts(root / path) for path in said}
+        task_id = deletes.apply(plan_id)
+        deletes.leave()
+        assert tree(trees.away, times=True) == away, seed
+        assert tree(trees.source, times=True) == source, seed
+        after, told = tree(root), deletes.left_alone(task_id).keys() - faults
+        gone = there.keys() - after.keys()
+        assert gone <= said, seed
+        assert all(now[path] == at_planning[path] for path in gone), seed
+        assert {path: there[path] for path in after} == after, seed
+        assert (said & after.keys()) <= told <= said, seed
+        done, alone = done + len(gone), alone + len(told)
+        shutil.rmtree(trees.root)
+    assert min(done, 2 * alone) > ROUNDS, (done, alone)

@@ -76,6 +76,7 @@ def test_what_is_planned_is_what_goes(site: Site, deletes: Deletes) -> None:
     (root / "d" / "empty").mkdir()
     (root / "link").symlink_to(root / "elsewhere")
     (root / "d" / "link").symlink_to(root / "elsewhere")
+    (root / "d" / "link-to-file").symlink_to(root / "stays")
     before = tree(root, times=True)
     plan_id = deletes.plan("d", "f", "link", "none", recursive=True, ignore_missing=True)
     assert tree(root, times=True) == before
@@ -107,15 +108,26 @@ def test_what_has_changed_or_is_new_stays_and_is_told(deletes: Deletes, tmp_path
     root, away = deletes.root / "root", tmp_path / "away"
     write(root, "same", "tree/written", "tree/d/f", "tree/new/f", "tree/gone", "tree/moved/f")
     write(root, "tree/now-a-directory", "moved/f", "moved/d/g")
+    write(root, "above/d/f", "above/d/a.tmp", "link-above/d/f")
     (root / "tree" / "link").symlink_to(root)
-    plan_id = deletes.plan("root/same", "root/tree", "root/moved", recursive=True)
+    (root / "was-link").symlink_to(root / "link-above")
+    plan_id = deletes.plan(
+        *("root/same", "root/tree", "root/moved", "root/above/d/f", "root/above/d/*.tmp"),
+        "root/was-link/d/f",
+        recursive=True,
+        interpret_globs=True,
+    )
     away.mkdir()
     write(root, "tree/written", text="by now longer")
     write(root, "tree/new/just-saved")
     (root / "tree" / "gone").unlink()
     (root / "tree" / "now-a-directory").unlink()
     write(root, "tree/now-a-directory/f")
-    for path in ("tree/moved", "moved"):  # what is reached through the link looks as it did
+    for path in (
+        "tree/moved",
+        "moved",
+        "above",
+    ):  # what is reached through the link looks as it did
         (root / path).rename(away / path.replace("/", "-"))
         (root / path).symlink_to(away / path.replace("/", "-"))
     moved = tree(away, times=True)
@@ -123,7 +135,8 @@ def test_what_has_changed_or_is_new_stays_and_is_told(deletes: Deletes, tmp_path
     assert tree(away, times=True) == moved
     assert set(tree(root)) == {
         *("tree", "tree/written", "tree/new", "tree/new/just-saved", "tree/moved", "moved"),
-        *("tree/now-a-directory", "tree/now-a-directory/f"),
+        *("tree/now-a-directory", "tree/now-a-directory/f", "above"),
+        *("was-link", "link-above", "link-above/d"),
     }
     told = deletes.left_alone(task_id)
     assert {code for code, _ in told.values()} == {"PLAN_CHANGED"}
@@ -132,6 +145,7 @@ def test_what_has_changed_or_is_new_stays_and_is_told(deletes: Deletes, tmp_path
         for path in (
             *("tree", "tree/written", "tree/new", "tree/moved", "tree/moved/f"),
             *("tree/now-a-directory", "moved", "moved/f", "moved/d", "moved/d/g"),
+            *("above/d/f", "above/d/a.tmp"),
         )
     }
     assert told["root/tree/new"][1] == "delete was planned: something new is in it"
@@ -141,7 +155,9 @@ def test_what_has_changed_or_is_new_stays_and_is_told(deletes: Deletes, tmp_path
 @SITE_GROUP
 def test_what_would_go_wrong_is_told_and_holds_up_nothing(site: Site, deletes: Deletes) -> None:
     write(deletes.root, "f", "d/f", "a.tmp", "b.tmp", "d.tmp/f", "d/c.tmp")
-    plan_id = deletes.plan("f", "none", "d", "*.tmp", "none/*", "*.none", interpret_globs=True)
+    plan_id = deletes.plan(
+        "f", "none", "d", "*.tmp", "none/*", "*.none", "f/?", interpret_globs=True
+    )
     assert set(deletes.told(plan_id)) == {
         ("f", "delete", "asked"),
         ("none", "fault", "FILE_NOT_FOUND"),
@@ -151,11 +167,13 @@ def test_what_would_go_wrong_is_told_and_holds_up_nothing(site: Site, deletes: D
         ("d.tmp", "fault", "IS_A_DIRECTORY"),
         ("none/*", "fault", "FILE_NOT_FOUND"),
         ("*.none", "fault", "FILE_NOT_FOUND"),
+        ("f/?", "fault", "NOT_A_DIRECTORY"),
     }
     expected = deletes.show(plan_id)["expected_faults"]
     assert {one["code"]: one["entries"] for one in expected} == {
         "FILE_NOT_FOUND": 3,
         "IS_A_DIRECTORY": 2,
+        "NOT_A_DIRECTORY": 1,
     }
     task_id = deletes.apply(plan_id)
     assert set(tree(deletes.root)) == {"d", "d/f", "d.tmp", "d.tmp/f", "d/c.tmp"}
@@ -166,6 +184,7 @@ def test_what_would_go_wrong_is_told_and_holds_up_nothing(site: Site, deletes: D
         "d.tmp": "IS_A_DIRECTORY",
         "none/*": "FILE_NOT_FOUND",
         "*.none": "FILE_NOT_FOUND",
+        "f/?": "NOT_A_DIRECTORY",
     }
     task = site.deployment.task(task_id)
     assert (task["files"], task["subtasks_succeeded"]) == (3, 4)

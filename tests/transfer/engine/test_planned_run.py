@@ -248,19 +248,25 @@ async def test_a_delete_goes_on_where_it_was_and_tells_each_once(
     assert (event.code, event.details["left_out"]) == (EventCode.PLAN_CHANGED, 3)
 
 
-async def test_a_tree_that_is_a_link_by_now_is_not_gone_into(ends: Ends) -> None:
-    """Of a delete its own directory is looked at, too."""
+@pytest.mark.parametrize(("noted", "gone"), [(None, False), ("/t", True), ("/u", False)])
+async def test_what_is_reached_through_another_link_is_not_gone_into(
+    ends: Ends, noted: str | None, gone: bool
+) -> None:
+    """Nor through one that was none. The tree's own, and what was above that."""
     ends.source.entries |= {"/s": LINK, "/s/f": FILE}
     await ends.follow(
-        [
-            Planned(1, "", Action.DELETE, Reason.ASKED, None, facts(DIRECTORY)),
-            Planned(1, "f", Action.DELETE, Reason.ASKED, None, facts(FILE)),
-        ],
-        deletes=True,
+        [Planned(1, "f", Action.DELETE, Reason.ASKED, None, facts(FILE))], deletes=True
     )
-    await (await ends.lease_of_delete()).run()
-    assert set(ends.source.entries) == {"/s", "/s/f"}
-    assert await ends.left_alone() == 2
+    run = await ends.lease_of_delete()
+    if noted is not None:
+        async with ends.database.connection() as conn:
+            row = await fetch_one(conn, "SELECT task_no FROM plan")
+            assert row is not None
+            await plans.note_links(conn, row[0], {"/s": noted})
+            await plans.note_links(conn, row[0], {"/s": "what is noted stays"})
+    await run.run()
+    assert ("/s/f" not in ends.source.entries) == gone
+    assert await ends.left_alone() == (not gone)
 
 
 async def test_where_the_source_cannot_be_looked_at_nothing_is_deleted(ends: Ends) -> None:

@@ -25,6 +25,7 @@ from towpath.transfer.places import ancestors
 from towpath.transfer.planned import Action, Reason
 from towpath.transfer.store import leases, plan, plans
 from towpath.transfer.store.events import EventCode
+from towpath.transfer.store.rows import fetch_one
 
 NAMES = st.lists(st.sampled_from("ab"), min_size=1, max_size=4).map("/".join)
 PLACES = st.sets(NAMES.map("/{}".format), min_size=1, max_size=8)
@@ -86,12 +87,17 @@ def test_each_is_said_once_and_in_an_order_in_which_it_can_go(
     assert set(goes) == seen - kept, "all that can go goes"
 
 
-def test_what_is_missing_keeps_nothing() -> None:
-    told = [
-        Told(1, Action.DELETE, Reason.ASKED, "/d"),
-        Told(2, Action.FAULT, EventCode.FILE_NOT_FOUND, "/d/none"),
-    ]
-    assert settled(told) == ([], [])
+@pytest.mark.parametrize(
+    ("code", "stays"),
+    [
+        (EventCode.FILE_NOT_FOUND, []),
+        (EventCode.NOT_A_DIRECTORY, []),
+        (EventCode.PERMISSION_DENIED, [1]),
+    ],
+)
+def test_what_is_not_there_keeps_nothing(code: EventCode, stays: list[int]) -> None:
+    told = [Told(1, Action.DELETE, Reason.ASKED, "/d"), Told(2, Action.FAULT, code, "/d/none")]
+    assert settled(told) == ([], stays)
 
 
 TREE = {"/s": ("a", "b", "f"), "/s/a": ("f", "c"), "/s/a/c": ("f",), "/s/b": ("f", "g")}
@@ -104,32 +110,38 @@ class Server:
     server = "there"
 
     def __init__(self) -> None:
-        self.closed = False
+        self.ended: GridFTPError | None = None
         self.listed: list[str] = []
         self.loses: list[str] = []
         """Directories that end the session when they are listed, each once."""
         self.unlistable = ""
         """One that ends the session each time, by a name that cannot be sent."""
 
+    @property
+    def closed(self) -> bool:
+        return self.ended is not None
+
+    def end(self, kind: Kind) -> GridFTPError:
+        """All that are being listed hear of it."""
+        self.ended = GridFTPError(kind, "over", self.server)
+        return self.ended
+
     async def stat(self, path: str) -> Entry:
         return Entry("", EntryType.DIRECTORY if path in TREE else EntryType.FILE, 5, 100)
 
     async def list(self, path: str) -> AsyncGenerator[list[Entry], None]:
-        if self.closed:
-            raise GridFTPError(Kind.CONNECTION_LOST, "lost", self.server)
+        if self.ended is not None:
+            raise self.ended
         self.listed.append(path)
         for name in TREE[path]:
             yield [(await self.stat(posixpath.join(path, name)))._replace(name=name)]
             if path == self.unlistable:
-                self.closed = True
-                raise GridFTPError(Kind.INVALID_NAME, "it cannot be sent", self.server)
+                raise self.end(Kind.INVALID_NAME)
             if path in self.loses:
                 self.loses.remove(path)
-                self.closed = True
-                raise GridFTPError(Kind.CONNECTION_LOST, "lost", self.server)
+                raise self.end(Kind.CONNECTION_LOST)
 
     async def close(self) -> bool:
-        self.closed = True
         return True
 
 
@@ -142,7 +154,7 @@ class Planning:
 
         async def open_session(_context: object, _endpoint: object, *, at_source: bool) -> Any:
             assert at_source, "a delete's only end"
-            self.server.closed = False
+            self.server.ended = None
             return self.server, None
 
         monkeypatch.setattr(planning_delete, "open_session", open_session)
@@ -150,11 +162,14 @@ class Planning:
     async def begin(self) -> None:
         task_no = await store_task(self.database)
         async with self.database.connection() as conn:
-            await conn.execute(
+            row = await fetch_one(
+                conn,
                 "UPDATE task SET type = 'PLAN', destination_endpoint_id = NULL,"
-                """ options = '{"recursive": true}' WHERE task_no = %s""",
+                """ options = '{"recursive": true}' WHERE task_no = %s RETURNING id""",
                 (task_no,),
             )
+            assert row is not None
+            await plans.begin(conn, row[0], lifetime_h=1)
 
     async def lease(self, *, most: int = 100) -> TaskContext:
         await leases.expire_worker(self.database, "w")

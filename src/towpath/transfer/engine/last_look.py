@@ -18,6 +18,7 @@ from towpath.gridftp.wire.listings import Entry
 from towpath.transfer.engine.context import TaskContext, at_destination, at_source
 from towpath.transfer.engine.shared import one_file
 from towpath.transfer.names import to_text
+from towpath.transfer.places import ancestors
 from towpath.transfer.planned import Action, Planned, changed
 from towpath.transfer.store import plans
 from towpath.transfer.store.events import EventCode
@@ -86,6 +87,8 @@ class LastLook:
         """Links to directories that were on the way when the plan was made, with their targets."""
         self._made: dict[int, list[str]] = {}
         """Directories that lead to an item's end, and were not there then."""
+        self._links_above: dict[str, str] = {}
+        """Of a delete: links above what is named, as they were then; by absolute path."""
         self.one_server = False
         """Whether both ends are at one: what is there under two names may be one file."""
 
@@ -97,6 +100,7 @@ class LastLook:
                     self._made.setdefault(one.item_no, []).append(place_of(self._context, one))
                 elif one.there is not None:
                     self._links[one.item_no, one.path] = one.there.target
+            self._links_above = await plans.links_above(conn, self._plan_no) or {}
 
     async def entries(
         self, source: Session, destination: Session, entries: Sequence[Planned]
@@ -152,18 +156,21 @@ class LastLook:
 
     def _way(self, one: Planned) -> Iterator[tuple[str, str | None]]:
         """Directories on the way to an entry, below its item's destination, and those above that,
-        as far as the plan makes them; each with the target, if it was a link. Of a tree that is
-        deleted its own directory, too: as a link it would not have been looked into."""
+        as far as the plan makes them; each with the target, if it was a link. Of what is deleted
+        all: of a link nothing is listed, so there were none but above what is named."""
         own = place_of(self._context, one)
+        if self._context.deletes:
+            for path in ancestors(own):
+                if path != "/":
+                    yield path, self._links_above.get(path)
+            return
         for path in self._made.get(one.item_no, ()):
             if own.startswith(path.rstrip("/") + "/"):
                 yield path, None
         path = one.path
         while path := posixpath.dirname(path):
             was = self._links.get((one.item_no, path))
-            yield self._context.written_path(one.item_no, path), was
-        if one.path and self._context.deletes and not self._context.is_pattern(one.item_no):
-            yield self._context.written_path(one.item_no, ""), None
+            yield self._context.destination_path(one.item_no, path), was
 
     async def files(
         self, source: Session, destination: Session, files: Sequence[File]

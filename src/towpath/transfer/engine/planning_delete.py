@@ -23,7 +23,7 @@ from towpath.transfer.engine.faults import code_of
 from towpath.transfer.engine.last_look import AT_ONCE
 from towpath.transfer.engine.pairs import open_session
 from towpath.transfer.engine.planning import check_room
-from towpath.transfer.places import ancestors
+from towpath.transfer.places import ancestors, link_targets
 from towpath.transfer.planned import Action, Planned, Reason, facts
 from towpath.transfer.store import plan, plans
 from towpath.transfer.store.events import EventCode
@@ -31,6 +31,9 @@ from towpath.transfer.store.plan import Directory
 
 ENTRIES_AT_ONCE: Final = 1_000
 """Read from the plan together."""
+
+_NOT_THERE: Final = frozenset({EventCode.FILE_NOT_FOUND, EventCode.NOT_A_DIRECTORY})
+"""Faults of what holds up nothing else: the second, a part of its path is a file."""
 
 _NOT_RECURSIVE: Final = "It is a directory, and the delete is not recursive."
 
@@ -50,39 +53,63 @@ class DeletePlanning:
     def __init__(self, context: TaskContext, *, last_dir_no: int) -> None:
         self._context = context
         self._dir_no = last_dir_no
+        self._one_by_one = False
         self._listings = asyncio.Semaphore(context.settings.listings_at_once)
         self._recursive = bool(context.grant.options.get("recursive"))
         self._ignore_missing = bool(context.grant.options.get("ignore_missing"))
 
     async def run(self) -> None:
         """Until all is in the plan. Raises TaskFaultError or LeaseLostError."""
-        session: Session | None = None
+        session = await self._open()
         try:
+            await self._note_links(session)
             while batch := await self._next():
-                if session is None or session.closed:
-                    session = await self._opened(session)
+                if session.closed:
+                    await session.close()
+                    session = await self._open()
                 await self._visit(session, batch)
         finally:
-            if session is not None:
-                await session.close()
+            await session.close()
         await self._settle()
 
-    async def _opened(self, before: Session | None) -> Session:
-        if before is not None:
-            await before.close()
+    async def _open(self) -> Session:
         source_id = self._context.grant.source_endpoint_id
         session, _ = await open_session(self._context, source_id, at_source=True)
         return session
 
+    async def _note_links(self, session: Session) -> None:
+        """By those above what is named it is somewhere else when they change."""
+        context = self._context
+        async with context.db.connection() as conn:
+            if await plans.links_above(conn, context.task_no) is not None:
+                return
+        above = {
+            context.written_path(number, "")
+            if context.is_pattern(number)
+            else posixpath.dirname(context.written_path(number, ""))
+            for number in context.items
+        }
+        try:
+            targets = await link_targets(session, *above)
+        except GridFTPError as error:
+            verdict = context.judge(error, Phase.LISTING, at_source=True)
+            raise TaskFaultError(verdict) from error
+        check_room(context, len(targets))
+        async with context.fenced() as conn:
+            await plans.note_links(conn, context.task_no, targets)
+
     async def _next(self) -> Sequence[Directory]:
+        limit = 1 if self._one_by_one else AT_ONCE
         async with self._context.db.connection() as conn:
-            return await plan.next_directories(conn, self._context.task_no, limit=AT_ONCE)
+            return await plan.next_directories(conn, self._context.task_no, limit=limit)
 
     async def _visit(self, session: Session, batch: Sequence[Directory]) -> None:
-        """Those that the end of the session kept from an answer are asked for again. Raises
-        TaskFaultError if that is all of them."""
+        """What ends the session, such as a name that cannot be sent, is told of all that were asked
+        for with it: they are asked for again, and if it was all of them one alone. Raises
+        TaskFaultError if that is no better."""
+        alone = len(batch) == 1
         answers = await asyncio.gather(
-            *(self._found(session, one) for one in batch), return_exceptions=True
+            *(self._found(session, one, alone=alone) for one in batch), return_exceptions=True
         )
         seen = [
             (directory, found)
@@ -93,13 +120,15 @@ class DeletePlanning:
             if not isinstance(error, _Found | GridFTPError):
                 raise error
         for error in answers:
-            if isinstance(error, GridFTPError) and not seen:
+            if isinstance(error, GridFTPError) and alone:
                 verdict = self._context.judge(error, Phase.LISTING, at_source=True)
                 raise TaskFaultError(verdict) from error
+        self._one_by_one = not seen
         await self._commit(seen)
 
-    async def _found(self, session: Session, directory: Directory) -> _Found:
-        """Raises GridFTPError for what is not of this directory alone, and TaskFaultError."""
+    async def _found(self, session: Session, directory: Directory, *, alone: bool) -> _Found:
+        """Raises GridFTPError for what is not, or may be not, of this directory alone, and
+        TaskFaultError."""
         found = _Found()
         try:
             if directory.path or self._context.is_pattern(directory.item_no):
@@ -108,7 +137,7 @@ class DeletePlanning:
                 await self._look(session, directory, found)
         except GridFTPError as error:
             self._context.planned_entries -= len(found.planned)
-            if error.scope is not Scope.FILE:
+            if error.scope is not Scope.FILE or (session.closed and not alone):
                 raise
             found = _Found()
             if error.kind is not Kind.NOT_FOUND or not directory.path:  # else it has just gone
@@ -130,6 +159,11 @@ class DeletePlanning:
         """Of an item that is a pattern, what matches it. Raises GridFTPError."""
         pattern = "" if directory.path else self._name(directory)
         place = self._context.written_path(directory.item_no, directory.path)
+        if pattern and not (await session.stat(place)).is_directory:
+            # listed, a file is said to be in itself
+            raise GridFTPError(
+                Kind.NOT_A_DIRECTORY, "a file is there", where=str(session.server), path=place
+            )
         async with self._listings, aclosing(session.list(place)) as batches:
             async for batch in batches:
                 for entry in batch:
@@ -246,7 +280,7 @@ def settled(told: Iterable[Told]) -> Settled:
         if key in last:
             out.append(last[key])
         last[key] = one.number
-        if one.action is Action.FAULT and one.reason != EventCode.FILE_NOT_FOUND:
+        if one.action is Action.FAULT and one.reason not in _NOT_THERE:
             faults.add(one.place)
             above.update(ancestors(one.place))
     deletions = [

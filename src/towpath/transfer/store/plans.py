@@ -6,7 +6,7 @@ route shows it as one.
 """
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -104,10 +104,12 @@ class Count:
 
 
 _SIZE = (
-    "substring(encode(CASE WHEN action = 'delete' THEN there ELSE here END, 'escape')"
-    ' FROM \'^\\["[^"]*", ([0-9]+)\')'
+    "CASE WHEN action = 'delete'"
+    """ THEN substring(encode(there, 'escape') FROM '^\\["[^"]*", ([0-9]+), [^,]*, null\\]$')"""
+    """ ELSE substring(encode(here, 'escape') FROM '^\\["[^"]*", ([0-9]+)') END"""
 )
-"""As `_dump` writes it. Not read as JSON: PostgreSQL takes no target of a link that is no text."""
+"""As `_dump` writes it. Not read as JSON: PostgreSQL takes no target of a link that is no text.
+With a link that is deleted nothing goes of what it leads to."""
 
 
 async def counts(conn: Connection, task_no: int) -> list[Count]:
@@ -172,6 +174,24 @@ async def count(conn: AsyncConnection[Any], task_no: int) -> int:
     row = await fetch_one(conn, "SELECT count(*) FROM plan_entry WHERE task_no = %s", (task_no,))
     assert row is not None
     return int(row[0])
+
+
+async def note_links(conn: AsyncConnection[Any], task_no: int, targets: Mapping[str, str]) -> None:
+    """The links among the directories above what a delete names, by absolute path, as they were
+    before anything was listed: what is noted stays. Inside `fenced`."""
+    await conn.execute(
+        "UPDATE plan SET links_above = coalesce(links_above, %s) WHERE task_no = %s",
+        (json.dumps(dict(targets)).encode("ascii"), task_no),
+    )
+
+
+async def links_above(conn: AsyncConnection[Any], task_no: int) -> dict[str, str] | None:
+    """The same, if they were noted."""
+    row = await fetch_one(conn, "SELECT links_above FROM plan WHERE task_no = %s", (task_no,))
+    if row is None or row[0] is None:
+        return None
+    found: dict[str, str] = json.loads(bytes(row[0]))
+    return found
 
 
 async def leave_out(conn: AsyncConnection[Any], task_no: int, numbers: Sequence[int]) -> None:
