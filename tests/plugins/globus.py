@@ -3,12 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plugins.globus_forks import Forks
 from plugins.transfer_api import hold_documents
 from towpath.demo.deployment import Deployment
 
@@ -36,15 +37,7 @@ class Globus:
         self, *arguments: str, expect: int = 0, within_s: float = CALL_S, stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
         began = time.monotonic()
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("globus")), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=within_s + 60,
-            env=self.environment,
-            check=False,
-        )
+        done = self._call(arguments, stdin, within_s + 60)
         told = f"globus {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         assert done.returncode == expect, told
         assert "Traceback" not in done.stderr, told
@@ -61,14 +54,12 @@ class Globus:
 
     def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """One that may fail; nothing is asserted."""
-        return subprocess.run(
-            [str(Path(sys.executable).with_name("globus")), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=CALL_S,
-            env=self.environment,
-            check=False,
-        )
+        return self._call(arguments, "", CALL_S)
+
+    def _call(
+        self, arguments: Sequence[str], stdin: str, timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        return Forks.of(self.environment).run(arguments, self.environment, stdin, timeout_s)
 
     def fails(self, *arguments: str, expect: int = 1, stdin: str = "") -> str:
         """What the client says of a failure."""
