@@ -3,6 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -90,7 +91,7 @@ def held_to_schemas(
             return
         body = await response.aread()
         if response.status_code >= 400:
-            TypeAdapter(error).validate_json(body)
+            _adapter(error).validate_json(body)
             return
         route = _route(routes, response.request)
         if "fields" in response.request.url.params:
@@ -99,7 +100,7 @@ def held_to_schemas(
         if response.status_code == (route.status_code or 200):
             model = route.response_model
         assert model is not None, f"{route.name} answers {response.status_code}: not documented"
-        TypeAdapter(model).validate_json(body)
+        _adapter(model).validate_json(body)
         if seen is not None:
             seen.add(route.name or "")
 
@@ -114,9 +115,14 @@ def hold_documents(found: Any) -> None:
     elif isinstance(found, dict):
         model = _DOCUMENTS.get(found.get("DATA_TYPE", ""))
         if model is not None:
-            TypeAdapter(model).validate_json(json.dumps(found))
+            _adapter(model).validate_json(json.dumps(found))
         else:
             hold_documents(list(found.values()))
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(model)
 
 
 def _route(routes: list[RouteContext], request: httpx.Request) -> RouteContext:

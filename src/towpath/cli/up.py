@@ -78,8 +78,8 @@ from towpath.samples.registration import withdraw as withdraw_samples
 from towpath.timers.api.app import PREFIXES as TIMER_PATHS
 from towpath.transfer.api.app import create_app as create_transfer
 from towpath.transfer.api.service import TransferService
-from towpath.transfer.manager.app import PREFIX as MANAGER_PREFIX
 from towpath.transfer.manager.app import create_app as create_manager
+from towpath.transfer.manager.asking import PREFIX as MANAGER_PREFIX
 from towpath.transfer.store import relays
 from towpath.transfer.watches.consents import ConsentWatch
 from towpath.transfer.watches.expiry import ExpiryWatch

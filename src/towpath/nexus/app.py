@@ -32,7 +32,7 @@ from towpath.nexus.people.passwords import Passwords
 from towpath.nexus.people.service import People
 from towpath.platform.database import Database
 from towpath.platform.errors import AUTH_ERRORS
-from towpath.platform.http import new_app
+from towpath.platform.http import add_routes, new_app
 from towpath.platform.mail import NoMailer, Post
 from towpath.platform.settings import PeopleSettings
 
@@ -80,12 +80,12 @@ def create_app(
         origin=issuer,
     )
     for pages in _PAGES:
-        app.include_router(pages.routes(service))
+        add_routes(app, pages.routes(service))
     if logins is not None:
-        app.include_router(upstreams.routes(database, logins))
+        add_routes(app, upstreams.routes(database, logins))
     core = Core(database, issuer, keys)
-    app.include_router(authorize.routes(core))
-    app.include_router(logout.routes(core))
+    add_routes(app, authorize.routes(core))
+    add_routes(app, logout.routes(core))
     add_token_routes(app, core)
     add_discovery_routes(app, core)
     add_identity_routes(app, core)

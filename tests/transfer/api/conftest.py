@@ -26,24 +26,30 @@ BODY_LIMIT = 4 * 1024 * 1024
 
 
 @pytest.fixture
+async def auth(nexus_database: Database, nexus_keys: KeyRing) -> AsyncIterator[httpx.AsyncClient]:
+    """Of Nexus."""
+    app = nexus.create_app(nexus_database, issuer="https://towpath.test", keys=nexus_keys)
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=app), base_url="https://nexus"
+    ) as client:
+        yield client
+
+
+@pytest.fixture
 async def service(
-    database: Database, nexus_database: Database, nexus_keys: KeyRing, tmp_path: Path
+    database: Database, nexus_database: Database, auth: httpx.AsyncClient, tmp_path: Path
 ) -> AsyncIterator[TransferService]:
     made = await bootstrap(nexus_database, tmp_path)
-    auth = nexus.create_app(nexus_database, issuer="https://towpath.test", keys=nexus_keys)
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
-    ) as client:
-        transfer = made[TRANSFER]
-        service = TransferService(
-            database=database,
-            guard=Guard(client, transfer.client_id, transfer.client_secret),
-            sealer=Sealer(tmp_path / "seal.key"),
-            dial=DialPolicy(allow_loopback=True),
-            limits=LimitSettings(items_per_task=1000, active_tasks_per_owner=5),
-        )
-        yield service
-        await service.close()
+    transfer = made[TRANSFER]
+    service = TransferService(
+        database=database,
+        guard=Guard(auth, transfer.client_id, transfer.client_secret),
+        sealer=Sealer(tmp_path / "seal.key"),
+        dial=DialPolicy(allow_loopback=True),
+        limits=LimitSettings(items_per_task=1000, active_tasks_per_owner=5),
+    )
+    yield service
+    await service.close()
 
 
 @pytest.fixture
@@ -54,11 +60,10 @@ def answered() -> set[str]:
 
 @pytest.fixture
 async def login(
-    service: TransferService, nexus_database: Database, nexus_keys: KeyRing, answered: set[str]
+    service: TransferService, nexus_database: Database, auth: httpx.AsyncClient, answered: set[str]
 ) -> AsyncIterator[Callable[[], Awaitable[Api]]]:
     """`await login()` is a new user."""
     app = create_app(service, max_body_bytes=BODY_LIMIT)
-    auth = nexus.create_app(nexus_database, issuer="https://towpath.test", keys=nexus_keys)
     async with AsyncExitStack() as stack:
 
         async def make() -> Api:
@@ -67,14 +72,11 @@ async def login(
                 await clients.add_client(
                     conn, client_id=client_id, name="user", secret="s" * 40, administrator=False
                 )
-            async with httpx.AsyncClient(
-                transport=httpx.ASGITransport(app=auth), base_url="https://nexus"
-            ) as http:
-                answer = await http.post(
-                    "/v2/oauth2/token",
-                    data={"grant_type": "client_credentials", "scope": SCOPE},
-                    auth=(str(client_id), "s" * 40),
-                )
+            answer = await auth.post(
+                "/v2/oauth2/token",
+                data={"grant_type": "client_credentials", "scope": SCOPE},
+                auth=(str(client_id), "s" * 40),
+            )
             http = await stack.enter_async_context(
                 httpx.AsyncClient(
                     transport=httpx.ASGITransport(app=app),

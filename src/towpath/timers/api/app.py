@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 
 from towpath.platform.errors import FLOWS_ERRORS
-from towpath.platform.http import new_app
+from towpath.platform.http import add_routes, new_app
 from towpath.timers.api import routes
 from towpath.timers.api.service import InvalidError, TimersService
 
@@ -27,7 +27,7 @@ def create_app(timers: TimersService) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(ValidationError, _on_invalid)
     app.add_exception_handler(InvalidError, _on_invalid)
-    app.include_router(routes.router, generate_unique_id_function=lambda route: route.name)
+    add_routes(app, routes.router)
     return app
 
 

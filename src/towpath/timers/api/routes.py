@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.timers.api import answers
 from towpath.timers.api.bodies import (
     Changes,
@@ -33,7 +34,7 @@ from towpath.timers.store import outbox, runs, timers
 from towpath.timers.store.timers import ORDERS, Timer
 from towpath.timers.transfer import Trouble
 
-router = APIRouter()
+router = new_router()
 
 
 @router.post("/v2/timer", status_code=201, response_model=answers.Created)

@@ -4,12 +4,13 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer import names, times
 from towpath.transfer.api.answers import rights as answers
 from towpath.transfer.api.answers.base import Result, reads
@@ -17,6 +18,7 @@ from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.rights_bodies import AccessChanges, AccessDocument
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -31,7 +33,7 @@ from towpath.transfer.store.access import Implicit
 from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.roles import AlreadyThereError
 
-router = APIRouter(prefix="/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/endpoint/{{endpoint_id}}")
 
 
 async def _managed(

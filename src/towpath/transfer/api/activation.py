@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
 )
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr, ValidationError
 
@@ -23,6 +23,7 @@ from towpath.gridftp.security.proxies import make_proxy_request, signed_by_next
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.platform.secrets import SealError
 from towpath.transfer import times
 from towpath.transfer.api.answers import activation as answers
@@ -32,6 +33,7 @@ from towpath.transfer.api.credential_bodies import LogonDocument
 from towpath.transfer.api.credentials import activation_state, log_on, needs_none, store
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -43,7 +45,7 @@ from towpath.transfer.store import credentials, delegations, endpoints
 from towpath.transfer.store.credentials import Kept
 from towpath.transfer.store.endpoints import Endpoint
 
-router = APIRouter(prefix="/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/endpoint/{{endpoint_id}}")
 
 FOR_EVER_S = -1
 """How documents say that something does not expire."""

@@ -5,11 +5,12 @@ from math import ceil
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from towpath.platform.errors import ApiError, current_address
 from towpath.platform.guard import bearer_of
+from towpath.platform.http import new_router
 from towpath.platform.rates import TooOften
 from towpath.transfer import times
 from towpath.transfer.api.answers import connect as answers
@@ -22,6 +23,7 @@ from towpath.transfer.api.connect_bodies import (
 )
 from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     administered_endpoint,
@@ -42,7 +44,7 @@ from towpath.transfer.connect.versions import TooOld
 from towpath.transfer.store import connect
 from towpath.transfer.store.connect import Node
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 
 async def _node(request: Request, service: Service) -> Node:

@@ -1,10 +1,9 @@
 """Puts the routes together: the Transfer API under /v0.10."""
 
 from fastapi import FastAPI, Request, Response
-from fastapi.routing import APIRoute
 
 from towpath.platform.errors import TRANSFER_ERRORS
-from towpath.platform.http import DEFAULT_BODY_LIMIT, new_app
+from towpath.platform.http import DEFAULT_BODY_LIMIT, add_routes, new_app
 from towpath.transfer.api import (
     access,
     activation,
@@ -30,9 +29,7 @@ from towpath.transfer.api import (
     tasks,
     webhooks,
 )
-from towpath.transfer.api.service import TransferService, caller_of
-
-PREFIX = "/v0.10"
+from towpath.transfer.api.service import PREFIX, TransferService, caller_of
 
 
 def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_LIMIT) -> FastAPI:
@@ -81,12 +78,7 @@ def create_app(transfer: TransferService, *, max_body_bytes: int = DEFAULT_BODY_
         subscriptions,
         tasks,
         webhooks,
+        bookmarks_v2,
     ):
-        app.include_router(routes.router, prefix=PREFIX, generate_unique_id_function=_operation_id)
-    app.include_router(bookmarks_v2.router, generate_unique_id_function=_operation_id)
+        add_routes(app, routes.router)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    """What the document of the API calls a route: as its function here."""
-    return route.name

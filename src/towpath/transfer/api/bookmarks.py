@@ -4,21 +4,22 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import bookmarks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import ApiPath, Document, Text, read_document, refuse
 from towpath.transfer.api.documents import JsonObject, only, result
-from towpath.transfer.api.service import Caller, Service, parse_id, visible_endpoint, who
+from towpath.transfer.api.service import PREFIX, Caller, Service, parse_id, visible_endpoint, who
 from towpath.transfer.store import bookmarks
 from towpath.transfer.store.bookmarks import Bookmark, NameTaken
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 MAX_BOOKMARKS = 100
 """Of one user (Transfer API): all are listed at once."""

@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError, current_request_id
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import bookmarks_v2 as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import ApiPath, Document, read_document
@@ -29,7 +30,7 @@ from towpath.transfer.api.service import Caller, Service, visible_endpoint, who
 from towpath.transfer.store import bookmarks, endpoints, rights
 from towpath.transfer.store.bookmarks import Bookmark, NameTaken
 
-router = APIRouter()
+router = new_router()
 
 
 def _completed(path: str) -> str:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from math import ceil
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.gridftp.errors import GridFTPError
@@ -18,6 +18,7 @@ from towpath.gridftp.security.credentials import Credential
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer import times
 from towpath.transfer.api.answers import credentials as answers
 from towpath.transfer.api.answers.base import Result, reads
@@ -25,6 +26,7 @@ from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.credential_bodies import CredentialDocument, LogonDocument
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -40,7 +42,7 @@ from towpath.transfer.store import credentials, endpoints, rights, tasks
 from towpath.transfer.store.credentials import Kept
 from towpath.transfer.store.endpoints import Endpoint
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 
 class State(StrEnum):

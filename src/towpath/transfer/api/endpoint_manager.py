@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer import times
 from towpath.transfer.api.access import access_list
 from towpath.transfer.api.answers import activity as answers
@@ -39,6 +40,7 @@ from towpath.transfer.api.pause_rules import (
     nothing_monitored,
 )
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -70,7 +72,7 @@ from towpath.transfer.store.activity import Key, Side, Wanted
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.tasks import Status, Task
 
-router = APIRouter(prefix="/endpoint_manager")
+router = new_router(f"{PREFIX}/endpoint_manager")
 
 MAX_ENDPOINTS = 1000
 """In one answer, as of a search."""

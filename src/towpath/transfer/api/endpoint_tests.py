@@ -3,13 +3,14 @@
 from functools import partial
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.gridftp.client.dial import Server
 from towpath.gridftp.errors import GridFTPError
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import read_document
@@ -17,6 +18,7 @@ from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.credentials import credential_in
 from towpath.transfer.api.endpoint_bodies import EndpointTestDocument
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -29,7 +31,7 @@ from towpath.transfer.browse.errors import Operation, TooBusy, api_error
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store import endpoints
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 
 @router.post(

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.answers.base import EndpointCreated, Result, reads
 from towpath.transfer.api.bodies import read_document
@@ -18,6 +19,7 @@ from towpath.transfer.api.credentials import activation_state, needs_none
 from towpath.transfer.api.documents import JsonObject, endpoint_document, result
 from towpath.transfer.api.endpoint_bodies import EndpointDocument, is_revocations
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -32,7 +34,7 @@ from towpath.transfer.store import connect, credentials, endpoints, relays, righ
 from towpath.transfer.store.connect import Kind
 from towpath.transfer.store.endpoints import Endpoint, EntityType, Scope
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 MAX_SEARCH_RESULTS = 1000
 """In all pages (Transfer API, endpoint_search)."""

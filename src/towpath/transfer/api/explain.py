@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from towpath.platform.http import new_router
 from towpath.transfer import accounting, times
 from towpath.transfer.accounting import MEANING, MOVES
 from towpath.transfer.api.answers.explain import TaskExplanation
-from towpath.transfer.api.service import Caller, Service, own_task
+from towpath.transfer.api.service import PREFIX, Caller, Service, own_task
 from towpath.transfer.explanation import Explanation, Share, Speeds, explain
 from towpath.transfer.store import spent
 from towpath.transfer.store.spent import Book, Rate
 from towpath.transfer.store.tasks import Status, Task
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 _BEGINNINGS = {Status.SUCCEEDED: "It took", Status.FAILED: "It failed after"}
 

@@ -5,20 +5,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from towpath.manifest.lines import Sealing
 from towpath.platform.errors import ApiError
+from towpath.platform.http import new_router
 from towpath.transfer import manifests
 from towpath.transfer.api.answers.manifests import ManifestKeys
-from towpath.transfer.api.service import Caller, Service, TransferService, own_task
+from towpath.transfer.api.service import PREFIX, Caller, Service, TransferService, own_task
 from towpath.transfer.connect.keys import Keys
 from towpath.transfer.store import items, segments
 from towpath.transfer.store.segments import Snapshot
 from towpath.transfer.store.tasks import Task
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from towpath.gridftp.errors import GridFTPError
 from towpath.gridftp.wire.listings import Entry
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.platform.openapi import takes
 from towpath.transfer import names
 from towpath.transfer.api.answers import endpoints as answers
@@ -22,6 +23,7 @@ from towpath.transfer.api.consent import require_data_access
 from towpath.transfer.api.documents import JsonObject, file_document, result
 from towpath.transfer.api.pause_rules import refuse_paused
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -37,7 +39,7 @@ from towpath.transfer.connect.permits import Refused, permit_for
 from towpath.transfer.sessions import SessionUnavailable
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
-router = APIRouter(prefix="/operation/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/operation/endpoint/{{endpoint_id}}")
 
 ENTRIES_AT_ONCE = 1000
 """Documents of a listing that are made together: some 10 ms of work, and a megabyte."""

@@ -6,19 +6,21 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, Field
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer import times
 from towpath.transfer.api.answers import pause_rules as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, Text, read_document, refuse
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -32,7 +34,7 @@ from towpath.transfer.store import activity, endpoints, pause_rules, rights
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.pause_rules import OPERATIONS, PauseRule
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 MAX_RULES = 100
 """Of one endpoint: each is looked at for each of its tasks, and its users read them."""

@@ -8,12 +8,13 @@ from functools import partial
 from typing import Annotated, Any, Final, Literal
 from uuid import UUID, uuid5
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer import names, times
 from towpath.transfer.api.answers.base import AGAIN, Result, Submitted, reads
 from towpath.transfer.api.answers.plans import Plan as PlanAnswer
@@ -21,7 +22,7 @@ from towpath.transfer.api.answers.plans import PlanAccepted, PlanEntries, PlanSt
 from towpath.transfer.api.bodies import Document, read_document
 from towpath.transfer.api.consent import Consents, with_consents
 from towpath.transfer.api.documents import below, result
-from towpath.transfer.api.service import Caller, Service, TransferService, parse_id, who
+from towpath.transfer.api.service import PREFIX, Caller, Service, TransferService, parse_id, who
 from towpath.transfer.api.submission_bodies import (
     Deadline,
     DeleteDocument,
@@ -44,7 +45,7 @@ from towpath.transfer.store.events import EventCode
 from towpath.transfer.store.plans import Count, Plan
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Status
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 PAGE: Final = 1_000
 

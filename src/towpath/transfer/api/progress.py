@@ -7,23 +7,24 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from towpath.platform.database import AWAY, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal, bearer_of
+from towpath.platform.http import new_router
 from towpath.transfer import times
 from towpath.transfer.api.answers.progress import TaskThroughput, streams
 from towpath.transfer.api.documents import event_document
-from towpath.transfer.api.service import SCOPE, Caller, Service, TransferService, own_task
+from towpath.transfer.api.service import PREFIX, SCOPE, Caller, Service, TransferService, own_task
 from towpath.transfer.live.hub import LISTENERS_LIMIT, LISTENERS_PER_CALLER, TooManyListenersError
 from towpath.transfer.live.listener import Listener
 from towpath.transfer.live.messages import STILL_HERE, message
 from towpath.transfer.store import progress, throughput
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 STILL_HERE_S: Final = 15.0
 """Proxies end a connection that has been silent for a minute or less."""

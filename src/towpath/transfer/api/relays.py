@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import connect as answers
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import read_document
@@ -16,13 +17,13 @@ from towpath.transfer.api.connect_bodies import (
     RelayAgentDocument,
     RelayDocument,
 )
-from towpath.transfer.api.service import Caller, Service
+from towpath.transfer.api.service import PREFIX, Caller, Service
 from towpath.transfer.connect.carrying import HEARTBEAT_S, take_presence
 from towpath.transfer.store import connect, relays
 from towpath.transfer.store.connect import Node
 from towpath.transfer.store.relays import Connected, Lost
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 CONTROL_CHANNELS = 64
 """Of an agent: eight tasks with four sessions each, twice."""

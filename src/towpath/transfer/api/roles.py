@@ -2,17 +2,19 @@
 
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import rights as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import read_document
 from towpath.transfer.api.documents import JsonObject, result
 from towpath.transfer.api.rights_bodies import RoleDocument
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -25,7 +27,7 @@ from towpath.transfer.rights import Who
 from towpath.transfer.store import principals, roles
 from towpath.transfer.store.roles import AlreadyThereError, Held
 
-router = APIRouter(prefix="/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/endpoint/{{endpoint_id}}")
 
 MAX_ROLES = 1000
 """Given at one endpoint: all are listed at once. Whom more are for, they are for a group."""

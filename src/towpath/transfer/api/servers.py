@@ -1,14 +1,15 @@
 """Routes of an endpoint's server."""
 
-from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import endpoints as answers
 from towpath.transfer.api.documents import JsonObject
 from towpath.transfer.api.endpoints import endpoint_documents
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -17,7 +18,7 @@ from towpath.transfer.api.service import (
     who,
 )
 
-router = APIRouter(prefix="/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/endpoint/{{endpoint_id}}")
 
 
 @router.get("/server_list", response_model=answers.ServerList)

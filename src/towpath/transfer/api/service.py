@@ -53,6 +53,7 @@ address may be a whole site that is being set up."""
 SHOWN_AT_ONCE = 100
 """Tasks that are looked up together: some milliseconds."""
 
+PREFIX = "/v0.10"
 SCOPE = "urn:globus:auth:scope:transfer.api.globus.org:all"
 """A fixed literal inside the clients, on any deployment."""
 RENDERED_AT_ONCE = 2

@@ -3,10 +3,11 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.errors import ApiError
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers import rights as answers
 from towpath.transfer.api.answers.base import EndpointCreated, reads
 from towpath.transfer.api.bodies import read_document
@@ -14,10 +15,18 @@ from towpath.transfer.api.documents import result
 from towpath.transfer.api.endpoints import endpoint_documents
 from towpath.transfer.api.guest_collections import MAX_SHARED, NewGuest, new_guest_collection
 from towpath.transfer.api.rights_bodies import SharedEndpointDocument
-from towpath.transfer.api.service import Caller, Seen, Service, parse_id, visible_endpoint, who
+from towpath.transfer.api.service import (
+    PREFIX,
+    Caller,
+    Seen,
+    Service,
+    parse_id,
+    visible_endpoint,
+    who,
+)
 from towpath.transfer.store import endpoints, rights
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 PAGE = 1000
 """Guest collections on a page at most."""

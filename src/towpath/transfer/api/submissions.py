@@ -10,19 +10,20 @@ from typing import Any, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import psycopg
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection, is_away
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
-from towpath.platform.http import DocumentResponse
+from towpath.platform.http import DocumentResponse, new_router
 from towpath.transfer import names
 from towpath.transfer.api.answers.base import AGAIN, SubmissionId, Submitted, reads
 from towpath.transfer.api.bodies import parse_document, read_document
 from towpath.transfer.api.consent import AskFirst, Consents, look_for_consent, with_consents
 from towpath.transfer.api.documents import item_document, result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Service,
     TransferService,
@@ -48,7 +49,7 @@ from towpath.transfer.store.submissions import Asking, Known
 from towpath.transfer.store.tasks import Created, NewItem, NewTask, Task, TaskKey
 from towpath.transfer.unavailable import giving_a_credential
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 T = TypeVar("T")
 

@@ -1,15 +1,17 @@
 """Routes of subscriptions, which there are none of here: clients ask for them all the same."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, Text, read_document
 from towpath.transfer.api.documents import result
 from towpath.transfer.api.service import (
+    PREFIX,
     Caller,
     Seen,
     Service,
@@ -19,7 +21,7 @@ from towpath.transfer.api.service import (
     who,
 )
 
-router = APIRouter(prefix="/endpoint/{endpoint_id}")
+router = new_router(f"{PREFIX}/endpoint/{{endpoint_id}}")
 
 
 class SubscriptionDocument(Document):

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
 from towpath.platform.guard import Principal
-from towpath.platform.http import DocumentResponse
+from towpath.platform.http import DocumentResponse, new_router
 from towpath.transfer import times
 from towpath.transfer.api.answers import tasks as answers
 from towpath.transfer.api.answers.base import Result, reads
@@ -27,14 +27,21 @@ from towpath.transfer.api.documents import (
 )
 from towpath.transfer.api.fidelity import fidelity_document
 from towpath.transfer.api.pause_rules import limited
-from towpath.transfer.api.service import Caller, Service, TransferService, own_task, own_task_shown
+from towpath.transfer.api.service import (
+    PREFIX,
+    Caller,
+    Service,
+    TransferService,
+    own_task,
+    own_task_shown,
+)
 from towpath.transfer.api.submission_bodies import Deadline, Label
 from towpath.transfer.api.task_filters import parse_event_filter, parse_filter, parse_order
 from towpath.transfer.store import fidelity, items, pause_rules, segments, tasks
 from towpath.transfer.store.pause_rules import PauseRule
 from towpath.transfer.store.tasks import Change, NewItem, Task
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 10

@@ -6,27 +6,27 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from cryptography import x509
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import AfterValidator, Field
 
 from towpath.platform import standard_webhooks
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
-from towpath.platform.http import PAGE_HEADERS
+from towpath.platform.http import PAGE_HEADERS, new_router
 from towpath.transfer import times
 from towpath.transfer.api.answers import webhooks as answers
 from towpath.transfer.api.answers.base import Result, reads
 from towpath.transfer.api.bodies import Document, Text, read_document, refuse
 from towpath.transfer.api.documents import JsonObject, result
-from towpath.transfer.api.service import Caller, Service, TransferService, parse_id
+from towpath.transfer.api.service import PREFIX, Caller, Service, TransferService, parse_id
 from towpath.transfer.outbox import SwitchOff
 from towpath.transfer.store import deliveries, webhooks
 from towpath.transfer.store.deliveries import KEPT_OF_WEBHOOK, Past
 from towpath.transfer.store.outbox import Topic
 from towpath.transfer.store.webhooks import Webhook, seal_context
 
-router = APIRouter()
+router = new_router(PREFIX)
 
 MAX_WEBHOOKS: Final = 20
 """Of one user: each change is told to all of them."""

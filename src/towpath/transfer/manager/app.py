@@ -1,14 +1,12 @@
 """Puts the routes together: the GCS Manager API of each endpoint, under /gcs/<endpoint id>/api."""
 
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 
 from towpath.platform.errors import GCS_ERRORS
-from towpath.platform.http import new_app
+from towpath.platform.http import add_routes, new_app
 from towpath.transfer.api.service import TransferService
 from towpath.transfer.manager import collections, credentials, endpoint, gateways, roles
 
-PREFIX = "/gcs"
 BODY_LIMIT = 1024 * 1024
 """The largest documents name a thousand accounts or paths."""
 
@@ -18,14 +16,5 @@ def create_app(transfer: TransferService) -> FastAPI:
     app = new_app("manager", GCS_ERRORS, max_body_bytes=BODY_LIMIT)
     app.state.transfer = transfer
     for routes in (collections, credentials, endpoint, gateways, roles):
-        app.include_router(
-            routes.router,
-            prefix=f"{PREFIX}/{{endpoint_id}}/api",
-            generate_unique_id_function=_operation_id,
-        )
+        add_routes(app, routes.router)
     return app
-
-
-def _operation_id(route: APIRoute) -> str:
-    """What the document of the API calls a route: as its function here."""
-    return route.name

@@ -17,6 +17,10 @@ from towpath.transfer.rights import Standing, Who
 from towpath.transfer.store import endpoints, rights
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
+PREFIX = "/gcs"
+PREFIX_OF_EACH = f"{PREFIX}/{{endpoint_id}}/api"
+"""Of each endpoint."""
+
 _D = TypeVar("_D", bound=Document)
 
 

@@ -5,16 +5,17 @@ from dataclasses import replace
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
 from towpath.platform.errors import ApiError
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.guest_collections import NewGuest, new_guest_collection
 from towpath.transfer.connect.managed import TEXTS, Root, agents_name, changed, root_of
 from towpath.transfer.manager import answers
-from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
+from towpath.transfer.manager.asking import PREFIX_OF_EACH, Asked, Asking, forbidden, read
 from towpath.transfer.manager.collection_bodies import CollectionDocument
 from towpath.transfer.manager.documents import (
     collection_document,
@@ -36,7 +37,7 @@ from towpath.transfer.rights import Standing
 from towpath.transfer.store import connect, endpoints, rights
 from towpath.transfer.store.endpoints import Endpoint, EntityType
 
-router = APIRouter()
+router = new_router(PREFIX_OF_EACH)
 
 INCLUDE = frozenset({"private_policies"})
 FILTERS = frozenset({"mapped_collections", "guest_collections", "managed_by_me", "created_by_me"})

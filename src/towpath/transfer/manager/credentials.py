@@ -7,15 +7,16 @@ meant, and is refused if it is not the one that the rules give.
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.connect import mapping
 from towpath.transfer.manager import answers
-from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
+from towpath.transfer.manager.asking import PREFIX_OF_EACH, Asked, Asking, forbidden, read
 from towpath.transfer.manager.bodies import Name, typed
 from towpath.transfer.manager.collections import PageSize
 from towpath.transfer.manager.documents import (
@@ -35,7 +36,7 @@ from towpath.transfer.manager.envelope import (
 from towpath.transfer.store import connect, principals, user_credentials
 from towpath.transfer.store.user_credentials import UserCredential
 
-router = APIRouter()
+router = new_router(PREFIX_OF_EACH)
 
 
 class CredentialDocument(Document):

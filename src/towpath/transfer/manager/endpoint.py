@@ -5,21 +5,22 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.api.documents import NETWORK_NUMBERS
 from towpath.transfer.api.service import Service
 from towpath.transfer.manager import answers, documents
-from towpath.transfer.manager.asking import Asked, read
+from towpath.transfer.manager.asking import PREFIX_OF_EACH, Asked, read
 from towpath.transfer.manager.bodies import Contact, Flag, Name, keyword_text, typed
 from towpath.transfer.manager.envelope import not_found, success, unprocessable, words
 from towpath.transfer.store import endpoints
 
-router = APIRouter()
+router = new_router(PREFIX_OF_EACH)
 
 _INCLUDE = frozenset({"endpoint"})
 SUBSCRIPTION_MOST = 64

@@ -2,14 +2,15 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.manager import answers
-from towpath.transfer.manager.asking import Asked, Asking, read
+from towpath.transfer.manager.asking import PREFIX_OF_EACH, Asked, Asking, read
 from towpath.transfer.manager.bodies import Name, typed
 from towpath.transfer.manager.collections import PageSize, private_policies
 from towpath.transfer.manager.documents import gateway_document, gateway_id
@@ -23,7 +24,7 @@ from towpath.transfer.manager.envelope import (
 )
 from towpath.transfer.store import connect, endpoints
 
-router = APIRouter()
+router = new_router(PREFIX_OF_EACH)
 
 
 class GatewayDocument(Document):

@@ -4,15 +4,16 @@ import re
 from typing import Annotated
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from towpath.platform.database import Connection
+from towpath.platform.http import new_router
 from towpath.transfer.api.answers.base import reads
 from towpath.transfer.api.bodies import Document, Text
 from towpath.transfer.api.roles import give_role
 from towpath.transfer.manager import answers
-from towpath.transfer.manager.asking import Asked, Asking, forbidden, read
+from towpath.transfer.manager.asking import PREFIX_OF_EACH, Asked, Asking, forbidden, read
 from towpath.transfer.manager.bodies import typed
 from towpath.transfer.manager.collections import PageSize, visible_collection
 from towpath.transfer.manager.envelope import (
@@ -29,7 +30,7 @@ from towpath.transfer.store import endpoints, roles
 from towpath.transfer.store.endpoints import Endpoint
 from towpath.transfer.store.roles import Held
 
-router = APIRouter()
+router = new_router(PREFIX_OF_EACH)
 
 _INCLUDE = frozenset({"all_roles"})
 _URN = re.compile(r"urn:globus:(?:(auth:identity)|(groups:id)):([0-9a-fA-F-]{36})")
