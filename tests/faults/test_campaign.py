@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-FAULTS = 40
+FAULTS = 24
 RIGHT = (
     "lost",
     "duplicated",

@@ -24,7 +24,7 @@ from towpath.transfer.store.rows import fetch
 
 MEBIBYTE = 1024 * 1024
 LARGE = "large/file"
-TREE = [*uniform(10, 100, 8 * 1024), TreeFile(LARGE, 1024 * MEBIBYTE)]
+TREE = [*uniform(6, 100, 8 * 1024), TreeFile(LARGE, 512 * MEBIBYTE)]
 LARGER_TREE = [*uniform(20, 200, 8 * 1024), TreeFile(LARGE, 2048 * MEBIBYTE)]
 
 
@@ -141,8 +141,8 @@ def check_throughput(deployment: Deployment, task: dict[str, Any]) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_five_kills(rig: Rig) -> None:
-    campaign(rig, TREE, seed=5, kills=5)
+def test_three_kills(rig: Rig) -> None:
+    campaign(rig, TREE, seed=5, kills=3)
 
 
 @pytest.mark.long

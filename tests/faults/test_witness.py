@@ -24,7 +24,7 @@ from towpath.transfer.store.plan import State
 pytestmark = pytest.mark.xdist_group("witness")
 
 MEBIBYTE = 1024 * 1024
-LARGE = TreeFile("large", 512 * MEBIBYTE)
+LARGE = TreeFile("large", 256 * MEBIBYTE)
 TREE = [*uniform(5, 100, 8 * 1024), LARGE]
 SPOILED = b"not what was sent"
 WITNESS_S = 20
