@@ -66,7 +66,7 @@ from towpath.platform.mail import Post, mailer
 from towpath.platform.migrations import MigrationError, migrate
 from towpath.platform.outbound import Outbound
 from towpath.platform.secrets import Sealer, SealError
-from towpath.platform.serving import HttpsServer, bind
+from towpath.platform.serving import HttpsServer, bind, spare_requests
 from towpath.platform.settings import DataDirectory, Settings
 from towpath.platform.supervisor import Supervisor
 from towpath.samples.layout import SAMPLES
@@ -248,6 +248,7 @@ async def _serve(settings: Settings, directory: DataDirectory) -> None:
         if postgres is not None:
             failed.watch(postgres.keep_running(write_state), "the embedded PostgreSQL ended")
         stack.push_async_callback(failed.close)
+        spare_requests()
         _log.info("up.ready", url=place.url, workers=settings.engine.workers)
         if admin_link is not None:
             print(f"administrator {admin_link}")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import ssl
 from collections.abc import Iterator
@@ -14,6 +15,19 @@ BACKLOG = 1024
 KEEP_ALIVE_S = 30
 GRACE_S = 5
 """How long requests may take to end when we stop."""
+
+YOUNG_OBJECTS = 5_000
+"""At which the collector looks for garbage: what requests that are under way have made is none, and
+with Python's 700 it was looked through after every few of them. They take about a megabyte."""
+
+
+def spare_requests() -> None:
+    """Take the collector's work off requests, in a process that is ready to serve: what is there by
+    now stays, and is not looked through again and again. It was 6 % of a task's document.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 def bind(host: str, port: int) -> socket.socket:
