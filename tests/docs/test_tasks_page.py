@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import MagicMock
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
@@ -71,6 +72,8 @@ def document() -> dict[str, Any]:
     task = MagicMock(spec=Task, type="TRANSFER", status=Status.ACTIVE, options={}, finished=False)
     counters = {name for name, kind in Task.__annotations__.items() if kind is int}
     task.configure_mock(**dict.fromkeys(counters, 1), nice_status=None, fatal_error=None)
+    ids = {name for name, kind in Task.__annotations__.items() if kind in (UUID, UUID | None)}
+    task.configure_mock(**dict.fromkeys(ids, UUID(int=1)))
     now = datetime.now(UTC)
     task.configure_mock(paused_at=None, suspended_from=None, wait=None, outage=None)
     task.configure_mock(held_at=None, is_paused=False, canceled_by=None, canceled_message=None)

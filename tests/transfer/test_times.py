@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from towpath.transfer import times
 
@@ -27,3 +29,14 @@ def test_show() -> None:
     assert times.show(None) is None
     assert times.show_file_time(1_702_918_370) == "2023-12-18 16:52:50+00:00"
     assert times.show_file_time(10**18) is None
+
+
+@given(
+    st.datetimes(
+        datetime(1, 1, 2),  # noqa: DTZ001 - hypothesis adds the zone
+        datetime(9999, 12, 30),  # noqa: DTZ001
+        timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30))]),
+    )
+)
+def test_shown_is_what_python_shows(moment: datetime) -> None:
+    assert times.show(moment) == moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from towpath.gridftp.wire.listings import Entry
+from towpath.platform import ids
 from towpath.platform.errors import current_request_id
 from towpath.transfer import names, times
 from towpath.transfer.browse.filters import permissions, type_name
@@ -208,7 +209,7 @@ def _hierarchy(endpoint: Endpoint, standing: Standing, above: Sequence[Named]) -
     }
 
 
-def canonical_name(owner_string: str, endpoint_id: UUID) -> str:
+def canonical_name(owner_string: str, endpoint_id: UUID | str) -> str:
     """`owner#id`."""
     return f"{owner_string}#{endpoint_id}"
 
@@ -259,18 +260,29 @@ def event_list(page: Sequence[Event], total: int, *, limit: int, offset: int) ->
 
 
 def task_document(task: Task, now: datetime) -> JsonObject:
-    """A task with all its counters; `now` is for the rate of one that still runs."""
+    """A task with all its counters; `now` is for the rate of one that still runs.
+
+    One literal, and nothing made twice: it is asked for often.
+    """
     options = task.options
     transfer = task.type == "TRANSFER"
     began = task.started_at or task.request_time
     duration_s = ((task.completion_time or now) - began).total_seconds()
+    first = task.first_item
+    is_ok, nice_status, nice_short, nice_details, nice_expires_in = _nice_status(task)
+    canceled_by, canceled_message = _canceled(task)
+    total, succeeded, failed, canceled, expired, pending = _subtasks(task)
+    source_id, source_name = _named(task.source_endpoint_id, task.source_owner_string)
+    destination_id, destination_name = _named(
+        task.destination_endpoint_id, task.destination_owner_string
+    )
     return {
         "DATA_TYPE": "task",
-        "task_id": str(task.id),
+        "task_id": ids.show(task.id),
         "type": task.type,
         "status": task.status,
         "label": task.label,
-        "owner_id": str(task.owner_id),
+        "owner_id": ids.show(task.owner_id),
         "owner_string": task.username,
         "username": task.username,
         "command": "API 0.10",
@@ -278,9 +290,14 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "completion_time": times.show(task.completion_time),
         "deadline": times.show(task.deadline),
         "fatal_error": task.fatal_error if task.status == Status.FAILED else None,
-        **_nice_status(task),
+        "is_ok": is_ok,
+        "nice_status": nice_status,
+        "nice_status_short_description": nice_short,
+        "nice_status_details": nice_details,
+        "nice_status_expires_in": nice_expires_in,
         "is_paused": task.is_paused,
-        **_canceled(task),
+        "canceled_by_admin": canceled_by,
+        "canceled_by_admin_message": canceled_message,
         "history_deleted": False,
         "faults": task.faults,
         "files": task.files,
@@ -292,7 +309,14 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "bytes_checksummed": task.bytes_checksummed,
         "bytes_resent": task.bytes_resent,
         "effective_bytes_per_second": int(task.bytes_transferred / max(duration_s, 1.0)),
-        **_subtasks(task),
+        "subtasks_total": total,
+        "subtasks_succeeded": succeeded,
+        "subtasks_failed": failed,
+        "subtasks_canceled": canceled,
+        "subtasks_expired": expired,
+        "subtasks_pending": pending,
+        "subtasks_retrying": 0,
+        "subtasks_skipped_errors": task.skipped_errors,
         "sync_level": options.get("sync_level"),
         "verify_checksum": options.get("verify_checksum", False),
         "encrypt_data": options.get("encrypt_data", False),
@@ -302,28 +326,53 @@ def task_document(task: Task, now: datetime) -> JsonObject:
         "delete_destination_extra": options.get("delete_destination_extra", False),
         "recursive_symlinks": options.get("recursive_symlinks", "ignore"),
         "filter_rules": options.get("filter_rules"),
-        "first_item": None if task.first_item is None else item_document(task.first_item),
-        **_side(
-            "source", task.source_endpoint_id, task.source_display_name, task.source_owner_string
-        ),
-        **_side(
-            "destination",
-            task.destination_endpoint_id,
-            task.destination_display_name,
-            task.destination_owner_string,
-        ),
+        "first_item": None if first is None else item_document(first),
+        "source_endpoint": source_name,
+        "source_endpoint_id": source_id,
+        "source_endpoint_display_name": task.source_display_name,
+        "source_base_path": None,
+        "source_host_endpoint": None,
+        "source_host_endpoint_display_name": None,
+        "source_host_endpoint_id": None,
+        "source_host_path": None,
+        "source_local_user": None,
+        "source_local_user_status": "NO_PERMISSION",
+        "source_mapped_collection_display_name": None,
+        "source_mapped_collection_id": None,
+        "destination_endpoint": destination_name,
+        "destination_endpoint_id": destination_id,
+        "destination_endpoint_display_name": task.destination_display_name,
+        "destination_base_path": None,
+        "destination_host_endpoint": None,
+        "destination_host_endpoint_display_name": None,
+        "destination_host_endpoint_id": None,
+        "destination_host_path": None,
+        "destination_local_user": None,
+        "destination_local_user_status": "NO_PERMISSION" if destination_id else None,
+        "destination_mapped_collection_display_name": None,
+        "destination_mapped_collection_id": None,
     }
 
 
-def _canceled(task: Task) -> JsonObject:
-    """Whether an activity manager has ended it. Who asks for the end of a task that ends by itself
-    comes too late."""
-    ended_so = (task.fatal_error or {}).get("code") == EventCode.CANCELED
-    by = task.canceled_by if ended_so and task.status == Status.FAILED else None
-    return {
-        "canceled_by_admin": by,
-        "canceled_by_admin_message": None if by is None else task.canceled_message,
-    }
+def _named(endpoint_id: UUID | None, owner: str | None) -> tuple[str | None, str | None]:
+    """An endpoint's id and its canonical name, as far as there is one."""
+    if endpoint_id is None:
+        return None, None
+    shown = ids.show(endpoint_id)
+    return shown, canonical_name(owner, shown) if owner else None
+
+
+def _canceled(task: Task) -> tuple[str | None, str | None]:
+    """The activity manager who has ended it, and what he says. Who asks for the end of a task that
+    ends by itself comes too late."""
+    if task.status != Status.FAILED or _fatal_code(task) != EventCode.CANCELED:
+        return None, None
+    by = task.canceled_by
+    return by, None if by is None else task.canceled_message
+
+
+def _fatal_code(task: Task) -> str | None:
+    return None if task.fatal_error is None else task.fatal_error.get("code")
 
 
 def item_document(item: NewItem) -> JsonObject:
@@ -404,25 +453,6 @@ def files_document(task_id: str, told: JsonObject) -> JsonObject:
     }
 
 
-def _side(side: str, endpoint_id: UUID | None, name: str | None, owner: str | None) -> JsonObject:
-    known = endpoint_id is not None
-    name_of = canonical_name(owner, endpoint_id) if endpoint_id and owner else None
-    return {
-        f"{side}_endpoint": name_of,
-        f"{side}_endpoint_id": str(endpoint_id) if known else None,
-        f"{side}_endpoint_display_name": name,
-        f"{side}_base_path": None,
-        f"{side}_host_endpoint": None,
-        f"{side}_host_endpoint_display_name": None,
-        f"{side}_host_endpoint_id": None,
-        f"{side}_host_path": None,
-        f"{side}_local_user": None,
-        f"{side}_local_user_status": "NO_PERMISSION" if known else None,
-        f"{side}_mapped_collection_display_name": None,
-        f"{side}_mapped_collection_id": None,
-    }
-
-
 class NiceStatus(StrEnum):
     """How an unfinished task does that has no fault; one that has shows its last fault's code.
 
@@ -438,22 +468,14 @@ class NiceStatus(StrEnum):
     WAITING_FOR_TASK = "WAITING_FOR_TASK"
 
 
-def _nice_status(task: Task) -> JsonObject:
+def _nice_status(task: Task) -> tuple[bool | None, str | None, str | None, str | None, int | None]:
+    """Whether all is well, how it stands, the same in short, details, and until when that holds."""
     if task.finished:
-        status = short = details = expires_in = is_ok = None
-    else:
-        trouble, details = _trouble(task)
-        status = trouble or (NiceStatus.OK if task.started_at else NiceStatus.QUEUED)
-        short = status.replace("_", " ").lower() if trouble else status
-        is_ok = trouble is None and task.status == Status.ACTIVE
-        expires_in = -1
-    return {
-        "is_ok": is_ok,
-        "nice_status": status,
-        "nice_status_short_description": short,
-        "nice_status_details": details,
-        "nice_status_expires_in": expires_in,
-    }
+        return None, None, None, None, None
+    trouble, details = _trouble(task)
+    status = trouble or (NiceStatus.OK if task.started_at else NiceStatus.QUEUED)
+    short = status.replace("_", " ").lower() if trouble else status
+    return trouble is None and task.status == Status.ACTIVE, status, short, details, -1
 
 
 def _trouble(task: Task) -> tuple[str | None, str | None]:
@@ -498,8 +520,9 @@ def below(root: str, path: str) -> str:
     return f"{root.rstrip('/')}/{text}" if root else text
 
 
-def _subtasks(task: Task) -> JsonObject:
-    """Files and directories found, and one for the task itself."""
+def _subtasks(task: Task) -> tuple[int, int, int, int, int, int]:
+    """Files and directories found, and one for the task itself: all; and of them those that
+    succeeded, failed, were canceled, have expired, are pending."""
     total = task.files + task.directories + 1
     if task.type == "DELETE":  # what it has left out it has not counted
         total += task.skipped_errors
@@ -512,16 +535,12 @@ def _subtasks(task: Task) -> JsonObject:
     else:
         succeeded = min(task.files_transferred + task.files_skipped, others)
     rest = others - succeeded
-    fatal = (task.fatal_error or {}).get("code")
-    ended = task.status == Status.FAILED
-    return {
-        "subtasks_total": total,
-        "subtasks_succeeded": succeeded,
-        "subtasks_failed": task.subtasks_failed
-        + (rest if ended and fatal not in (EventCode.CANCELED, EventCode.EXPIRED) else 0),
-        "subtasks_canceled": rest if ended and fatal == EventCode.CANCELED else 0,
-        "subtasks_expired": rest if ended and fatal == EventCode.EXPIRED else 0,
-        "subtasks_pending": 0 if ended else rest,
-        "subtasks_retrying": 0,
-        "subtasks_skipped_errors": task.skipped_errors,
-    }
+    failed = task.subtasks_failed
+    if task.status != Status.FAILED:
+        return total, succeeded, failed, 0, 0, rest
+    fatal = _fatal_code(task)
+    if fatal == EventCode.CANCELED:
+        return total, succeeded, failed, rest, 0, 0
+    if fatal == EventCode.EXPIRED:
+        return total, succeeded, failed, 0, rest, 0
+    return total, succeeded, failed + rest, 0, 0, 0
