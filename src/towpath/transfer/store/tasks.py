@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg import sql
 from psycopg.rows import args_row, class_row, dict_row
 
+from towpath.platform import ids
 from towpath.platform.database import Connection
 from towpath.transfer import times
 from towpath.transfer.circuits import Outage
@@ -133,9 +134,7 @@ class Task:
     paused_at: datetime | None
     held_at: datetime | None
     """Since when somebody else than its owner holds it."""
-    held_by: dict[str, str]
-    """Messages of activity managers who hold it: `source`, `destination`; `source_share`,
-    `destination_share`: those of a guest collection there."""
+    held_by_row: dict[str, str] | None
     held_messages: list[str]
     """Those of the pause rules that hold it."""
     canceled_by: str | None
@@ -150,6 +149,12 @@ class Task:
     holder_state: str | None
     outage_row: dict[str, Any] | None
     first_item_row: dict[str, Any] | None
+
+    @property
+    def held_by(self) -> dict[str, str]:
+        """Messages of activity managers who hold it: `source`, `destination`; `source_share`,
+        `destination_share`: those of a guest collection there."""
+        return self.held_by_row or {}
 
     @property
     def first_item(self) -> NewItem | None:
@@ -231,7 +236,7 @@ def select_tasks(more: str = "") -> str:
            t.bytes_resent, t.faults, t.subtasks_failed, t.skipped_errors, t.bytes_found,
            s.display_name AS source_display_name, s.owner_string AS source_owner_string,
            d.display_name AS destination_display_name, d.owner_string AS destination_owner_string,
-           t.paused_at, t.held_at, t.held_by,
+           t.paused_at, t.held_at, nullif(t.held_by, '{{}}') AS held_by_row,
            ARRAY(SELECT r.message FROM pause_rule r WHERE r.id = ANY(t.held_rules)
                   ORDER BY r.modified_at, r.id) AS held_messages,
            t.canceled_by, t.canceled_message, t.suspended_from, {WAIT_COLUMNS}, {OUTAGE_COLUMN},
@@ -266,16 +271,19 @@ async def show_many(conn: Connection, asked: Sequence[tuple[UUID, UUID]]) -> lis
         # Not by owner, too: of one who has submitted thousands just now the statistics know few
         # tasks, and all of them would be looked through.
         await cursor.execute(_SHOW_MANY, (_array({task for _, task in asked}),))
-        found = {(task.owner_id, task.id): task for task in await cursor.fetchall()}
-    return [found.get(one) for one in asked]
+        found = {task.id: task for task in await cursor.fetchall()}
+    return [
+        task if (task := found.get(task_id)) is not None and task.owner_id == owner_id else None
+        for owner_id, task_id in asked
+    ]
 
 
 _SHOW_MANY = _TASK + "WHERE t.id = ANY(%s)"
 
 
-def _array(ids: Collection[UUID]) -> str:
+def _array(wanted: Collection[UUID]) -> str:
     """As PostgreSQL writes one. A list would take psycopg twice as long."""
-    return "{" + ",".join(map(str, ids)) + "}"
+    return "{" + ",".join(map(ids.show, wanted)) + "}"
 
 
 async def list_page(
