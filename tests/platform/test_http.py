@@ -194,7 +194,16 @@ def names() -> list[str]:
 
 @pytest.mark.parametrize(
     ("path", "app"),
-    [("/a", "a"), ("/a/x", "a"), ("/a/b/x", "ab"), ("/ab", "default"), ("/", "default")],
+    [
+        ("/a", "a"),
+        ("/a/x", "a"),
+        ("/a/bx", "a"),
+        ("/a/b", "ab"),
+        ("/a/b/x", "ab"),
+        ("/ab", "default"),
+        ("/", "default"),
+        ("*", "default"),
+    ],
 )
 async def test_dispatch_by_longest_prefix(path: str, app: str, names: list[str]) -> None:
     def named(name: str) -> Any:

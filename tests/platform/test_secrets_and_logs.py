@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Iterator
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -159,13 +160,16 @@ async def test_ready_lines_are_written_together_and_in_order_with_others(log_fil
 def test_a_ready_line_has_nothing_that_a_terminal_obeys_and_takes_any_context(
     log_file: Path,
 ) -> None:
+    logs.ready(logging.getLogger("requests"), "plain")
     with structlog.contextvars.bound_contextvars(where=Path("/x")):
         logs.ready(logging.getLogger("requests"), "a", path="/\x1b[2J\x9b2Jé\u2028")
-    text = log_file.read_text(encoding="utf-8")
+    plain, text = log_file.read_text(encoding="utf-8").splitlines()
     assert text.isascii()
     assert "\x1b" not in text
     line = json.loads(text)
     assert (line["path"], line["where"]) == ("/\x1b[2J\x9b2Jé\u2028", "/x")
+    for one in (json.loads(plain), line):
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", one["timestamp"])
 
 
 def test_a_ready_line_without_an_event_loop_is_there_at_once(log_file: Path) -> None:

@@ -324,16 +324,16 @@ class PathDispatch:
     """
 
     def __init__(self, apps: Mapping[str, ASGIApp], default: ASGIApp) -> None:
-        self._apps = {prefix.rstrip("/"): app for prefix, app in apps.items()}
-        self._lengths = sorted({len(prefix) for prefix in self._apps}, reverse=True)
+        self._apps: dict[str, list[tuple[str, ASGIApp]]] = {}
+        """By the first part of their prefixes, the longest prefix first."""
+        for prefix, app in sorted(apps.items(), key=lambda one: len(one[0]), reverse=True):
+            self._apps.setdefault(_first_part(prefix), []).append((prefix.rstrip("/"), app))
         self._default = default
 
     def _app_for(self, path: str) -> ASGIApp:
-        for length in self._lengths:
-            if path[length : length + 1] in ("", "/"):
-                app = self._apps.get(path[:length])
-                if app is not None:
-                    return app
+        for prefix, app in self._apps.get(_first_part(path), ()):
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                return app
         return self._default
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -341,6 +341,10 @@ class PathDispatch:
             await send({"type": "websocket.close", "code": 1000})
             return
         await self._app_for(scope["path"])(scope, receive, send)
+
+
+def _first_part(path: str) -> str:
+    return path[1:].partition("/")[0]
 
 
 def origin_of(host: str, port: int) -> str:

@@ -166,16 +166,20 @@ def ready(logger: logging.Logger, event: str, **values: str | float) -> None:
         **structlog.contextvars.get_contextvars(),
         "level": "info",
         "logger": logger.name,
-        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "timestamp": datetime.now(UTC),
     }
     try:
-        line = orjson.dumps(document).decode()
+        line = orjson.dumps(document, option=orjson.OPT_UTC_Z).decode()
     except TypeError:  # it takes no text that is not Unicode
         line = ""
     if not line or not line.isascii():  # it leaves in what a terminal obeys, such as U+009B
-        line = json.dumps(document, default=str)
+        line = json.dumps(document, default=_text_of)
     for file in files:
         file.gather(line)
+
+
+def _text_of(value: object) -> str:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def configure(
