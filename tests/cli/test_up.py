@@ -201,7 +201,9 @@ def test_a_taken_port_is_explained(up: Up, tmp_path: Path) -> None:
     assert run("towpath", "doctor", "--data", str(up.data), "--port", port).returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.long)]
+)
 def test_stopped_or_killed_it_leaves_no_orphan_and_carries_on(
     tmp_path: Path, number: signal.Signals
 ) -> None:

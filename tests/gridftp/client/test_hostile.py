@@ -78,7 +78,7 @@ def entries(size: int) -> bytes:
     return b" Type=file;Size=1; " + b"n" * size + b"\r\n"
 
 
-@pytest.fixture(params=["clear text", "GSI"])
+@pytest.fixture(params=[pytest.param("clear text", marks=pytest.mark.long), "GSI"])
 def domain(request: pytest.FixtureRequest, domain_a: Domain) -> Domain | None:
     """How the session is made: whom the server belongs to, or None for one without security."""
     return domain_a if request.param == "GSI" else None
