@@ -7,11 +7,13 @@ import os
 import random
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -55,6 +57,27 @@ NAMES = [  # guc takes no quotes in the names of a tree
 GFAL_CRASHES = "free(): invalid pointer\n"
 PROTECTIONS = {"clear": ("-nodcau",), "GSI": (), "private": ("-dcpriv",)}
 """What guc is told for each way to protect data."""
+FILE_MODES = {"mode S": (), "mode E": ("-fast",), "8 streams": ("-fast", "-p", "8")}
+TREE_MODES = {
+    "mode S": (),
+    "mode E": ("-fast",),
+    "pipelined": ("-fast", "-pp"),
+    "pipelined by 3": ("-fast", "-pp", "-cc", "3"),
+    "8 streams": ("-fast", "-p", "8"),
+}
+BETWEEN_MODES = {"S": (), "8": ("-fast", "-p", "8"), "pipelined": ("-fast", "-pp", "-cc", "2")}
+
+
+def halved(*choices: Iterable[str]) -> list[Any]:
+    """All combinations. Every second one is long: the others have all pairs of any two choices."""
+    return [
+        pytest.param(
+            *(name for _, name in cell),
+            id="-".join(name for _, name in cell),
+            marks=pytest.mark.long if sum(number for number, _ in cell) % 2 else (),
+        )
+        for cell in product(*(enumerate(names) for names in choices))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -161,36 +184,28 @@ DIRECTIONS: dict[str, Ends] = {
 # -- globus-url-copy
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
-@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(
-    "words",
-    [(), ("-fast",), ("-fast", "-p", "8")],
-    ids=["mode S", "mode E", "8 streams"],
+    ("mode", "direction", "protection"), halved(FILE_MODES, DIRECTIONS, PROTECTIONS)
 )
 def test_guc_file(
-    own: OwnServer, user: User, big: Path, direction: str, protection: str, words: tuple[str, ...]
+    own: OwnServer, user: User, big: Path, direction: str, protection: str, mode: str
 ) -> None:
     there = user.work / "there"
     ends = DIRECTIONS[direction](own, big, there, "")
-    user.run("globus-url-copy", *words, *PROTECTIONS[protection], *ends)
+    user.run("globus-url-copy", *FILE_MODES[mode], *PROTECTIONS[protection], *ends)
     assert there.read_bytes() == big.read_bytes()
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
-@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize(
-    "words",
-    [(), ("-fast",), ("-fast", "-pp"), ("-fast", "-pp", "-cc", "3"), ("-fast", "-p", "8")],
-    ids=["mode S", "mode E", "pipelined", "pipelined by 3", "8 streams"],
+    ("mode", "direction", "protection"), halved(TREE_MODES, DIRECTIONS, PROTECTIONS)
 )
 def test_guc_tree(
-    own: OwnServer, user: User, tree: Path, direction: str, protection: str, words: tuple[str, ...]
+    own: OwnServer, user: User, tree: Path, direction: str, protection: str, mode: str
 ) -> None:
     there = user.work / "there"
     there.mkdir()
     ends = DIRECTIONS[direction](own, tree, there, "/")
-    user.run("globus-url-copy", "-r", "-cd", *words, *PROTECTIONS[protection], *ends)
+    user.run("globus-url-copy", "-r", "-cd", *TREE_MODES[mode], *PROTECTIONS[protection], *ends)
     assert content(there) == content(tree)
 
 
@@ -205,12 +220,15 @@ def test_guc_checksum(own: OwnServer, user: User, big: Path, direction: str) -> 
 # -- between two servers
 
 
-@pytest.mark.parametrize("protection", PROTECTIONS)
 @pytest.mark.parametrize(
-    "words", [(), ("-fast", "-p", "8"), ("-fast", "-pp", "-cc", "2")], ids=["S", "8", "pipelined"]
-)
-@pytest.mark.parametrize(
-    "way", ["to GCT", "from GCT", pytest.param("between ours", marks=pytest.mark.long)]
+    ("way", "mode", "protection"),
+    [
+        *halved(["to GCT", "from GCT"], BETWEEN_MODES, PROTECTIONS),
+        *(
+            pytest.param("between ours", mode, protection, marks=pytest.mark.long)
+            for mode, protection in product(BETWEEN_MODES, PROTECTIONS)
+        ),
+    ],
 )
 def test_third_party(
     own: OwnServer,
@@ -219,14 +237,14 @@ def test_third_party(
     tree: Path,
     way: str,
     protection: str,
-    words: tuple[str, ...],
+    mode: str,
 ) -> None:
     source: AnyServer = server_a if way == "from GCT" else own
     destination: AnyServer = server_a if way == "to GCT" else own
     there = user.work / "there"
     there.mkdir()
     user.run(
-        *("globus-url-copy", "-r", "-cd", *words, *PROTECTIONS[protection]),
+        *("globus-url-copy", "-r", "-cd", *BETWEEN_MODES[mode], *PROTECTIONS[protection]),
         *(url(source, tree, "/"), url(destination, there, "/")),
     )
     assert content(there) == content(tree)
