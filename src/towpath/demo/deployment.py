@@ -17,6 +17,7 @@ import httpx
 
 from towpath.demo.processes import descendants, until_ready
 from towpath.demo.servers import HERE, Host
+from towpath.gridftp.security.trust import TrustRoots
 
 START_TIMEOUT_S = 90.0
 """The first start makes a database, keys and certificates; this is for a busy machine."""
@@ -39,6 +40,7 @@ class Deployment:
         self.url = url
         self._process = process
         self._client: httpx.Client | None = None
+        self._environment: dict[str, str] | None = None
 
     @classmethod
     def start(
@@ -138,25 +140,16 @@ class Deployment:
             raise DeploymentError(f"towpath {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
-    def add_endpoint(self, name: str, url: str, trust_dir: Path, proxy_file: Path) -> str:
-        """Register a GridFTP server with a credential for it; the endpoint's id."""
-        added = json.loads(
-            self.towpath(
-                "endpoint", "add", name, url, "--trust-dir", str(trust_dir), "--format", "json"
-            )
-        )
-        endpoint_id: str = added["id"]
-        self.towpath("credential", "add", endpoint_id, "--proxy", str(proxy_file))
-        return endpoint_id
-
     def environment(self) -> dict[str, str]:
         """What `eval "$(towpath env)"` sets, for running the `globus` command."""
-        pairs = (
-            line.removeprefix("export ").partition("=")
-            for line in self.towpath("env").splitlines()
-            if line.startswith("export ")
-        )
-        return {name: value.strip("'") for name, _, value in pairs}
+        if self._environment is None:
+            pairs = (
+                line.removeprefix("export ").partition("=")
+                for line in self.towpath("env").splitlines()
+                if line.startswith("export ")
+            )
+            self._environment = {name: value.strip("'") for name, _, value in pairs}
+        return dict(self._environment)
 
     # The API, as the operator's client.
 
@@ -204,6 +197,22 @@ class Deployment:
     def post(self, route: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Post a document to a Transfer API route."""
         return self._asked("POST", route, json=document)
+
+    def put(self, route: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Put a document at a Transfer API route."""
+        return self._asked("PUT", route, json=document)
+
+    def add_endpoint(self, name: str, url: str, trust_dir: Path, proxy_file: Path) -> str:
+        """Register a GridFTP server with a credential for it; the endpoint's id."""
+        document = {
+            "DATA_TYPE": "endpoint",
+            "display_name": name,
+            "DATA": [{"DATA_TYPE": "server", "uri": url}],
+            "trust_roots": dict(TrustRoots.from_directory(trust_dir).files),
+        }
+        endpoint_id: str = self.post("endpoint", document)["id"]
+        self.put(f"endpoint/{endpoint_id}/credential", {"proxy": proxy_file.read_text("ascii")})
+        return endpoint_id
 
     def transfer(
         self,
