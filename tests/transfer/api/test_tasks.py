@@ -132,6 +132,17 @@ async def test_subtasks_of_a_delete_are_done_as_they_go(
         assert await shown("subtasks_canceled") == (6, 5, 1)
 
 
+async def test_more_left_alone_than_found_is_no_number_below_nothing(
+    alice: Api, lake: str, database: Database
+) -> None:
+    """Extras that an applied plan leaves alone are told, and it has not found them."""
+    task_id = (await alice.post("transfer", transfer(lake))).json()["task_id"]
+    async with database.connection() as conn:
+        await conn.execute("UPDATE task SET files = 1, skipped_errors = 5")
+    task = (await alice.get(f"task/{task_id}")).json()
+    assert task["subtasks_succeeded"] == task["subtasks_pending"] == 0
+
+
 async def test_two_files_cannot_have_one_destination(alice: Api, lake: str) -> None:
     def items(*given: tuple[str, bool | None]) -> dict[str, Any]:
         return transfer(

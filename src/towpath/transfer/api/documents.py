@@ -526,7 +526,8 @@ def _subtasks(task: Task) -> tuple[int, int, int, int, int, int]:
     total = task.files + task.directories + 1
     if task.type == "DELETE":  # what it has left out it has not counted
         total += task.skipped_errors
-    others = total - task.subtasks_failed - task.skipped_errors
+    # extras that an applied plan leaves alone are told, and were not found by it
+    others = max(total - task.subtasks_failed - task.skipped_errors, 0)
     if task.status == Status.SUCCEEDED:
         succeeded = others
     elif task.type == "DELETE":
